@@ -1,0 +1,84 @@
+/* log.c - the error log.  poll(2) before the write: stderr may be shared with
+ * other processes, so it is not ours to make non-blocking. */
+#include "base/log.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+enum { LINE_BYTES = 2048 };
+
+static _Atomic int level = LOG_INFO;
+static _Atomic uint64_t dropped;
+
+static const char *const names[] = {
+	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
+};
+
+void log_set_level(enum log_level l)
+{
+	atomic_store_explicit(&level, (int)l, memory_order_relaxed);
+}
+
+enum log_level log_get_level(void)
+{
+	return (enum log_level)atomic_load_explicit(&level, memory_order_relaxed);
+}
+
+bool log_level_parse(const char *s, enum log_level *out)
+{
+	for (int i = LOG_DEBUG; i <= LOG_ERROR; i++) {
+		if (strcmp(s, names[i]) == 0) {
+			*out = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *log_level_name(enum log_level l)
+{
+	return names[l];
+}
+
+uint64_t log_dropped(void)
+{
+	return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+static void write_line(const char *line, size_t n)
+{
+	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || write(STDERR_FILENO, line, n) < 0)
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+void log_at(enum log_level l, const char *fmt, ...)
+{
+	char line[LINE_BYTES], when[25];
+	va_list ap;
+	size_t n;
+	int more;
+
+	if (l < log_get_level())
+		return;
+	clock_format(clock_wall_ns(), when);
+	n = (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	va_start(ap, fmt);
+	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	va_end(ap);
+	if (more < 0)
+		return;
+	n = n + (size_t)more < sizeof(line) - 2 ? n + (size_t)more : sizeof(line) - 2;
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
+			line[i] = line[i] == '\t' ? '\t' : '?';
+	line[n++] = '\n';
+	write_line(line, n);
+}

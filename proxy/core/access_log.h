@@ -1,0 +1,29 @@
+/* access_log.h - one JSON object a line for each call (CONTRACT.md section 5), never blocking a worker.
+ *
+ * Each worker appends to a ring of its own (one producer, one consumer); one thread writes the rings out with blocking
+ * writes.  A line that finds its ring full is dropped and counted. */
+#ifndef CORE_ACCESS_LOG_H
+#define CORE_ACCESS_LOG_H
+
+#include "core/config.h"
+#include "core/stats.h"
+
+struct access_log;
+
+/* Control thread.  Opens the target and starts the thread; NULL with a finding when it cannot. ACCESS_NONE: a log that
+ * drops everything without a thread. */
+struct access_log *access_log_open(const struct log_conf *, unsigned workers, struct diags *);
+/* Writes what is in the rings (for at most a second), stops the thread, closes. */
+void access_log_close(struct access_log *);
+/* A reload changed the log section: takes effect for the lines that follow.  False with a finding: the old one goes on. */
+bool access_log_reconfigure(struct access_log *, const struct log_conf *, struct diags *);
+/* USR1: closes the file and opens it again. */
+void access_log_reopen(struct access_log *);
+
+/* Worker w: formats and appends. */
+void access_log_write(struct access_log *, unsigned w, const struct call_record *);
+/* Worker w, end of a loop turn: wakes the writer when there is something new. */
+void access_log_kick(struct access_log *, unsigned w);
+uint64_t access_log_dropped(const struct access_log *);
+
+#endif

@@ -1,0 +1,52 @@
+/* policy.h - an immutable snapshot of everything configured, ready to serve.
+ *
+ * Made and freed by the control thread; workers only read it.  Routes, chains and clusters live in its arena; tables,
+ * endpoints and statistics are adopted by identity and outlive it. */
+#ifndef CORE_POLICY_H
+#define CORE_POLICY_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "core/config.h"
+#include "core/stats.h"
+#include "filters/filter.h"
+#include "filters/table.h"
+#include "http/codec.h"
+#include "upstream/upstream.h"
+
+struct route {
+	const struct route_conf *conf;
+	const char *name;
+	struct cluster *cluster;
+	struct chain chain;
+	struct route_stats *stats; /* by name, kept across reloads */
+};
+
+struct policy {
+	uint32_t magic;
+	uint64_t generation; /* 1, 2, ... */
+	struct arena arena;
+	const struct config *config;
+	char hash[65];
+	char path[256]; /* of the file */
+	struct codec_limits codec_limits;
+	uint32_t n_routes, n_clusters, n_filters;
+	struct route *route;      /* in order: the first match wins */
+	struct cluster **cluster;
+	struct filter **filter;   /* in the order of the file */
+	struct route_stats *no_route; /* calls that matched none */
+};
+
+/* What outlives policies. */
+struct registries {
+	struct table_registry *tables;
+	struct upstream_registry *upstreams;
+	struct stats *stats;
+};
+
+/* load + prepare of DESIGN section 7: everything that can fail.  NULL after errors. */
+struct policy *policy_open(const char *path, struct config *, struct arena, struct registries *, struct diags *);
+void policy_close(struct policy *, struct registries *);
+
+#endif

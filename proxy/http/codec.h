@@ -1,0 +1,85 @@
+/* codec.h - the protocol of one connection: bytes <-> streams, without I/O.
+ *
+ * The connection feeds bytes in and hands out room to write; the codec never
+ * sees a socket, a clock or an event loop, so it is tested and fuzzed as a function. */
+#ifndef HTTP_CODEC_H
+#define HTTP_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "http/head.h"
+#include "http/stream.h"
+
+struct codec;
+struct reason;
+
+/* What a codec may ask of the connection it serves (`conn` is that connection). */
+struct codec_io {
+	/* n bytes to write into, of which codec sends what it used with put; they live until the flush.
+	 * NULL when memory is out. */
+	char *(*reserve)(void *conn, size_t n);
+	/* Appends to the output, borrowed until the flush.  Never fails, never calls back. */
+	void (*put)(void *conn, struct slice);
+	/* There may be something to do: feed again, or close.  Comes back later, never at once. */
+	void (*kick)(void *conn);
+};
+
+/* What a server codec tells the one who accepts requests, and a client codec who uses it. */
+struct codec_events {
+	/* Server codecs: where to put the head that begins (one arena for each call). NULL: out of memory. */
+	struct arena *(*arena)(void *user, struct stream *);
+	/* A whole request head; the callee sets s->on and s->owner.  The arena given is the callee's from here.
+	 * `head` itself lies in that arena. */
+	void (*request)(void *user, struct stream *, struct head *, bool end);
+	/* What came cannot be a request: the callee sets s->on and s->owner, answers with `why`
+	 * (ops->head, ops->body) and the connection then closes.  `head` holds what was understood
+	 * (method, target), or nothing. */
+	void (*bad_request)(void *user, struct stream *, struct head *, const struct reason *why);
+};
+
+/* Bounds on one message head. */
+struct codec_limits {
+	uint32_t head_bytes;   /* start line and fields and their line ends */
+	uint32_t target_bytes; /* the request target alone: 414 */
+	uint16_t headers;      /* fields */
+};
+
+enum codec_phase {
+	CODEC_IDLE,   /* between messages: nothing of the next one has come */
+	CODEC_HEAD,   /* part of a head has come (server), or is awaited (client) */
+	CODEC_BUSY,   /* a stream is open */
+	CODEC_CLOSED, /* write out what is queued, then close */
+	CODEC_LINGER, /* as CLOSED, but the peer may still be sending: half-close, drain, close */
+};
+
+struct codec_ops {
+	/* Takes bytes and raises events; returns how many it is done with.  What it leaves must be
+	 * offered again, with more behind it or after kick.  Heads are copied out of `in`; body slices
+	 * point into it. */
+	size_t (*feed)(struct codec *, struct slice in);
+	/* The peer will send no more. */
+	void (*eof)(struct codec *);
+	/* All that was put has been written to the socket. */
+	void (*flushed)(struct codec *);
+	/* The connection broke, timed out or is being cut: ends what streams there are with gone(why). */
+	void (*fail)(struct codec *, const struct reason *why);
+	/* No request after the present one (drain, reload of a listener): Connection: close. */
+	void (*last)(struct codec *);
+	/* Whether reading on makes sense: false while paused. */
+	bool (*wants_read)(const struct codec *);
+	void (*fini)(struct codec *);
+};
+
+struct codec {
+	const struct codec_ops *ops;
+	const struct codec_io *io;
+	void *conn;
+	const struct codec_events *events;
+	void *user;
+	const struct codec_limits *limits;
+	uint8_t phase; /* enum codec_phase */
+};
+
+#endif

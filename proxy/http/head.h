@@ -1,0 +1,120 @@
+/* head.h - a request or response head: pseudo fields and a field vector.
+ *
+ * Everything lies in one arena (the call's); slices point into it.  A field is
+ * removed by marking it, so positions stay stable while one walks the vector. */
+#ifndef HTTP_HEAD_H
+#define HTTP_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+/* Field names the code asks for; recognised once, while parsing. */
+enum field_id {
+	F_OTHER = 0,
+	F_REMOVED, /* taken out by head_remove */
+#define F(id, name, flags) F_##id,
+#include "http/field.def"
+#undef F
+	FIELD_COUNT
+};
+
+enum field_flag {
+	FIELD_HOP = 1 << 0,       /* hop-by-hop: never forwarded (RFC 9110 section 7.6.1)           */
+	FIELD_PROTECTED = 1 << 1, /* Connection may not nominate it: framing or routing needs it   */
+	FIELD_SINGLE = 1 << 2,    /* at most once (RFC 9110 section 5.3 exceptions are not marked) */
+};
+
+enum method_id {
+	METHOD_OTHER = 0,
+#define M(id, flags) METHOD_##id,
+#include "http/method.def"
+#undef M
+	METHOD_COUNT
+};
+
+enum method_flag {
+	METHOD_SAFE = 1 << 0,       /* RFC 9110 section 9.2.1 */
+	METHOD_IDEMPOTENT = 1 << 1, /* RFC 9110 section 9.2.2 */
+};
+
+/* How the body is delimited (RFC 9112 section 6.3). */
+enum body_kind {
+	BODY_NONE,
+	BODY_LENGTH,
+	BODY_CHUNKED,
+	BODY_CLOSE, /* responses only: until the connection closes */
+	BODY_TUNNEL /* after 101: raw bytes both ways */
+};
+
+struct header {
+	struct slice name, value;
+	uint8_t id; /* enum field_id */
+};
+
+struct head {
+	struct arena *arena;
+
+	/* requests */
+	uint8_t method_id;
+	struct slice method;
+	struct slice target;    /* as it came */
+	struct slice authority; /* of the absolute form, else of Host; may be empty in 1.0 */
+	struct slice path;      /* as it came, without the query; "*" for OPTIONS * */
+	struct slice query;     /* behind the first '?', p == NULL: no '?' */
+	bool expect_continue;
+
+	/* responses */
+	uint16_t status;
+	struct slice phrase;
+
+	/* both */
+	uint8_t minor; /* HTTP/1.minor: 0 or 1 */
+	uint8_t body;  /* enum body_kind */
+	uint64_t length; /* BODY_LENGTH, bytes */
+	bool keep_alive;
+	bool upgrade; /* Connection nominates Upgrade, and Upgrade is there */
+	struct header *fields;
+	uint16_t n, cap;
+};
+
+extern const uint8_t field_flags[FIELD_COUNT];
+extern const struct slice field_names[FIELD_COUNT];
+extern const uint8_t method_flags[METHOD_COUNT];
+extern const struct slice method_names[METHOD_COUNT]; /* METHOD_OTHER is "_OTHER" */
+
+/* Case-insensitive; F_OTHER when unknown.  O(1). */
+enum field_id field_lookup(struct slice name);
+/* Case-sensitive (RFC 9110 section 9.1). */
+enum method_id method_lookup(struct slice name);
+
+void head_init(struct head *, struct arena *);
+/* NULL when absent.  The first such field. */
+const struct header *head_find(const struct head *, enum field_id);
+const struct header *head_find_name(const struct head *, struct slice name);
+/* Appends; the slices must outlive the head (head_add_copy copies the value).
+ * False when memory is out. */
+bool head_add(struct head *, enum field_id, struct slice value);
+bool head_add_name(struct head *, struct slice name, struct slice value);
+bool head_add_copy(struct head *, enum field_id, struct slice value);
+void head_remove(struct head *, enum field_id);
+void head_remove_name(struct head *, struct slice name);
+/* Removes all and appends one. */
+bool head_set(struct head *, enum field_id, struct slice value);
+bool head_set_name(struct head *, struct slice name, struct slice value);
+
+/* Takes out Connection, what it nominates (but never a FIELD_PROTECTED one) and
+ * every FIELD_HOP field (RFC 9110 section 7.6.1).  `keep_upgrade` leaves Upgrade in:
+ * the codec writes the Connection that goes with it. */
+void head_strip_hop_by_hop(struct head *, bool keep_upgrade);
+
+/* The path in normal form, for matching only (the path goes on as it came):
+ * %XX of unreserved characters decoded, the others' hex upper-cased, empty segments merged, "." and
+ * ".." resolved (RFC 3986 section 6.2.2).  In the arena; p == NULL: the path climbs
+ * above the root or holds a malformed or NUL escape, or memory is out. */
+struct slice head_normal_path(struct slice path, struct arena *);
+
+#endif

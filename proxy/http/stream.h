@@ -1,0 +1,63 @@
+/* stream.h - one half of an HTTP exchange.
+ *
+ * The client side (made by a server codec) and the upstream side (made by a
+ * client codec) are the same type.  A proxy is two of these tied by an exchange.
+ *
+ *  S1  gone is called exactly once and is the last event: NULL when both
+ *      directions have ended and every byte this side had to send is written,
+ *      else why it broke.
+ *  S2  After reset the owner is forgotten: no event follows, gone neither.
+ *  S3  body borrows bytes: they must stay where they are until the connection
+ *      has flushed, which it does before the code that read them returns to the
+ *      loop.  Heads and trailers are serialised before the call returns.
+ *  S4  One producer, one consumer per direction, so pause is a boolean.
+ *  S5  Events come from feed, eof, flushed and fail of the codec only, never
+ *      from inside an op: an op may be called inside any event. */
+#ifndef HTTP_STREAM_H
+#define HTTP_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+struct head;
+struct reason;
+struct stream;
+
+struct stream_ops { /* what one may ask of a stream */
+	/* A request head (client codec), a response head (server codec; 1xx
+	 * heads may come first, `end` false).  The codec writes framing and Connection from head->body,
+	 * head->length, head->upgrade and what it knows of its peer; the other fields go out as they are.
+	 * False when memory is out. */
+	bool (*head)(struct stream *, const struct head *, bool end);
+	void (*body)(struct stream *, struct slice, bool end);
+	/* Ends a chunked body with these fields; where the peer cannot take them, ends it without. */
+	void (*trailers)(struct stream *, const struct head *);
+	/* true: no more body events until false.  A request's body is paused from birth. */
+	void (*pause)(struct stream *, bool);
+	/* Gives up: the connection closes unless this stream never used it. */
+	void (*reset)(struct stream *, const struct reason *);
+};
+
+struct stream_events { /* what a stream tells its owner */
+	/* client side of the proxy: never called (codec_events.request is). */
+	void (*head)(void *owner, struct head *, bool end);
+	void (*body)(void *owner, struct slice, bool end);
+	void (*trailers)(void *owner, struct head *); /* the end of a body that has some */
+	void (*room)(void *owner);                    /* queued fell below low water */
+	void (*gone)(void *owner, const struct reason *);
+};
+
+struct stream {
+	const struct stream_ops *ops;
+	const struct stream_events *on;
+	void *owner;   /* NULL: nobody listens */
+	size_t queued; /* bytes accepted, not yet written to the socket */
+	bool paused;
+};
+
+enum { STREAM_HIGH_WATER = 64 * 1024, STREAM_LOW_WATER = 16 * 1024 };
+
+#endif
