@@ -32,7 +32,7 @@ static bool parse_unix(struct slice path, struct addr *a)
 	return true;
 }
 
-static void addr_set(struct addr *a, const struct ip *ip, uint16_t port)
+void addr_make(struct addr *a, const struct ip *ip, uint16_t port)
 {
 	*a = (struct addr){ 0 };
 	if (ip_is_v4(ip)) {
@@ -69,7 +69,7 @@ bool addr_parse(struct slice text, struct addr *a)
 		if (!ip_parse(host, &ip))
 			return false;
 	}
-	addr_set(a, &ip, (uint16_t)port);
+	addr_make(a, &ip, (uint16_t)port);
 	return true;
 }
 

@@ -35,7 +35,9 @@ enum { ADDR_TEXT_MAX = 128, IP_TEXT_MAX = 46 };
 /* A numeric address with a port: "127.0.0.1:80" "[::1]:80" ":80" (all v4 and v6
  * addresses) "*:80" or "unix:/path".  False: not one of these (a DNS name, say). */
 bool addr_parse(struct slice text, struct addr *);
-/* The inverse; a v4-mapped address prints as v4. */
+/* A socket address of the family the IP has; a v4-mapped one becomes AF_INET. */
+void addr_make(struct addr *, const struct ip *, uint16_t port);
+/* The inverse of addr_parse; a v4-mapped address prints as v4. */
 void addr_format(const struct addr *, char out[ADDR_TEXT_MAX]);
 bool addr_eq(const struct addr *, const struct addr *);
 bool addr_is_loopback(const struct addr *); /* unix sockets count as loopback */

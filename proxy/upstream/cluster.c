@@ -1,0 +1,484 @@
+/* cluster.c - clusters as they are configured, and the endpoints that outlive them.
+ *
+ * An endpoint: made by the first cluster that names it -> used (refs > 0) -> left (refs == 0, its
+ * last connections are still open; a new cluster may take it up again) -> freed by the next sweep
+ * that finds it without connections. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "upstream/address.h"
+#include "upstream/balance.h"
+#include "upstream/resolve.h"
+#include "upstream/upstream.h"
+
+enum { ENDPOINT_MAGIC = 0x656e6470, CLUSTER_ENDPOINTS_MAX = 256 };
+
+/*---------------------------------------------------------------- configuration */
+
+static bool check_endpoint(struct conf_load *load, const struct node *node, void *conf)
+{
+	const struct node *addr = node->kind == NODE_MAP ? node_get(node, "addr") : node;
+	struct endpoint_conf *e = conf;
+	struct endpoint_address parsed;
+	const char *wrong;
+
+	e->at = addr != NULL ? addr->at : node->at;
+	if (e->addr == NULL)
+		return true; /* required: that finding is there already */
+	wrong = endpoint_address_parse(slice_str(e->addr), &parsed);
+	if (wrong != NULL)
+		diag_error(load->diags, e->at, "E015", "bad endpoint `%s`: %s", e->addr, wrong)
+		    ->path = load->path;
+	return wrong == NULL;
+}
+
+static const struct field endpoint_fields[] = {
+	{ .key = "addr",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct endpoint_conf, addr),
+	  .doc = "Where it listens: `host:port`, `127.0.0.1:80`, `[::1]:80` or `unix:/path`, each "
+		 "also behind "
+		 "`http://`. A name is looked up again and again, see `resolve`." },
+	{ .key = "weight",
+	  .type = C_U32,
+	  .offset = offsetof(struct endpoint_conf, weight),
+	  .dflt = "1",
+	  .min = 1,
+	  .max = 1000,
+	  .doc = "Its share of the calls, relative to the other endpoints." },
+	{ .key = "backup",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct endpoint_conf, backup),
+	  .dflt = "false",
+	  .doc = "Whether it is used only when no other endpoint can be." },
+	{ .key = NULL },
+};
+
+static const struct schema endpoint_schema = {
+	.name = "endpoint",
+	.size = sizeof(struct endpoint_conf),
+	.fields = endpoint_fields,
+	.scalar = "addr",
+	.check = check_endpoint,
+};
+
+static bool check_doubles(struct conf_load *load, const struct cluster_conf *c)
+{
+	const struct endpoint_conf *e = c->endpoints.item;
+	struct endpoint_address a, b;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < c->endpoints.n; i++) {
+		if (e[i].addr == NULL || endpoint_address_parse(slice_str(e[i].addr), &a) != NULL)
+			continue;
+		for (uint32_t j = 0; j < i; j++) {
+			if (e[j].addr == NULL ||
+			    endpoint_address_parse(slice_str(e[j].addr), &b) != NULL ||
+			    strcmp(a.text, b.text) != 0)
+				continue;
+			diag_error(load->diags, e[i].at, "E018",
+				   "endpoint `%s` is listed twice, first on line %u; use `weight` "
+				   "to give it more calls",
+				   e[i].addr, e[j].at.line)
+			    ->path = load->path;
+			ok = false;
+			break;
+		}
+	}
+	return ok;
+}
+
+static bool check_cluster(struct conf_load *load, const struct node *node, void *conf)
+{
+	const struct cluster_conf *c = conf;
+
+	if (c->endpoints.n > CLUSTER_ENDPOINTS_MAX) {
+		diag_error(load->diags, node->at, "E016",
+			   "an upstream has at most %d endpoints, this one %u",
+			   CLUSTER_ENDPOINTS_MAX, c->endpoints.n)
+		    ->path = load->path;
+		return false;
+	}
+	if (c->endpoints.n == 0 && node_get(node, "endpoints") != NULL) {
+		diag_error(load->diags, node->at, "E016", "an upstream needs at least one endpoint")
+		    ->path = load->path;
+		return false;
+	}
+	return check_doubles(load, c);
+}
+
+static const char *const lb_names[] = {
+	[LB_ROUND_ROBIN] = "round-robin", [LB_LEAST_REQUESTS] = "least-requests", NULL
+};
+
+static const struct field cluster_fields[] = {
+	{ .key = "endpoints",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct cluster_conf, endpoints),
+	  .sub = &endpoint_schema,
+	  .doc = "Where calls go: one address, or a list of addresses or mappings." },
+	{ .key = "lb",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct cluster_conf, lb),
+	  .dflt = "round-robin",
+	  .names = lb_names,
+	  .doc = "How an endpoint is chosen: in weighted turn, or the one with the fewest calls "
+		 "under way for its "
+		 "weight. Each worker counts its own." },
+	{ .key = "connect_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct cluster_conf, connect_timeout_ns),
+	  .dflt = "1s",
+	  .min = CLOCK_MS,
+	  .max = 3600 * CLOCK_S,
+	  .doc = "How long a connection may take to be made; then the answer is 504." },
+	{ .key = "keepalive",
+	  .type = C_U32,
+	  .offset = offsetof(struct cluster_conf, keepalive),
+	  .dflt = "64",
+	  .max = 65536,
+	  .doc = "Idle connections kept for each endpoint by each worker; 0: none, a connection a "
+		 "call." },
+	{ .key = "keepalive_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct cluster_conf, keepalive_timeout_ns),
+	  .dflt = "60s",
+	  .min = CLOCK_MS,
+	  .max = 24 * 3600 * CLOCK_S,
+	  .doc = "How long an idle connection is kept. Should be less than what the endpoint "
+		 "allows (65 to 75 s with "
+		 "most servers), so that no call meets a connection that is just being closed." },
+	{ .key = "max_connections",
+	  .type = C_U32,
+	  .offset = offsetof(struct cluster_conf, max_connections),
+	  .dflt = "0",
+	  .doc = "Connections to each endpoint by each worker, idle ones included; 0: no bound." },
+	{ .key = "resolve",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct cluster_conf, resolve_ns),
+	  .dflt = "30s",
+	  .min = CLOCK_S,
+	  .max = 24 * 3600 * CLOCK_S,
+	  .doc = "How often names are looked up again. When that fails the last addresses stay in "
+		 "use." },
+	{ .key = NULL },
+};
+
+const struct schema cluster_schema = {
+	.name = "upstream",
+	.size = sizeof(struct cluster_conf),
+	.fields = cluster_fields,
+	.scalar = "endpoints",
+	.check = check_cluster,
+};
+
+/*---------------------------------------------------------------- endpoints */
+
+struct upstream_registry {
+	struct list endpoints;
+	uint32_t last_id;
+	struct resolver *resolver;
+};
+
+static void endpoint_free(struct upstream_registry *r, struct endpoint *e)
+{
+	CHECK_MAGIC(e, ENDPOINT_MAGIC);
+	list_remove(&e->link);
+	if (e->addrs != NULL)
+		resolver_remove(r->resolver, e->addrs);
+	endpoint_addrs_free(e->addrs);
+	free((char *)(uintptr_t)e->cluster);
+	free((char *)(uintptr_t)e->text);
+	free((char *)(uintptr_t)e->host);
+	e->magic = 0;
+	free(e);
+}
+
+/* The strings and the address set; what was made of them is endpoint_free's to free. */
+static bool endpoint_fill(struct endpoint *e, const char *cluster, const struct endpoint_address *a)
+{
+	e->cluster = strdup(cluster);
+	e->text = strdup(a->text);
+	e->fixed = a->fixed;
+	if (a->named) {
+		e->host = strdup(a->host);
+		e->addrs = endpoint_addrs_new(a->port);
+	}
+	return e->cluster != NULL && e->text != NULL &&
+	       (!a->named || (e->host != NULL && e->addrs != NULL));
+}
+
+static struct endpoint *endpoint_new(struct upstream_registry *r, const char *cluster,
+				     const struct endpoint_address *a)
+{
+	struct endpoint *e = aligned_alloc(_Alignof(struct endpoint), sizeof(*e));
+
+	if (e == NULL)
+		return NULL;
+	memset(e, 0, sizeof(*e));
+	e->magic = ENDPOINT_MAGIC;
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		list_init(&e->worker[w].idle);
+	list_push_back(&r->endpoints, &e->link);
+	if (!endpoint_fill(e, cluster, a)) {
+		endpoint_free(r, e);
+		return NULL;
+	}
+	e->id = ++r->last_id;
+	return e;
+}
+
+static struct endpoint *endpoint_find(struct upstream_registry *r, const char *cluster,
+				      const char *text)
+{
+	LIST_EACH(link, &r->endpoints)
+	{
+		struct endpoint *e = LIST_ENTRY(link, struct endpoint, link);
+
+		if (strcmp(e->text, text) == 0 && strcmp(e->cluster, cluster) == 0)
+			return e;
+	}
+	return NULL;
+}
+
+static struct endpoint *endpoint_get(struct upstream_registry *r, const struct cluster_conf *conf,
+				     const struct endpoint_address *a)
+{
+	struct endpoint *e = endpoint_find(r, conf->name.name, a->text);
+
+	if (e == NULL)
+		e = endpoint_new(r, conf->name.name, a);
+	if (e == NULL)
+		return NULL;
+	if (e->addrs != NULL &&
+	    !resolver_add(r->resolver, e->addrs, e->host, e->cluster, conf->resolve_ns))
+		return NULL; /* with refs as they were: the next sweep takes it */
+	e->refs++;
+	return e;
+}
+
+static uint32_t sum_u32(const struct endpoint *e, size_t offset)
+{
+	uint32_t sum = 0;
+
+	for (unsigned w = 0; w < WORKERS_MAX; w++) {
+		const char *cell = (const char *)&e->worker[w] + offset;
+
+		sum += atomic_load_explicit((const _Atomic uint32_t *)(const void *)cell,
+					    memory_order_acquire);
+	}
+	return sum;
+}
+
+uint32_t endpoint_connections(const struct endpoint *e)
+{
+	return sum_u32(e, offsetof(struct endpoint_worker, connections));
+}
+
+uint32_t endpoint_idle(const struct endpoint *e)
+{
+	return sum_u32(e, offsetof(struct endpoint_worker, idle_count));
+}
+
+uint32_t endpoint_active(const struct endpoint *e)
+{
+	return sum_u32(e, offsetof(struct endpoint_worker, active));
+}
+
+static const size_t attempts_offset[ENDPOINT_RESULTS] = {
+	[ENDPOINT_OK] = offsetof(struct endpoint_worker, attempts_ok),
+	[ENDPOINT_FAILED] = offsetof(struct endpoint_worker, attempts_failed),
+	[ENDPOINT_ABORTED] = offsetof(struct endpoint_worker, attempts_aborted),
+};
+
+static _Atomic uint64_t *attempts_cell(const struct endpoint *e, unsigned w,
+				       enum endpoint_result result)
+{
+	uintptr_t cell = (uintptr_t)&e->worker[w] + attempts_offset[result];
+
+	return (_Atomic uint64_t *)cell;
+}
+
+uint64_t endpoint_attempts(const struct endpoint *e, enum endpoint_result result)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		sum += atomic_load_explicit(attempts_cell(e, w, result), memory_order_relaxed);
+	return sum;
+}
+
+void endpoint_begin(struct endpoint *e, unsigned w)
+{
+	_Atomic uint32_t *active = &e->worker[w].active;
+
+	atomic_store_explicit(active, atomic_load_explicit(active, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+void endpoint_end(struct endpoint *e, unsigned w, enum endpoint_result result)
+{
+	_Atomic uint64_t *attempts = attempts_cell(e, w, result);
+	_Atomic uint32_t *active = &e->worker[w].active;
+	uint32_t before = atomic_load_explicit(active, memory_order_relaxed);
+
+	CHECK(before > 0);
+	atomic_store_explicit(attempts, atomic_load_explicit(attempts, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	/* released: whoever sees none active may free the endpoint */
+	atomic_store_explicit(active, before - 1, memory_order_release);
+}
+
+bool endpoint_addr(const struct endpoint *e, uint32_t *turn, struct addr *out)
+{
+	if (e->addrs != NULL)
+		return endpoint_addrs_get(e->addrs, (*turn)++, out);
+	*out = e->fixed;
+	return true;
+}
+
+unsigned endpoint_addr_count(const struct endpoint *e)
+{
+	return e->addrs != NULL ? endpoint_addrs_count(e->addrs) : 1;
+}
+
+/*---------------------------------------------------------------- the registry */
+
+struct upstream_registry *upstream_registry_new_with(const struct resolver_lookup *lookup)
+{
+	struct upstream_registry *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	list_init(&r->endpoints);
+	r->resolver = resolver_new(lookup);
+	if (r->resolver == NULL) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+struct upstream_registry *upstream_registry_new(void)
+{
+	return upstream_registry_new_with(NULL);
+}
+
+/* Frees what nobody uses any more. */
+static void registry_sweep(struct upstream_registry *r)
+{
+	LIST_EACH(link, &r->endpoints)
+	{
+		struct endpoint *e = LIST_ENTRY(link, struct endpoint, link);
+
+		if (e->refs == 0 && endpoint_active(e) == 0 && endpoint_connections(e) == 0)
+			endpoint_free(r, e);
+	}
+}
+
+void upstream_registry_free(struct upstream_registry *r)
+{
+	if (r == NULL)
+		return;
+	LIST_EACH(link, &r->endpoints)
+	endpoint_free(r, LIST_ENTRY(link, struct endpoint, link));
+	resolver_free(r->resolver);
+	free(r);
+}
+
+/*---------------------------------------------------------------- clusters */
+
+static bool add_members(struct upstream_registry *r, struct cluster *c, struct diags *diags)
+{
+	const struct endpoint_conf *conf = c->conf->endpoints.item;
+
+	for (uint32_t i = 0; i < c->conf->endpoints.n; i++) {
+		struct endpoint_address a;
+		const char *wrong = endpoint_address_parse(slice_str(conf[i].addr), &a);
+		struct endpoint *e = wrong == NULL ? endpoint_get(r, c->conf, &a) : NULL;
+
+		if (e == NULL) {
+			diag_error(diags, conf[i].at, wrong != NULL ? "E015" : "E099",
+				   "endpoint `%s`: %s", conf[i].addr,
+				   wrong != NULL ? wrong : "out of memory");
+			return false;
+		}
+		c->member[c->n++] =
+		    (struct cluster_member){ .endpoint = e,
+					     .weight = conf[i].weight != 0 ? conf[i].weight : 1,
+					     .backup = conf[i].backup };
+	}
+	return true;
+}
+
+/* Names that were never looked up are waited for, all together until the deadline. */
+static bool resolve_members(struct upstream_registry *r, const struct cluster *c,
+			    uint64_t timeout_ns, struct diags *diags)
+{
+	const struct endpoint_conf *conf = c->conf->endpoints.item;
+	uint64_t deadline_ns = clock_mono_ns() + timeout_ns;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct endpoint *e = c->member[i].endpoint;
+
+		if (e->addrs == NULL)
+			continue;
+		if (!resolver_start(r->resolver)) {
+			diag_error(diags, conf[i].at, "E018",
+				   "cannot start the thread that looks names up");
+			return false;
+		}
+		resolver_wait(r->resolver, e->addrs, deadline_ns);
+		if (endpoint_addrs_count(e->addrs) == 0)
+			diag_warning(diags, conf[i].at, "W106",
+				     "`%s` has no address yet: calls to it are answered with 503 "
+				     "until it has",
+				     e->host);
+	}
+	return true;
+}
+
+struct cluster *cluster_open(struct upstream_registry *r, const struct cluster_conf *conf,
+			     struct arena *arena, uint64_t timeout_ns, struct diags *diags)
+{
+	struct cluster *c = arena_zalloc(arena, sizeof(*c));
+
+	registry_sweep(r);
+	if (c != NULL)
+		c->member = arena_zalloc(arena, conf->endpoints.n * sizeof(*c->member));
+	if (c == NULL || c->member == NULL) {
+		diag_error(diags, conf->name.at, "E099", "upstream `%s`: out of memory",
+			   conf->name.name);
+		return NULL;
+	}
+	c->conf = conf;
+	c->name = conf->name.name;
+	if (!add_members(r, c, diags) || !resolve_members(r, c, timeout_ns, diags)) {
+		cluster_close(r, c);
+		return NULL;
+	}
+	if (!balance_open(c, arena)) {
+		diag_error(diags, conf->name.at, "E099", "upstream `%s`: out of memory",
+			   conf->name.name);
+		cluster_close(r, c);
+		return NULL;
+	}
+	return c;
+}
+
+void cluster_close(struct upstream_registry *r, struct cluster *c)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct endpoint *e = c->member[i].endpoint;
+
+		CHECK_MAGIC(e, ENDPOINT_MAGIC);
+		CHECK(e->refs > 0);
+		e->refs--;
+	}
+	c->n = 0;
+	registry_sweep(r);
+}
