@@ -21,11 +21,13 @@ struct route {
 	struct cluster *cluster;
 	struct chain chain;
 	struct route_stats *stats; /* by name, kept across reloads */
+	const struct route_matcher *matcher; /* route_prepare */
 };
 
 struct policy {
 	uint32_t magic;
 	uint64_t generation; /* 1, 2, ... */
+	unsigned holders;    /* workers; control only */
 	struct arena arena;
 	const struct config *config;
 	char hash[65];

@@ -1,0 +1,488 @@
+/* forward.c - what Weir tells the upstream of the client.
+ *
+ * Every call comes by here, so the head is walked once (survey), values are written by hand into
+ * the arena, and a field that is there already is changed in its place. */
+#include "core/forward.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "core/client_ip.h"
+
+/*---------------------------------------------------------------- random numbers */
+
+static uint64_t rotl(uint64_t x, int k)
+{
+	return (x << k) | (x >> (64 - k));
+}
+
+static uint64_t next_random(struct forward_worker *w)
+{
+	uint64_t *s = w->s, result = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
+
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= t;
+	s[3] = rotl(s[3], 45);
+	return result;
+}
+
+void forward_worker_init(struct forward_worker *w)
+{
+	CHECK(getrandom(w->s, sizeof(w->s), 0) == (ssize_t)sizeof(w->s));
+}
+
+/* splitmix64, as the authors of xoshiro advise. */
+void forward_worker_seed(struct forward_worker *w, uint64_t seed)
+{
+	for (int i = 0; i < 4; i++) {
+		uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
+
+		z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+		z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+		w->s[i] = z ^ (z >> 31);
+	}
+}
+
+/*---------------------------------------------------------------- text */
+
+static const char hex_digits[] = "0123456789abcdef";
+
+static char *put(char *at, const void *p, size_t n)
+{
+	if (n > 0)
+		memcpy(at, p, n);
+	return at + n;
+}
+
+static char *put_slice(char *at, struct slice s)
+{
+	return put(at, s.p, s.n);
+}
+
+static char *put_hex64(char *at, uint64_t v)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*at++ = hex_digits[v >> shift & 15];
+	return at;
+}
+
+static char *put_byte(char *at, unsigned v)
+{
+	if (v >= 100)
+		*at++ = (char)('0' + v / 100);
+	if (v >= 10)
+		*at++ = (char)('0' + v / 10 % 10);
+	*at++ = (char)('0' + v % 10);
+	return at;
+}
+
+static char *put_v4(char *at, const uint8_t b[4])
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*at++ = '.';
+		at = put_byte(at, b[i]);
+	}
+	return at;
+}
+
+static unsigned group(const struct ip *ip, int i)
+{
+	return (unsigned)ip->b[2 * i] << 8 | ip->b[2 * i + 1];
+}
+
+/* The longest run of two or more zero groups, the first of several (RFC 5952 section 4.2). */
+static int longest_zeros(const struct ip *ip, int *length)
+{
+	int best = -1, best_n = 1;
+
+	for (int i = 0; i < 8; i++) {
+		int n = 0;
+
+		while (i + n < 8 && group(ip, i + n) == 0)
+			n++;
+		if (n > best_n) {
+			best = i;
+			best_n = n;
+		}
+		i += n;
+	}
+	*length = best < 0 ? 0 : best_n;
+	return best;
+}
+
+static char *put_group(char *at, unsigned v)
+{
+	int shift = 12;
+
+	while (shift > 0 && v >> shift == 0)
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*at++ = hex_digits[v >> shift & 15];
+	return at;
+}
+
+static char *put_v6(char *at, const struct ip *ip)
+{
+	int skip_n, skip = longest_zeros(ip, &skip_n);
+
+	for (int i = 0; i < 8; i++) {
+		if (i == skip) {
+			at = put(at, "::", 2);
+			i += skip_n - 1;
+			continue;
+		}
+		if (i > 0 && i != skip + skip_n)
+			*at++ = ':';
+		at = put_group(at, group(ip, i));
+	}
+	return at;
+}
+
+/* At most IP_TEXT_MAX bytes. */
+static char *put_ip(char *at, const struct ip *ip)
+{
+	return ip_is_v4(ip) ? put_v4(at, ip->b + 12) : put_v6(at, ip);
+}
+
+/*---------------------------------------------------------------- the head */
+
+/* The fields this file is about, by small numbers. */
+enum slot { NO_SLOT, XFF, PROTO, FOR_HOST, FORWARDED, REAL_IP, REQUEST_ID, TRACE, SLOTS };
+
+static const uint8_t slot_of[FIELD_COUNT] = {
+	[F_X_FORWARDED_FOR] = XFF, [F_X_FORWARDED_PROTO] = PROTO, [F_X_FORWARDED_HOST] = FOR_HOST,
+	[F_FORWARDED] = FORWARDED, [F_X_REAL_IP] = REAL_IP,       [F_X_REQUEST_ID] = REQUEST_ID,
+	[F_TRACEPARENT] = TRACE,
+};
+
+static const uint8_t id_of[SLOTS] = {
+	[XFF] = F_X_FORWARDED_FOR, [PROTO] = F_X_FORWARDED_PROTO, [FOR_HOST] = F_X_FORWARDED_HOST,
+	[FORWARDED] = F_FORWARDED, [REAL_IP] = F_X_REAL_IP,       [REQUEST_ID] = F_X_REQUEST_ID,
+	[TRACE] = F_TRACEPARENT,
+};
+
+static const struct slice x_forwarded = SLICE("x-forwarded-"), tracestate = SLICE("tracestate");
+
+/* What the head holds before anything is changed. */
+struct survey {
+	struct head *head;
+	struct forward_context *fc;
+	bool trusted;
+	bool x_forwarded; /* there are X-Forwarded-* fields that have no slot */
+	bool tracestate;
+	uint16_t first[SLOTS], count[SLOTS]; /* the first one's place, and how many there are */
+	struct ip peer;                      /* all zero: a unix socket */
+	bool peer_known;
+};
+
+static bool is_x_forwarded(struct slice name)
+{
+	return name.n > x_forwarded.n && slice_ieq(slice_of(name.p, x_forwarded.n), x_forwarded);
+}
+
+static void survey_other(struct survey *s, struct slice name)
+{
+	if (is_x_forwarded(name))
+		s->x_forwarded = true;
+	else if (slice_ieq(name, tracestate))
+		s->tracestate = true;
+}
+
+static void survey_head(struct survey *s)
+{
+	struct head *h = s->head;
+
+	for (uint16_t i = 0; i < h->n; i++) {
+		const struct header *f = &h->fields[i];
+		uint8_t slot = slot_of[f->id];
+
+		if (f->id == F_OTHER)
+			survey_other(s, f->name);
+		else if (slot != NO_SLOT && s->count[slot]++ == 0)
+			s->first[slot] = i;
+	}
+}
+
+static struct slice slot_value(const struct survey *s, enum slot slot)
+{
+	return s->head->fields[s->first[slot]].value;
+}
+
+/* Leaves one field with this value; value.p == NULL leaves none. */
+static bool set_slot(struct survey *s, enum slot slot, struct slice value)
+{
+	struct head *h = s->head;
+
+	if (value.p == NULL || s->count[slot] > 1)
+		head_remove(h, id_of[slot]);
+	if (value.p == NULL)
+		return true;
+	if (s->count[slot] != 1)
+		return head_add(h, id_of[slot], value);
+	h->fields[s->first[slot]].value = value;
+	return true;
+}
+
+/* All values of a slot as one list, with room for `more` bytes behind it.  *at is where they go. */
+static char *begin_list(struct survey *s, enum slot slot, size_t more, char **at)
+{
+	const struct head *h = s->head;
+	size_t bytes = more;
+	char *list;
+
+	if (s->trusted && s->count[slot] > 0)
+		for (uint16_t i = 0; i < h->n; i++)
+			bytes += h->fields[i].id == id_of[slot] ? h->fields[i].value.n + 2 : 0;
+	list = *at = arena_alloc(s->fc->arena, bytes);
+	if (list == NULL || bytes == more)
+		return list;
+	for (uint16_t i = 0; i < h->n; i++) {
+		const struct header *f = &h->fields[i];
+
+		if (f->id != id_of[slot] || f->value.n == 0)
+			continue;
+		*at = put(put_slice(*at, f->value), ", ", 2);
+	}
+	return list;
+}
+
+static struct slice end_list(const char *list, const char *at)
+{
+	return slice_of(list, (size_t)(at - list));
+}
+
+/*---------------------------------------------------------------- the fields */
+
+static bool set_forwarded_for(struct survey *s)
+{
+	char *at, *list;
+
+	if (!s->peer_known)
+		return s->trusted || set_slot(s, XFF, slice_of(NULL, 0));
+	list = begin_list(s, XFF, IP_TEXT_MAX, &at);
+	if (list == NULL)
+		return false;
+	at = put_ip(at, &s->peer);
+	return set_slot(s, XFF, end_list(list, at));
+}
+
+/* A trusted peer's word, else ours. */
+static bool set_claim(struct survey *s, enum slot slot, struct slice ours)
+{
+	if (s->trusted && s->count[slot] == 1 && slot_value(s, slot).n > 0)
+		return true;
+	return set_slot(s, slot, ours.n > 0 ? ours : slice_of(NULL, 0));
+}
+
+static bool is_token(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c <= ' ' || c >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
+			return false;
+	}
+	return s.n > 0;
+}
+
+/* A token, or a quoted-string (RFC 9110 section 5.6.4); at most 2 n + 2 bytes. */
+static char *put_value(char *at, struct slice s)
+{
+	if (is_token(s))
+		return put_slice(at, s);
+	*at++ = '"';
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '"' || s.p[i] == '\\')
+			*at++ = '\\';
+		*at++ = s.p[i];
+	}
+	*at++ = '"';
+	return at;
+}
+
+static char *put_node(char *at, const struct survey *s)
+{
+	if (!s->peer_known)
+		return put(at, "unknown", 7);
+	if (ip_is_v4(&s->peer))
+		return put_ip(at, &s->peer);
+	return put(put_ip(put(at, "\"[", 2), &s->peer), "]\"", 2);
+}
+
+static bool set_forwarded(struct survey *s)
+{
+	struct slice host = s->head->authority, scheme = s->fc->scheme;
+	size_t more = sizeof("for=\"[]\";host=;proto=") + IP_TEXT_MAX + 2 * host.n + 2 + scheme.n;
+	char *at, *list = begin_list(s, FORWARDED, more, &at);
+
+	if (list == NULL)
+		return false;
+	at = put_node(put(at, "for=", 4), s);
+	if (host.n > 0)
+		at = put_value(put(at, ";host=", 6), host);
+	at = put_slice(put(at, ";proto=", 7), scheme);
+	return set_slot(s, FORWARDED, end_list(list, at));
+}
+
+static bool set_real_ip(struct survey *s)
+{
+	static const struct ip none;
+	struct ip ip = s->trusted ? client_ip_find(s->fc->conf, s->fc->peer, s->head) : s->peer;
+	char *text;
+
+	if (memcmp(&ip, &none, sizeof(ip)) == 0)
+		return set_slot(s, REAL_IP, slice_of(NULL, 0));
+	text = arena_alloc(s->fc->arena, IP_TEXT_MAX);
+	return text != NULL && set_slot(s, REAL_IP, end_list(text, put_ip(text, &ip)));
+}
+
+static bool add_via(struct survey *s)
+{
+	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
+
+	return head_add(s->head, F_VIA, s->head->minor == 0 ? v10 : v11);
+}
+
+static bool is_request_id(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7F) /* negative ones, too, are not ASCII */
+			return false;
+	return s.n >= 1 && s.n <= 128;
+}
+
+static bool set_request_id(struct survey *s)
+{
+	struct forward_context *fc = s->fc;
+	char *text;
+
+	if (s->count[REQUEST_ID] == 1 && is_request_id(slot_value(s, REQUEST_ID))) {
+		fc->request_id = slot_value(s, REQUEST_ID);
+		return true;
+	}
+	text = arena_alloc(fc->arena, 32);
+	if (text == NULL)
+		return false;
+	put_hex64(put_hex64(text, next_random(fc->worker)), next_random(fc->worker));
+	fc->request_id = slice_of(text, 32);
+	return set_slot(s, REQUEST_ID, fc->request_id);
+}
+
+/*---------------------------------------------------------------- traceparent */
+
+enum { TRACEPARENT_BYTES = 55, TRACE_ID_AT = 3, PARENT_ID_AT = 36, TRACE_FLAGS_AT = 53 };
+
+static bool is_hex(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
+			return false;
+	return true;
+}
+
+static bool is_id(const char *p, size_t n)
+{
+	static const char zeros[] = "00000000000000000000000000000000";
+
+	return is_hex(p, n) && memcmp(p, zeros, n) != 0;
+}
+
+/* Version 00 is 55 bytes; a later one may go on behind a dash (section 3.2.2); ff is none. */
+static bool traceparent_valid(struct slice s)
+{
+	const char *p = s.p;
+
+	if (s.n < TRACEPARENT_BYTES || !is_hex(p, 2) || memcmp(p, "ff", 2) == 0)
+		return false;
+	if (s.n > TRACEPARENT_BYTES && (memcmp(p, "00", 2) == 0 || p[TRACEPARENT_BYTES] != '-'))
+		return false;
+	return p[2] == '-' && is_id(p + TRACE_ID_AT, 32) && p[PARENT_ID_AT - 1] == '-' &&
+	       is_id(p + PARENT_ID_AT, 16) && p[TRACE_FLAGS_AT - 1] == '-' &&
+	       is_hex(p + TRACE_FLAGS_AT, 2);
+}
+
+static uint64_t random_id(struct forward_worker *w)
+{
+	uint64_t id = next_random(w);
+
+	return id != 0 ? id : 1;
+}
+
+/* Several are as bad as none (section 4.2); a tracestate without its traceparent means nothing. */
+static bool set_traceparent(struct survey *s)
+{
+	struct forward_context *fc = s->fc;
+	char *text, *at;
+
+	if (s->count[TRACE] == 1 && traceparent_valid(slot_value(s, TRACE))) {
+		fc->trace_id = slice_of(slot_value(s, TRACE).p + TRACE_ID_AT, 32);
+		return true;
+	}
+	if (s->tracestate)
+		head_remove_name(s->head, tracestate);
+	text = arena_alloc(fc->arena, TRACEPARENT_BYTES);
+	if (text == NULL)
+		return false;
+	at = put_hex64(put(text, "00-", 3), random_id(fc->worker));
+	at = put(put_hex64(at, next_random(fc->worker)), "-", 1);
+	put(put_hex64(at, random_id(fc->worker)), "-00", 3);
+	fc->trace_id = slice_of(text + TRACE_ID_AT, 32);
+	return set_slot(s, TRACE, slice_of(text, TRACEPARENT_BYTES));
+}
+
+/*---------------------------------------------------------------- all of it */
+
+/* X-Forwarded-Port, -Prefix, -Ssl, ...: Weir has nothing to put in their place. */
+static void remove_x_forwarded(struct survey *s)
+{
+	struct head *h = s->head;
+
+	for (uint16_t i = 0; i < h->n; i++) {
+		struct header *f = &h->fields[i];
+
+		if (f->id == F_OTHER && is_x_forwarded(f->name))
+			f->id = F_REMOVED;
+	}
+}
+
+/* Most likely there is a load balancer in front and all of its clients share one limit. */
+static void warn_of_no_trust(const struct survey *s)
+{
+	static _Atomic bool warned;
+	char text[ADDR_TEXT_MAX];
+
+	if (s->fc->conf->trust.n > 0 || s->count[XFF] + s->count[FORWARDED] == 0 ||
+	    atomic_load_explicit(&warned, memory_order_relaxed) || atomic_exchange(&warned, true))
+		return;
+	addr_format(s->fc->peer, text);
+	log_warn("client_ip: forwarded-for seen (from %s) but nobody trusted: limits count its "
+		 "sender as the client; if that is a load balancer, put its network in "
+		 "client_ip.trust",
+		 text);
+}
+
+bool forward_prepare(struct head *head, struct forward_context *fc)
+{
+	struct survey s = { .head = head,
+			    .fc = fc,
+			    .trusted = client_ip_trusted(fc->conf, fc->peer),
+			    .peer = addr_ip(fc->peer),
+			    .peer_known = fc->peer->u.sa.sa_family != AF_UNIX };
+
+	survey_head(&s);
+	if (!s.trusted)
+		warn_of_no_trust(&s);
+	if (!s.trusted && s.x_forwarded)
+		remove_x_forwarded(&s);
+	/* X-Real-IP first: it reads what the others change */
+	return set_real_ip(&s) && set_forwarded_for(&s) && set_claim(&s, PROTO, fc->scheme) &&
+	       set_claim(&s, FOR_HOST, head->authority) && set_forwarded(&s) &&
+	       set_request_id(&s) && set_traceparent(&s) && add_via(&s);
+}

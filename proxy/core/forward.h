@@ -1,0 +1,49 @@
+/* forward.h - what Weir tells the upstream of the client, in the fields that are there for it.
+ *
+ *  X-Forwarded-For    the peer's address, behind what a trusted peer says
+ *  X-Forwarded-Proto  a trusted peer's, else the scheme of the listener
+ *  X-Forwarded-Host   a trusted peer's, else the authority of the request
+ *  Forwarded          for, host and proto of this hop (RFC 7239), behind what a trusted peer says
+ *  X-Real-IP          the client (client_ip_find)
+ *  Via                "1.1 weir" behind what is there, by the version that was received (RFC 9110
+ * section 7.6.3) X-Request-Id       the caller's if it is 1 to 128 visible ASCII characters, else
+ * 32 random hex digits traceparent        the caller's if it is valid, else a new one that is not
+ * sampled (W3C Trace Context, section 3.2)
+ *
+ * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
+ * out.  A peer on a unix socket has no address: nothing is added to X-Forwarded-For, and Forwarded
+ * says for=unknown. */
+#ifndef CORE_FORWARD_H
+#define CORE_FORWARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/config.h"
+#include "http/head.h"
+
+/* Random numbers of one worker (xoshiro256**): good enough for identifiers, not for secrets. */
+struct forward_worker {
+	uint64_t s[4];
+};
+
+void forward_worker_init(struct forward_worker *); /* from the kernel */
+void forward_worker_seed(struct forward_worker *,
+			 uint64_t seed); /* for simulations: the same seed, the same numbers */
+
+struct forward_context {
+	const struct client_ip_conf *conf;
+	const struct addr *peer; /* after PROXY protocol */
+	struct slice scheme;     /* "http" "https" */
+	struct forward_worker *worker;
+	struct arena *arena; /* the head's: values are made there */
+
+	/* set by forward_prepare; in the arena or in the head */
+	struct slice request_id;
+	struct slice trace_id; /* 32 hex digits */
+};
+
+/* Writes these fields into a request head, in place of what is there.  False: memory is out. */
+bool forward_prepare(struct head *, struct forward_context *);
+
+#endif

@@ -1,0 +1,321 @@
+/* route.c - which route a request takes.
+ *
+ * The route table is walked in order, since the first match wins; what can be known beforehand
+ * (lower case, lengths, a set of methods) is known beforehand, and the host of the request is
+ * brought into form once, when the first route asks. */
+#include "core/route.h"
+
+#include <string.h>
+
+#include "http/head.h"
+
+enum { HOST_MAX = 255 };
+
+struct host_matcher {
+	struct slice text; /* lower case; of a wildcard what follows the star: ".example.com" */
+	bool wildcard;
+};
+
+enum path_kind { PATH_ANY, PATH_EXACT, PATH_PREFIX };
+
+struct route_matcher {
+	uint32_t n_hosts;
+	struct host_matcher *host;
+	enum path_kind path_kind;
+	struct slice path; /* normal form; of a prefix up to its last slash */
+	bool any_method;
+	uint32_t methods; /* bit i: enum method_id i */
+	uint32_t n_others;
+	struct slice *other; /* methods that have no number */
+};
+
+/*---------------------------------------------------------------- making ready */
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static struct diag *bad_match(struct diags *diags, const struct route *r, const char *key,
+			      const char *value, const char *wrong)
+{
+	return diag_error(diags, r->conf->at, "E015", "route `%s`: bad %s `%s`: %s", r->name, key,
+			  value, wrong);
+}
+
+static const char *host_wrong(struct slice host, bool wildcard)
+{
+	if (host.n <= (wildcard ? 1u : 0u) || host.n > HOST_MAX)
+		return "a host has 1 to 255 characters";
+	for (size_t i = 0; i < host.n; i++)
+		if ((unsigned char)host.p[i] <= ' ' || strchr("*/?#@,", host.p[i]) != NULL)
+			return "a host is a name or `*.` and a name";
+	if (host.p[0] == '[')
+		return host.p[host.n - 1] == ']' ? NULL : "a host has no port";
+	return memchr(host.p, ':', host.n) != NULL ? "a host has no port" : NULL;
+}
+
+static bool prepare_host(struct host_matcher *m, const struct route *r, const char *conf,
+			 struct arena *arena, struct diags *diags)
+{
+	struct slice host = slice_str(conf);
+	const char *wrong;
+	char *text;
+
+	m->wildcard = host.n > 2 && host.p[0] == '*' && host.p[1] == '.';
+	if (m->wildcard)
+		host = slice_of(host.p + 1, host.n - 1);
+	if (host.n > 1 && host.p[host.n - 1] == '.')
+		host.n--;
+	wrong = host_wrong(host, m->wildcard);
+	text = wrong == NULL ? arena_alloc(arena, host.n) : NULL;
+	if (text == NULL) {
+		bad_match(diags, r, "host", conf, wrong != NULL ? wrong : "out of memory");
+		return false;
+	}
+	for (size_t i = 0; i < host.n; i++)
+		text[i] = lower(host.p[i]);
+	m->text = slice_of(text, host.n);
+	return true;
+}
+
+static bool prepare_hosts(struct route_matcher *m, const struct route *r, struct arena *arena,
+			  struct diags *diags)
+{
+	const struct conf_list *hosts = &r->conf->match.hosts;
+	const char *const *item = hosts->item;
+	bool ok = true;
+
+	m->n_hosts = hosts->n;
+	m->host = arena_zalloc(arena, (hosts->n + 1) * sizeof(*m->host));
+	if (m->host == NULL)
+		return false;
+	for (uint32_t i = 0; i < hosts->n; i++)
+		ok = prepare_host(&m->host[i], r, item[i], arena, diags) && ok;
+	return ok;
+}
+
+static bool prepare_path(struct route_matcher *m, const struct route *r, struct arena *arena,
+			 struct diags *diags)
+{
+	struct slice path = slice_str(r->conf->match.path);
+	const char *wrong = NULL;
+
+	m->path_kind = PATH_ANY;
+	if (path.p == NULL || slice_is(path, "/*"))
+		return true;
+	m->path_kind = PATH_EXACT;
+	if (path.n > 2 && path.p[path.n - 1] == '*' && path.p[path.n - 2] == '/') {
+		m->path_kind = PATH_PREFIX;
+		path.n--;
+	}
+	if (path.n == 0 || path.p[0] != '/')
+		wrong = "a path begins with /";
+	else if (memchr(path.p, '*', path.n) != NULL)
+		wrong = "a star can only stand at the end, behind a slash: /x/*";
+	else if (memchr(path.p, '?', path.n) != NULL || memchr(path.p, '#', path.n) != NULL)
+		wrong = "the query takes no part in matching";
+	else if ((m->path = head_normal_path(path, arena)).p == NULL)
+		wrong = "it climbs above the root or holds a malformed escape";
+	if (wrong != NULL)
+		bad_match(diags, r, "path", r->conf->match.path, wrong);
+	return wrong == NULL;
+}
+
+static bool prepare_methods(struct route_matcher *m, const struct route *r, struct arena *arena)
+{
+	const struct conf_list *methods = &r->conf->match.methods;
+	const char *const *item = methods->item;
+
+	m->any_method = methods->n == 0;
+	m->other = arena_zalloc(arena, (methods->n + 1) * sizeof(*m->other));
+	if (m->other == NULL)
+		return false;
+	for (uint32_t i = 0; i < methods->n; i++) {
+		struct slice name = slice_str(item[i]);
+		enum method_id id = method_lookup(name);
+
+		if (id == METHOD_OTHER)
+			m->other[m->n_others++] = name;
+		else
+			m->methods |= UINT32_C(1) << id;
+	}
+	return true;
+}
+
+bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
+{
+	struct route_matcher *m = arena_zalloc(arena, sizeof(*m));
+	unsigned errors = diags->errors;
+	bool ok;
+
+	if (m != NULL) {
+		ok = prepare_hosts(m, r, arena, diags);
+		ok = prepare_path(m, r, arena, diags) && ok;
+		ok = prepare_methods(m, r, arena) && ok;
+		r->matcher = m;
+		if (ok)
+			return true;
+	}
+	if (diags->errors == errors)
+		diag_error(diags, r->conf->at, "E099", "route `%s`: out of memory", r->name);
+	return false;
+}
+
+/*---------------------------------------------------------------- matching */
+
+/* Of one request; the host is brought into form when it is first asked for. */
+struct asked {
+	const struct head *req;
+	struct slice path;
+	bool host_ready;
+	size_t host_n; /* 0: none, or too long to match any */
+	char host[HOST_MAX];
+};
+
+static struct slice without_port(struct slice authority)
+{
+	const char *colon;
+
+	if (authority.n > 0 && authority.p[0] == '[') {
+		const char *close = memchr(authority.p, ']', authority.n);
+
+		return close == NULL ? authority
+				     : slice_of(authority.p, (size_t)(close + 1 - authority.p));
+	}
+	colon = authority.n == 0 ? NULL : memchr(authority.p, ':', authority.n);
+	return colon == NULL ? authority : slice_of(authority.p, (size_t)(colon - authority.p));
+}
+
+static void host_make_ready(struct asked *a)
+{
+	struct slice host = without_port(a->req->authority);
+
+	if (host.n > 1 && host.p[host.n - 1] == '.')
+		host.n--;
+	if (host.n > sizeof(a->host))
+		host.n = 0;
+	for (size_t i = 0; i < host.n; i++)
+		a->host[i] = lower(host.p[i]);
+	a->host_n = host.n;
+	a->host_ready = true;
+}
+
+static bool host_holds(const struct host_matcher *m, const char *host, size_t n)
+{
+	size_t skip = n - m->text.n;
+
+	if (m->wildcard ? n <= m->text.n : n != m->text.n)
+		return false;
+	return memcmp(host + skip, m->text.p, m->text.n) == 0;
+}
+
+static bool hosts_hold(const struct route_matcher *m, struct asked *a)
+{
+	if (m->n_hosts == 0)
+		return true;
+	if (!a->host_ready)
+		host_make_ready(a);
+	for (uint32_t i = 0; i < m->n_hosts; i++)
+		if (a->host_n > 0 && host_holds(&m->host[i], a->host, a->host_n))
+			return true;
+	return false;
+}
+
+static bool path_holds(const struct route_matcher *m, struct slice path)
+{
+	if (m->path_kind == PATH_EXACT)
+		return slice_eq(path, m->path);
+	return m->path_kind == PATH_ANY || slice_starts(path, m->path);
+}
+
+static bool method_holds(const struct route_matcher *m, const struct head *req)
+{
+	if (m->any_method)
+		return true;
+	if (req->method_id != METHOD_OTHER)
+		return (m->methods >> req->method_id & 1) != 0;
+	for (uint32_t i = 0; i < m->n_others; i++)
+		if (slice_eq(m->other[i], req->method))
+			return true;
+	return false;
+}
+
+const struct route *route_match(const struct policy *p, const struct head *req, struct slice path)
+{
+	struct asked a;
+
+	if (path.p == NULL)
+		return NULL;
+	a.req = req;
+	a.path = path;
+	a.host_ready =
+	    false; /* the buffer stays as it is: clearing it would cost more than matching */
+	for (uint32_t i = 0; i < p->n_routes; i++) {
+		const struct route_matcher *m = p->route[i].matcher;
+
+		if (path_holds(m, a.path) && method_holds(m, req) && hosts_hold(m, &a))
+			return &p->route[i];
+	}
+	return NULL;
+}
+
+/*---------------------------------------------------------------- hiding */
+
+static bool host_covers(const struct host_matcher *a, const struct host_matcher *b)
+{
+	if (!a->wildcard)
+		return !b->wildcard && slice_eq(a->text, b->text);
+	if (b->wildcard && slice_eq(a->text, b->text))
+		return true;
+	return b->text.n > a->text.n &&
+	       memcmp(b->text.p + b->text.n - a->text.n, a->text.p, a->text.n) == 0;
+}
+
+static bool hosts_cover(const struct route_matcher *a, const struct route_matcher *b)
+{
+	if (a->n_hosts == 0)
+		return true;
+	for (uint32_t i = 0; i < b->n_hosts; i++) {
+		bool covered = false;
+
+		for (uint32_t j = 0; j < a->n_hosts; j++)
+			covered = covered || host_covers(&a->host[j], &b->host[i]);
+		if (!covered)
+			return false;
+	}
+	return b->n_hosts > 0;
+}
+
+static bool path_covers(const struct route_matcher *a, const struct route_matcher *b)
+{
+	if (a->path_kind == PATH_ANY)
+		return true;
+	if (a->path_kind == PATH_EXACT)
+		return b->path_kind == PATH_EXACT && slice_eq(a->path, b->path);
+	return b->path_kind != PATH_ANY && slice_starts(b->path, a->path);
+}
+
+static bool methods_cover(const struct route_matcher *a, const struct route_matcher *b)
+{
+	if (a->any_method)
+		return true;
+	if (b->any_method || (b->methods & ~a->methods) != 0)
+		return false;
+	for (uint32_t i = 0; i < b->n_others; i++) {
+		bool covered = false;
+
+		for (uint32_t j = 0; j < a->n_others; j++)
+			covered = covered || slice_eq(a->other[j], b->other[i]);
+		if (!covered)
+			return false;
+	}
+	return true;
+}
+
+bool route_hides(const struct route *earlier, const struct route *later)
+{
+	const struct route_matcher *a = earlier->matcher, *b = later->matcher;
+
+	return hosts_cover(a, b) && path_covers(a, b) && methods_cover(a, b);
+}

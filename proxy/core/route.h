@@ -1,0 +1,27 @@
+/* route.h - which route a request takes: the first whose `match` holds.
+ *
+ *  hosts    any of them; case and the port are of no meaning, nor is a dot at the end.
+ * "*.example.com" takes one or more labels in front ("a.example.com", "a.b.example.com"), never
+ * "example.com" itself. path     in normal form, without the query.  "/x" is exact; "/x/<star>"
+ * takes "/x/" and all below it, but not "/x" (as a location "/x/" of nginx does); "/<star>" takes
+ * any. methods  any of them, case-sensitive.
+ *
+ * Made ready by route_prepare (control thread); matching allocates nothing. */
+#ifndef CORE_ROUTE_H
+#define CORE_ROUTE_H
+
+#include "core/policy.h"
+
+struct route_matcher;
+
+/* Sets route->matcher from route->conf.  False after findings: a host or path that cannot match
+ * anything. */
+bool route_prepare(struct route *, struct arena *, struct diags *);
+/* NULL: none, or the path is not in normal form (p == NULL). */
+const struct route *route_match(const struct policy *, const struct head *req,
+				struct slice normal_path);
+/* Whether every request that `later` would take is taken by `earlier`: then `later` is never
+ * reached. */
+bool route_hides(const struct route *earlier, const struct route *later);
+
+#endif
