@@ -11,14 +11,18 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
-enum { DIAG_MAX = 20 };
+enum {
+	DIAG_MAX = 20,   /* printed */
+	DIAG_KEEP = 500, /* remembered; the rest is only counted */
+};
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
 
 /* Where a node stands; NULL file: nowhere (a command line flag, say). */
 struct place {
 	const char *file;
-	uint32_t line, column, end_column; /* 1-based; columns in bytes */
+	/* 1-based, columns in bytes, end_column one past the last; line 0: the file as a whole */
+	uint32_t line, column, end_column;
 };
 
 struct diag {
@@ -32,25 +36,54 @@ struct diag {
 	struct diag *next;
 };
 
+/* A file that was read: its text, for showing the line, and where it was included. */
+struct source {
+	const char *name;
+	struct slice text;
+	struct place from; /* file NULL: the main file */
+	struct source *next;
+};
+
 struct diags {
 	struct arena *arena;
-	struct diag *first, **tail;
+	struct diag *first, **tail; /* in the order of sources, lines and columns */
 	unsigned errors, warnings;
 	bool oom;
+
+	/* private to conf */
+	unsigned kept;
+	struct source *sources, **sources_tail;
+	const char *path; /* given to every finding made meanwhile */
+	struct diag spare; /* what callers fill in when there is no room */
 };
 
 enum diag_format { DIAG_HUMAN, DIAG_GCC, DIAG_JSON, DIAG_GITHUB };
 
 void diags_init(struct diags *, struct arena *);
 /* Never fails: out of memory is itself remembered as an error.  Returns the finding, so that the caller may
- * set suggestion, help and path; never NULL. */
+ * set suggestion, help and path; never NULL.  The same finding at the same place is remembered once. */
 struct diag *diag_error(struct diags *, struct place, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 struct diag *diag_warning(struct diags *, struct place, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Memory is out: an error, remembered once. */
+void diags_out_of_memory(struct diags *);
+/* Name and text must live as long as the diags. */
+void diags_add_source(struct diags *, const char *name, struct slice text, struct place from);
 /* Sorted by place; human format shows the source line with a marker; ends with the summary line
  * "weir.yaml: 1 error, 0 warnings; <consequence>". */
 void diags_print(const struct diags *, enum diag_format, const char *file, const char *consequence,
 		 bool colour, struct buf *out);
+/* "human" "gcc" "json" "github"; false if it is none of them. */
+bool diag_format_parse(const char *, enum diag_format *);
+
+/* The codes and their titles, NULL-terminated; for the reference page. */
+struct diag_code {
+	const char *code, *title;
+};
+extern const struct diag_code diag_codes[];
+
+/* Where the next line of a text begins, counted as YAML counts lines; text.n when `at` is on the last. */
+size_t source_next_line(struct slice text, size_t at);
 
 #endif

@@ -16,8 +16,10 @@ const char *value_share(struct slice, uint32_t *ppm);    /* "50%" "0.5%" */
 const char *value_u32(struct slice, uint32_t *);
 const char *value_bool(struct slice, bool *);            /* true | false */
 
+enum { VALUE_RATE_MAX = 56 }; /* twenty digits, a slash, and the longest duration */
+
 void value_print_duration(uint64_t ns, char out[32]);    /* shortest form that parses back to the same */
-void value_print_rate(const struct rate *, char out[48]);
+void value_print_rate(const struct rate *, char out[VALUE_RATE_MAX]);
 void value_print_bytes(uint64_t bytes, char out[32]);
 void value_print_share(uint32_t ppm, char out[16]);
 

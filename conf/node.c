@@ -1,0 +1,551 @@
+/* node.c - one YAML document, event by event.
+ *
+ * Laws: every node has been counted and every level of nesting checked before anything is built
+ * from it, so neither a deep file nor a bomb of aliases costs more than the bounds; an alias is a
+ * copy, so the tree has one parent a node; the first error of syntax ends the document, errors of
+ * meaning do not. */
+#include <stdio.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "conf/node_internal.h"
+#include "conf/utf8.h"
+
+enum { ANCHORS_MAX = 1000 };
+
+struct anchor {
+	struct anchor *next;
+	const char *name;
+	const struct node *node;
+	bool open; /* still being read */
+};
+
+struct document {
+	struct reader *reader;
+	yaml_parser_t parser;
+	const char *name;
+	struct slice text;
+	struct anchor *anchors;
+	unsigned n_anchors;
+	/* where the line that was asked for last begins */
+	size_t line_at;
+	size_t line;
+};
+
+const struct node *node_get(const struct node *map, const char *key)
+{
+	const struct node *child = map != NULL && map->kind == NODE_MAP ? map->first : NULL;
+
+	while (child != NULL && !slice_is(child->key, key))
+		child = child->next;
+	return child;
+}
+
+const char *node_kind_name(enum node_kind kind)
+{
+	static const char *const names[] = { [NODE_NULL] = "nothing",
+					     [NODE_SCALAR] = "a single value",
+					     [NODE_LIST] = "a list",
+					     [NODE_MAP] = "a mapping" };
+
+	return names[kind];
+}
+
+struct place node_place(const struct node *n)
+{
+	return n->key.p != NULL ? n->key_at : n->at;
+}
+
+/*------------------------------------------------------------------ places */
+
+/* Byte offset of a mark: libyaml counts characters. */
+static size_t mark_offset(struct document *d, yaml_mark_t mark)
+{
+	size_t at;
+
+	if (mark.line < d->line)
+		d->line = d->line_at = 0;
+	for (; d->line < mark.line; d->line++)
+		d->line_at = source_next_line(d->text, d->line_at);
+	at = d->line_at;
+	for (size_t i = 0; i < mark.column && at < d->text.n; i++)
+		for (at++; at < d->text.n && ((unsigned char)d->text.p[at] & 0xC0) == 0x80;)
+			at++;
+	return at;
+}
+
+static struct place place_of(struct document *d, yaml_mark_t start, yaml_mark_t end)
+{
+	size_t begin = mark_offset(d, start), line_at = d->line_at, stop;
+	struct place p = { .file = d->name,
+			   .line = (uint32_t)start.line + 1,
+			   .column = (uint32_t)(begin - line_at) + 1 };
+
+	if (end.line == start.line && end.column > start.column)
+		stop = mark_offset(d, end);
+	else
+		stop = begin + 1;
+	p.end_column = (uint32_t)(stop - line_at) + 1;
+	return p;
+}
+
+/* The line and column of a byte. */
+static struct place place_of_offset(const struct document *d, size_t offset)
+{
+	size_t at = 0, next;
+	uint32_t line = 1;
+
+	while ((next = source_next_line(d->text, at)) <= offset && next < d->text.n) {
+		at = next;
+		line++;
+	}
+	return (struct place){ .file = d->name,
+			       .line = line,
+			       .column = (uint32_t)(offset - at) + 1,
+			       .end_column = (uint32_t)(offset - at) + 2 };
+}
+
+/*------------------------------------------------------------------ errors */
+
+struct hint {
+	const char *problem, *help;
+};
+
+/* What libyaml says, and what it mostly means. */
+static const struct hint hints[] = {
+	{ "mapping values are not allowed in this context",
+	  "a value that holds `: ` needs quotes, or the line above has another indentation" },
+	{ "did not find expected key",
+	  "the indentation differs from the lines above, or a value needs quotes" },
+	{ "could not find expected ':'", "a `:` is missing behind a key" },
+	{ "did not find expected ',' or '}'",
+	  "a `}` or `,` is missing; in { } a value with ${...} needs quotes" },
+	{ "did not find expected ',' or ']'",
+	  "a `]` or `,` is missing; in [ ] a value with ${...} needs quotes" },
+	{ "found character that cannot start any token",
+	  "a value that begins with @ ` or % needs quotes" },
+};
+
+static const char *hint_for(const char *problem)
+{
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
+		if (strcmp(hints[i].problem, problem) == 0)
+			return hints[i].help;
+	return NULL;
+}
+
+/* The tab that stands in the white space at the start of the line, up to `offset`; or text.n. */
+static size_t find_indenting_tab(const struct document *d, size_t line_at, size_t offset)
+{
+	for (size_t i = line_at; i <= offset && i < d->text.n; i++) {
+		if (d->text.p[i] == '\t')
+			return i;
+		if (d->text.p[i] != ' ')
+			break;
+	}
+	return d->text.n;
+}
+
+static void report_syntax(struct document *d)
+{
+	yaml_parser_t *p = &d->parser;
+	struct place at = place_of(d, p->problem_mark, p->problem_mark);
+	size_t offset = mark_offset(d, p->problem_mark);
+	size_t tab = find_indenting_tab(d, d->line_at, offset);
+	struct diag *f;
+
+	if (p->error == YAML_MEMORY_ERROR) {
+		diags_out_of_memory(d->reader->diags);
+		return;
+	}
+	if (tab < d->text.n) {
+		f = diag_error(d->reader->diags, place_of_offset(d, tab), "E004",
+			       "a tab in the indentation");
+		f->help = "YAML is indented by spaces only";
+		return;
+	}
+	f = diag_error(d->reader->diags, at, "E003", "not YAML: %s",
+		       p->problem == NULL ? "unreadable" : p->problem);
+	f->help = p->problem == NULL ? NULL : hint_for(p->problem);
+}
+
+/* libyaml would stop at these too, but without a line. */
+static bool check_characters(struct document *d)
+{
+	size_t at = 0, n;
+	uint32_t c;
+
+	for (; at < d->text.n; at += n) {
+		struct diags *diags = d->reader->diags;
+
+		n = utf8_decode(d->text.p + at, d->text.n - at, &c);
+		if (n == 0) {
+			diag_error(diags, place_of_offset(d, at), "E002",
+				   "invalid UTF-8: byte 0x%02X", (unsigned char)d->text.p[at]);
+			return false;
+		}
+		if (!utf8_is_printable(c)) {
+			diag_error(diags, place_of_offset(d, at), "E002",
+				   c == 0 ? "a NUL byte" : "a control character, U+%04X",
+				   (unsigned)c);
+			return false;
+		}
+	}
+	return true;
+}
+
+/*------------------------------------------------------------------- nodes */
+
+struct node *node_new(struct reader *r, enum node_kind kind, struct place at, unsigned depth)
+{
+	struct node *n;
+
+	if (depth > NODE_DEPTH_MAX) {
+		diag_error(r->diags, at, "E006", "nested more than %d deep", NODE_DEPTH_MAX);
+		return NULL;
+	}
+	if (r->count >= NODE_MAX && !r->unbounded) {
+		diag_error(r->diags, at, "E006", "more than %d values, aliases counted in full",
+			   NODE_MAX);
+		return NULL;
+	}
+	n = arena_alloc(r->nodes, sizeof(*n));
+	if (n == NULL) {
+		diags_out_of_memory(r->diags);
+		return NULL;
+	}
+	r->count++;
+	*n = (struct node){ .kind = kind, .at = at };
+	return n;
+}
+
+static struct node *copy_tree(struct reader *r, const struct node *src, unsigned depth)
+{
+	struct node *copy = node_new(r, src->kind, src->at, depth), **tail;
+
+	if (copy == NULL)
+		return NULL;
+	*copy = *src;
+	copy->next = NULL;
+	copy->first = NULL;
+	tail = &copy->first;
+	for (const struct node *child = src->first; child != NULL; child = child->next) {
+		*tail = copy_tree(r, child, depth + 1);
+		if (*tail == NULL)
+			return NULL;
+		tail = &(*tail)->next;
+	}
+	return copy;
+}
+
+static bool next_event(struct document *d, yaml_event_t *event)
+{
+	if (yaml_parser_parse(&d->parser, event))
+		return true;
+	report_syntax(d);
+	return false;
+}
+
+static struct place event_place(struct document *d, const yaml_event_t *e)
+{
+	return place_of(d, e->start_mark, e->end_mark);
+}
+
+static struct anchor *anchor_find(const struct document *d, const char *name)
+{
+	struct anchor *a = d->anchors;
+
+	while (a != NULL && strcmp(a->name, name) != 0)
+		a = a->next;
+	return a;
+}
+
+/* *out is NULL when the node has no anchor.  False after a finding. */
+static bool anchor_add(struct document *d, const yaml_char_t *name, const struct node *n,
+		       struct anchor **out)
+{
+	struct reader *r = d->reader;
+	struct anchor *a;
+
+	*out = NULL;
+	if (name == NULL)
+		return true;
+	if (++d->n_anchors > ANCHORS_MAX) {
+		diag_error(r->diags, n->at, "E007", "more than %d anchors", ANCHORS_MAX);
+		return false;
+	}
+	a = arena_alloc(r->nodes, sizeof(*a));
+	if (a != NULL)
+		*a = (struct anchor){ .next = d->anchors,
+				      .name = arena_strdup(r->nodes, (const char *)name),
+				      .node = n,
+				      .open = true };
+	if (a == NULL || a->name == NULL) {
+		diags_out_of_memory(r->diags);
+		return false;
+	}
+	d->anchors = a;
+	*out = a;
+	return true;
+}
+
+static struct node *read_alias(struct document *d, const yaml_event_t *e, unsigned depth)
+{
+	const char *name = (const char *)e->data.alias.anchor;
+	const struct anchor *a = anchor_find(d, name);
+
+	if (a == NULL) {
+		diag_error(d->reader->diags, event_place(d, e), "E007",
+			   "no anchor `&%s` above this", name);
+		return NULL;
+	}
+	if (a->open) {
+		diag_error(d->reader->diags, event_place(d, e), "E007",
+			   "`*%s` stands inside the value it is the name of", name);
+		return NULL;
+	}
+	return copy_tree(d->reader, a->node, depth);
+}
+
+static bool refuse_tag(struct document *d, const yaml_event_t *e, const yaml_char_t *tag)
+{
+	if (tag == NULL)
+		return true;
+	diag_error(d->reader->diags, event_place(d, e), "E007", "a tag, `%s`: Weir knows none",
+		   (const char *)tag);
+	return false;
+}
+
+static bool is_null_text(struct slice s)
+{
+	static const char *const nulls[] = { "", "~", "null", "Null", "NULL" };
+
+	for (size_t i = 0; i < sizeof(nulls) / sizeof(nulls[0]); i++)
+		if (slice_is(s, nulls[i]))
+			return true;
+	return false;
+}
+
+static struct slice raw_text(struct document *d, const yaml_event_t *e)
+{
+	size_t begin = mark_offset(d, e->start_mark), end = mark_offset(d, e->end_mark);
+
+	return slice_of(d->text.p + begin, end - begin);
+}
+
+static bool scalar_text(struct document *d, const yaml_event_t *e, struct node *n)
+{
+	struct slice value = { .p = (const char *)e->data.scalar.value,
+			       .n = e->data.scalar.length };
+
+	if (value.n > 0 && memchr(value.p, '\0', value.n) != NULL) {
+		diag_error(d->reader->diags, n->at, "E002", "a NUL byte in a value");
+		return false;
+	}
+	n->text = arena_copy(d->reader->nodes, value);
+	if (n->text.p == NULL)
+		diags_out_of_memory(d->reader->diags);
+	return n->text.p != NULL;
+}
+
+static struct node *read_scalar(struct document *d, const yaml_event_t *e, unsigned depth)
+{
+	struct node *n = node_new(d->reader, NODE_SCALAR, event_place(d, e), depth);
+	struct origin origin = { .reader = d->reader, .file = d->name };
+	struct anchor *anchor;
+
+	if (n == NULL || !refuse_tag(d, e, e->data.scalar.tag) ||
+	    !anchor_add(d, e->data.scalar.anchor, n, &anchor) || !scalar_text(d, e, n))
+		return NULL;
+	if (anchor != NULL)
+		anchor->open = false;
+	n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	if (!n->quoted && is_null_text(n->text)) {
+		n->kind = NODE_NULL;
+		return n;
+	}
+	/* a value that cannot be replaced is a finding, but no reason to stop reading */
+	if (memchr(n->text.p, '$', n->text.n) != NULL) {
+		origin.raw = raw_text(d, e);
+		n->broken = !node_expand(&origin, n);
+	}
+	return n;
+}
+
+static struct node *read_value(struct document *d, const yaml_event_t *e, unsigned depth);
+
+static struct node *read_list(struct document *d, const yaml_event_t *start, unsigned depth)
+{
+	struct node *list = node_new(d->reader, NODE_LIST, event_place(d, start), depth), **tail;
+	struct anchor *anchor;
+
+	if (list == NULL || !refuse_tag(d, start, start->data.sequence_start.tag) ||
+	    !anchor_add(d, start->data.sequence_start.anchor, list, &anchor))
+		return NULL;
+	for (tail = &list->first;; tail = &(*tail)->next) {
+		yaml_event_t e;
+
+		if (!next_event(d, &e))
+			return NULL;
+		if (e.type == YAML_SEQUENCE_END_EVENT) {
+			yaml_event_delete(&e);
+			break;
+		}
+		*tail = read_value(d, &e, depth + 1);
+		yaml_event_delete(&e);
+		if (*tail == NULL)
+			return NULL;
+	}
+	if (anchor != NULL)
+		anchor->open = false;
+	return list;
+}
+
+/* The key's text and place go to *key, which is only borrowed space. */
+static bool read_key(struct document *d, const yaml_event_t *e, struct node *key)
+{
+	struct diags *diags = d->reader->diags;
+
+	*key = (struct node){ .at = event_place(d, e) };
+	if (e->type != YAML_SCALAR_EVENT) {
+		diag_error(diags, key->at, "E014", "a key must be a plain word")->help =
+		    "a value with { or [ in front needs quotes";
+		return false;
+	}
+	if (e->data.scalar.anchor != NULL) {
+		diag_error(diags, key->at, "E007", "an anchor on a key");
+		return false;
+	}
+	if (!refuse_tag(d, e, e->data.scalar.tag) || !scalar_text(d, e, key))
+		return false;
+	if (key->text.n == 0) {
+		diag_error(diags, key->at, "E014", "a key is missing before the `:`");
+		return false;
+	}
+	key->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	return true;
+}
+
+/* The value behind a key, NULL after a finding. */
+static struct node *read_entry(struct document *d, const yaml_event_t *key_event, unsigned depth)
+{
+	struct node key, *value;
+	yaml_event_t e;
+
+	if (!read_key(d, key_event, &key) || !next_event(d, &e))
+		return NULL;
+	value = read_value(d, &e, depth);
+	yaml_event_delete(&e);
+	if (value == NULL)
+		return NULL;
+	value->key = key.text;
+	value->key_at = key.at;
+	return value;
+}
+
+static struct node *read_map(struct document *d, const yaml_event_t *start, unsigned depth)
+{
+	struct node *map = node_new(d->reader, NODE_MAP, event_place(d, start), depth), **tail;
+	struct anchor *anchor;
+
+	if (map == NULL || !refuse_tag(d, start, start->data.mapping_start.tag) ||
+	    !anchor_add(d, start->data.mapping_start.anchor, map, &anchor))
+		return NULL;
+	for (tail = &map->first;; tail = &(*tail)->next) {
+		yaml_event_t e;
+
+		if (!next_event(d, &e))
+			return NULL;
+		if (e.type == YAML_MAPPING_END_EVENT) {
+			yaml_event_delete(&e);
+			break;
+		}
+		*tail = read_entry(d, &e, depth + 1);
+		yaml_event_delete(&e);
+		if (*tail == NULL)
+			return NULL;
+	}
+	if (anchor != NULL)
+		anchor->open = false;
+	map_check_unique(d->reader, map);
+	return map_merge(d->reader, map) ? map : NULL;
+}
+
+static struct node *read_value(struct document *d, const yaml_event_t *e, unsigned depth)
+{
+	switch (e->type) {
+	case YAML_ALIAS_EVENT:
+		return read_alias(d, e, depth);
+	case YAML_SCALAR_EVENT:
+		return read_scalar(d, e, depth);
+	case YAML_SEQUENCE_START_EVENT:
+		return read_list(d, e, depth);
+	case YAML_MAPPING_START_EVENT:
+		return read_map(d, e, depth);
+	default:
+		diag_error(d->reader->diags, event_place(d, e), "E003", "not YAML: unexpected end");
+		return NULL;
+	}
+}
+
+/*---------------------------------------------------------------- document */
+
+/* Takes the next event, which must be of this type. */
+static bool expect(struct document *d, yaml_event_type_t type)
+{
+	yaml_event_t e;
+	bool ok;
+
+	if (!next_event(d, &e))
+		return false;
+	ok = e.type == type;
+	if (!ok && e.type == YAML_STREAM_END_EVENT)
+		diag_error(d->reader->diags, (struct place){ .file = d->name }, "E011",
+			   "the file is empty");
+	else if (!ok)
+		diag_error(d->reader->diags, event_place(d, &e), "E005",
+			   "a second document begins here: a file holds one");
+	yaml_event_delete(&e);
+	return ok;
+}
+
+static struct node *read_stream(struct document *d)
+{
+	yaml_event_t e;
+	struct node *root;
+
+	if (!expect(d, YAML_STREAM_START_EVENT) || !expect(d, YAML_DOCUMENT_START_EVENT) ||
+	    !next_event(d, &e))
+		return NULL;
+	root = read_value(d, &e, 1);
+	yaml_event_delete(&e);
+	if (root == NULL || !expect(d, YAML_DOCUMENT_END_EVENT) ||
+	    !expect(d, YAML_STREAM_END_EVENT))
+		return NULL;
+	return root;
+}
+
+static struct slice without_byte_order_mark(struct slice s)
+{
+	static const struct slice mark = SLICE("\xEF\xBB\xBF");
+
+	return slice_starts(s, mark) ? slice_of(s.p + mark.n, s.n - mark.n) : s;
+}
+
+struct node *document_read(struct reader *r, const char *name, struct slice text)
+{
+	struct document d = { .reader = r, .name = name, .text = without_byte_order_mark(text) };
+	struct node *root;
+
+	if (!check_characters(&d))
+		return NULL;
+	if (!yaml_parser_initialize(&d.parser)) {
+		diags_out_of_memory(r->diags);
+		return NULL;
+	}
+	yaml_parser_set_encoding(&d.parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&d.parser, (const unsigned char *)d.text.p, d.text.n);
+	root = read_stream(&d);
+	yaml_parser_delete(&d.parser);
+	return root;
+}
