@@ -28,6 +28,7 @@ struct process_view {
 	bool ready;     /* policies are in and listeners open */
 	bool draining;
 	uint64_t start_wall_ns, now_wall_ns, now_ns;
+	uint32_t policies; /* alive: 1, and those whose last calls have not ended */
 	uint64_t access_lines_dropped;
 };
 

@@ -1,0 +1,559 @@
+/* control.c - the process.
+ *
+ * One thread that may block: it reads the configuration, binds, resolves, starts workers, and then
+ * waits for signals, for the watched file and for what workers send back.
+ *
+ *   RUNNING --TERM--> DELAY --shutdown.delay--> DRAINING --last call, or shutdown.drain--> stop,
+ * exit 0 |                |                          |
+ *      +--- HUP: reload +---- second TERM ---------+--> exit 1 at once
+ *
+ * A reload: load -> prepare -> commit.  Everything that can fail comes before commit, and is undone
+ * if it does. */
+#include "core/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/listen_set.h"
+#include "core/watch.h"
+#include "core/worker.h"
+
+enum { DRAIN_LOOK_MS = 20, CUT_GRACE_MS = 200 };
+
+enum phase { RUNNING, DELAY, DRAINING };
+
+struct control {
+	const struct control_options *options;
+	struct shared shared;
+	struct registries registries;
+	struct mailbox mailbox;
+	struct worker *worker[WORKERS_MAX];
+	unsigned workers;
+	struct listen_set listeners;
+	struct policy *policy; /* in force */
+	uint64_t generations;
+	struct watch watch;
+	int signals;
+	enum phase phase;
+	uint64_t phase_end_ns;
+	char pid_file[4096];
+};
+
+/*---------------------------------------------------------------- configuration */
+
+/* What a load brings: memory that is the policy's if all goes well. */
+struct loading {
+	struct arena arena, diag_arena;
+	struct diags diags;
+	struct config *config;
+};
+
+static void print_findings(struct control *c, struct loading *l, const char *consequence)
+{
+	const char *path =
+	    c->options->config_path != NULL ? c->options->config_path : "command line";
+	struct buf out = { 0 };
+
+	if (l->diags.errors == 0 && l->diags.warnings == 0)
+		return;
+	diags_print(&l->diags, DIAG_HUMAN, path, consequence,
+		    isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL, &out);
+	(void)!write(STDERR_FILENO, out.p, out.n);
+	buf_fini(&out);
+}
+
+static bool load(struct control *c, struct loading *l)
+{
+	const struct control_options *o = c->options;
+
+	arena_init(&l->arena, NULL);
+	arena_init(&l->diag_arena, NULL);
+	diags_init(&l->diags, &l->diag_arena);
+	l->config = o->config_path != NULL ? config_load(o->config_path, &l->arena, &l->diags)
+					   : config_from_flags(o->listen, o->to, o->rate, o->burst,
+							       &l->arena, &l->diags);
+	return l->config != NULL && l->diags.errors == 0;
+}
+
+static void unload(struct loading *l, bool keep_config)
+{
+	if (!keep_config)
+		arena_fini(&l->arena);
+	arena_fini(&l->diag_arena);
+}
+
+static const char *config_name(const struct control *c)
+{
+	return c->options->config_path != NULL ? c->options->config_path : "command line";
+}
+
+static struct policy *prepare(struct control *c, struct loading *l)
+{
+	struct policy *p =
+	    policy_open(config_name(c), l->config, l->arena, &c->registries, &l->diags);
+
+	l->arena = (struct arena){ 0 }; /* the policy's now, or gone */
+	if (p == NULL)
+		return NULL;
+	if (listen_set_prepare(&c->listeners, l->config, &l->diags))
+		return p;
+	policy_close(p, &c->registries);
+	return NULL;
+}
+
+/*---------------------------------------------------------------- orders */
+
+static void ack_init(struct worker_ack *ack, unsigned n)
+{
+	pthread_mutex_init(&ack->lock, NULL);
+	pthread_cond_init(&ack->done, NULL);
+	ack->left = n;
+}
+
+static void ack_wait(struct worker_ack *ack)
+{
+	pthread_mutex_lock(&ack->lock);
+	while (ack->left > 0)
+		pthread_cond_wait(&ack->done, &ack->lock);
+	pthread_mutex_unlock(&ack->lock);
+	pthread_cond_destroy(&ack->done);
+	pthread_mutex_destroy(&ack->lock);
+}
+
+/* The last worker has let go of a policy: nobody reads it any more. */
+static void on_released(void *control, struct message *m)
+{
+	struct control *c = control;
+	struct policy_use *use = LIST_ENTRY(m, struct policy_use, released);
+	struct policy *p = use->policy;
+
+	free(use);
+	CHECK(p->holders > 0);
+	if (--p->holders > 0)
+		return;
+	log_debug("policy %llu is freed", (unsigned long long)p->generation);
+	policy_close(p, &c->registries);
+	atomic_fetch_sub(&c->shared.policies, 1);
+}
+
+static void order_free(struct worker_order *o)
+{
+	if (o == NULL)
+		return;
+	free(o->use);
+	free(o->open);
+	free(o->close);
+	free(o);
+}
+
+static struct worker_order *commit_order(struct control *c, unsigned w, struct policy *p,
+					 struct worker_ack *ack)
+{
+	struct worker_order *o = calloc(1, sizeof(*o));
+
+	if (o == NULL)
+		return NULL;
+	o->message.run = worker_order_run;
+	o->kind = ORDER_COMMIT;
+	o->ack = ack;
+	o->use = calloc(1, sizeof(*o->use));
+	if (o->use == NULL || !listen_set_orders(&c->listeners, w, o)) {
+		order_free(o);
+		return NULL;
+	}
+	o->use->policy = p;
+	o->use->released.run = on_released;
+	return o;
+}
+
+/* Cannot fail once every order is made. */
+static bool commit(struct control *c, struct policy *p)
+{
+	struct worker_order *order[WORKERS_MAX] = { NULL };
+	struct worker_ack ack;
+	bool ok = true;
+
+	for (unsigned w = 0; w < c->workers; w++) {
+		order[w] = commit_order(c, w, p, &ack);
+		ok = ok && order[w] != NULL;
+	}
+	if (!ok) {
+		for (unsigned w = 0; w < c->workers; w++)
+			order_free(order[w]);
+		listen_set_abandon(&c->listeners);
+		return false;
+	}
+	p->generation = ++c->generations;
+	p->holders = c->workers;
+	c->policy = p;
+	atomic_fetch_add(&c->shared.policies, 1);
+	log_set_level((enum log_level)p->config->log.level);
+	ack_init(&ack, c->workers);
+	for (unsigned w = 0; w < c->workers; w++)
+		mailbox_post(&c->worker[w]->mailbox, &order[w]->message);
+	ack_wait(&ack);
+	listen_set_commit(&c->listeners);
+	return true;
+}
+
+/* For drain, cut and stop: without memory there is nothing better than to go at once. */
+static void order_all(struct control *c, int kind, bool wait)
+{
+	struct worker_ack ack;
+
+	ack_init(&ack, c->workers);
+	for (unsigned w = 0; w < c->workers; w++) {
+		struct worker_order *o = calloc(1, sizeof(*o));
+
+		CHECK(o != NULL);
+		o->message.run = worker_order_run;
+		o->kind = kind;
+		o->ack = wait ? &ack : NULL;
+		mailbox_post(&c->worker[w]->mailbox, &o->message);
+	}
+	if (wait)
+		ack_wait(&ack);
+}
+
+/*---------------------------------------------------------------- reload */
+
+static bool restart_needed(struct control *c, struct loading *l)
+{
+	struct buf changes = { 0 };
+	unsigned restart = 0;
+
+	schema_diff(&config_schema, c->policy->config, l->config, &changes, &restart);
+	buf_fini(&changes);
+	if (restart > 0)
+		diag_error(&l->diags,
+			   (struct place){
+			       .file = config_name(c), .line = 1, .column = 1, .end_column = 1 },
+			   "E041", "a changed `workers` needs a restart");
+	return restart > 0;
+}
+
+static void count_reload(struct control *c, bool ok)
+{
+	struct reload_status *r = &c->shared.reload;
+
+	atomic_fetch_add(ok ? &r->ok_count : &r->failed_count, 1);
+	atomic_store(&r->last_ok, ok);
+	if (ok)
+		atomic_store(&r->last_ok_wall_ns, clock_wall_ns());
+}
+
+static void log_changes(const struct policy *old, const struct config *new_)
+{
+	struct buf changes = { 0 };
+	unsigned restart = 0;
+	unsigned n = schema_diff(&config_schema, old->config, new_, &changes, &restart);
+	struct slice rest = slice_of(changes.p, changes.n);
+
+	for (unsigned i = 0; i < n && rest.n > 0 && i < 20; i++) {
+		struct slice line = slice_cut(&rest, '\n');
+
+		log_info("reload: %.*s", SLICE_FMT(line));
+	}
+	buf_fini(&changes);
+}
+
+static bool reload_to(struct control *c, struct loading *l)
+{
+	struct policy *p;
+
+	if (restart_needed(c, l))
+		return false;
+	log_changes(c->policy, l->config);
+	p = prepare(c, l);
+	if (p == NULL)
+		return false;
+	if (!access_log_reconfigure(c->shared.log, &p->config->log, &l->diags) || !commit(c, p)) {
+		listen_set_abandon(&c->listeners);
+		policy_close(p, &c->registries);
+		return false;
+	}
+	return true;
+}
+
+static void reload(struct control *c, const char *trigger)
+{
+	struct loading l;
+	bool ok;
+
+	if (c->options->config_path == NULL) {
+		log_warn("reload: there is no file: the configuration came from the command line");
+		return;
+	}
+	ok = load(c, &l) && reload_to(c, &l);
+	print_findings(c, &l, ok ? "loaded" : "not loaded, the running configuration stays");
+	count_reload(c, ok);
+	if (ok)
+		log_info("reload (%s): policy %llu, %.12s", trigger,
+			 (unsigned long long)c->policy->generation, c->policy->hash);
+	else
+		log_error("reload (%s): failed, %u errors; the running configuration stays",
+			  trigger, l.diags.errors);
+	unload(&l, false);
+}
+
+/*---------------------------------------------------------------- the end */
+
+static void begin_shutdown(struct control *c, uint64_t now)
+{
+	const struct shutdown_conf *s = &c->policy->config->shutdown;
+
+	if (c->phase != RUNNING) {
+		log_warn("told a second time: stopping at once");
+		listen_set_unlink(&c->listeners);
+		_exit(1);
+	}
+	log_info("shutting down: accepting for %.1f s more, then up to %.1f s for calls to end",
+		 (double)s->delay_ns / 1e9, (double)s->drain_ns / 1e9);
+	atomic_store(&c->shared.draining, true);
+	c->phase = DELAY;
+	c->phase_end_ns = now + s->delay_ns;
+}
+
+static void log_state(struct control *c)
+{
+	log_info("state: policy %llu (%s), %u policies alive, %u client connections, phase %d",
+		 (unsigned long long)c->policy->generation, c->policy->hash,
+		 atomic_load(&c->shared.policies), atomic_load(&c->shared.connections), c->phase);
+}
+
+static void on_signal(struct control *c, uint64_t now)
+{
+	struct signalfd_siginfo si;
+
+	while (read(c->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		switch (si.ssi_signo) {
+		case SIGHUP:
+			if (c->phase == RUNNING)
+				reload(c, "SIGHUP");
+			break;
+		case SIGUSR1:
+			access_log_reopen(c->shared.log);
+			break;
+		case SIGUSR2:
+			log_state(c);
+			break;
+		default:
+			begin_shutdown(c, now);
+		}
+	}
+}
+
+/* Goes from phase to phase; false: all is over. */
+static bool advance(struct control *c, uint64_t now)
+{
+	if (c->phase == DELAY && now >= c->phase_end_ns) {
+		c->phase = DRAINING;
+		c->phase_end_ns = now + c->policy->config->shutdown.drain_ns;
+		order_all(c, ORDER_DRAIN, true);
+	}
+	if (c->phase != DRAINING)
+		return true;
+	if (atomic_load(&c->shared.connections) == 0) {
+		log_info("drained");
+		return false;
+	}
+	if (now < c->phase_end_ns)
+		return true;
+	log_warn("cutting %u connections that did not end in time",
+		 atomic_load(&c->shared.connections));
+	order_all(c, ORDER_CUT, true);
+	return false;
+}
+
+static int poll_ms(const struct control *c, uint64_t now)
+{
+	uint64_t at = c->phase == RUNNING ? 0 : c->phase_end_ns;
+
+	if (c->phase == DRAINING)
+		return DRAIN_LOOK_MS;
+	if (c->options->watch && c->phase == RUNNING)
+		at = c->watch.look_ns;
+	if (at == 0)
+		return -1;
+	return at <= now ? 0 : (int)((at - now) / CLOCK_MS) + 1;
+}
+
+static void turn(struct control *c)
+{
+	struct pollfd p[3] = {
+		{ .fd = c->signals, .events = POLLIN },
+		{ .fd = c->mailbox.fd, .events = POLLIN },
+		{ .fd = c->options->watch ? c->watch.fd : -1, .events = POLLIN },
+	};
+	uint64_t now = clock_mono_ns();
+
+	if (poll(p, 3, poll_ms(c, now)) < 0 && errno != EINTR)
+		log_error("poll: %s", strerror(errno));
+	now = clock_mono_ns();
+	mailbox_drain(&c->mailbox, c);
+	if (p[0].revents)
+		on_signal(c, now);
+	if (p[2].revents)
+		watch_on_event(&c->watch, now);
+	if (c->options->watch && c->phase == RUNNING && now >= c->watch.look_ns &&
+	    watch_look(&c->watch, now))
+		reload(c, "the file changed");
+}
+
+/*---------------------------------------------------------------- the start */
+
+static int block_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static unsigned worker_count(const struct config *config)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t n = config->workers != 0 ? config->workers : cpus > 0 ? (uint32_t)cpus : 1;
+
+	return n > WORKERS_MAX ? WORKERS_MAX : n;
+}
+
+static bool make_workers(struct control *c)
+{
+	for (unsigned w = 0; w < c->workers; w++) {
+		c->worker[w] = worker_new(w, &c->shared, true);
+		if (c->worker[w] == NULL || !worker_start(c->worker[w])) {
+			log_error("cannot start worker %u", w);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void write_pid_file(struct control *c, const struct config *config)
+{
+	FILE *f;
+
+	if (config->pid_file == NULL)
+		return;
+	f = fopen(config->pid_file, "we");
+	if (f == NULL) {
+		log_warn("pid file %s: %s", config->pid_file, strerror(errno));
+		return;
+	}
+	fprintf(f, "%d\n", (int)getpid());
+	fclose(f);
+	snprintf(c->pid_file, sizeof(c->pid_file), "%s", config->pid_file);
+}
+
+static bool init_shared(struct control *c, struct loading *l)
+{
+	c->workers = worker_count(l->config);
+	c->shared.workers = c->workers;
+	c->shared.start_wall_ns = clock_wall_ns();
+	c->shared.control = &c->mailbox;
+	c->registries.stats = c->shared.stats = stats_new(c->workers);
+	c->registries.tables = table_registry_new();
+	c->registries.upstreams = upstream_registry_new();
+	c->shared.log = access_log_open(&l->config->log, c->workers, &l->diags);
+	return c->shared.stats != NULL && c->registries.tables != NULL &&
+	       c->registries.upstreams != NULL && c->shared.log != NULL &&
+	       mailbox_init(&c->mailbox);
+}
+
+static bool start(struct control *c, const struct control_services *services)
+{
+	struct loading l;
+	struct policy *p = NULL;
+	bool ok = load(c, &l) && init_shared(c, &l);
+
+	if (ok) {
+		listen_set_init(&c->listeners, c->workers, c->shared.stats, services);
+		p = prepare(c, &l);
+	}
+	print_findings(c, &l, p != NULL ? "loaded" : "not started");
+	ok = p != NULL && make_workers(c) && commit(c, p);
+	if (ok) {
+		count_reload(c, true);
+		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
+		write_pid_file(c, p->config);
+		atomic_store(&c->shared.ready, true);
+		log_info(
+		    "weir %s is ready: %u routes, %u policies, %u workers, configuration %.12s",
+		    WEIR_VERSION, p->n_routes, p->n_filters, c->workers, p->hash);
+	}
+	unload(&l, ok);
+	return ok;
+}
+
+static void stop(struct control *c)
+{
+	order_all(c, ORDER_STOP, false);
+	for (unsigned w = 0; w < c->workers; w++)
+		pthread_join(c->worker[w]->thread, NULL);
+	listen_set_unlink(&c->listeners);
+	for (unsigned w = 0; w < c->workers; w++) {
+		struct policy_use *use = c->worker[w]->use;
+
+		c->worker[w]->use = NULL;
+		worker_let_go(c->worker[w], use);
+		worker_free(c->worker[w]);
+	}
+	mailbox_drain(&c->mailbox, c); /* the policies come back */
+	access_log_close(c->shared.log);
+	listen_set_fini(&c->listeners);
+	upstream_registry_free(c->registries.upstreams);
+	table_registry_free(c->registries.tables);
+	stats_free(c->shared.stats);
+	mailbox_fini(&c->mailbox);
+	if (c->options->watch)
+		watch_fini(&c->watch);
+	if (c->pid_file[0] != '\0')
+		unlink(c->pid_file);
+}
+
+int control_run(const struct control_options *options, const struct control_services *services)
+{
+	static struct control control; /* the process has one */
+	struct control *c = &control;
+
+	c->options = options;
+	c->signals = block_signals();
+	raise_descriptor_limit();
+	if (c->signals < 0 || !start(c, services))
+		return 1;
+	if (options->watch)
+		watch_init(&c->watch, options->config_path, clock_mono_ns());
+	while (advance(c, clock_mono_ns()))
+		turn(c);
+	stop(c);
+	return 0;
+}

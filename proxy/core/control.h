@@ -1,0 +1,24 @@
+/* control.h - the process: starts workers, reloads, drains, stops. */
+#ifndef CORE_CONTROL_H
+#define CORE_CONTROL_H
+
+#include <stdbool.h>
+
+struct control_options {
+	const char *config_path; /* NULL: from the flags below */
+	bool watch;              /* reload when the file or its directory changes */
+	const char *listen, *to, *rate, *burst;
+};
+
+struct service;
+
+/* The services of the probes and admin listeners; set before control_run by who knows them. */
+struct control_services {
+	const struct service *probes, *admin;
+};
+
+/* Serves until told to stop.  The exit status: 0 after a drain, 1 when it could not start or was
+ * told twice. */
+int control_run(const struct control_options *, const struct control_services *);
+
+#endif

@@ -1,0 +1,106 @@
+/* exchange.h - one client request from head to last byte.  The state machine is at the top of
+ * exchange.c. */
+#ifndef CORE_EXCHANGE_H
+#define CORE_EXCHANGE_H
+
+#include "base/timer.h"
+#include "core/worker.h"
+#include "filters/filter.h"
+#include "http/stream.h"
+
+enum exchange_state {
+	X_NEW,
+	X_ADMITTING,
+	X_CONNECTING,
+	X_AWAITING,
+	X_RELAYING,
+	X_REPLYING,
+	X_OVER
+};
+
+/* relay.c: one direction of the data path. */
+struct pump {
+	struct stream *src, *dst; /* dst NULL: bytes are dropped */
+	uint64_t bytes;
+	bool held; /* dst was full: src is paused */
+	bool ended;
+};
+
+/* leg.c: one try of one endpoint. */
+struct leg {
+	struct attempt attempt;
+	struct exchange *x;
+	struct cluster_member *member;
+	struct conn *conn;     /* NULL: none, or given back */
+	struct stream *stream; /* NULL until connected, and once it is gone */
+	uint64_t start_ns, last_ns;
+	bool open;   /* counted by endpoint_begin */
+	bool reused; /* over a kept-alive connection */
+	bool sent;   /* a byte of the request may have reached the endpoint */
+	bool heard;  /* a head has come */
+};
+
+struct exchange {
+	uint32_t magic;
+	uint8_t state; /* enum exchange_state */
+	struct call call;
+	struct worker *worker;
+	struct policy_use *use;
+	const struct route *route;
+	struct conn *conn;     /* the client's; NULL once it is gone */
+	struct stream *client; /* NULL once it is gone */
+	struct head *req, *resp;
+	struct arena arena;
+	struct leg leg;
+	uint64_t tried; /* members of the cluster */
+	struct pump up, down;
+	struct buf replay;  /* request body sent so far, while the call may have to be sent again */
+	size_t queued_seen; /* of the client's stream, when the timer last looked */
+	bool replayable;
+	bool request_ended, tunnel, admitted;
+	struct timer timer;
+	uint64_t total_deadline_ns; /* 0: none */
+	struct call_record record;
+	struct list link;
+	struct deferred grave;
+};
+
+enum { EXCHANGE_MAGIC = 0x45584348, REPLAY_MAX_BYTES = 64 * 1024 };
+
+/* The server side of the codec: connections of proxying listeners. `user` is the conn; its owner a
+ * worker_listener. */
+extern const struct codec_events exchange_codec_events;
+
+/* Cuts every call under way (end of the drain). */
+void exchange_cut_all(struct worker *, const struct reason *);
+void exchange_fini_spare(struct worker *);
+
+/*---- between exchange.c, leg.c, relay.c and reply.c */
+
+/* Answers from here; the leg, if any, is given up. */
+void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
+/* The client's stream is gone, or was reset: the one end of every call. */
+void exchange_end(struct exchange *, const struct reason *);
+/* An upstream head has come (1xx or final). */
+void exchange_on_head(struct exchange *, struct head *, bool end);
+/* The try broke before its answer's head was passed on. */
+void exchange_on_leg_failed(struct exchange *, const struct reason *);
+/* The answer broke after its head was passed on: it must not look complete. */
+void exchange_on_answer_cut(struct exchange *, const struct reason *);
+/* The timer's next meaning: `ns` from now, 0: only the total. */
+void exchange_set_deadline(struct exchange *, uint64_t ns);
+/* Bytes moved, either way. */
+void exchange_touch(struct exchange *);
+
+void leg_start(struct exchange *, bool fresh);
+void leg_abort(struct leg *, enum endpoint_result, const struct reason *);
+
+void pump_init(struct pump *, struct stream *src, struct stream *dst);
+void pump_body(struct pump *, struct slice, bool end);
+void pump_trailers(struct pump *, const struct head *);
+void pump_room(struct pump *);
+
+/* Writes the reply's head and body into the client stream. */
+void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
+
+#endif

@@ -1,0 +1,257 @@
+/* leg.c - one try of one endpoint: choose, connect, send, hear.
+ *
+ *   leg_start -> (idle connection) ----------------> leg_send -> head -> body -> gone
+ *             -> (new connection)  -> on_connected -> leg_send
+ *
+ * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
+ * broke). */
+#include "base/check.h"
+#include "base/reason.h"
+#include "core/exchange.h"
+#include "upstream/pool.h"
+
+static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
+{
+	struct exchange *x = l->x;
+	struct endpoint *ep = l->member->endpoint;
+
+	CHECK(l->open);
+	l->open = false;
+	l->attempt.why = why;
+	endpoint_end(ep, x->worker->index, result);
+	stats_attempt(x->worker->shared->stats, x->worker->index, x->route->cluster->name,
+		      x->worker->loop.now_ns - l->start_ns);
+	chain_attempted(&x->call, &l->attempt);
+	x->record.upstream_ns += l->sent ? l->last_ns - l->start_ns : 0;
+	x->up.dst = NULL;
+	x->down.src = NULL;
+}
+
+/* The whole answer has come. */
+static void leg_finish(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct conn *c = l->conn;
+
+	l->stream = NULL;
+	l->conn = NULL;
+	leg_close(l, ENDPOINT_OK, reason_ok);
+	if (h1_reusable(&c->h1))
+		pool_put(c, l->member->endpoint, x->worker->index, x->route->cluster->conf);
+	else
+		pool_discard(c);
+}
+
+void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *why)
+{
+	struct conn *c = l->conn;
+
+	if (!l->open)
+		return;
+	if (l->stream != NULL)
+		l->stream->ops->reset(l->stream, why);
+	l->stream = NULL;
+	l->conn = NULL;
+	if (c != NULL)
+		pool_discard(c);
+	leg_close(l, result, why);
+}
+
+static void leg_fail(struct leg *l, const struct reason *why)
+{
+	struct exchange *x = l->x;
+	bool heard = l->heard;
+
+	/* a kept-alive connection that dies under its next call before a word of answer says
+	 * nothing of the endpoint */
+	if (l->reused && !heard && why == reason_upstream_reset)
+		why = reason_upstream_stale;
+	leg_close(l, why == reason_upstream_stale ? ENDPOINT_ABORTED : ENDPOINT_FAILED, why);
+	if (heard)
+		exchange_on_answer_cut(x, why);
+	else
+		exchange_on_leg_failed(x, why);
+}
+
+/*---------------------------------------------------------------- what its stream says */
+
+static void on_head(void *owner, struct head *h, bool end)
+{
+	struct leg *l = owner;
+
+	l->last_ns = l->x->worker->loop.now_ns;
+	if (h->status >= 200 || h->status == 101) {
+		l->heard = true;
+		l->attempt.status = h->status;
+	}
+	exchange_on_head(l->x, h, end);
+}
+
+static void on_body(void *owner, struct slice s, bool end)
+{
+	struct leg *l = owner;
+
+	l->last_ns = l->x->worker->loop.now_ns;
+	exchange_touch(l->x);
+	pump_body(&l->x->down, s, end);
+}
+
+static void on_trailers(void *owner, struct head *h)
+{
+	struct leg *l = owner;
+
+	l->last_ns = l->x->worker->loop.now_ns;
+	head_strip_hop_by_hop(h, false);
+	pump_trailers(&l->x->down, h);
+}
+
+static void on_room(void *owner)
+{
+	struct leg *l = owner;
+
+	exchange_touch(l->x);
+	pump_room(&l->x->up);
+}
+
+static void on_gone(void *owner, const struct reason *why)
+{
+	struct leg *l = owner;
+
+	if (why == NULL) {
+		leg_finish(l);
+		return;
+	}
+	l->stream = NULL;
+	if (l->conn != NULL)
+		pool_discard(l->conn);
+	l->conn = NULL;
+	leg_fail(l, why);
+}
+
+static const struct stream_events leg_stream_events = {
+	.head = on_head,
+	.body = on_body,
+	.trailers = on_trailers,
+	.room = on_room,
+	.gone = on_gone,
+};
+
+/*---------------------------------------------------------------- sending */
+
+static void send_body_so_far(struct leg *l)
+{
+	struct exchange *x = l->x;
+
+	if (x->replay.n > 0 || (x->request_ended && x->req->body != BODY_NONE)) {
+		l->stream->ops->body(l->stream, slice_of(x->replay.p, x->replay.n),
+				     x->request_ended);
+		x->replayable = false; /* the bytes are borrowed now: they must not move */
+	}
+}
+
+static void leg_send(struct leg *l)
+{
+	struct exchange *x = l->x;
+	bool end = x->req->body == BODY_NONE;
+
+	l->stream = h1_client_open(&l->conn->h1, &x->arena);
+	l->stream->on = &leg_stream_events;
+	l->stream->owner = l;
+	l->sent = true;
+	l->last_ns = x->worker->loop.now_ns;
+	x->state = X_AWAITING;
+	pump_init(&x->up, x->client, l->stream);
+	if (!l->stream->ops->head(l->stream, x->req, end)) {
+		leg_abort(l, ENDPOINT_ABORTED, reason_out_of_memory);
+		exchange_reply(x, reason_out_of_memory, 1000);
+		return;
+	}
+	send_body_so_far(l);
+	exchange_touch(x);
+	if (!end && !x->request_ended)
+		x->client->ops->pause(x->client, false);
+}
+
+static void on_connected(struct conn *c)
+{
+	leg_send(c->owner);
+}
+
+static void on_closed(struct conn *c, const struct reason *why)
+{
+	struct leg *l = c->owner;
+
+	pool_closed(c);
+	if (l->conn != c)
+		return; /* its stream has told already */
+	l->conn = NULL;
+	leg_fail(l, why != NULL ? why : reason_connect_failed);
+}
+
+static void on_timeout(struct conn *c)
+{
+	(void)c; /* the exchange keeps the time of a leg */
+}
+
+static const struct conn_events leg_conn_events = {
+	.connected = on_connected,
+	.timeout = on_timeout,
+	.closed = on_closed,
+};
+
+static bool leg_connect(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct worker *w = x->worker;
+	const struct cluster_conf *conf = x->route->cluster->conf;
+
+	x->state = X_CONNECTING;
+	l->conn = pool_connect(&w->loop, l->member->endpoint, w->index, conf, &leg_conn_events, l,
+			       &w->upstream_limits);
+	if (l->conn != NULL)
+		exchange_set_deadline(x, conf->connect_timeout_ns);
+	return l->conn != NULL;
+}
+
+static bool leg_choose(struct leg *l, struct exchange *x)
+{
+	struct cluster *cl = x->route->cluster;
+	struct cluster_member *m = cluster_pick(cl, x->worker->index, x->tried);
+	size_t i;
+
+	if (m == NULL)
+		return false;
+	i = (size_t)(m - cl->member);
+	if (i < 64)
+		x->tried |= UINT64_C(1) << i;
+	*l = (struct leg){ .x = x, .member = m, .start_ns = x->worker->loop.now_ns };
+	l->attempt.endpoint = m->endpoint->id;
+	l->attempt.number = ++x->call.out.attempts;
+	return true;
+}
+
+/* `fresh`: not over a kept-alive connection, and to the same endpoint if there is only one. */
+void leg_start(struct exchange *x, bool fresh)
+{
+	struct leg *l = &x->leg;
+	unsigned w = x->worker->index;
+	struct verdict v;
+
+	if (!leg_choose(l, x)) {
+		exchange_reply(x, reason_no_endpoint, 1000);
+		return;
+	}
+	v = chain_attempt(&x->call, &l->attempt);
+	if (v.kind == V_DENY) {
+		exchange_reply(x, v.why, v.ms);
+		return;
+	}
+	endpoint_begin(l->member->endpoint, w);
+	l->open = true;
+	l->conn = fresh ? NULL : pool_take(l->member->endpoint, w, &leg_conn_events, l);
+	l->reused = l->conn != NULL;
+	if (l->reused)
+		leg_send(l);
+	else if (!leg_connect(l))
+		leg_fail(l, reason_connect_failed);
+}

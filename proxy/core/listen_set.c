@@ -1,0 +1,214 @@
+/* listen_set.c - slots come and go by address. */
+#include "core/listen_set.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+
+void listen_set_init(struct listen_set *ls, unsigned workers, struct stats *stats,
+		     const struct control_services *services)
+{
+	*ls = (struct listen_set){ .workers = workers, .stats = stats, .services = services };
+	list_init(&ls->slots);
+}
+
+static unsigned workers_of(const struct listen_set *ls, const struct listen_slot *s)
+{
+	return s->service != NULL ? 1 : ls->workers;
+}
+
+static void unlink_socket(const struct listen_slot *s)
+{
+	if (s->addr.u.sa.sa_family == AF_UNIX)
+		unlink(s->addr.u.un.sun_path);
+}
+
+static void close_unopened(struct listen_slot *s)
+{
+	for (unsigned w = 0; w < WORKERS_MAX; w++) {
+		if (s->fd[w] >= 0)
+			close(s->fd[w]);
+		s->fd[w] = -1;
+		if (!s->open)
+			free(s->wl[w]);
+		if (!s->open)
+			s->wl[w] = NULL;
+	}
+}
+
+void listen_set_fini(struct listen_set *ls)
+{
+	struct list *n;
+
+	while ((n = list_pop_front(&ls->slots)) != NULL) {
+		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
+
+		close_unopened(s);
+		stats_listener_put(ls->stats, s->stats);
+		free(s);
+	}
+}
+
+static struct listen_slot *find(struct listen_set *ls, const struct addr *a, bool proxy_protocol,
+				const struct service *service)
+{
+	LIST_EACH(n, &ls->slots)
+	{
+		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
+
+		if (addr_eq(&s->addr, a) && s->proxy_protocol == proxy_protocol &&
+		    s->service == service)
+			return s;
+	}
+	return NULL;
+}
+
+static struct listen_slot *make(struct listen_set *ls, const struct addr *a, bool proxy_protocol,
+				const struct service *service)
+{
+	struct listen_slot *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->addr = *a;
+	addr_format(a, s->text);
+	s->proxy_protocol = proxy_protocol;
+	s->service = service;
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		s->fd[w] = -1;
+	s->stats = stats_listener_get(ls->stats, s->text);
+	if (s->stats == NULL) {
+		free(s);
+		return NULL;
+	}
+	list_push_back(&ls->slots, &s->link);
+	return s;
+}
+
+/* TCP: each worker binds for itself (SO_REUSEPORT).  A unix socket is bound once and shared. */
+static bool bind_slot(struct listen_set *ls, struct listen_slot *s, int backlog, struct place at,
+		      struct diags *diags)
+{
+	const char *error = "out of memory";
+
+	for (unsigned w = 0; w < workers_of(ls, s); w++) {
+		bool share = s->addr.u.sa.sa_family == AF_UNIX && w > 0;
+
+		s->wl[w] = calloc(1, sizeof(struct worker_listener));
+		if (s->wl[w] != NULL)
+			s->fd[w] = share ? fcntl(s->fd[0], F_DUPFD_CLOEXEC, 0)
+					 : listener_bind(&s->addr, backlog, &error);
+		if (s->wl[w] == NULL || s->fd[w] < 0) {
+			diag_error(diags, at, "E040", "cannot listen on %s: %s", s->text, error);
+			close_unopened(s);
+			return false;
+		}
+		s->wl[w]->slot = s;
+	}
+	return true;
+}
+
+static bool want(struct listen_set *ls, const struct addr *a, bool proxy_protocol, int backlog,
+		 const struct service *service, struct place at, struct diags *diags)
+{
+	struct listen_slot *s = find(ls, a, proxy_protocol, service);
+
+	if (s == NULL)
+		s = make(ls, a, proxy_protocol, service);
+	if (s == NULL) {
+		diag_error(diags, at, "E000", "out of memory");
+		return false;
+	}
+	s->wanted = true;
+	return s->open || s->wl[0] != NULL || bind_slot(ls, s, backlog, at, diags);
+}
+
+bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct diags *diags)
+{
+	bool ok = true;
+
+	LIST_EACH(n, &ls->slots)
+	LIST_ENTRY(n, struct listen_slot, link)->wanted = false;
+	for (uint32_t i = 0; i < c->listen.n; i++) {
+		const struct listen_conf *l = (const struct listen_conf *)c->listen.item + i;
+
+		ok &= want(ls, &l->addr, l->proxy_protocol, (int)l->backlog, NULL, l->at, diags);
+	}
+	if (c->probes.present)
+		ok &= want(ls, &c->probes.addr, false, 64, ls->services->probes,
+			   (struct place){ 0 }, diags);
+	if (c->admin.present)
+		ok &= want(ls, &c->admin.addr, false, 64, ls->services->admin, c->admin.at, diags);
+	if (!ok)
+		listen_set_abandon(ls);
+	return ok;
+}
+
+void listen_set_abandon(struct listen_set *ls)
+{
+	LIST_EACH(n, &ls->slots)
+	{
+		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
+
+		if (!s->open && s->wl[0] != NULL)
+			unlink_socket(s);
+		close_unopened(s);
+	}
+}
+
+bool listen_set_orders(struct listen_set *ls, unsigned w, struct worker_order *order)
+{
+	size_t slots = 1, opened = 0, closed = 0;
+
+	LIST_EACH(n, &ls->slots)
+	slots++;
+	order->open = calloc(slots, sizeof(*order->open));
+	order->close = calloc(slots, sizeof(*order->close));
+	if (order->open == NULL || order->close == NULL)
+		return false;
+	LIST_EACH(n2, &ls->slots)
+	{
+		struct listen_slot *s = LIST_ENTRY(n2, struct listen_slot, link);
+
+		if (s->wl[w] == NULL)
+			continue;
+		if (s->wanted && !s->open)
+			order->open[opened++] = s->wl[w];
+		else if (!s->wanted && s->open)
+			order->close[closed++] = s->wl[w];
+	}
+	return true;
+}
+
+void listen_set_commit(struct listen_set *ls)
+{
+	LIST_EACH(n, &ls->slots)
+	{
+		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
+
+		if (s->wanted && !s->open)
+			log_info("listening on %s", s->text);
+		if (!s->wanted && s->open) {
+			log_info("no longer listening on %s", s->text);
+			unlink_socket(s);
+			for (unsigned w = 0; w < WORKERS_MAX; w++)
+				s->wl[w] =
+				    NULL; /* the workers free them with their last connection */
+		}
+		s->open = s->wanted;
+	}
+}
+
+void listen_set_unlink(struct listen_set *ls)
+{
+	LIST_EACH(n, &ls->slots)
+	{
+		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
+
+		if (s->open)
+			unlink_socket(s);
+	}
+}

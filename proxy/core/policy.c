@@ -1,0 +1,178 @@
+/* policy.c - from configuration to something that serves: the prepare of a reload, for all that is
+ * not a socket. */
+#include "core/policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "core/route.h"
+#include "filters/registry.h"
+
+enum { POLICY_MAGIC = 0x504f4c49 };
+
+#define RESOLVE_TIMEOUT_NS (3 * CLOCK_S)
+
+static void set_limits(struct policy *p)
+{
+	const struct limits_conf *l = &p->config->limits;
+
+	p->codec_limits = (struct codec_limits){ .head_bytes = (uint32_t)l->header_bytes,
+						 .target_bytes = (uint32_t)l->target_bytes,
+						 .headers = (uint16_t)l->headers };
+}
+
+static void out_of_memory(struct diags *diags)
+{
+	diag_error(diags, (struct place){ 0 }, "E000", "out of memory");
+}
+
+static bool open_filters(struct policy *p, struct registries *r, struct diags *diags)
+{
+	const struct conf_list *list = &p->config->policies;
+
+	p->filter = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct filter *));
+	if (p->filter == NULL) {
+		out_of_memory(diags);
+		return false;
+	}
+	for (uint32_t i = 0; i < list->n; i++) {
+		const struct conf_variant *v = (const struct conf_variant *)list->item + i;
+
+		p->filter[i] = filter_open(v, r->tables, diags);
+		if (p->filter[i] == NULL)
+			return false;
+		p->n_filters++;
+	}
+	return true;
+}
+
+static bool open_clusters(struct policy *p, struct registries *r, struct diags *diags)
+{
+	const struct conf_list *list = &p->config->upstreams;
+
+	p->cluster = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct cluster *));
+	if (p->cluster == NULL) {
+		out_of_memory(diags);
+		return false;
+	}
+	for (uint32_t i = 0; i < list->n; i++) {
+		const struct cluster_conf *conf = (const struct cluster_conf *)list->item + i;
+
+		p->cluster[i] =
+		    cluster_open(r->upstreams, conf, &p->arena, RESOLVE_TIMEOUT_NS, diags);
+		if (p->cluster[i] == NULL)
+			return false;
+		p->n_clusters++;
+	}
+	return true;
+}
+
+static struct cluster *find_cluster(const struct policy *p, const char *name)
+{
+	for (uint32_t i = 0; i < p->n_clusters; i++)
+		if (strcmp(p->cluster[i]->name, name) == 0)
+			return p->cluster[i];
+	return NULL;
+}
+
+static const struct filter *find_filter(const struct policy *p, const char *name)
+{
+	for (uint32_t i = 0; i < p->n_filters; i++)
+		if (strcmp(p->filter[i]->name, name) == 0)
+			return p->filter[i];
+	return NULL;
+}
+
+static bool make_chain(struct policy *p, struct route *route, struct diags *diags)
+{
+	const struct conf_list *use = &route->conf->use;
+
+	if (use->n > CHAIN_MAX) {
+		diag_error(diags, route->conf->at, "E000", "a route uses at most %d policies",
+			   CHAIN_MAX);
+		return false;
+	}
+	for (uint32_t i = 0; i < use->n; i++) {
+		const struct use_conf *u = (const struct use_conf *)use->item + i;
+
+		route->chain.filter[i] = find_filter(p, u->name);
+		CHECK(route->chain.filter[i] != NULL); /* config_load has looked */
+	}
+	route->chain.n = (uint8_t)use->n;
+	chain_layout(&route->chain);
+	return true;
+}
+
+static bool open_route(struct policy *p, struct route *route, const struct route_conf *conf,
+		       struct registries *r, struct diags *diags)
+{
+	route->conf = conf;
+	route->name = conf->name;
+	route->cluster = find_cluster(p, conf->to);
+	CHECK(route->cluster != NULL); /* config_load has looked */
+	route->stats = stats_route_get(r->stats, conf->name);
+	if (route->stats == NULL) {
+		out_of_memory(diags);
+		return false;
+	}
+	p->n_routes++;
+	return make_chain(p, route, diags) && route_prepare(route, &p->arena, diags);
+}
+
+static bool open_routes(struct policy *p, struct registries *r, struct diags *diags)
+{
+	const struct conf_list *list = &p->config->routes;
+
+	p->no_route = stats_route_get(r->stats, "_none");
+	p->route = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct route));
+	if (p->no_route == NULL || p->route == NULL) {
+		out_of_memory(diags);
+		return false;
+	}
+	for (uint32_t i = 0; i < list->n; i++)
+		if (!open_route(p, &p->route[i], (const struct route_conf *)list->item + i, r,
+				diags))
+			return false;
+	return true;
+}
+
+struct policy *policy_open(const char *path, struct config *config, struct arena arena,
+			   struct registries *r, struct diags *diags)
+{
+	struct policy *p = calloc(1, sizeof(*p));
+
+	if (p == NULL) {
+		out_of_memory(diags);
+		arena_fini(&arena);
+		return NULL;
+	}
+	p->magic = POLICY_MAGIC;
+	p->arena = arena;
+	p->config = config;
+	snprintf(p->path, sizeof(p->path), "%s", path);
+	config_hash(config, p->hash);
+	set_limits(p);
+	if (open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags))
+		return p;
+	policy_close(p, r);
+	return NULL;
+}
+
+void policy_close(struct policy *p, struct registries *r)
+{
+	CHECK_MAGIC(p, POLICY_MAGIC);
+	p->magic = 0;
+	for (uint32_t i = 0; i < p->n_routes; i++)
+		stats_route_put(r->stats, p->route[i].stats);
+	if (p->no_route != NULL)
+		stats_route_put(r->stats, p->no_route);
+	for (uint32_t i = 0; i < p->n_filters; i++)
+		filter_close(p->filter[i], r->tables);
+	for (uint32_t i = 0; i < p->n_clusters; i++)
+		cluster_close(r->upstreams, p->cluster[i]);
+	arena_fini(&p->arena);
+	free(p);
+}

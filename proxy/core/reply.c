@@ -1,0 +1,222 @@
+/* reply.c - answers that Weir makes itself: refusals and failures, in the dialect the client
+ * speaks.
+ *
+ * RFC 9457 problem details; the error objects of the OpenAI and Anthropic APIs, whose SDKs read
+ * them. */
+#include "base/reason.h"
+#include "core/exchange.h"
+
+enum { FAR_AWAY_MS = 60000 }; /* the SDKs do not wait longer */
+
+struct reply {
+	struct exchange *x;
+	const struct reason *why;
+	uint16_t status;
+	uint64_t retry_after_ms; /* 0: says nothing of coming back */
+	const char *policy;      /* NULL: none refused */
+};
+
+struct dialect_row {
+	const char *path;
+	enum dialect dialect;
+};
+
+/* dialect: auto */
+static const struct dialect_row dialect_paths[] = {
+	{ "/v1/chat/completions", DIALECT_OPENAI }, { "/v1/completions", DIALECT_OPENAI },
+	{ "/v1/responses", DIALECT_OPENAI },        { "/v1/embeddings", DIALECT_OPENAI },
+	{ "/v1/messages", DIALECT_ANTHROPIC },      { "/v1/complete", DIALECT_ANTHROPIC },
+};
+
+static enum dialect dialect_of(const struct exchange *x)
+{
+	if (x->route == NULL)
+		return DIALECT_PROBLEM;
+	if (x->route->conf->dialect != DIALECT_AUTO)
+		return (enum dialect)x->route->conf->dialect;
+	for (size_t i = 0; i < sizeof(dialect_paths) / sizeof(dialect_paths[0]); i++)
+		if (slice_is(x->call.path, dialect_paths[i].path))
+			return dialect_paths[i].dialect;
+	return DIALECT_PROBLEM;
+}
+
+static void put_message(struct buf *b, const struct reply *r)
+{
+	buf_puts(b, "\"message\":\"");
+	buf_json(b, slice_str(r->why->text));
+	if (r->policy != NULL) {
+		buf_puts(b, " (policy ");
+		buf_json(b, slice_str(r->policy));
+		buf_puts(b, ")");
+	}
+	if (r->retry_after_ms > 0)
+		buf_printf(b, "; retry after %.3f s", (double)r->retry_after_ms / 1000);
+	buf_puts(b, "\"");
+}
+
+/* The type URIs of draft-ietf-httpapi-ratelimit-headers. */
+static void problem_body(struct buf *b, const struct reply *r)
+{
+	const char *type =
+	    r->status == 429 ? "https://iana.org/assignments/http-problem-types#quota-exceeded"
+	    : r->why->flags & R_SHED
+		? "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+		: "about:blank";
+
+	buf_printf(b, "{\"type\":\"%s\",\"title\":\"", type);
+	buf_json(b, slice_str(r->why->text));
+	buf_printf(b, "\",\"status\":%u,\"reason\":\"%s\"", r->status, r->why->token);
+	if (r->policy != NULL) {
+		buf_puts(b, ",\"violated-policies\":[");
+		buf_json_string(b, slice_str(r->policy));
+		buf_puts(b, "]");
+	}
+	if (r->retry_after_ms > 0)
+		buf_printf(b, ",\"retry-after-ms\":%llu", (unsigned long long)r->retry_after_ms);
+	buf_puts(b, "}\n");
+}
+
+static const char *openai_type(uint16_t status)
+{
+	return status == 429   ? "rate_limit_error"
+	       : status >= 500 ? "server_error"
+			       : "invalid_request_error";
+}
+
+static const char *openai_code(const struct reply *r)
+{
+	return r->status == 429   ? "rate_limit_exceeded"
+	       : r->status == 503 ? "service_unavailable"
+				  : r->why->token;
+}
+
+static void openai_body(struct buf *b, const struct reply *r)
+{
+	buf_puts(b, "{\"error\":{");
+	put_message(b, r);
+	buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}\n", openai_type(r->status),
+		   openai_code(r));
+}
+
+static const char *anthropic_type(uint16_t status)
+{
+	static const struct {
+		uint16_t status;
+		const char *type;
+	} rows[] = {
+		{ 400, "invalid_request_error" }, { 403, "permission_error" },
+		{ 404, "not_found_error" },       { 413, "request_too_large" },
+		{ 429, "rate_limit_error" },      { 503, "overloaded_error" },
+		{ 504, "timeout_error" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].status == status)
+			return rows[i].type;
+	return status >= 500 ? "api_error" : "invalid_request_error";
+}
+
+static void anthropic_body(struct buf *b, const struct reply *r)
+{
+	buf_printf(b, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",", anthropic_type(r->status));
+	put_message(b, r);
+	buf_puts(b, "}}\n");
+}
+
+static const struct {
+	void (*body)(struct buf *, const struct reply *);
+	struct slice content_type;
+} dialects[] = {
+	[DIALECT_OPENAI] = { openai_body, SLICE("application/json") },
+	[DIALECT_ANTHROPIC] = { anthropic_body, SLICE("application/json") },
+	[DIALECT_PROBLEM] = { problem_body, SLICE("application/problem+json") },
+};
+
+static bool add_number(struct head *h, struct slice name, uint64_t v)
+{
+	char *text = arena_printf(h->arena, "%llu", (unsigned long long)v);
+
+	return text != NULL && head_add_name(h, name, slice_str(text));
+}
+
+static bool add_retry_fields(struct head *h, const struct reply *r)
+{
+	static const struct slice retry_after = SLICE("Retry-After"),
+				  exact = SLICE("retry-after-ms"), should = SLICE("x-should-retry"),
+				  no = SLICE("false");
+	uint64_t s = (r->retry_after_ms + 999) / 1000;
+
+	if (r->retry_after_ms == 0)
+		return true;
+	if (r->retry_after_ms > FAR_AWAY_MS && !head_add_name(h, should, no))
+		return false;
+	return add_number(h, retry_after, s == 0 ? 1 : s) &&
+	       add_number(h, exact, r->retry_after_ms);
+}
+
+static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
+{
+	struct exchange *x = r->x;
+
+	head_init(h, &x->arena);
+	h->status = r->status;
+	h->body = BODY_LENGTH;
+	h->length = body_bytes;
+	h->keep_alive = !(r->why->flags & R_CLOSE);
+	if (!head_add(h, F_DATE, worker_date(x->worker)) || !head_add(h, F_CONTENT_TYPE, type) ||
+	    !add_retry_fields(h, r))
+		return false;
+	if (r->why == reason_connect_refused) {
+		static const struct slice
+		    allow = SLICE("Allow"),
+		    methods = SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE");
+
+		if (!head_add_name(h, allow, methods))
+			return false;
+	}
+	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
+}
+
+static void send_reply(struct reply *r)
+{
+	struct exchange *x = r->x;
+	enum dialect d = dialect_of(x);
+	struct buf b = { 0 };
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body;
+	bool ok;
+
+	dialects[d].body(&b, r);
+	body = b.oom ? slice_of(NULL, 0) : arena_copy(&x->arena, slice_of(b.p, b.n));
+	buf_fini(&b);
+	ok = h != NULL && body.p != NULL && make_head(h, r, dialects[d].content_type, body.n);
+	if (ok && x->admitted)
+		chain_respond(&x->call, h);
+	if (r->why->flags & R_CLOSE)
+		conn_last(x->conn);
+	ok = ok && x->client->ops->head(x->client, h, false);
+	if (!ok) {
+		x->client->ops->reset(x->client, reason_out_of_memory);
+		exchange_end(x, reason_out_of_memory);
+		return;
+	}
+	x->resp = h;
+	x->down.bytes = body.n;
+	x->client->ops->body(x->client, body, true);
+}
+
+void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
+{
+	struct reply r = {
+		.x = x,
+		.why = why,
+		.status = x->call.out.status != 0 ? x->call.out.status : why->status,
+		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
+		.policy = x->call.out.denied ? x->call.out.limit.policy : NULL,
+	};
+
+	x->record.status = r.status;
+	x->record.retry_after_ms = r.retry_after_ms;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	send_reply(&r);
+}

@@ -1,0 +1,375 @@
+/* worker.c - one thread: accepts, follows orders, lets go of policies. */
+#include "core/worker.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/exchange.h"
+#include "core/service_call.h"
+#include "upstream/pool.h"
+
+/*---------------------------------------------------------------- policies */
+
+struct policy_use *worker_use_get(struct worker *w)
+{
+	w->use->calls++;
+	return w->use;
+}
+
+static bool policy_has_endpoint(const struct policy *p, const struct endpoint *ep)
+{
+	for (uint32_t i = 0; i < p->n_clusters; i++)
+		for (uint32_t k = 0; k < p->cluster[i]->n; k++)
+			if (p->cluster[i]->member[k].endpoint == ep)
+				return true;
+	return false;
+}
+
+/* Idle connections to endpoints that the policy in force does not know. */
+static void clear_pools(struct worker *w, const struct policy *old)
+{
+	for (uint32_t i = 0; i < old->n_clusters; i++) {
+		const struct cluster *cl = old->cluster[i];
+
+		for (uint32_t k = 0; k < cl->n; k++)
+			if (w->use == NULL ||
+			    !policy_has_endpoint(w->use->policy, cl->member[k].endpoint))
+				pool_clear(cl->member[k].endpoint, w->index);
+	}
+}
+
+/* The worker holds nothing of it any more: says so to control. */
+void worker_let_go(struct worker *w, struct policy_use *use)
+{
+	clear_pools(w, use->policy);
+	list_remove(&use->link);
+	mailbox_post(w->shared->control, &use->released);
+}
+
+void worker_use_put(struct worker *w, struct policy_use *use)
+{
+	CHECK(use->calls > 0);
+	if (--use->calls == 0 && use != w->use)
+		worker_let_go(w, use);
+}
+
+static void follow(struct worker *w, struct policy_use *use)
+{
+	const struct limits_conf *limits = &use->policy->config->limits;
+	struct policy_use *old = w->use;
+
+	w->use = use;
+	list_push_back(&w->uses, &use->link);
+	w->codec_limits = w->upstream_limits = use->policy->codec_limits;
+	w->times = (struct conn_times){ .header_ns = limits->header_timeout_ns,
+					.idle_ns = limits->idle_timeout_ns,
+					.write_ns = limits->write_timeout_ns,
+					.linger_ns = 2 * CLOCK_S };
+	if (old != NULL && old->calls == 0)
+		worker_let_go(w, old);
+}
+
+/*---------------------------------------------------------------- connections */
+
+static void listener_put(struct worker_listener *wl)
+{
+	if (!wl->closed || wl->conns > 0)
+		return;
+	free(wl);
+}
+
+static void on_conn_closed(struct conn *c, const struct reason *why)
+{
+	struct worker_listener *wl = c->owner;
+	struct worker *w = wl->worker;
+
+	(void)why;
+	wl->conns--;
+	if (wl->slot->service == NULL)
+		atomic_fetch_sub_explicit(&w->shared->connections, 1, memory_order_relaxed);
+	stats_conn_close(wl->stats, w->index);
+	listener_put(wl);
+}
+
+static const struct conn_events server_conn_events = { .closed = on_conn_closed };
+
+/* Over the bound: one answer in one write, without a connection object. */
+static void refuse(struct worker_listener *wl, int fd)
+{
+	static const char answer[] =
+	    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+	    "Retry-After: 1\r\nretry-after-ms: 1000\r\nContent-Length: 0\r\n\r\n";
+	char unread[4096];
+
+	(void)!recv(fd, unread, sizeof(unread),
+		    MSG_DONTWAIT); /* unread bytes would turn the close into a reset */
+	(void)!send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	shutdown(fd, SHUT_WR);
+	close(fd);
+	stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+}
+
+static bool over_bound(struct worker_listener *wl)
+{
+	struct worker *w = wl->worker;
+	uint32_t bound =
+	    wl->slot->service == NULL ? w->use->policy->config->limits.connections : 64;
+	_Atomic uint32_t *count = &w->shared->connections;
+
+	if (wl->slot->service != NULL)
+		return wl->conns >= bound;
+	if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < bound)
+		return false;
+	atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+	return true;
+}
+
+static void on_accept(struct listener *l, int fd, const struct addr *peer)
+{
+	struct worker_listener *wl = l->owner;
+	struct worker *w = wl->worker;
+	bool service = wl->slot->service != NULL;
+	struct transport *t;
+
+	if (over_bound(wl)) {
+		refuse(wl, fd);
+		return;
+	}
+	t = tcp_open(&w->loop, fd, peer->u.sa.sa_family != AF_UNIX);
+	if (t == NULL || !worker_accept(wl, t, peer)) {
+		log_error("out of memory: a connection was refused");
+		if (!service)
+			atomic_fetch_sub_explicit(&w->shared->connections, 1, memory_order_relaxed);
+	}
+}
+
+bool worker_accept(struct worker_listener *wl, struct transport *t, const struct addr *peer)
+{
+	struct worker *w = wl->worker;
+	struct conn *c =
+	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol, &server_conn_events, wl,
+			wl->slot->service != NULL ? &service_codec_events : &exchange_codec_events,
+			&w->codec_limits, &w->times);
+
+	if (c == NULL)
+		return false;
+	wl->conns++;
+	stats_conn_open(wl->stats, w->index);
+	return true;
+}
+
+/*---------------------------------------------------------------- orders */
+
+static void open_listener(struct worker *w, struct worker_listener *wl)
+{
+	int fd = wl->slot->fd[w->index];
+
+	wl->worker = w;
+	wl->stats = wl->slot->stats;
+	list_push_back(&w->listeners, &wl->link);
+	wl->slot->fd[w->index] = -1;
+	if (!listener_open(&wl->listener, &w->loop, fd, on_accept, wl))
+		log_error("out of memory: worker %u does not listen on %s", w->index,
+			  wl->slot->text);
+}
+
+static void close_listener(struct worker *w, struct worker_listener *wl)
+{
+	if (wl->listener.event != NULL)
+		listener_close(&wl->listener);
+	list_remove(&wl->link);
+	/* what is open goes on to its next answer, and says so */
+	LIST_EACH(n, &w->loop.conns)
+	{
+		struct conn *c = LIST_ENTRY(n, struct conn, link);
+
+		if (c->times != NULL && c->owner == wl)
+			conn_last(c);
+	}
+	wl->closed = true;
+	listener_put(wl);
+}
+
+static void close_all_listeners(struct worker *w)
+{
+	LIST_EACH(n, &w->listeners)
+	{
+		struct worker_listener *wl = LIST_ENTRY(n, struct worker_listener, link);
+
+		if (wl->slot->service == NULL)
+			close_listener(w, wl);
+	}
+}
+
+static void drain(struct worker *w)
+{
+	w->draining = true;
+	close_all_listeners(w);
+}
+
+static void cut(struct worker *w)
+{
+	exchange_cut_all(w, reason_cut);
+	LIST_EACH(n, &w->loop.conns)
+	{
+		struct conn *c = LIST_ENTRY(n, struct conn, link);
+
+		if (c->times != NULL && ((struct worker_listener *)c->owner)->slot->service == NULL)
+			conn_close(c, reason_cut);
+	}
+}
+
+static void stop(struct worker *w)
+{
+	LIST_EACH(n, &w->listeners)
+	close_listener(w, LIST_ENTRY(n, struct worker_listener, link));
+	cut(w);
+	LIST_EACH(n, &w->loop.conns)
+	conn_close(LIST_ENTRY(n, struct conn, link), NULL);
+	w->loop.stop = true;
+}
+
+static void commit(struct worker *w, struct worker_order *order)
+{
+	if (order->use != NULL)
+		follow(w, order->use);
+	for (struct worker_listener **wl = order->open; wl != NULL && *wl != NULL; wl++)
+		open_listener(w, *wl);
+	for (struct worker_listener **wl = order->close; wl != NULL && *wl != NULL; wl++)
+		close_listener(w, *wl);
+}
+
+static void acknowledge(struct worker_ack *ack)
+{
+	if (ack == NULL)
+		return;
+	pthread_mutex_lock(&ack->lock);
+	if (--ack->left == 0)
+		pthread_cond_signal(&ack->done);
+	pthread_mutex_unlock(&ack->lock);
+}
+
+void worker_order_run(void *worker, struct message *m)
+{
+	struct worker *w = worker;
+	struct worker_order *order = LIST_ENTRY(m, struct worker_order, message);
+	struct worker_ack *ack = order->ack;
+
+	switch (order->kind) {
+	case ORDER_COMMIT:
+		commit(w, order);
+		break;
+	case ORDER_DRAIN:
+		drain(w);
+		break;
+	case ORDER_CUT:
+		cut(w);
+		break;
+	case ORDER_STOP:
+		stop(w);
+		break;
+	}
+	free(order->open);
+	free(order->close);
+	free(order);
+	acknowledge(ack);
+}
+
+/*---------------------------------------------------------------- the thread */
+
+static void on_mail(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd, (void)what;
+	loop_enter(&w->loop);
+	mailbox_drain(&w->mailbox, w);
+	loop_settle(&w->loop);
+}
+
+static void after_turn(struct loop *loop)
+{
+	struct worker *w = loop->data;
+
+	if (loop->lag_ns > 0)
+		stats_loop_lag(w->shared->stats, w->index, loop->lag_ns);
+	loop->lag_ns = 0;
+	access_log_kick(w->shared->log, w->index);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_run(&w->loop, after_turn);
+	return NULL;
+}
+
+struct worker *worker_new(unsigned index, struct shared *shared, bool real)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	w->magic = WORKER_MAGIC;
+	w->index = index;
+	w->env.worker = index;
+	w->shared = shared;
+	list_init(&w->uses);
+	list_init(&w->listeners);
+	list_init(&w->exchanges);
+	list_init(&w->spare);
+	forward_worker_init(&w->forward);
+	if (!mailbox_init(&w->mailbox) || !loop_init(&w->loop, real)) {
+		free(w);
+		return NULL;
+	}
+	w->loop.data = w;
+	if (real) {
+		w->mail = event_new(w->loop.base, w->mailbox.fd, EV_READ | EV_PERSIST, on_mail, w);
+		CHECK(w->mail != NULL && event_add(w->mail, NULL) == 0);
+	}
+	return w;
+}
+
+bool worker_start(struct worker *w)
+{
+	char name[16];
+
+	if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+		return false;
+	snprintf(name, sizeof(name), "weir/%u", w->index);
+	pthread_setname_np(w->thread, name);
+	return true;
+}
+
+void worker_free(struct worker *w)
+{
+	CHECK(list_empty(&w->exchanges));
+	exchange_fini_spare(w);
+	if (w->mail != NULL)
+		event_free(w->mail);
+	mailbox_fini(&w->mailbox);
+	loop_fini(&w->loop);
+	free(w);
+}
+
+struct slice worker_date(struct worker *w)
+{
+	uint64_t s = w->loop.wall_ns / CLOCK_S;
+	time_t t = (time_t)s;
+	struct tm tm;
+
+	if (s != w->date_s) {
+		gmtime_r(&t, &tm);
+		strftime(w->date, sizeof(w->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		w->date_s = s;
+	}
+	return slice_str(w->date);
+}

@@ -1,0 +1,129 @@
+/* worker.h - one thread: a loop, the listeners it serves, the calls it carries, the policy it
+ * follows.
+ *
+ *  W1  A call lives its whole life under the policy it started with: it holds a policy_use.
+ *  W2  When the last call of a policy that is no longer in force ends, the worker lets go of it and
+ * says so to control. W3  Everything here is touched by this thread alone, but for the mailbox and
+ * the flags marked _Atomic. */
+#ifndef CORE_WORKER_H
+#define CORE_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/access_log.h"
+#include "core/forward.h"
+#include "core/mailbox.h"
+#include "core/policy.h"
+#include "core/service.h"
+#include "io/conn.h"
+#include "io/listener.h"
+
+struct exchange;
+struct worker;
+
+/* One worker's hold on one policy. */
+struct policy_use {
+	struct policy *policy;
+	uint32_t calls;
+	struct list link;
+	struct message released; /* to control, when the worker has let go */
+};
+
+/* A listening address, shared by the workers: made by control, kept across reloads by address. */
+struct listen_slot {
+	struct addr addr;
+	char text[ADDR_TEXT_MAX];
+	bool proxy_protocol;
+	const struct service *service; /* NULL: proxies */
+	struct listener_stats *stats;
+	int fd[WORKERS_MAX]; /* -1 once the worker has taken it */
+	/* control's: */
+	struct worker_listener *wl[WORKERS_MAX];
+	struct list link;
+	bool wanted; /* by the policy being prepared */
+	bool open;   /* the workers listen */
+};
+
+struct worker_listener {
+	struct listener listener;
+	struct worker *worker;
+	struct listen_slot *slot;
+	struct listener_stats *stats;
+	struct list link;
+	uint32_t conns;
+	bool closed; /* freed with its last connection */
+};
+
+/* What all workers share. */
+struct shared {
+	struct stats *stats;
+	struct access_log *log;
+	struct mailbox *control;
+	struct reload_status reload;
+	unsigned workers;
+	_Atomic uint32_t connections; /* of clients, all listeners and workers */
+	_Atomic bool ready, draining;
+	_Atomic uint32_t policies; /* not yet freed */
+	uint64_t start_wall_ns;
+};
+
+struct worker {
+	uint32_t magic;
+	unsigned index;
+	struct loop loop;
+	struct env env;
+	struct shared *shared;
+	struct policy_use *use; /* the one in force */
+	struct list uses;
+	struct list listeners;
+	struct list exchanges; /* under way */
+	struct list spare;     /* for reuse */
+	uint32_t n_exchanges, n_spare;
+	struct codec_limits codec_limits,
+	    upstream_limits; /* copies: connections outlive policies */
+	struct conn_times times;
+	struct forward_worker forward;
+	char date[30]; /* of Date, for date_s */
+	uint64_t date_s;
+	struct mailbox mailbox;
+	struct event *mail;
+	pthread_t thread;
+	bool draining;
+};
+
+enum { WORKER_MAGIC = 0x574f524b };
+
+struct worker *worker_new(unsigned index, struct shared *, bool real);
+void worker_free(struct worker *);
+bool worker_start(struct worker *);
+
+/* A transport that a listener (or a simulation) accepted; taken over.  False when memory is out. */
+bool worker_accept(struct worker_listener *, struct transport *, const struct addr *peer);
+
+/* From control: what the worker is to do. */
+struct worker_order {
+	struct message message;                 /* first */
+	struct policy_use *use;                 /* the policy to follow from here, or NULL */
+	struct worker_listener **open, **close; /* NULL-terminated, or NULL */
+	enum { ORDER_COMMIT, ORDER_DRAIN, ORDER_CUT, ORDER_STOP } kind;
+	struct worker_ack *ack; /* or NULL */
+};
+
+/* How control waits for all workers. */
+struct worker_ack {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	unsigned left;
+};
+
+void worker_order_run(void *worker, struct message *);
+
+/* Takes a hold on the policy in force, for a call that starts. */
+struct policy_use *worker_use_get(struct worker *);
+void worker_use_put(struct worker *, struct policy_use *);
+void worker_let_go(struct worker *, struct policy_use *);
+/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7), made once a second. */
+struct slice worker_date(struct worker *);
+
+#endif

@@ -1,0 +1,643 @@
+/* conn.c - a connection.
+ *
+ * What comes in:   recv into loop->in -> codec.feed -> what it left is saved
+ * What goes out:   codec.put -> gather (borrowed) -> one writev at the settle -> what the socket
+ * did not take is copied
+ *
+ * Everything that may end a connection only marks it (`broken`, the codec's phase) and makes it
+ * dirty; conn_settle looks at the marks and acts, so no frame below an event ever sees its
+ * connection die. */
+#include "io/conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/reason.h"
+#include "io/conn_internal.h"
+#include "io/proxy_protocol.h"
+
+enum {
+	GATHER_MAX = 64,       /* slices in one writev                                  */
+	LEFT_OVER_MAX = 65536, /* bytes kept unparsed, beyond which reading stops        */
+	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
+};
+
+struct gather {
+	struct list link; /* loop->gathers */
+	struct gather *next_free;
+	struct conn *conn;
+	size_t bytes;
+	int n;
+	struct iovec v[GATHER_MAX];
+};
+
+/*---------------------------------------------------------------- output */
+
+static void mark_dirty(struct conn *c)
+{
+	if (c->dirty || c->closing)
+		return;
+	c->dirty = true;
+	list_push_back(&c->loop->dirty, &c->dirty_link);
+}
+
+static struct gather *gather_get(struct conn *c)
+{
+	struct loop *loop = c->loop;
+	struct gather *g = loop->free_gathers;
+
+	if (c->gather != NULL)
+		return c->gather;
+	if (g != NULL)
+		loop->free_gathers = g->next_free;
+	else
+		g = malloc(sizeof(*g));
+	if (g == NULL)
+		return NULL;
+	g->conn = c;
+	g->bytes = 0;
+	g->n = 0;
+	list_push_back(&loop->gathers, &g->link);
+	c->gather = g;
+	mark_dirty(c);
+	return g;
+}
+
+static void gather_put(struct conn *c)
+{
+	struct gather *g = c->gather;
+
+	if (g == NULL)
+		return;
+	list_remove(&g->link);
+	g->next_free = c->loop->free_gathers;
+	c->loop->free_gathers = g;
+	c->gather = NULL;
+}
+
+void conn_gathers_free(struct loop *loop)
+{
+	while (loop->free_gathers != NULL) {
+		struct gather *g = loop->free_gathers;
+
+		loop->free_gathers = g->next_free;
+		free(g);
+	}
+}
+
+static size_t backlog(const struct conn *c)
+{
+	return c->out_n - c->out_at;
+}
+
+static bool backlog_append(struct conn *c, const void *p, size_t n)
+{
+	if (c->out_at > 0 && c->out_at == c->out_n)
+		c->out_at = 0, c->out_n = 0;
+	if (c->out_cap - c->out_n < n) {
+		size_t cap = c->out_cap < 1024 ? 1024 : c->out_cap;
+		char *out;
+
+		memmove(c->out, c->out + c->out_at, backlog(c));
+		c->out_n -= c->out_at;
+		c->out_at = 0;
+		while (cap - c->out_n < n)
+			cap *= 2;
+		out = realloc(c->out, cap);
+		if (out == NULL)
+			return false;
+		c->out = out;
+		c->out_cap = cap;
+	}
+	memcpy(c->out + c->out_n, p, n);
+	c->out_n += n;
+	return true;
+}
+
+/* Keeps what the socket did not take: everything behind the first `sent` bytes. */
+static void gather_keep(struct conn *c, size_t sent)
+{
+	struct gather *g = c->gather;
+
+	for (int i = 0; i < g->n && !c->broken; i++) {
+		size_t n = g->v[i].iov_len, skip = sent < n ? sent : n;
+
+		sent -= skip;
+		if (skip < n && !backlog_append(c, (char *)g->v[i].iov_base + skip, n - skip))
+			c->broken = true;
+	}
+}
+
+/* Writes what was put.  Raises nothing: a failure is a mark. */
+static void gather_flush(struct conn *c)
+{
+	struct gather *g = c->gather;
+	ssize_t sent = 0;
+
+	if (g == NULL)
+		return;
+	if (!c->broken && backlog(c) == 0 && !c->connecting) {
+		sent = c->transport->ops->writev(c->transport, g->v, g->n);
+		if (sent == TRANSPORT_BROKEN)
+			c->broken = true;
+		if (sent < 0)
+			sent = 0;
+	}
+	if ((size_t)sent < g->bytes)
+		gather_keep(c, (size_t)sent);
+	c->wrote = true;
+	gather_put(c);
+}
+
+void conn_flush_all(struct loop *loop)
+{
+	LIST_EACH(n, &loop->gathers)
+	{
+		struct conn *c = LIST_ENTRY(n, struct gather, link)->conn;
+
+		gather_flush(c);
+		mark_dirty(c);
+	}
+}
+
+static char *io_reserve(void *conn, size_t n)
+{
+	return loop_reserve(((struct conn *)conn)->loop, n);
+}
+
+static void io_put(void *conn, struct slice s)
+{
+	struct conn *c = conn;
+	struct gather *g;
+
+	if (s.n == 0 || c->broken || c->closing)
+		return;
+	g = gather_get(c);
+	if (g != NULL && g->n == GATHER_MAX) {
+		gather_flush(c);
+		g = gather_get(c);
+	}
+	if (g == NULL) {
+		c->broken = true;
+		mark_dirty(c);
+		return;
+	}
+	g->bytes += s.n;
+	if (g->n > 0 && (char *)g->v[g->n - 1].iov_base + g->v[g->n - 1].iov_len == s.p)
+		g->v[g->n - 1].iov_len += s.n;
+	else
+		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
+}
+
+static void io_kick(void *conn)
+{
+	struct conn *c = conn;
+
+	c->kicked = true;
+	if (!c->feeding)
+		mark_dirty(c);
+}
+
+static const struct codec_io conn_io = { .reserve = io_reserve, .put = io_put, .kick = io_kick };
+
+static void flush_backlog(struct conn *c)
+{
+	struct iovec v = { .iov_base = c->out + c->out_at, .iov_len = backlog(c) };
+	ssize_t sent;
+
+	if (v.iov_len == 0)
+		return;
+	sent = c->transport->ops->writev(c->transport, &v, 1);
+	if (sent == TRANSPORT_BROKEN)
+		c->broken = true;
+	if (sent <= 0)
+		return;
+	c->out_at += (uint32_t)sent;
+	c->wrote = true;
+	if (backlog(c) > 0)
+		return;
+	free(c->out);
+	c->out = NULL;
+	c->out_at = 0;
+	c->out_n = c->out_cap = 0;
+}
+
+/*---------------------------------------------------------------- input */
+
+static struct codec *codec_of(struct conn *c)
+{
+	return &c->h1.codec;
+}
+
+/* Replaces what is left over. */
+static bool save_left_over(struct conn *c, struct slice left)
+{
+	if (left.n > c->in_cap) {
+		char *in = malloc(left.n);
+
+		if (in == NULL)
+			return false;
+		free(c->in);
+		c->in = in;
+		c->in_cap = (uint32_t)left.n;
+	}
+	if (left.n > 0) {
+		memmove(c->in, left.p, left.n);
+	} else {
+		free(c->in);
+		c->in = NULL;
+		c->in_cap = 0;
+	}
+	c->in_n = (uint32_t)left.n;
+	return true;
+}
+
+/* Takes a PROXY header off the front; false: more must come, or the connection is done for. */
+static bool take_proxy_header(struct conn *c, struct slice *in)
+{
+	struct proxy_info info;
+	int used = proxy_protocol_parse(*in, &info);
+
+	if (used < 0)
+		c->broken = true;
+	if (used <= 0)
+		return false;
+	if (!info.local)
+		c->peer = info.from;
+	c->proxy_header = false;
+	*in = slice_of(in->p + used, in->n - (size_t)used);
+	return true;
+}
+
+/* Feeds until the codec has enough; a kick from inside (a body let go at once) goes on without
+ * saving. */
+static void feed(struct conn *c, struct slice in)
+{
+	struct codec *k = codec_of(c);
+
+	c->feeding = true;
+	if (!c->proxy_header || take_proxy_header(c, &in)) {
+		do {
+			size_t used;
+
+			c->kicked = false;
+			used = k->ops->feed(k, in);
+			CHECK(used <= in.n);
+			in = slice_of(in.p + used, in.n - used);
+		} while (c->kicked && in.n > 0 && !c->broken && k->phase < CODEC_CLOSED);
+	}
+	c->feeding = false;
+	if (k->phase >= CODEC_CLOSED)
+		in.n = 0;
+	if (!save_left_over(c, in))
+		c->broken = true;
+	mark_dirty(c);
+}
+
+/* Offers what was left over once more, from the scratch memory. */
+static void feed_left_over(struct conn *c)
+{
+	struct slice in = slice_of(c->loop->in, c->in_n);
+
+	conn_flush_all(c->loop); /* others may have borrowed from the scratch */
+	memcpy(c->loop->in, c->in, c->in_n);
+	feed(c, in);
+}
+
+static void on_eof(struct conn *c)
+{
+	c->eof = true;
+	c->broken = c->broken || c->proxy_header;
+	mark_dirty(c);
+}
+
+static void drain(struct conn *c)
+{
+	for (int i = 0; i < LINGER_READS; i++) {
+		ssize_t n = c->transport->ops->recv(c->transport, c->loop->in, LOOP_READ_BYTES);
+
+		if (n == TRANSPORT_AGAIN)
+			return;
+		if (n <= 0) {
+			c->eof = true;
+			c->broken = c->broken || n < 0;
+			mark_dirty(c);
+			return;
+		}
+	}
+}
+
+static void on_readable(struct conn *c)
+{
+	struct loop *loop = c->loop;
+	size_t have = c->in_n;
+	ssize_t n;
+
+	if (c->half_closed && codec_of(c)->phase == CODEC_LINGER) {
+		drain(c);
+		return;
+	}
+	CHECK(have + LOOP_READ_BYTES <= LOOP_IN_BYTES);
+	n = c->transport->ops->recv(c->transport, loop->in + have, LOOP_READ_BYTES);
+	if (n == TRANSPORT_AGAIN)
+		return;
+	if (n == TRANSPORT_BROKEN) {
+		c->broken = true;
+		mark_dirty(c);
+	} else if (n == 0) {
+		if (!c->eof)
+			on_eof(c);
+	} else {
+		if (have > 0)
+			memcpy(loop->in, c->in, have);
+		feed(c, slice_of(loop->in, have + (size_t)n));
+	}
+}
+
+/*---------------------------------------------------------------- life */
+
+static void on_grave(struct deferred *d)
+{
+	struct conn *c = LIST_ENTRY(d, struct conn, grave);
+
+	free(c->in);
+	free(c->out);
+	c->magic = 0;
+	free(c);
+}
+
+static void conn_end(struct conn *c, const struct reason *why)
+{
+	struct codec *k = codec_of(c);
+	bool reset = why != NULL && c->times != NULL && (why->status == 0 || backlog(c) > 0);
+
+	if (c->closing)
+		return;
+	if (c->feeding) { /* the codec is on the stack: the settle that follows ends it */
+		c->broken = true;
+		return;
+	}
+	if (c->dirty)
+		list_remove(&c->dirty_link);
+	c->closing = true;
+	c->dirty = false;
+	k->ops->fail(k, why != NULL ? why : reason_client_abort);
+	gather_put(c);
+	timer_fini(&c->loop->timers, &c->timer);
+	list_remove(&c->link);
+	if (!list_empty(&c->pool_link))
+		list_remove(&c->pool_link);
+	k->ops->fini(k);
+	c->transport->ops->close(c->transport, reset);
+	c->transport = NULL;
+	if (c->on != NULL)
+		c->on->closed(c, why);
+	loop_defer(c->loop, &c->grave, on_grave);
+}
+
+void conn_close(struct conn *c, const struct reason *why)
+{
+	CHECK_MAGIC(c, CONN_MAGIC);
+	conn_end(c, why);
+}
+
+void conn_drop(struct conn *c)
+{
+	CHECK_MAGIC(c, CONN_MAGIC);
+	c->on = NULL;
+	conn_end(c, reason_client_abort);
+}
+
+void conn_finish(struct conn *c)
+{
+	CHECK_MAGIC(c, CONN_MAGIC);
+	codec_of(c)->phase = CODEC_CLOSED;
+	mark_dirty(c);
+}
+
+void conn_last(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+
+	if (c->closing)
+		return;
+	k->ops->last(k);
+	mark_dirty(c);
+}
+
+bool conn_set_timer(struct conn *c, uint64_t deadline_ns)
+{
+	if (deadline_ns == 0) {
+		timer_clear(&c->timer);
+		return true;
+	}
+	return timer_set(&c->loop->timers, &c->timer, deadline_ns);
+}
+
+/* A server connection's time is that of its codec's phase. */
+static void set_phase_time(struct conn *c)
+{
+	const struct conn_times *t = c->times;
+	uint8_t phase = codec_of(c)->phase;
+	const uint64_t after[] = {
+		[CODEC_IDLE] = t->idle_ns,    [CODEC_HEAD] = t->header_ns,   [CODEC_BUSY] = 0,
+		[CODEC_CLOSED] = t->write_ns, [CODEC_LINGER] = t->linger_ns,
+	};
+
+	if (phase == c->timed_phase)
+		return;
+	c->timed_phase = phase;
+	if (!conn_set_timer(c, after[phase] == 0 ? 0 : c->loop->now_ns + after[phase]))
+		c->broken = true;
+}
+
+static void on_timer(struct timer *timer)
+{
+	struct conn *c = LIST_ENTRY(timer, struct conn, timer);
+	struct codec *k = codec_of(c);
+
+	if (c->times == NULL) {
+		c->on->timeout(c);
+	} else if (k->phase == CODEC_HEAD) {
+		k->ops->fail(k, reason_head_timeout);
+		mark_dirty(c);
+	} else {
+		conn_end(c, k->phase == CODEC_IDLE ? NULL : reason_client_stalled);
+	}
+}
+
+static unsigned wanted(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+	unsigned wants = backlog(c) > 0 || c->connecting ? WANT_WRITE : 0;
+
+	if (c->connecting)
+		return wants;
+	if (c->eof)
+		return wants | WANT_HANGUP;
+	if (k->phase == CODEC_LINGER && c->half_closed)
+		return wants | WANT_READ;
+	if (k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
+		wants |= WANT_READ;
+	return wants;
+}
+
+/* The codec is done: closes once all is written. */
+static void settle_close(struct conn *c)
+{
+	if (backlog(c) > 0)
+		return;
+	if (codec_of(c)->phase == CODEC_CLOSED || c->eof) {
+		conn_end(c, NULL);
+	} else if (!c->half_closed) {
+		c->half_closed = true;
+		c->transport->ops->half_close(c->transport);
+	}
+}
+
+static void settle_kick(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+
+	if (!c->kicked || c->broken)
+		return;
+	c->kicked = false;
+	if (k->phase < CODEC_CLOSED && c->in_n > 0)
+		feed_left_over(c);
+}
+
+/* The end of the stream is told once what came before it has been taken (a paused body, pipelined
+ * requests), and again to a codec that has come back to rest since. */
+static void settle_eof(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+
+	if (!c->eof || c->kicked || k->phase >= CODEC_CLOSED)
+		return;
+	if (c->eof_told ? k->phase < CODEC_BUSY : c->in_n == 0 || k->ops->wants_read(k)) {
+		c->eof_told = true;
+		k->ops->eof(k);
+	}
+}
+
+/* One look at all marks; events raised from here may make it dirty again. */
+void conn_settle(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+
+	c->dirty = false;
+	settle_kick(c);
+	gather_flush(c);
+	if (c->broken) {
+		conn_end(c, c->times != NULL ? reason_client_abort : reason_upstream_reset);
+		return;
+	}
+	if (c->wrote) {
+		c->wrote = false;
+		k->ops->drained(k, backlog(c));
+	}
+	if (c->closing || c->dirty)
+		return;
+	settle_eof(c);
+	if (k->phase >= CODEC_CLOSED)
+		settle_close(c);
+	if (c->closing)
+		return;
+	if (c->times != NULL)
+		set_phase_time(c);
+	if (wanted(c) != c->wants) {
+		c->wants = wanted(c);
+		c->transport->ops->want(c->transport, c->wants);
+	}
+}
+
+static void on_connected(struct conn *c)
+{
+	if (!c->transport->ops->connected(c->transport)) {
+		conn_end(c, reason_connect_failed);
+		return;
+	}
+	c->connecting = false;
+	mark_dirty(c);
+	c->on->connected(c);
+}
+
+static void on_ready(void *owner, unsigned wants)
+{
+	struct conn *c = owner;
+
+	CHECK_MAGIC(c, CONN_MAGIC);
+	if (c->closing)
+		return;
+	if (c->connecting) {
+		on_connected(c);
+		return;
+	}
+	if (wants & WANT_WRITE) {
+		flush_backlog(c);
+		mark_dirty(c);
+	}
+	if ((wants & (WANT_READ | WANT_HANGUP)) && !c->broken)
+		on_readable(c);
+}
+
+static struct conn *conn_new(struct loop *loop, struct transport *t, const struct conn_events *on,
+			     void *owner)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (c == NULL) {
+		t->ops->close(t, true);
+		return NULL;
+	}
+	c->magic = CONN_MAGIC;
+	c->loop = loop;
+	c->transport = t;
+	c->on = on;
+	c->owner = owner;
+	timer_init(&c->timer, on_timer);
+	list_init(&c->dirty_link);
+	list_init(&c->pool_link);
+	list_push_back(&loop->conns, &c->link);
+	t->owner = c;
+	t->on_ready = on_ready;
+	mark_dirty(c);
+	return c;
+}
+
+struct conn *conn_accept(struct loop *loop, struct transport *t, const struct addr *peer,
+			 bool proxy_header, const struct conn_events *on, void *owner,
+			 const struct codec_events *events, const struct codec_limits *limits,
+			 const struct conn_times *times)
+{
+	struct conn *c = conn_new(loop, t, on, owner);
+
+	if (c == NULL)
+		return NULL;
+	c->peer = *peer;
+	c->proxy_header = proxy_header;
+	c->times = times;
+	c->timed_phase = CODEC_IDLE; /* the first head's time runs from the accept */
+	h1_server_init(&c->h1, &conn_io, c, events, c, limits);
+	if (!conn_set_timer(c, loop->now_ns + times->header_ns))
+		c->broken = true;
+	return c;
+}
+
+struct conn *conn_connect(struct loop *loop, const struct addr *addr, const struct conn_events *on,
+			  void *owner, const struct codec_limits *limits)
+{
+	struct transport *t = loop->connect(loop, addr);
+	struct conn *c;
+
+	if (t == NULL)
+		return NULL;
+	c = conn_new(loop, t, on, owner);
+	if (c == NULL)
+		return NULL;
+	c->peer = *addr;
+	c->connecting = true;
+	h1_client_init(&c->h1, &conn_io, c, limits);
+	return c;
+}

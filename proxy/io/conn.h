@@ -1,0 +1,89 @@
+/* conn.h - a connection: a transport and a codec, either side of the proxy.
+ *
+ * It owns memory only for bytes that could not be parsed or sent yet; an idle one owns none.
+ *
+ *  C1  closed is called exactly once, and is the last event.
+ *  C2  Streams of its codec have heard gone before closed is called.
+ *  C3  Reading stops while the codec is paused or what was left over fills its bound. */
+#ifndef IO_CONN_H
+#define IO_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/list.h"
+#include "base/timer.h"
+#include "http/h1.h"
+#include "io/loop.h"
+#include "io/transport.h"
+
+struct conn;
+struct gather;
+
+struct conn_events {
+	/* An upstream connection: the connect came through. */
+	void (*connected)(struct conn *);
+	/* Its timer came up (conn_set_timer); NULL for server connections, which keep times of
+	 * their own. */
+	void (*timeout)(struct conn *);
+	void (*closed)(struct conn *, const struct reason *why); /* NULL: in good order */
+};
+
+/* Times of server connections. */
+struct conn_times {
+	uint64_t header_ns; /* from the first byte (or the accept) to the end of the head */
+	uint64_t idle_ns;   /* between calls */
+	uint64_t write_ns;  /* to write out what is left before closing */
+	uint64_t linger_ns; /* to read on after the last answer */
+};
+
+struct conn {
+	uint32_t magic;
+	struct loop *loop;
+	struct transport *transport;
+	const struct conn_events *on;
+	void *owner;
+	void *data;                     /* the owner's */
+	const struct conn_times *times; /* NULL: upstream */
+	struct timer timer;
+	struct list link, dirty_link, pool_link;
+	struct deferred grave;
+	struct gather *gather; /* what was put since the last flush */
+	char *in;              /* bytes left over by the codec */
+	uint32_t in_n, in_cap;
+	uint32_t out_at;
+	char *out; /* bytes that the socket did not take */
+	size_t out_n, out_cap;
+	struct addr peer;
+	unsigned wants;
+	uint8_t timed_phase;
+	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, proxy_header,
+	    wrote, dirty;
+	bool used; /* an answer has come over it (upstream side) */
+	struct h1 h1;
+};
+
+enum { CONN_MAGIC = 0x434f4e4e };
+
+/* A server connection over a transport (taken over).  NULL when memory is out. */
+struct conn *conn_accept(struct loop *, struct transport *, const struct addr *peer,
+			 bool proxy_header, const struct conn_events *, void *owner,
+			 const struct codec_events *, const struct codec_limits *,
+			 const struct conn_times *);
+/* A client connection; connected or closed follows, from the loop.  NULL: it failed at once. */
+struct conn *conn_connect(struct loop *, const struct addr *, const struct conn_events *,
+			  void *owner, const struct codec_limits *);
+
+/* Ends it: streams hear gone(why), `closed` follows before the present entry ends. */
+void conn_close(struct conn *, const struct reason *why);
+/* Ends it without any event to the owner (streams still hear gone). */
+void conn_drop(struct conn *);
+/* Closes once all that was put is written; it must have no stream under way. */
+void conn_finish(struct conn *);
+/* No request after the present one; an idle one closes. */
+void conn_last(struct conn *);
+/* Upstream side: 0 clears. */
+bool conn_set_timer(struct conn *, uint64_t deadline_ns);
+
+#endif

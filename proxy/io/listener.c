@@ -1,0 +1,132 @@
+/* listener.c - accepting. */
+#include "io/listener.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { ACCEPTS_PER_TURN = 64 };
+
+#define PAUSE_NS (100 * CLOCK_MS)
+
+/* Whether somebody answers on a unix socket: if not, its file is left over from a process that
+ * died. */
+static bool unix_is_served(const struct addr *a)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool served = fd >= 0 && (connect(fd, &a->u.sa, a->len) == 0 || errno == EAGAIN);
+
+	if (fd >= 0)
+		close(fd);
+	return served;
+}
+
+static void remove_stale_socket(const struct addr *a)
+{
+	struct stat st;
+
+	if (lstat(a->u.un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode) && !unix_is_served(a))
+		unlink(a->u.un.sun_path);
+}
+
+static bool set_options(int fd, const struct addr *a)
+{
+	static const int on = 1, off = 0;
+
+	if (a->u.sa.sa_family == AF_UNIX)
+		return true;
+	if (a->u.sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0;
+}
+
+int listener_bind(const struct addr *a, int backlog, const char **error)
+{
+	int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (a->u.sa.sa_family == AF_UNIX)
+		remove_stale_socket(a);
+	if (fd >= 0 && set_options(fd, a) && bind(fd, &a->u.sa, a->len) == 0 &&
+	    listen(fd, backlog) == 0)
+		return fd;
+	*error = strerror(errno);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static bool is_out_of_descriptors(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* Connections wait in the kernel's queue meanwhile; a listener that stays readable would spin. */
+static void pause_accepting(struct listener *l, int error)
+{
+	log_warn("accept: %s; accepting again in 100 ms", strerror(error));
+	event_del(l->event);
+	timer_set(&l->loop->timers, &l->pause, l->loop->now_ns + PAUSE_NS);
+}
+
+static void on_pause_over(struct timer *t)
+{
+	struct listener *l = LIST_ENTRY(t, struct listener, pause);
+
+	event_add(l->event, NULL);
+}
+
+static void accept_some(struct listener *l, int most)
+{
+	for (int i = 0; i < most; i++) {
+		struct addr peer = { .len = sizeof(peer.u) };
+		int fd = accept4(l->fd, &peer.u.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (is_out_of_descriptors(errno))
+				pause_accepting(l, errno);
+			else if (errno == ECONNABORTED || errno == EINTR)
+				continue;
+			return;
+		}
+		l->on_accept(l, fd, &peer);
+	}
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)fd, (void)what;
+	loop_enter(l->loop);
+	accept_some(l, ACCEPTS_PER_TURN);
+	loop_settle(l->loop);
+}
+
+bool listener_open(struct listener *l, struct loop *loop, int fd,
+		   void (*on_accept)(struct listener *, int, const struct addr *), void *owner)
+{
+	*l = (struct listener){ .loop = loop, .fd = fd, .on_accept = on_accept, .owner = owner };
+	timer_init(&l->pause, on_pause_over);
+	l->event = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_readable, l);
+	if (l->event != NULL && event_add(l->event, NULL) == 0)
+		return true;
+	if (l->event != NULL)
+		event_free(l->event);
+	close(fd);
+	return false;
+}
+
+void listener_close(struct listener *l)
+{
+	accept_some(l, 65536);
+	timer_fini(&l->loop->timers, &l->pause);
+	event_free(l->event);
+	close(l->fd);
+	l->fd = -1;
+}

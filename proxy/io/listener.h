@@ -1,0 +1,32 @@
+/* listener.h - accepts connections on one listening descriptor, in one loop. */
+#ifndef IO_LISTENER_H
+#define IO_LISTENER_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "base/timer.h"
+#include "io/loop.h"
+
+struct event;
+
+struct listener {
+	struct loop *loop;
+	int fd;
+	struct event *event;
+	struct timer pause; /* no descriptors left: accepts again when it comes up */
+	/* A new connection; the callee owns fd.  */
+	void (*on_accept)(struct listener *, int fd, const struct addr *peer);
+	void *owner;
+};
+
+/* Binds and listens, non-blocking, with SO_REUSEPORT for TCP.  A stale unix socket file is
+ * replaced; one that somebody serves is not.  The descriptor, or -1 and *error says why. */
+int listener_bind(const struct addr *, int backlog, const char **error);
+/* Takes fd over.  False when memory is out. */
+bool listener_open(struct listener *, struct loop *, int fd,
+		   void (*on_accept)(struct listener *, int, const struct addr *), void *owner);
+/* Accepts what already stands in the queue, then closes: nobody who got through is turned away. */
+void listener_close(struct listener *);
+
+#endif

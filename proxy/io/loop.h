@@ -1,0 +1,79 @@
+/* loop.h - what turns: one event base, one clock, one set of timers, and the scratch memory that
+ * all connections of a thread share.
+ *
+ * Laws:
+ *  L1  Bytes read stand in loop->in, and bytes to write in loop->out, until loop_settle; then both
+ * are free again. L2  Every entry from outside (a ready socket, a timer, a message) ends with
+ * loop_settle, which writes what was put, feeds what was kicked and closes what is over, until
+ * nothing is left to do. L3  Nothing is freed inside an entry: what ended is freed by loop_settle
+ * (struct deferred). L4  The clock is read once a turn, at its first entry. */
+#ifndef IO_LOOP_H
+#define IO_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/timer.h"
+
+struct event;
+struct event_base;
+struct gather;
+struct transport;
+
+enum {
+	LOOP_READ_BYTES = 64 * 1024,         /* at most, by one recv              */
+	LOOP_IN_BYTES = 3 * LOOP_READ_BYTES, /* what was left over before it, too */
+	LOOP_OUT_BYTES = 128 * 1024,
+	LOOP_POOL_BLOCKS = 128, /* arena blocks kept for reuse        */
+};
+
+/* Something to be done when the present entry is over. */
+struct deferred {
+	struct list link;
+	void (*run)(struct deferred *);
+};
+
+struct loop {
+	struct event_base *base; /* NULL: a simulation turns it */
+	uint64_t now_ns, wall_ns;
+	uint64_t (*read_clock)(struct loop *); /* monotonic, ns */
+	struct transport *(*connect)(struct loop *, const struct addr *);
+	bool in_turn, settling;
+	struct timers timers;
+	struct event *tick;
+	uint64_t tick_at;
+	struct arena_pool pool;
+	char *in, *out;
+	size_t out_used;
+	struct gather *free_gathers;
+	struct list gathers; /* those with something to write */
+	struct list dirty;   /* connections with something to settle */
+	struct list conns;   /* all connections */
+	struct list dead;    /* of struct deferred */
+	uint64_t lag_ns;     /* how long the last turn took */
+	bool stop;
+	void *data; /* the worker's */
+};
+
+/* `real`: with an event base and the system's clock.  False when memory or descriptors are out. */
+bool loop_init(struct loop *, bool real);
+void loop_fini(struct loop *);
+
+/* Turns until loop->stop; `after_turn` is called behind each turn. */
+void loop_run(struct loop *, void (*after_turn)(struct loop *));
+
+/* At the start of each entry: makes now_ns true for this turn. */
+void loop_enter(struct loop *);
+/* At the end of each entry (L2). */
+void loop_settle(struct loop *);
+/* Runs the timers that are due; for simulations, which have no tick. */
+void loop_run_timers(struct loop *);
+
+void loop_defer(struct loop *, struct deferred *, void (*run)(struct deferred *));
+/* n bytes of loop->out; NULL when n is more than there ever is. */
+char *loop_reserve(struct loop *, size_t n);
+
+#endif

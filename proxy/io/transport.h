@@ -1,0 +1,57 @@
+/* transport.h - bytes to and from one peer: a TCP or unix socket, or a pair in memory.
+ *
+ * A transport tells its owner when it may be read or written (on_ready), never
+ * more often than `want` asked for.  No errno leaves it. */
+#ifndef IO_TRANSPORT_H
+#define IO_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/addr.h"
+
+struct loop;
+struct transport;
+
+enum transport_result {
+	TRANSPORT_AGAIN = -1,  /* nothing now: wait for on_ready      */
+	TRANSPORT_BROKEN = -2, /* reset, refused, unreachable, ...    */
+};
+
+enum transport_want {
+	WANT_READ = 1 << 0,
+	WANT_WRITE = 1 << 1,
+	/* Only changes: after the peer's end of stream, to hear of a reset. */
+	WANT_HANGUP = 1 << 2,
+};
+
+struct transport_ops {
+	/* Bytes read, 0 at the end of the stream, or a transport_result. */
+	ssize_t (*recv)(struct transport *, void *, size_t);
+	/* Bytes written, or a transport_result. */
+	ssize_t (*writev)(struct transport *, const struct iovec *, int);
+	void (*want)(struct transport *,
+		     unsigned wants);           /* the whole set, of enum transport_want */
+	void (*half_close)(struct transport *); /* sends the end of the stream */
+	/* Whether a connect under way has succeeded: asked once it is writable. */
+	bool (*connected)(struct transport *);
+	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
+	void (*close)(struct transport *, bool reset);
+};
+
+struct transport {
+	const struct transport_ops *ops;
+	void (*on_ready)(void *owner, unsigned wants);
+	void *owner;
+};
+
+/* A connected, non-blocking socket; takes the descriptor over.  NULL when memory is out (it is
+ * closed). */
+struct transport *tcp_open(struct loop *, int fd, bool no_delay);
+/* Starts to connect; writable when it is decided.  NULL: refused at once, or no descriptor or
+ * memory left. */
+struct transport *tcp_connect(struct loop *, const struct addr *);
+
+#endif
