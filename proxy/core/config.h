@@ -97,6 +97,7 @@ struct use_conf {
 
 struct config {
 	uint32_t version;
+	const char *pid_file; /* NULL: none */
 	uint32_t workers; /* 0: auto */
 	struct conf_list listen;    /* of struct listen_conf */
 	struct client_ip_conf client_ip;
