@@ -1,0 +1,29 @@
+/* proxy_protocol.h - the PROXY protocol, versions 1 and 2: who a load balancer says it speaks for.
+ *
+ * A pure function of the first bytes of a connection (specification: HAProxy's proxy-protocol.txt,
+ * revision 2020/03/05).  Checksums and other TLVs of version 2 are skipped. */
+#ifndef IO_PROXY_PROTOCOL_H
+#define IO_PROXY_PROTOCOL_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "base/slice.h"
+
+enum {
+	PROXY_V1_MAX_BYTES = 107, /* line end included */
+	PROXY_PROTOCOL_MAX_BYTES =
+	    4096 /* of a version 2 header with its TLVs; a longer one is malformed */
+};
+
+struct proxy_info {
+	/* The header names nobody (LOCAL, UNKNOWN, UNSPEC, or datagrams): the addresses of the
+	 * socket hold. */
+	bool local;
+	struct addr from, to; /* the client, and where it connected to */
+};
+
+/* Bytes consumed (the header is whole), 0: need more, -1: malformed. */
+int proxy_protocol_parse(struct slice in, struct proxy_info *);
+
+#endif
