@@ -370,7 +370,7 @@ static void on_grave(struct deferred *d)
 static void conn_end(struct conn *c, const struct reason *why)
 {
 	struct codec *k = codec_of(c);
-	bool reset = why != NULL && c->times != NULL && (why->status == 0 || backlog(c) > 0);
+	bool reset = k->cut || (why != NULL && c->times != NULL && backlog(c) > 0);
 
 	if (c->closing)
 		return;
@@ -483,17 +483,25 @@ static unsigned wanted(struct conn *c)
 	return wants;
 }
 
-/* The codec is done: closes once all is written. */
+static void half_close(struct conn *c)
+{
+	if (c->half_closed)
+		return;
+	c->half_closed = true;
+	c->transport->ops->half_close(c->transport);
+}
+
+/* The codec is done: closes once all is written; or, cut, at once. */
 static void settle_close(struct conn *c)
 {
-	if (backlog(c) > 0)
+	struct codec *k = codec_of(c);
+
+	if (backlog(c) > 0 && !k->cut)
 		return;
-	if (codec_of(c)->phase == CODEC_CLOSED || c->eof) {
+	if (k->phase == CODEC_CLOSED || c->eof)
 		conn_end(c, NULL);
-	} else if (!c->half_closed) {
-		c->half_closed = true;
-		c->transport->ops->half_close(c->transport);
-	}
+	else
+		half_close(c);
 }
 
 static void settle_kick(struct conn *c)
@@ -540,6 +548,8 @@ void conn_settle(struct conn *c)
 	if (c->closing || c->dirty)
 		return;
 	settle_eof(c);
+	if (k->shut && backlog(c) == 0)
+		half_close(c);
 	if (k->phase >= CODEC_CLOSED)
 		settle_close(c);
 	if (c->closing)
