@@ -17,10 +17,10 @@ enum {
 };
 
 struct proxy_info {
-	/* The header names nobody (LOCAL, UNKNOWN, UNSPEC, or datagrams): the addresses of the
-	 * socket hold. */
-	bool local;
-	struct addr from, to; /* the client, and where it connected to */
+	/* False: the header names nobody (LOCAL, UNKNOWN, UNSPEC, or datagrams): the socket's
+	 * addresses hold. */
+	bool has_source;
+	struct addr source, destination; /* the client, and where it connected to */
 };
 
 /* Bytes consumed (the header is whole), 0: need more, -1: malformed. */
