@@ -263,8 +263,8 @@ static bool take_proxy_header(struct conn *c, struct slice *in)
 		c->broken = true;
 	if (used <= 0)
 		return false;
-	if (!info.local)
-		c->peer = info.from;
+	if (info.has_source)
+		c->peer = info.source;
 	c->proxy_header = false;
 	*in = slice_of(in->p + used, in->n - (size_t)used);
 	return true;
