@@ -23,7 +23,7 @@ enum conf_type {
 	C_RATE,     /* struct rate: "50/s" "5/10s" "unlimited"                   */
 	C_BYTES,    /* uint64_t: "64KiB"; min..max                               */
 	C_SHARE,    /* uint32_t parts per million: "50%"                         */
-	C_STRING,   /* const char *, in the arena; NULL when absent              */
+	C_STRING,   /* const char *, in the arena; NULL when absent; min..max bytes; one of names, if given */
 	C_ENUM,     /* int: index into names                                     */
 	C_ADDR,     /* struct addr: numeric, ":8080" or unix:/path               */
 	C_CIDR,     /* struct cidr                                               */
@@ -31,6 +31,7 @@ enum conf_type {
 	C_LIST,     /* struct conf_list of sub, or of scalars when item is set; a single item will do for a list */
 	C_NAMED,    /* struct conf_list of sub: a mapping of names to sub; sub's struct begins with struct conf_name */
 	C_CUSTOM,   /* ops                                                       */
+	C_TYPE_COUNT,
 };
 
 enum conf_flag {
@@ -59,8 +60,10 @@ struct conf_name {
 /* For what a table cannot say: a key specification, a value that is a scalar or a mapping, ... */
 struct custom_ops {
 	bool (*parse)(struct conf_load *, const struct node *, void *dst); /* false: a finding was made */
-	void (*dump)(const void *src, struct buf *yaml_flow); /* as a YAML flow value on one line */
-	const char *json_schema;                              /* a JSON Schema object, as text    */
+	/* As a YAML flow value on one line (yaml_text.h); nothing at all: absent, left out of the dump. */
+	void (*dump)(const void *src, struct buf *yaml_flow);
+	const char *json_schema; /* a JSON Schema object, as text                    */
+	const char *what;        /* for the reference: "a key such as client.ip"; may be NULL */
 };
 
 struct field {
@@ -78,18 +81,28 @@ struct field {
 };
 
 struct schema {
-	const char *name;  /* for messages: "a rate policy takes: ..." uses "rate policy" */
+	const char *name;  /* for messages: "a rate policy takes: ..." uses "rate policy"; "the ..." stays as it is */
 	size_t size;       /* of the struct the offsets index */
 	const struct field *fields; /* ends with key == NULL */
 	/* A scalar in place of the mapping sets this field (`app: 127.0.0.1:3000`); NULL: a mapping it must be. */
 	const char *scalar;
-	/* After all fields are in; says what is wrong with them together. */
+	/* After all fields are in, and none of them had a finding; says what is wrong with them together.  Not called
+	 * for an embedded mapping that is absent.  The node is a scalar when `scalar` was used. */
 	bool (*check)(struct conf_load *, const struct node *, void *);
 	/* Mappings whose kind is told by which key is in them (policies): returns the schema to use; NULL after
 	 * a finding.  `fields` is unused then and `size` is 0: the item is a struct conf_variant. */
 	const struct schema *(*variant)(struct conf_load *, const struct node *);
 	/* Every schema `variant` may return, NULL-terminated, for dump, JSON Schema and reference. */
 	const struct schema *const *variants;
+	/* Offset of a `const struct conf_secrets *`, for the schema that a whole file is loaded by; 0: none.  Without
+	 * it, what came from a ${file:...} is not known to the dump. */
+	size_t secrets_at;
+};
+
+/* Addresses of all that was read from a ${file:...}, sorted; dumped as <redacted> like C_SECRET fields. */
+struct conf_secrets {
+	uint32_t n;
+	const void **at;
 };
 
 /* What C_NAMED of a schema with `variant` holds. */
@@ -103,12 +116,19 @@ struct conf_variant {
 struct conf_load {
 	struct arena *arena;
 	struct diags *diags;
-	const char *path; /* of the mapping at hand: "policies.per-client" */
+	const char *path; /* of the mapping at hand: "policies.per-client"; NULL at the top */
+
+	/* private to conf */
+	struct conf_secret *secrets;
 };
+
+/* An absent mapping (no default, no required key given) is filled with the defaults of its fields; the dump leaves it out
+ * when it has a required field. */
 
 /* Fills dst (schema->size bytes, zeroed here) with defaults and with what the node says.
  * False: there were findings; all of them are in load->diags. */
 bool schema_load(struct conf_load *, const struct schema *, const struct node *, void *dst);
+/* Everything merged, defaults filled in, secrets as "<redacted>".  What is dumped can be loaded again, to the same. */
 void schema_dump_yaml(const struct schema *, const void *src, struct buf *);
 void schema_dump_json(const struct schema *, const void *src, struct buf *);
 void schema_json_schema(const struct schema *, struct buf *); /* draft-07 */
@@ -116,5 +136,13 @@ void schema_reference(const struct schema *, struct buf *);   /* Markdown: key, 
 /* One line per difference: "~ policies.per-client.rate: 100/s -> 200/s", "+ routes.x", "- upstreams.y".
  * Returns how many; *restart counts those on C_RESTART fields. */
 unsigned schema_diff(const struct schema *, const void *old, const void *new_, struct buf *, unsigned *restart);
+
+/* The field of this key, or NULL. */
+const struct field *schema_field(const struct schema *, const char *key);
+/* The value of a field as the dump shows it, on one line; nothing when it is absent.  Lists and scalars only. */
+void schema_field_text(const struct schema *, const char *key, const void *src, struct buf *);
+/* A copy in the arena, NULL (and a finding) when memory is out: for what `check` and `parse` make. */
+char *conf_strdup(struct conf_load *, struct slice);
+void *conf_zalloc(struct conf_load *, size_t);
 
 #endif
