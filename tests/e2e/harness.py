@@ -184,6 +184,8 @@ class Message:
                 assert not got, f"{name} is there: {got} in {self.raw!r}"
             elif isinstance(value, re.Pattern):
                 assert len(got) == 1 and value.search(got[0]), f"{name}: {got}, wanted {value.pattern}"
+            elif name in ("connection", "upgrade", "transfer-encoding"):
+                assert [x.lower() for x in got] == [value], f"{name}: {got}, wanted {value!r}; head {self.raw!r}"
             else:
                 assert got == [str(value)], f"{name}: {got}, wanted {value!r}; head {self.raw!r}"
 
