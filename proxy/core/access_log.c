@@ -1,0 +1,845 @@
+/* access_log.c - rings, the rules of the day, and the thread that writes.
+ *
+ * Laws: L1 a worker never waits: its ring has room or the line is dropped and counted; the one lock
+ * is only ever tried.  L2 only whole lines enter a ring.  L3 only the writer touches the target;
+ * another target reaches it through next_fd.  L4 what was taken from a ring is written or counted
+ * as dropped.
+ *
+ * The writer is IDLE (nothing to write, sleeps without end), BATCH (lines wait, it lets more of
+ * them gather, for 50 ms or until a ring is half full) or BUSY.  A worker wakes it once per IDLE,
+ * not once per loop turn. */
+#include "core/access_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/access_line.h"
+
+enum {
+	RING_MIN_BYTES = 4 * ACCESS_LINE_MAX,
+	RING_MAX_BYTES = 64 * 1024 * 1024,
+	BATCH_MS = 50,
+	CLOSE_MS = 1000,
+	STACK_BYTES = 256 * 1024,
+	/* What a pipe or terminal takes for sure once poll says it is writable (PIPE_BUF, pipe(7)).
+	 */
+	CAREFUL_BYTES = 4096,
+};
+
+#define LOG_MAGIC 0x57414c31u
+
+enum writer_state { WRITER_BUSY, WRITER_IDLE, WRITER_BATCH };
+
+/* One producer, one consumer.  A reload that changes the size makes the worker go on in another
+ * ring; the writer follows once this one is empty. */
+struct ring {
+	char *bytes;
+	size_t size; /* a power of two */
+	struct ring *_Atomic next;
+	_Atomic size_t head __attribute__((aligned(64))); /* produced, ever rising */
+	_Atomic size_t tail __attribute__((aligned(64))); /* consumed */
+};
+
+/* What a reload may change; shared by the workers that have not yet seen a newer one. */
+struct log_rules {
+	unsigned refs; /* under the lock */
+	uint64_t generation;
+	bool enabled;
+	size_t ring_bytes;
+	uint32_t refusals; /* per worker and second */
+	struct arena arena;
+	struct access_line_rules line;
+	struct ring **ring; /* for each worker that has not yet moved to it; NULL: stay */
+};
+
+struct log_worker {
+	struct log_rules *rules;
+	struct ring *ring;  /* the worker's */
+	struct ring *drain; /* the writer's */
+	size_t kicked;
+	uint64_t kicked_suppressed;
+	uint64_t window_ns;
+	uint32_t refusals_left;
+	struct access_line_clock clock;
+	struct stat_counter dropped, suppressed;
+	char line[ACCESS_LINE_MAX];
+} __attribute__((aligned(64)));
+
+struct access_log {
+	uint32_t magic;
+	unsigned workers;
+	struct log_worker *worker;
+
+	pthread_mutex_t lock; /* rules; control holds it for moments, workers only try */
+	struct log_rules *rules;
+	_Atomic uint64_t generation;
+
+	/* control thread's own */
+	int access;
+	char *file;
+	bool running;
+	pthread_t thread;
+
+	_Atomic int next_fd; /* for the writer to go on with; -1: none */
+	_Atomic int state;   /* enum writer_state */
+	_Atomic bool stop;
+	int wake; /* eventfd */
+
+	/* the writer's own */
+	int fd;
+	bool careful; /* writes may block even when poll says they will not, if they are large */
+	bool mid_line, torn, failing;
+	uint64_t give_up_ns; /* 0: not closing */
+	uint64_t summary_ns, summed;
+	struct stat_counter lost;
+};
+
+/*---------------------------------------------------------------- rings */
+
+static struct ring *ring_new(size_t size)
+{
+	struct ring *r = aligned_alloc(64, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	memset(r, 0, sizeof(*r));
+	r->size = size;
+	r->bytes = malloc(size);
+	if (r->bytes != NULL)
+		return r;
+	free(r);
+	return NULL;
+}
+
+static void ring_free(struct ring *r)
+{
+	if (r != NULL)
+		free(r->bytes);
+	free(r);
+}
+
+static size_t ring_bytes(uint64_t wanted)
+{
+	size_t size = RING_MIN_BYTES;
+
+	while (size < wanted && size < RING_MAX_BYTES)
+		size *= 2;
+	return size;
+}
+
+static size_t ring_used(const struct ring *r)
+{
+	return atomic_load_explicit(&r->head, memory_order_acquire) -
+	       atomic_load_explicit(&r->tail, memory_order_acquire);
+}
+
+static bool ring_append(struct ring *r, const char *line, size_t n)
+{
+	size_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+	size_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
+	size_t at = head & (r->size - 1), first = r->size - at;
+
+	if (n > r->size - (head - tail))
+		return false;
+	if (first > n)
+		first = n;
+	memcpy(r->bytes + at, line, first);
+	memcpy(r->bytes, line + first, n - first);
+	atomic_store_explicit(&r->head, head + n, memory_order_release);
+	return true;
+}
+
+/*---------------------------------------------------------------- rules */
+
+static void rules_free(struct access_log *log, struct log_rules *rules)
+{
+	for (unsigned w = 0; rules->ring != NULL && w < log->workers; w++)
+		ring_free(rules->ring[w]);
+	free(rules->ring);
+	arena_fini(&rules->arena);
+	free(rules);
+}
+
+/* Under the lock, or where no other thread is. */
+static void rules_put(struct access_log *log, struct log_rules *rules)
+{
+	if (--rules->refs == 0)
+		rules_free(log, rules);
+}
+
+static bool rules_make_rings(struct access_log *log, struct log_rules *rules)
+{
+	for (unsigned w = 0; w < log->workers; w++) {
+		rules->ring[w] = ring_new(rules->ring_bytes);
+		if (rules->ring[w] == NULL)
+			return false;
+	}
+	return true;
+}
+
+static struct log_rules *rules_new(struct access_log *log, const struct log_conf *conf)
+{
+	const struct log_rules *old = log->rules;
+	struct log_rules *rules = calloc(1, sizeof(*rules));
+	bool fits;
+
+	if (rules == NULL)
+		return NULL;
+	arena_init(&rules->arena, NULL);
+	rules->refs = 1;
+	rules->generation = old == NULL ? 1 : old->generation + 1;
+	rules->enabled = conf->access != ACCESS_NONE;
+	rules->ring_bytes =
+	    rules->enabled || old == NULL ? ring_bytes(conf->buffer_bytes) : old->ring_bytes;
+	rules->refusals = (conf->refusals_per_second + log->workers - 1) / log->workers;
+	rules->ring = calloc(log->workers, sizeof(*rules->ring));
+	fits = rules->ring != NULL && access_line_rules_init(&rules->line, conf, &rules->arena);
+	if (fits && (old == NULL || old->ring_bytes != rules->ring_bytes))
+		fits = rules_make_rings(log, rules);
+	if (fits)
+		return rules;
+	rules_free(log, rules);
+	return NULL;
+}
+
+/* From here on `rules` are in force. */
+static void rules_publish(struct access_log *log, struct log_rules *rules)
+{
+	struct log_rules *old;
+
+	pthread_mutex_lock(&log->lock);
+	old = log->rules;
+	for (unsigned w = 0; w < log->workers && old->ring_bytes == rules->ring_bytes; w++) {
+		rules->ring[w] = old->ring[w]; /* the worker has not yet moved there */
+		old->ring[w] = NULL;
+	}
+	log->rules = rules;
+	rules_put(log, old);
+	pthread_mutex_unlock(&log->lock);
+	atomic_store_explicit(&log->generation, rules->generation, memory_order_release);
+}
+
+/* Worker: takes the newest rules, unless control is at them right now: then a call later. */
+static void rules_adopt(struct access_log *log, unsigned w)
+{
+	struct log_worker *lw = &log->worker[w];
+	struct ring *ring;
+
+	if (atomic_load_explicit(&log->generation, memory_order_relaxed) == lw->rules->generation)
+		return;
+	if (pthread_mutex_trylock(&log->lock) != 0)
+		return;
+	rules_put(log, lw->rules);
+	lw->rules = log->rules;
+	lw->rules->refs++;
+	ring = lw->rules->ring[w];
+	lw->rules->ring[w] = NULL;
+	pthread_mutex_unlock(&log->lock);
+	if (ring == NULL)
+		return;
+	atomic_store_explicit(&lw->ring->next, ring, memory_order_release);
+	lw->ring = ring;
+	lw->kicked = 0;
+}
+
+/*---------------------------------------------------------------- the worker's side */
+
+/* Refusals come in floods: so many lines a second, then only their number. */
+static bool refusal_passes(struct log_worker *lw, const struct call_record *r)
+{
+	if (lw->window_ns == 0 || r->end_ns - lw->window_ns >= CLOCK_S) {
+		lw->window_ns = r->end_ns;
+		lw->refusals_left = lw->rules->refusals;
+	}
+	if (lw->refusals_left == 0) {
+		stat_add(&lw->suppressed, 1);
+		return false;
+	}
+	lw->refusals_left--;
+	return true;
+}
+
+void access_log_write(struct access_log *log, unsigned w, const struct call_record *r)
+{
+	struct log_worker *lw = &log->worker[w];
+	size_t n;
+
+	rules_adopt(log, w);
+	if (!lw->rules->enabled || (call_record_is_refusal(r) && !refusal_passes(lw, r)))
+		return;
+	n = access_line_format(&lw->rules->line, &lw->clock, r, lw->line);
+	if (!ring_append(lw->ring, lw->line, n))
+		stat_add(&lw->dropped, 1);
+}
+
+static void wake_writer(struct access_log *log)
+{
+	uint64_t one = 1;
+	ssize_t n = write(log->wake, &one, sizeof(one));
+
+	(void)n; /* full means that it is awake */
+}
+
+void access_log_kick(struct access_log *log, unsigned w)
+{
+	struct log_worker *lw = &log->worker[w];
+	size_t head = atomic_load_explicit(&lw->ring->head, memory_order_relaxed);
+	uint64_t suppressed = stat_read(&lw->suppressed);
+	int state;
+
+	if (head == lw->kicked && suppressed == lw->kicked_suppressed)
+		return;
+	lw->kicked = head;
+	lw->kicked_suppressed = suppressed;
+	atomic_thread_fence(
+	    memory_order_seq_cst); /* pairs with writer_sleep: it sees the line, or we its state */
+	state = atomic_load_explicit(&log->state, memory_order_relaxed);
+	if (state == WRITER_BUSY)
+		return;
+	if (state == WRITER_BATCH && ring_used(lw->ring) <= lw->ring->size / 2)
+		return;
+	if (atomic_compare_exchange_strong(&log->state, &state, WRITER_BUSY))
+		wake_writer(log);
+}
+
+uint64_t access_log_dropped(const struct access_log *log)
+{
+	uint64_t n = stat_read(&log->lost);
+
+	for (unsigned w = 0; w < log->workers; w++)
+		n += stat_read(&log->worker[w].dropped);
+	return n;
+}
+
+/*---------------------------------------------------------------- targets */
+
+/* A pipe is opened anew where that is allowed: O_NONBLOCK then is ours alone, and writes may be
+ * large. */
+static int standard_open(int fd)
+{
+	char path[32];
+	struct stat st;
+	int own = -1;
+
+	if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	}
+	return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+/* -1 and errno when it cannot be opened.  O_NONBLOCK: a named pipe that nobody reads must not hold
+ * us up. */
+static int target_open(int access, const char *file)
+{
+	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+
+	if (access == ACCESS_FILE)
+		return open(file, flags, 0640);
+	return standard_open(access == ACCESS_STDOUT ? STDOUT_FILENO : STDERR_FILENO);
+}
+
+static const char *target_name(int access, const char *file)
+{
+	if (access == ACCESS_FILE)
+		return file;
+	return access == ACCESS_STDOUT ? "stdout" : "stderr";
+}
+
+static bool writes_need_care(int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && (flags & O_NONBLOCK))
+		return false;
+	return fstat(fd, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+/* Control: from here the writer goes on with fd. */
+static void target_hand_over(struct access_log *log, int fd)
+{
+	int unused = atomic_exchange(&log->next_fd, fd);
+
+	if (unused >= 0)
+		close(unused);
+	wake_writer(log);
+}
+
+/* Writer: true when there is another target now. */
+static bool target_adopt(struct access_log *log)
+{
+	int fd = atomic_exchange(&log->next_fd, -1);
+
+	if (fd < 0)
+		return false;
+	if (log->fd >= 0)
+		close(log->fd);
+	log->fd = fd;
+	log->careful = writes_need_care(fd);
+	log->mid_line = log->torn = log->failing = false;
+	return true;
+}
+
+/*---------------------------------------------------------------- the writer */
+
+static void drain_wake(struct access_log *log)
+{
+	uint64_t n;
+	ssize_t got = read(log->wake, &n, sizeof(n));
+
+	(void)got;
+}
+
+static bool giving_up(struct access_log *log)
+{
+	if (!atomic_load_explicit(&log->stop, memory_order_acquire))
+		return false;
+	if (log->give_up_ns == 0)
+		log->give_up_ns = clock_mono_ns() + CLOSE_MS * CLOCK_MS;
+	return clock_mono_ns() >= log->give_up_ns;
+}
+
+/* Until the target takes bytes (true), or there is a reason to look up from it. */
+static bool wait_writable(struct access_log *log)
+{
+	struct pollfd p[2] = { { .fd = log->fd, .events = POLLOUT },
+			       { .fd = log->wake, .events = POLLIN } };
+	bool stopping = atomic_load_explicit(&log->stop, memory_order_acquire);
+
+	if (poll(p, 2, stopping ? 20 : -1) < 0)
+		return false;
+	if (p[1].revents != 0)
+		drain_wake(log);
+	return p[0].revents != 0;
+}
+
+/* Bytes written; 0: look again; -1: the target is broken (errno). */
+static ssize_t write_some(struct access_log *log, const char *p, size_t n)
+{
+	ssize_t put;
+
+	if (log->careful) {
+		if (!wait_writable(log))
+			return 0;
+		n = n < CAREFUL_BYTES ? n : CAREFUL_BYTES;
+	}
+	put = write(log->fd, p, n);
+	if (put >= 0)
+		return put;
+	if (errno == EAGAIN)
+		wait_writable(log);
+	return errno == EAGAIN || errno == EINTR ? 0 : -1;
+}
+
+static void lose(struct access_log *log, const struct ring *r, size_t from, size_t to)
+{
+	uint64_t lines = 0;
+
+	for (; from != to; from++)
+		lines += r->bytes[from & (r->size - 1)] == '\n';
+	stat_add(&log->lost, lines);
+	log->torn = log->mid_line;
+}
+
+/* One line a failure, however many lines it costs. */
+static void report_failure(struct access_log *log)
+{
+	if (!log->failing)
+		log_warn("access log: cannot write: %s; lines are dropped until it can",
+			 strerror(errno));
+	log->failing = true;
+}
+
+/* A line of which only the beginning could be written is closed off. */
+static bool mend(struct access_log *log)
+{
+	ssize_t put;
+
+	if (!log->torn)
+		return true;
+	put = write_some(log, "\n", 1);
+	if (put == 1)
+		log->torn = log->mid_line = false;
+	return put != -1;
+}
+
+/* Up to `to`; returns how far it came: less when there is a reason to look up, `to` when the rest
+ * was lost. */
+static size_t ring_write(struct access_log *log, struct ring *r, size_t from, size_t to)
+{
+	while (from != to) {
+		size_t at = from & (r->size - 1), n = to - from;
+		ssize_t put = -1;
+
+		if (n > r->size - at)
+			n = r->size - at;
+		if (mend(log))
+			put = log->torn ? 0 : write_some(log, r->bytes + at, n);
+		if (put > 0) {
+			from += (size_t)put;
+			log->failing = false;
+			log->mid_line = r->bytes[(from - 1) & (r->size - 1)] != '\n';
+			atomic_store_explicit(&r->tail, from, memory_order_release);
+		} else if (put < 0) {
+			report_failure(log);
+		}
+		if (put < 0 || (from != to && giving_up(log))) {
+			lose(log, r, from, to);
+			return to;
+		}
+		if (put == 0)
+			return from;
+	}
+	return from;
+}
+
+/* Another target came amid a line: the rest of it is of no use there. */
+static size_t skip_line(struct access_log *log, const struct ring *r, size_t from)
+{
+	while (r->bytes[from & (r->size - 1)] != '\n')
+		from++;
+	stat_add(&log->lost, 1);
+	return from + 1;
+}
+
+static void ring_drain(struct access_log *log, struct ring *r)
+{
+	size_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+	size_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+
+	while (tail != head) {
+		bool amid;
+
+		tail = ring_write(log, r, tail, head);
+		amid = log->mid_line;
+		if (target_adopt(log) && amid && tail != head)
+			tail = skip_line(log, r, tail);
+		atomic_store_explicit(&r->tail, tail, memory_order_release);
+	}
+}
+
+static void drain_worker(struct access_log *log, struct log_worker *lw)
+{
+	for (;;) {
+		struct ring *r = lw->drain;
+		struct ring *next = atomic_load_explicit(&r->next, memory_order_acquire);
+
+		ring_drain(log, r);
+		if (next == NULL)
+			return;
+		lw->drain = next;
+		ring_free(r);
+	}
+}
+
+static uint64_t suppressed_lines(const struct access_log *log)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < log->workers; w++)
+		n += stat_read(&log->worker[w].suppressed);
+	return n;
+}
+
+/* At most one a second.  Returns in how many ms one is due; -1: none. */
+static int summarise(struct access_log *log)
+{
+	uint64_t n = suppressed_lines(log), now = clock_mono_ns();
+	char line[160], when[25];
+	ssize_t put;
+	int len;
+
+	if (n == log->summed || log->fd < 0)
+		return -1;
+	if (now < log->summary_ns + CLOCK_S && !atomic_load(&log->stop))
+		return (int)((log->summary_ns + CLOCK_S - now) / CLOCK_MS) + 1;
+	clock_format(clock_wall_ns(), when);
+	len = snprintf(line, sizeof(line),
+		       "{\"timestamp\":\"%s\",\"event.name\":\"access.suppressed\","
+		       "\"refusals\":%llu}\n",
+		       when, (unsigned long long)(n - log->summed));
+	put = mend(log) && !log->torn ? write_some(log, line, (size_t)len) : 0;
+	log->torn |= put > 0 && put < len;
+	if (put != len)
+		return 1000; /* its turn comes again */
+	log->summed = n;
+	log->summary_ns = now;
+	return -1;
+}
+
+static bool lines_waiting(const struct access_log *log, bool many)
+{
+	for (unsigned w = 0; w < log->workers; w++) {
+		const struct ring *r = log->worker[w].drain;
+
+		if (ring_used(r) > (many ? r->size / 2 : 0) ||
+		    (!many && atomic_load_explicit(&r->next, memory_order_acquire) != NULL))
+			return true;
+	}
+	return false;
+}
+
+static bool must_look_up(const struct access_log *log)
+{
+	return atomic_load(&log->stop) || atomic_load(&log->next_fd) >= 0;
+}
+
+/* In a state in which workers know when to wake us. */
+static void writer_sleep(struct access_log *log, enum writer_state state, int timeout_ms)
+{
+	struct pollfd p = { .fd = log->wake, .events = POLLIN };
+
+	atomic_store(&log->state, (int)state);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!must_look_up(log) && !lines_waiting(log, state == WRITER_BATCH))
+		poll(&p, 1, timeout_ms);
+	atomic_store(&log->state, (int)WRITER_BUSY);
+	drain_wake(log);
+}
+
+static void *writer_main(void *arg)
+{
+	struct access_log *log = arg;
+
+	while (!atomic_load_explicit(&log->stop, memory_order_acquire)) {
+		int due;
+
+		target_adopt(log);
+		for (unsigned w = 0; w < log->workers; w++)
+			drain_worker(log, &log->worker[w]);
+		due = summarise(log);
+		writer_sleep(log, WRITER_IDLE, due);
+		if (!must_look_up(log))
+			writer_sleep(log, WRITER_BATCH, BATCH_MS);
+	}
+	target_adopt(log);
+	for (unsigned w = 0; w < log->workers; w++)
+		drain_worker(log, &log->worker[w]);
+	summarise(log);
+	return NULL;
+}
+
+/* Signals are for the control thread; SIGPIPE among them, so that a reader that went away is an
+ * errno. */
+static bool writer_start(struct access_log *log)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int failed;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	failed = pthread_create(&log->thread, &attr, writer_main, log);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	log->running = failed == 0;
+	return log->running;
+}
+
+/* A write that blocks although poll said it would not (a descriptor shared with others) is a
+ * cancellation point. */
+static void writer_stop(struct access_log *log)
+{
+	struct timespec until;
+
+	atomic_store_explicit(&log->stop, true, memory_order_release);
+	wake_writer(log);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 1 + 2 * CLOSE_MS / 1000;
+	if (pthread_timedjoin_np(log->thread, NULL, &until) != 0) {
+		pthread_cancel(log->thread);
+		pthread_join(log->thread, NULL);
+	}
+	log->running = false;
+}
+
+/*---------------------------------------------------------------- control */
+
+static void worker_fini(struct access_log *log, struct log_worker *lw)
+{
+	struct ring *r = lw->drain, *next;
+
+	for (; r != NULL; r = next) {
+		next = atomic_load_explicit(&r->next, memory_order_relaxed);
+		ring_free(r);
+	}
+	if (lw->rules != NULL)
+		rules_put(log, lw->rules);
+}
+
+static void log_free(struct access_log *log)
+{
+	int unused = atomic_load(&log->next_fd);
+
+	for (unsigned w = 0; log->worker != NULL && w < log->workers; w++)
+		worker_fini(log, &log->worker[w]);
+	if (log->rules != NULL)
+		rules_put(log, log->rules);
+	if (log->fd >= 0)
+		close(log->fd);
+	if (unused >= 0)
+		close(unused);
+	if (log->wake >= 0)
+		close(log->wake);
+	pthread_mutex_destroy(&log->lock);
+	free(log->file);
+	free(log->worker);
+	log->magic = 0;
+	free(log);
+}
+
+/* All that can be out of memory.  A worker starts with the first rules and their ring. */
+static bool log_init(struct access_log *log, const struct log_conf *conf)
+{
+	log->worker = aligned_alloc(64, log->workers * sizeof(*log->worker));
+	if (log->worker == NULL)
+		return false;
+	for (unsigned w = 0; w < log->workers; w++)
+		memset(&log->worker[w], 0, offsetof(struct log_worker, line));
+	log->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	log->rules = rules_new(log, conf);
+	if (log->wake < 0 || log->rules == NULL)
+		return false;
+	log->generation = log->rules->generation;
+	for (unsigned w = 0; w < log->workers; w++) {
+		log->worker[w].rules = log->rules;
+		log->worker[w].ring = log->worker[w].drain = log->rules->ring[w];
+		log->rules->ring[w] = NULL;
+		log->rules->refs++;
+	}
+	return true;
+}
+
+/* -1 with a finding. */
+static int open_or_say_why(int access, const char *file, struct diags *diags)
+{
+	int fd = target_open(access, file);
+
+	if (fd < 0)
+		diag_error(diags, (struct place){ 0 }, "E018",
+			   "the access log `%s` cannot be opened: %s", target_name(access, file),
+			   strerror(errno));
+	return fd;
+}
+
+static bool out_of_memory(struct diags *diags)
+{
+	diag_error(diags, (struct place){ 0 }, "E099", "out of memory for the access log");
+	return false;
+}
+
+/* Opens and hands over; starts the thread when there is none. */
+static bool target_set(struct access_log *log, const struct log_conf *conf, struct diags *diags)
+{
+	char *file = conf->access == ACCESS_FILE ? strdup(conf->access_file) : NULL;
+	int fd;
+
+	if (conf->access == ACCESS_FILE && file == NULL)
+		return out_of_memory(diags);
+	fd = open_or_say_why(conf->access, file, diags);
+	if (fd < 0) {
+		free(file);
+		return false;
+	}
+	target_hand_over(log, fd); /* before there are lines for it */
+	free(log->file);
+	log->file = file;
+	log->access = conf->access;
+	return log->running || writer_start(log) || out_of_memory(diags);
+}
+
+struct access_log *access_log_open(const struct log_conf *conf, unsigned workers,
+				   struct diags *diags)
+{
+	struct access_log *log = calloc(1, sizeof(*log));
+
+	CHECK(workers >= 1);
+	if (log == NULL) {
+		out_of_memory(diags);
+		return NULL;
+	}
+	log->magic = LOG_MAGIC;
+	log->workers = workers;
+	log->access = ACCESS_NONE;
+	log->fd = log->wake = -1;
+	log->next_fd = -1;
+	pthread_mutex_init(&log->lock, NULL);
+	if (!log_init(log, conf)) {
+		out_of_memory(diags);
+		log_free(log);
+		return NULL;
+	}
+	if (conf->access != ACCESS_NONE && !target_set(log, conf, diags)) {
+		log_free(log);
+		return NULL;
+	}
+	return log;
+}
+
+void access_log_close(struct access_log *log)
+{
+	if (log == NULL)
+		return;
+	CHECK_MAGIC(log, LOG_MAGIC);
+	if (log->running)
+		writer_stop(log);
+	log_free(log);
+}
+
+static bool same_target(const struct access_log *log, const struct log_conf *conf)
+{
+	if (log->access != conf->access)
+		return false;
+	return conf->access != ACCESS_FILE || strcmp(log->file, conf->access_file) == 0;
+}
+
+bool access_log_reconfigure(struct access_log *log, const struct log_conf *conf,
+			    struct diags *diags)
+{
+	struct log_rules *rules;
+
+	CHECK_MAGIC(log, LOG_MAGIC);
+	rules = rules_new(log, conf);
+	if (rules == NULL)
+		return out_of_memory(diags);
+	if (conf->access != ACCESS_NONE && !same_target(log, conf) &&
+	    !target_set(log, conf, diags)) {
+		rules_free(log, rules);
+		return false;
+	}
+	if (conf->access == ACCESS_NONE)
+		log->access = ACCESS_NONE;
+	rules_publish(log, rules);
+	return true;
+}
+
+void access_log_reopen(struct access_log *log)
+{
+	int fd;
+
+	CHECK_MAGIC(log, LOG_MAGIC);
+	if (log->access == ACCESS_NONE)
+		return;
+	fd = target_open(log->access, log->file);
+	if (fd < 0) {
+		log_error("access log: cannot reopen `%s`: %s; the old one goes on",
+			  target_name(log->access, log->file), strerror(errno));
+		return;
+	}
+	target_hand_over(log, fd);
+}
