@@ -1,7 +1,8 @@
-/* access_log.h - one JSON object a line for each call (CONTRACT.md section 5), never blocking a worker.
+/* access_log.h - one JSON object a line for each call (CONTRACT.md section 5), never blocking a
+ * worker.
  *
- * Each worker appends to a ring of its own (one producer, one consumer); one thread writes the rings out with blocking
- * writes.  A line that finds its ring full is dropped and counted. */
+ * Each worker appends to a ring of its own (one producer, one consumer); one thread writes the
+ * rings out with blocking writes.  A line that finds its ring full is dropped and counted. */
 #ifndef CORE_ACCESS_LOG_H
 #define CORE_ACCESS_LOG_H
 
@@ -10,12 +11,13 @@
 
 struct access_log;
 
-/* Control thread.  Opens the target and starts the thread; NULL with a finding when it cannot. ACCESS_NONE: a log that
- * drops everything without a thread. */
+/* Control thread.  Opens the target and starts the thread; NULL with a finding when it cannot.
+ * ACCESS_NONE: a log that drops everything without a thread. */
 struct access_log *access_log_open(const struct log_conf *, unsigned workers, struct diags *);
 /* Writes what is in the rings (for at most a second), stops the thread, closes. */
 void access_log_close(struct access_log *);
-/* A reload changed the log section: takes effect for the lines that follow.  False with a finding: the old one goes on. */
+/* A reload changed the log section: takes effect for the lines that follow.  False with a finding:
+ * the old one goes on. */
 bool access_log_reconfigure(struct access_log *, const struct log_conf *, struct diags *);
 /* USR1: closes the file and opens it again. */
 void access_log_reopen(struct access_log *);
