@@ -135,7 +135,7 @@ const char *endpoint_address_parse(struct slice s, struct endpoint_address *out)
 		s = slice_of(s.p + http.n, s.n - http.n);
 		default_port = 80;
 	}
-	if (s.n == 0)
+	if (s.p == NULL || s.n == 0)
 		return "an endpoint needs an address: host:port or unix:/path";
 	if (slice_starts(s, unix_prefix))
 		return parse_unix(s, out);

@@ -102,11 +102,6 @@ static bool check_cluster(struct conf_load *load, const struct node *node, void 
 		    ->path = load->path;
 		return false;
 	}
-	if (c->endpoints.n == 0 && node_get(node, "endpoints") != NULL) {
-		diag_error(load->diags, node->at, "E016", "an upstream needs at least one endpoint")
-		    ->path = load->path;
-		return false;
-	}
 	return check_doubles(load, c);
 }
 

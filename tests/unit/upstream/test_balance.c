@@ -1,0 +1,252 @@
+/* The choice of an endpoint: fair turns, least requests, backups, and what was tried. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "upstream/balance.h"
+#include "upstream/resolve.h"
+
+enum { MEMBERS = 70 };
+
+struct fixture {
+	struct arena arena;
+	struct cluster_conf conf;
+	struct cluster cluster;
+	struct cluster_member member[MEMBERS];
+	struct endpoint *endpoint;
+};
+
+static struct fixture *fixture_new(int lb, uint32_t n, const uint32_t *weight)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	arena_init(&f->arena, NULL);
+	f->endpoint = aligned_alloc(64, n * sizeof(struct endpoint));
+	assert_non_null(f->endpoint);
+	memset(f->endpoint, 0, n * sizeof(struct endpoint));
+	f->conf.lb = lb;
+	f->cluster = (struct cluster){ .conf = &f->conf, .n = n, .member = f->member };
+	for (uint32_t i = 0; i < n; i++)
+		f->member[i] = (struct cluster_member){ .endpoint = &f->endpoint[i],
+							.weight = weight != NULL ? weight[i] : 1 };
+	assert_true(balance_open(&f->cluster, &f->arena));
+	return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	arena_fini(&f->arena);
+	free(f->endpoint);
+	free(f);
+}
+
+/* 'a' for the first member, '-' for none. */
+static char pick(struct fixture *f, unsigned w, uint64_t tried)
+{
+	struct cluster_member *m = cluster_pick(&f->cluster, w, tried);
+
+	return m == NULL ? '-' : (char)('a' + (m - f->member));
+}
+
+static void expect_turns(struct fixture *f, uint64_t tried, const char *turns)
+{
+	char got[128] = "";
+
+	for (size_t i = 0; turns[i] != '\0'; i++)
+		got[i] = pick(f, 0, tried);
+	assert_string_equal(got, turns);
+}
+
+static void test_none_left(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+
+	(void)state;
+	assert_int_equal(pick(f, 0, 7), '-');
+	assert_int_equal(pick(f, 0, UINT64_MAX), '-');
+	f->conf.lb = LB_LEAST_REQUESTS;
+	assert_int_equal(pick(f, 0, 7), '-');
+	f->cluster.n = 1;
+	assert_int_equal(pick(f, 0, 1), '-');
+	assert_int_equal(pick(f, 0, 0), 'a');
+	f->cluster.n = 0;
+	assert_int_equal(pick(f, 0, 0), '-');
+	fixture_free(f);
+}
+
+static void test_tried_are_skipped(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+
+	(void)state;
+	expect_turns(f, 2, "acacac");
+	expect_turns(f, 3, "ccc");
+	fixture_free(f);
+}
+
+static void test_beyond_63_is_never_skipped(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 66, NULL);
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		assert_true(cluster_pick(&f->cluster, 0, UINT64_MAX) >= &f->member[64]);
+	fixture_free(f);
+}
+
+static void test_turns(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+
+	(void)state;
+	expect_turns(f, 0, "abcabcabc");
+	fixture_free(f);
+}
+
+/* The sequence of nginx's own commit message: {5, 1, 1}. */
+static void test_smooth_weights(void **state)
+{
+	static const uint32_t weight[] = { 5, 1, 1 };
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, weight);
+
+	(void)state;
+	expect_turns(f, 0, "aabacaaaabacaa");
+	fixture_free(f);
+}
+
+static void test_workers_have_turns_of_their_own(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 2, NULL);
+
+	(void)state;
+	assert_int_equal(pick(f, 0, 0), 'a');
+	assert_int_equal(pick(f, 1, 0), 'a');
+	assert_int_equal(pick(f, WORKERS_MAX - 1, 0), 'a');
+	assert_int_equal(pick(f, 0, 0), 'b');
+	fixture_free(f);
+}
+
+static void test_backups(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 4, NULL);
+
+	(void)state;
+	f->member[0].backup = f->member[3].backup = true;
+	expect_turns(f, 0, "bcbc");
+	expect_turns(f, 2, "ccc");
+	expect_turns(f, 6, "adad");
+	expect_turns(f, 7, "ddd");
+	expect_turns(f, 15, "---");
+	f->cluster.n = 1; /* alone, a backup is as good as any */
+	expect_turns(f, 0, "aa");
+	fixture_free(f);
+}
+
+static void test_unresolved_are_skipped(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+	struct endpoint_addrs *addrs = endpoint_addrs_new(80);
+	struct ip ip = { { [15] = 1 } };
+
+	(void)state;
+	assert_non_null(addrs);
+	f->endpoint[0].host = "app";
+	f->endpoint[0].addrs = addrs;
+	f->member[2].backup = true;
+	expect_turns(f, 0, "bbb");
+	expect_turns(f, 2, "ccc");
+	endpoint_addrs_publish(addrs, &ip, 1);
+	expect_turns(f, 0, "abab");
+	endpoint_addrs_free(addrs);
+	fixture_free(f);
+}
+
+static void test_least_requests(void **state)
+{
+	struct fixture *f = fixture_new(LB_LEAST_REQUESTS, 3, NULL);
+
+	(void)state;
+	endpoint_begin(&f->endpoint[0], 0);
+	endpoint_begin(&f->endpoint[0], 0);
+	endpoint_begin(&f->endpoint[1], 0);
+	expect_turns(f, 0, "ccc");
+	assert_int_equal(pick(f, 0, 4), 'b');
+	endpoint_begin(&f->endpoint[2], 0);
+	expect_turns(f, 0, "bcbc"); /* equals take turns */
+	endpoint_end(&f->endpoint[0], 0, ENDPOINT_OK);
+	endpoint_end(&f->endpoint[0], 0, ENDPOINT_OK);
+	expect_turns(f, 0, "aaa");
+	assert_int_equal(pick(f, 1, 0), 'a'); /* another worker has none of these calls */
+	fixture_free(f);
+}
+
+static void test_least_requests_by_weight(void **state)
+{
+	static const uint32_t weight[] = { 3, 1 };
+	struct fixture *f = fixture_new(LB_LEAST_REQUESTS, 2, weight);
+	unsigned calls[2] = { 0, 0 };
+
+	(void)state;
+	for (int i = 0; i < 400; i++) {
+		struct cluster_member *m = cluster_pick(&f->cluster, 0, 0);
+
+		endpoint_begin(m->endpoint, 0);
+		calls[m - f->member]++;
+	}
+	assert_int_equal(calls[0], 300);
+	assert_int_equal(calls[1], 100);
+	fixture_free(f);
+}
+
+static void test_idle_equals_share_by_weight(void **state)
+{
+	static const uint32_t weight[] = { 3, 1 };
+	struct fixture *f = fixture_new(LB_LEAST_REQUESTS, 2, weight);
+
+	(void)state;
+	expect_turns(f, 0, "aabaaaba");
+	fixture_free(f);
+}
+
+/* Whatever was tried in between, nobody's share drifts: credits stay within the sum of the weights.
+ */
+static void test_shares_after_failures(void **state)
+{
+	static const uint32_t weight[] = { 2, 1, 1 };
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, weight);
+	unsigned calls[3] = { 0, 0, 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++)
+		pick(f, 0, 1u << (i % 3));
+	for (int i = 0; i < 400; i++)
+		calls[cluster_pick(&f->cluster, 0, 0) - f->member]++;
+	assert_in_range(calls[0], 195, 205);
+	assert_in_range(calls[1], 95, 105);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_none_left),
+		cmocka_unit_test(test_tried_are_skipped),
+		cmocka_unit_test(test_beyond_63_is_never_skipped),
+		cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_smooth_weights),
+		cmocka_unit_test(test_workers_have_turns_of_their_own),
+		cmocka_unit_test(test_backups),
+		cmocka_unit_test(test_unresolved_are_skipped),
+		cmocka_unit_test(test_least_requests),
+		cmocka_unit_test(test_least_requests_by_weight),
+		cmocka_unit_test(test_idle_equals_share_by_weight),
+		cmocka_unit_test(test_shares_after_failures),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
