@@ -69,7 +69,7 @@ static void test_refused(void **state)
 	expect_refused("app: { endpoints: [{ weight: 2 }] }", "addr");
 	expect_refused("app: { endpoints: [{ addr: 'a:1', weight: 0 }] }", "weight");
 	expect_refused("app: { endpoints: [{ addr: 'a:1', weight: 1001 }] }", "weight");
-	expect_refused("app: { endpoints: a:1, lb: fastest }", "fastest");
+	expect_refused("app: { endpoints: a:1, lb: fastest }", "lb");
 	expect_refused("app: { endpoints: a:1, resolve: 10ms }", "resolve");
 	expect_refused("app: { endpoints: a:1, connect_timeout: 0s }", "connect_timeout");
 	expect_refused("app: { endpoint: a:1 }", "endpoint");
