@@ -22,7 +22,10 @@
  *  F7  A slot (concurrency) is always given back.  A token (rate) is given
  *      back only if out.denied: a later filter said no.  A client that goes
  *      away pays, or an h2 client that resets its streams is admitted free.
- *  F8  peek takes nothing: it says what admit would say now. */
+ *  F8  peek takes nothing: it says what admit would say now.
+ *
+ * Every answer of admit and attempt is counted once, by the chain, and so is
+ * shadow mode applied: no filter knows of either. */
 #ifndef FILTERS_FILTER_H
 #define FILTERS_FILTER_H
 
@@ -60,15 +63,15 @@ struct outcome {
 	const struct reason *why;
 	uint16_t status;
 	uint8_t attempts;
-	bool denied; /* some filter said no */
-	struct limit_info limit;
+	bool denied;             /* some filter said no */
+	struct limit_info limit; /* of the policy that denied; else of the one nearest to denying */
 };
 
 /* One try of one endpoint.  A retry is a new struct attempt, never a reset. */
 struct attempt {
-	uint32_t endpoint; /* stable id across reloads            */
-	uint8_t number;    /* 1, 2, ...                           */
-	uint32_t held;     /* chain-private                       */
+	uint32_t endpoint;        /* stable id across reloads            */
+	uint8_t number;           /* 1, 2, ...                           */
+	uint32_t held;            /* chain-private                       */
 	const struct reason *why; /* NULL while running           */
 	uint16_t status;
 };
@@ -91,8 +94,12 @@ struct call {
 	uint8_t denier; /* index of the denier, or CHAIN_MAX   */
 	bool in_hook;
 	bool over;
-	uint32_t held;  /* bit i: filter i is owed a done      */
+	uint32_t held; /* bit i: filter i is owed a done      */
 	struct wait *wait;
+
+	/* X-RateLimit-* in the answer are ours, and of a policy with this much left. */
+	bool limit_shown;
+	uint64_t limit_shown_remaining;
 };
 
 /*--------------------------------------------------------------- verdicts */
@@ -102,6 +109,7 @@ enum verdict_kind {
 	V_DENY,     /* stop: answer with why               */
 	V_DELAY,    /* yes, but not before ms from now     */
 	V_PENDING,  /* a wait_settle will say (admit only) */
+	V_SKIP,     /* not this filter's business: go on, it is owed nothing */
 };
 
 struct verdict {
@@ -130,6 +138,11 @@ static inline struct verdict verdict_delay(uint64_t ms)
 	return (struct verdict){ .kind = ms ? V_DELAY : V_PASS, .ms = ms };
 }
 
+static inline struct verdict verdict_skip(void)
+{
+	return (struct verdict){ .kind = V_SKIP };
+}
+
 static inline struct verdict verdict_pending(void)
 {
 	return (struct verdict){ .kind = V_PENDING };
@@ -139,8 +152,15 @@ static inline struct verdict verdict_pending(void)
 
 struct filter;
 
-/* How often a filter decided what; per worker, written by that worker alone (relaxed), summed by the reader. */
-enum decision { DECISION_ALLOW, DECISION_DENY, DECISION_SHADOW_DENY, DECISION_SKIP, DECISION_COUNT };
+/* How often a filter decided what; per worker, written by that worker alone (relaxed), summed by
+ * the reader. */
+enum decision {
+	DECISION_ALLOW,
+	DECISION_DENY,
+	DECISION_SHADOW_DENY,
+	DECISION_SKIP,
+	DECISION_COUNT
+};
 
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
@@ -151,17 +171,33 @@ struct filter_ops {
 	bool (*open)(struct filter *, struct table_registry *, struct diags *, struct place at);
 	void (*close)(struct filter *);
 
-	/* Worker thread.  Any of these may be NULL. */
+	/* Worker thread.  Any of these may be NULL.  admit may fill call->out.limit; the chain
+	 * keeps the one that matters.  respond sees the head that goes to the client: of filters
+	 * that let the call in, and of the one that denied it. */
 	struct verdict (*admit)(const struct filter *, struct call *, void *mem);
 	struct verdict (*peek)(const struct filter *, const struct call *);
-	struct verdict (*attempt)(const struct filter *, struct call *, void *mem, struct attempt *);
-	struct again (*attempted)(const struct filter *, struct call *, void *mem, const struct attempt *);
+	struct verdict (*attempt)(const struct filter *, struct call *, void *mem,
+				  struct attempt *);
+	struct again (*attempted)(const struct filter *, struct call *, void *mem,
+				  const struct attempt *);
 	void (*respond)(const struct filter *, struct call *, void *mem, struct head *);
 	void (*done)(const struct filter *, struct call *, void *mem);
 
-	/* Any thread: what the table holds (weir_limit_keys, weir_limit_key_evictions_total); may be NULL. */
+	/* Any thread: what the table holds (weir_limit_keys, weir_limit_key_evictions_total); may
+	 * be NULL. */
 	void (*gauge)(const struct filter *, uint64_t *keys, uint64_t *evictions);
 };
+
+/* First member of every filter's configuration; its field rows are POLICY_FIELDS. */
+struct policy_conf {
+	bool shadow;
+};
+
+#define POLICY_FIELDS(conf_struct)                                                                 \
+	{                                                                                          \
+		.key = "shadow", .type = C_BOOL, .offset = offsetof(conf_struct, policy.shadow),   \
+		.dflt = "false", .doc = "Count and log what would be refused, but refuse nothing." \
+	}
 
 /* Counters of one policy, by name, kept across reloads by the registry. */
 struct filter_stats;
@@ -170,9 +206,9 @@ struct filter {
 	const struct filter_ops *ops;
 	const char *name; /* from the configuration file         */
 	const void *conf;
-	void *state;      /* shared table, adopted across reloads */
+	void *state; /* shared table, adopted across reloads */
 	struct filter_stats *stats;
-	bool shadow;      /* count denials and delays, apply none */
+	bool shadow; /* count denials and delays, apply none */
 };
 
 /*------------------------------------------------------------------ chain */
@@ -186,14 +222,19 @@ struct chain {
 	size_t mem_size;
 };
 
+/* Where each filter's mem lies, after n and filter[] are set. */
 void chain_layout(struct chain *);
-/* The caller has set the members of *call above "chain-private" (out excepted); mem is chain->mem_size bytes. */
+/* The caller has set the members of *call above "chain-private" (out excepted); mem is
+ * chain->mem_size bytes. */
 void chain_begin(const struct chain *, struct call *, void *mem);
-struct verdict chain_admit(struct call *); /* start, and go on after a wait */
+/* Start, and go on after a wait.  PASS, DENY (ms: the longest wait of all that would deny now),
+ * DELAY or PENDING. */
+struct verdict chain_admit(struct call *);
+/* PASS or DENY.  Either way the attempt is closed with one chain_attempted. */
 struct verdict chain_attempt(struct call *, struct attempt *);
-struct again chain_attempted(struct call *, struct attempt *);
+struct again chain_attempted(struct call *, struct attempt *); /* a->why is set */
 void chain_respond(struct call *, struct head *);
-void chain_done(struct call *);
+void chain_done(struct call *); /* once, after whatever chain_admit said */
 
 /*------------------------------------------------------------------ waits */
 

@@ -1,0 +1,124 @@
+/* gcra.c - token bucket arithmetic in whole units.  The laws are in gcra.h. */
+#include "filters/gcra.h"
+
+#include <stddef.h>
+
+/* Debts stay below this, and so does any clock a machine shows (18 years up, times the highest
+ * count). */
+#define DEPTH_MAX ((gcra_time)1 << (GCRA_TIME_BITS - 2))
+
+static gcra_time min(gcra_time a, gcra_time b)
+{
+	return a < b ? a : b;
+}
+
+/* 128-bit division costs ten times as much, and nearly every dividend is short. */
+static gcra_time div_floor(gcra_time a, uint64_t b)
+{
+	if (a <= UINT64_MAX)
+		return (uint64_t)a / b;
+	return a / b;
+}
+
+static gcra_time div_ceil(gcra_time a, uint64_t b)
+{
+	return a == 0 ? 0 : div_floor(a - 1, b) + 1;
+}
+
+static uint64_t to_u64(gcra_time v)
+{
+	return (uint64_t)min(v, UINT64_MAX - 1); /* GCRA_NEVER is no time */
+}
+
+static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
+{
+	while (b != 0) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+const char *gcra_rule_init(struct gcra_rule *r, uint64_t count, uint64_t period_ns, uint64_t burst)
+{
+	uint64_t divisor = greatest_common_divisor(count, period_ns);
+
+	*r = (struct gcra_rule){ .count = count / divisor,
+				 .period = period_ns / divisor,
+				 .burst = burst };
+	if (r->count > GCRA_COUNT_MAX)
+		return "the rate is too fine: choose one with a count of at most 16777216, or a "
+		       "rounder one";
+	if (burst > UINT32_MAX || burst > DEPTH_MAX / r->period)
+		return "the burst is too large, or would take centuries to fill at this rate";
+	r->depth = (gcra_time)r->period * burst;
+	return NULL;
+}
+
+bool gcra_rule_eq(const struct gcra_rule *a, const struct gcra_rule *b)
+{
+	return a->count == b->count && a->period == b->period && a->burst == b->burst;
+}
+
+gcra_time gcra_debt(gcra_time state, const struct gcra_rule *r, uint64_t now_ns)
+{
+	gcra_time now = (gcra_time)now_ns * r->count;
+
+	return state <= now ? 0 : min(state - now, r->depth);
+}
+
+gcra_time gcra_state(gcra_time debt, const struct gcra_rule *r, uint64_t now_ns)
+{
+	return debt == 0 ? 0 : (gcra_time)now_ns * r->count + debt;
+}
+
+static uint64_t wait_for(gcra_time debt, gcra_time price, const struct gcra_rule *r)
+{
+	if (price > r->depth)
+		return GCRA_NEVER;
+	return to_u64(div_ceil(debt + price - r->depth, r->count));
+}
+
+bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost,
+	       struct gcra_view *view)
+{
+	gcra_time debt = gcra_debt(*state, r, now_ns);
+	gcra_time price = (gcra_time)r->period * cost;
+	bool ok = debt + price <= r->depth;
+
+	if (ok) {
+		debt += price;
+		*state = gcra_state(debt, r, now_ns);
+	}
+	view->remaining = (uint64_t)div_floor(r->depth - debt, r->period);
+	view->wait_ns = ok ? 0 : wait_for(debt, price, r);
+	view->full_ns = to_u64(div_ceil(debt, r->count));
+	return ok;
+}
+
+void gcra_give(gcra_time *state, const struct gcra_rule *r, uint64_t cost)
+{
+	gcra_time price = (gcra_time)r->period * cost;
+
+	*state = *state > price ? *state - price : 0;
+}
+
+/* Whole tokens and the rest are scaled apart: no product passes 128 bits. */
+gcra_time gcra_rescale(gcra_time debt, const struct gcra_rule *from, const struct gcra_rule *to)
+{
+	gcra_time tokens, rest;
+
+	if (debt >= from->depth)
+		return to->depth;
+	tokens = div_floor(debt, from->period);
+	rest = div_ceil((debt - tokens * from->period) * to->period, from->period);
+	return min(to->depth, div_ceil(tokens * to->burst * to->period, from->burst) +
+				  div_ceil(rest * to->burst, from->burst));
+}
+
+uint64_t gcra_full_at_ns(gcra_time state, const struct gcra_rule *r)
+{
+	return (uint64_t)div_ceil(state, r->count);
+}

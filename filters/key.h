@@ -1,0 +1,47 @@
+/* key.h - what a limit counts by: "client.ip", "header.x-tenant", or a list of such.
+ *
+ * A specification is parsed once; each call's values become one 64-bit fingerprint (SipHash with
+ * the key of this process), and nothing else of them is stored, logged or sent anywhere.  Each
+ * value is hashed behind its length, so that ("ab", "c") and
+ * ("a", "bc") differ. */
+#ifndef FILTERS_KEY_H
+#define FILTERS_KEY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/schema.h"
+#include "filters/filter.h"
+
+enum { KEY_PARTS_MAX = 8 };
+
+struct key_source; /* one row of the table in key.c */
+
+struct key_part {
+	const struct key_source *source;
+	struct slice name; /* of the header, ...; or the constant */
+	uint8_t field;     /* header: enum field_id, F_OTHER: by name */
+	uint8_t v4, v6;    /* client.ip: prefix lengths */
+};
+
+struct key_spec { /* zeroed: no key, one bucket for all */
+	uint32_t n;
+	struct key_part part[KEY_PARTS_MAX];
+	const char *text; /* canonical; "" or NULL without parts */
+};
+
+/* A scalar, or a list of scalars, into a struct key_spec. */
+extern const struct custom_ops key_custom;
+
+/* False: the call lacks one of the parts. */
+bool key_fingerprint(const struct key_spec *, const struct call *, uint64_t *out);
+/* What calls without the key share. */
+uint64_t key_fingerprint_missing(void);
+/* Of a value written in the configuration; the specification has one part. */
+uint64_t key_fingerprint_value(const struct key_spec *, struct slice value);
+
+bool key_has_client_ip(const struct key_spec *);
+/* A part that any client can set as it likes, as text ("header.x-tenant"); p == NULL: none. */
+struct slice key_free_choice(const struct key_spec *, char out[static 128]);
+
+#endif

@@ -1,0 +1,43 @@
+/* stats.h - how often a policy decided what.
+ *
+ * One cell per worker, which that worker alone writes; a reader sums them.  Counters belong to the
+ * policy's name and outlive reloads (filters/table.h keeps them), so that they never fall. */
+#ifndef FILTERS_STATS_H
+#define FILTERS_STATS_H
+
+#include "base/check.h"
+#include "base/stat.h"
+#include "filters/filter.h"
+
+enum { FILTER_WORKERS_MAX = 64 };
+
+struct filter_stats_cell {
+	struct stat_counter n[DECISION_COUNT];
+} __attribute__((aligned(64)));
+
+struct filter_stats {
+	struct filter_stats_cell worker[FILTER_WORKERS_MAX];
+};
+
+/* Worker `worker` only.  stats may be NULL: not counted. */
+static inline void filter_stats_count(struct filter_stats *stats, unsigned worker, enum decision d)
+{
+	CHECK(worker < FILTER_WORKERS_MAX);
+	if (stats != NULL)
+		stat_add(&stats->worker[worker].n[d], 1);
+}
+
+/* Any thread. */
+static inline uint64_t filter_stats_read(const struct filter_stats *stats, enum decision d)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; stats != NULL && w < FILTER_WORKERS_MAX; w++)
+		sum += stat_read(&stats->worker[w].n[d]);
+	return sum;
+}
+
+/* "allow" "deny" "shadow_deny" "skip": the metric label. */
+extern const char *const decision_names[DECISION_COUNT];
+
+#endif

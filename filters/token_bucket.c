@@ -1,0 +1,507 @@
+/* token_bucket.c - the filter behind `rate`.
+ *
+ * admit takes one token of the key's bucket; done gives it back if a later filter denied the call
+ * (F7).  The arithmetic is in gcra.c, the state in table.c, the key in key.c.  A policy has one
+ * bucket size and rate, and one more of each for every override; all of them share one table. */
+#include "filters/token_bucket.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "filters/limit_fields.h"
+#include "filters/table.h"
+
+enum { COST = 1 };
+
+/* A rule and what to know of it at once. */
+struct bucket {
+	struct gcra_rule rule;
+	uint64_t window_s; /* in which it fills */
+	bool unlimited;
+	uint8_t tag; /* of the rule in the table */
+};
+
+struct override {
+	bool by_network;
+	struct cidr network;
+	uint64_t fingerprint; /* of the value, else */
+	struct bucket bucket;
+};
+
+/* filter->state */
+struct limiter {
+	struct table_registry *registry;
+	struct table_use use;
+	uint64_t missing; /* fingerprint */
+	struct bucket bucket;
+	uint32_t n_rules; /* made known to the table: bucket, then overrides */
+	uint32_t n_overrides;
+	struct override override[];
+};
+
+/* Of one call. */
+struct taken {
+	const struct bucket *bucket;
+	uint64_t key;
+	bool took, denied;
+	struct gcra_view view;
+};
+
+/*----------------------------------------------------------- configuration */
+
+static uint32_t default_burst(const struct rate *r)
+{
+	uint64_t n = (uint64_t)((gcra_time)r->count * CLOCK_S / r->period_ns);
+
+	return n == 0 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static struct place place_of(const struct node *map, const char *key)
+{
+	const struct node *n = node_get(map, key);
+
+	return n == NULL ? map->at : n->at;
+}
+
+static const char *path_of(struct conf_load *load, const char *key)
+{
+	return arena_printf(load->arena, "%s.%s", load->path, key);
+}
+
+/* Fills in the burst and looks whether the two make a rule. */
+static bool check_bucket(struct conf_load *load, const struct node *map, const struct rate *rate,
+			 uint32_t *burst)
+{
+	uint32_t second = rate->unlimited ? 0 : default_burst(rate);
+	struct gcra_rule rule;
+	const char *wrong;
+	struct diag *d;
+
+	if (rate->unlimited) {
+		if (*burst == 0)
+			return true;
+		d = diag_warning(load->diags, place_of(map, "burst"), "W107",
+				 "a burst means nothing without a limit on the rate");
+		d->path = path_of(load, "burst");
+		return true;
+	}
+	if (*burst == 0)
+		*burst = second;
+	wrong = gcra_rule_init(&rule, rate->count, rate->period_ns, *burst);
+	if (wrong != NULL) {
+		diag_error(load->diags, place_of(map, "rate"), "E016", "%s", wrong)->path =
+		    path_of(load, "rate");
+		return false;
+	}
+	if (*burst < second) {
+		d = diag_warning(load->diags, place_of(map, "burst"), "W103",
+				 "a burst of %u is below one second of the rate (%u): calls that "
+				 "come together are refused "
+				 "although the rate would allow them",
+				 *burst, second);
+		d->path = path_of(load, "burst");
+	}
+	return true;
+}
+
+static bool override_check(struct conf_load *load, const struct node *map, void *conf)
+{
+	struct override_conf *o = conf;
+
+	return check_bucket(load, map, &o->rate, &o->burst);
+}
+
+static void warn_key(struct conf_load *load, const struct node *map,
+		     const struct token_bucket_conf *c)
+{
+	char buf[128];
+	struct slice part = key_free_choice(&c->key, buf);
+	const struct node *missing = node_get(map, "missing");
+	struct diag *d;
+
+	if (part.p != NULL) {
+		d = diag_warning(
+		    load->diags, place_of(map, "key"), "W104",
+		    "any client can set `%.*s` as it likes: a new value is a new bucket",
+		    SLICE_FMT(part));
+		d->path = path_of(load, "key");
+	}
+	if (missing != NULL && c->key.n == 0) {
+		d = diag_warning(load->diags, missing->at, "W107",
+				 "`missing` means nothing without a `key`");
+		d->path = path_of(load, "missing");
+	}
+}
+
+/* NULL, or what is wrong with an override's match under this key. */
+static const char *check_match(const struct key_spec *key, const char *match)
+{
+	struct cidr network;
+
+	if (key->n == 0)
+		return "without a `key` there is nothing to match";
+	if (cidr_parse(slice_str(match), &network) && key_has_client_ip(key))
+		return NULL;
+	if (key->n > 1)
+		return key_has_client_ip(key) ? "with a compound key, only a network can be matched"
+					      : "a compound key cannot be matched";
+	return key_has_client_ip(key) ? "is not an address or network" : NULL;
+}
+
+static bool check_overrides(struct conf_load *load, const struct node *map,
+			    const struct token_bucket_conf *c)
+{
+	const struct node *list = node_get(map, "overrides");
+	const struct node *n = list != NULL && list->kind == NODE_LIST ? list->first : list;
+	const struct override_conf *o = c->overrides.item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < c->overrides.n && n != NULL; i++, n = n->next) {
+		const char *wrong = check_match(&c->key, o[i].match);
+
+		if (wrong == NULL)
+			continue;
+		diag_error(load->diags, place_of(n, "match"), "E019", "override `%s`: %s",
+			   o[i].match, wrong)
+		    ->path = path_of(load, "overrides");
+		ok = false;
+	}
+	return ok;
+}
+
+static bool token_bucket_check(struct conf_load *load, const struct node *map, void *conf)
+{
+	struct token_bucket_conf *c = conf;
+	bool ok = check_bucket(load, map, &c->rate, &c->burst);
+
+	warn_key(load, map, c);
+	return check_overrides(load, map, c) && ok;
+}
+
+#define AT(member) offsetof(struct override_conf, member)
+static const struct field override_fields[] = {
+	{ .key = "match",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = AT(match),
+	  .doc = "A network or address, if the key has client.ip; else a value of the key." },
+	{ .key = "rate",
+	  .type = C_RATE,
+	  .flags = C_REQUIRED,
+	  .offset = AT(rate),
+	  .doc = "The rate for these keys; unlimited lifts the limit." },
+	{ .key = "burst",
+	  .type = C_U32,
+	  .offset = AT(burst),
+	  .min = 1,
+	  .doc = "Their bucket size; one second's worth of the rate, at least 1, when not given." },
+	{ .key = NULL },
+};
+#undef AT
+
+static const struct schema override_schema = {
+	.name = "rate override",
+	.size = sizeof(struct override_conf),
+	.fields = override_fields,
+	.check = override_check,
+};
+
+static const char *const missing_names[] = {
+	[MISSING_SHARE] = "share",
+	[MISSING_SKIP] = "skip",
+	[MISSING_DENY] = "deny",
+	NULL,
+};
+
+#define AT(member) offsetof(struct token_bucket_conf, member)
+static const struct field token_bucket_fields[] = {
+	{ .key = "rate",
+	  .type = C_RATE,
+	  .flags = C_REQUIRED,
+	  .offset = AT(rate),
+	  .doc = "How many calls per key: 100/s, 600/m, 5/10s, or unlimited." },
+	{ .key = "burst",
+	  .type = C_U32,
+	  .offset = AT(burst),
+	  .min = 1,
+	  .doc = "The size of the bucket: that many at once from rest; one second's worth of the "
+		 "rate, at least 1, "
+		 "when not given." },
+	{ .key = "key",
+	  .type = C_CUSTOM,
+	  .offset = AT(key),
+	  .custom = &key_custom,
+	  .doc = "What has a bucket of its own: client.ip[/v4/v6] header.NAME query.NAME "
+		 "cookie.NAME host path method "
+		 "route upstream const.x, or a list of them; without one, all calls share one "
+		 "bucket." },
+	{ .key = "missing",
+	  .type = C_ENUM,
+	  .offset = AT(missing),
+	  .dflt = "share",
+	  .names = missing_names,
+	  .doc =
+	      "Calls that lack the key share one bucket, skip the policy, or are denied (403)." },
+	{ .key = "overrides",
+	  .type = C_LIST,
+	  .offset = AT(overrides),
+	  .sub = &override_schema,
+	  .doc = "Other rates for some keys; the first match wins." },
+	{ .key = "max_keys",
+	  .type = C_U32,
+	  .offset = AT(max_keys),
+	  .dflt = "100000",
+	  .min = 1,
+	  .max = 100000000,
+	  .doc = "How many keys are told apart at once; 16 bytes each, and an eighth of that." },
+	{ .key = "headers",
+	  .type = C_BOOL,
+	  .offset = AT(headers),
+	  .dflt = "false",
+	  .doc = "RateLimit fields on admitted calls too; refusals always have them." },
+	POLICY_FIELDS(struct token_bucket_conf),
+	{ .key = NULL },
+};
+#undef AT
+
+const struct schema token_bucket_schema = {
+	.name = "rate policy",
+	.size = sizeof(struct token_bucket_conf),
+	.fields = token_bucket_fields,
+	.check = token_bucket_check,
+};
+
+/*---------------------------------------------------------- open and close */
+
+/* False: the table has no room for one more rule. */
+static bool bucket_open(struct bucket *b, const struct rate *rate, uint32_t burst,
+			struct table *table)
+{
+	b->unlimited = rate->unlimited;
+	if (b->unlimited)
+		return true;
+	CHECK(gcra_rule_init(&b->rule, rate->count, rate->period_ns, burst) == NULL);
+	b->window_s =
+	    (uint64_t)((gcra_full_at_ns(b->rule.depth, &b->rule) + CLOCK_S - 1) / CLOCK_S);
+	return table_rule_get(table, &b->rule, &b->tag);
+}
+
+static void bucket_close(struct bucket *b, struct table *table)
+{
+	if (!b->unlimited)
+		table_rule_put(table, b->tag);
+}
+
+static bool override_open(struct override *o, const struct override_conf *conf,
+			  const struct key_spec *key, struct table *table)
+{
+	struct slice match = slice_str(conf->match);
+
+	o->by_network = key_has_client_ip(key) && cidr_parse(match, &o->network);
+	if (!o->by_network)
+		o->fingerprint = key_fingerprint_value(key, match);
+	return bucket_open(&o->bucket, &conf->rate, conf->burst, table);
+}
+
+static void limiter_free(struct limiter *l)
+{
+	for (uint32_t i = l->n_rules; i-- > 1;)
+		bucket_close(&l->override[i - 1].bucket, l->use.table);
+	if (l->n_rules > 0)
+		bucket_close(&l->bucket, l->use.table);
+	table_put(l->registry, &l->use);
+	free(l);
+}
+
+static bool open_rules(struct limiter *l, const struct token_bucket_conf *c)
+{
+	const struct override_conf *o = c->overrides.item;
+
+	if (!bucket_open(&l->bucket, &c->rate, c->burst, l->use.table))
+		return false;
+	l->n_rules = 1;
+	for (uint32_t i = 0; i < l->n_overrides; i++, l->n_rules++)
+		if (!override_open(&l->override[i], &o[i], &c->key, l->use.table))
+			return false;
+	return true;
+}
+
+static struct limiter *limiter_new(const struct filter *f, struct table_registry *registry)
+{
+	const struct token_bucket_conf *c = f->conf;
+	struct table_id id = { .policy = f->name,
+			       .kind = f->ops->name,
+			       .key = c->key.text == NULL ? "" : c->key.text,
+			       .store = "local" };
+	struct limiter *l = calloc(1, sizeof(*l) + c->overrides.n * sizeof(l->override[0]));
+
+	if (l == NULL)
+		return NULL;
+	l->registry = registry;
+	l->n_overrides = c->overrides.n;
+	l->missing = key_fingerprint_missing();
+	if (table_get(registry, &id, c->key.n == 0 ? 1 : c->max_keys, &l->use))
+		return l;
+	free(l);
+	return NULL;
+}
+
+static bool token_bucket_open(struct filter *f, struct table_registry *registry,
+			      struct diags *diags, struct place at)
+{
+	struct limiter *l = limiter_new(f, registry);
+
+	if (l == NULL) {
+		diag_error(diags, at, "E099", "out of memory for the table of policy `%s`",
+			   f->name);
+		return false;
+	}
+	if (!open_rules(l, f->conf)) {
+		diag_error(diags, at, "E016",
+			   "policy `%s` and those of earlier configurations with calls still under "
+			   "way have too many "
+			   "different rates",
+			   f->name);
+		limiter_free(l);
+		return false;
+	}
+	f->state = l;
+	return true;
+}
+
+static void token_bucket_close(struct filter *f)
+{
+	limiter_free(f->state);
+	f->state = NULL;
+}
+
+/*--------------------------------------------------------------- decisions */
+
+static const struct bucket *choose_bucket(const struct limiter *l, const struct call *call,
+					  uint64_t key)
+{
+	for (uint32_t i = 0; i < l->n_overrides; i++) {
+		const struct override *o = &l->override[i];
+
+		if (o->by_network ? cidr_match(&o->network, &call->client) : o->fingerprint == key)
+			return &o->bucket;
+	}
+	return &l->bucket;
+}
+
+/* PASS: *t says which bucket of which key; else the verdict. */
+static struct verdict find_bucket(const struct filter *f, const struct call *call, struct taken *t)
+{
+	const struct token_bucket_conf *c = f->conf;
+	const struct limiter *l = f->state;
+
+	if (!key_fingerprint(&c->key, call, &t->key)) {
+		if (c->missing == MISSING_SKIP)
+			return verdict_skip();
+		if (c->missing == MISSING_DENY)
+			return verdict_deny(reason_missing_key, 0);
+		t->key = l->missing;
+	}
+	t->bucket = choose_bucket(l, call, t->key);
+	return verdict_pass();
+}
+
+static uint64_t ms_up(uint64_t ns)
+{
+	return ns / CLOCK_MS + (ns % CLOCK_MS != 0);
+}
+
+static struct verdict verdict_of(bool took, const struct gcra_view *view)
+{
+	return took ? verdict_pass() : verdict_deny(reason_rate_limited, ms_up(view->wait_ns));
+}
+
+static struct verdict token_bucket_admit(const struct filter *f, struct call *call, void *mem)
+{
+	const struct limiter *l = f->state;
+	struct taken *t = mem;
+	struct verdict v = find_bucket(f, call, t);
+
+	if (v.kind != V_PASS || t->bucket->unlimited) {
+		call->out.limit.policy = v.kind == V_DENY ? f->name : NULL;
+		return v;
+	}
+	t->took =
+	    table_take(l->use.table, t->bucket->tag, t->key, call->env->now_ns, COST, &t->view);
+	t->denied = !t->took;
+	call->out.limit = (struct limit_info){
+		.policy = f->name,
+		.key_hash = t->key,
+		.limit = t->bucket->rule.burst,
+		.remaining = t->view.remaining,
+		.reset_ms = ms_up(t->view.full_ns),
+	};
+	return verdict_of(t->took, &t->view);
+}
+
+static struct verdict token_bucket_peek(const struct filter *f, const struct call *call)
+{
+	const struct limiter *l = f->state;
+	struct taken t;
+	struct verdict v = find_bucket(f, call, &t);
+
+	if (v.kind != V_PASS || t.bucket->unlimited)
+		return v;
+	return verdict_of(
+	    table_peek(l->use.table, t.bucket->tag, t.key, call->env->now_ns, COST, &t.view),
+	    &t.view);
+}
+
+static uint64_t s_up(uint64_t ns)
+{
+	return ns / CLOCK_S + (ns % CLOCK_S != 0);
+}
+
+/* A trial that refuses nothing tells clients nothing. */
+static void token_bucket_respond(const struct filter *f, struct call *call, void *mem,
+				 struct head *h)
+{
+	const struct token_bucket_conf *c = f->conf;
+	const struct taken *t = mem;
+
+	if (f->shadow || !(t->denied || (t->took && c->headers)))
+		return;
+	limit_fields_add(call, h,
+			 &(struct limit_view){
+			     .policy = f->name,
+			     .quota = t->bucket->rule.burst,
+			     .window_s = t->bucket->window_s,
+			     .remaining = t->view.remaining,
+			     .reset_s = s_up(t->denied ? t->view.wait_ns : t->view.full_ns),
+			 });
+}
+
+static void token_bucket_done(const struct filter *f, struct call *call, void *mem)
+{
+	const struct limiter *l = f->state;
+	const struct taken *t = mem;
+
+	if (call->out.denied && t->took)
+		table_give(l->use.table, t->bucket->tag, t->key, COST);
+}
+
+static void token_bucket_gauge(const struct filter *f, uint64_t *keys, uint64_t *evictions)
+{
+	const struct limiter *l = f->state;
+
+	table_gauge(l->use.table, keys, evictions);
+}
+
+const struct filter_ops token_bucket_ops = {
+	.name = "rate",
+	.schema = &token_bucket_schema,
+	.mem_size = sizeof(struct taken),
+	.open = token_bucket_open,
+	.close = token_bucket_close,
+	.admit = token_bucket_admit,
+	.peek = token_bucket_peek,
+	.respond = token_bucket_respond,
+	.done = token_bucket_done,
+	.gauge = token_bucket_gauge,
+};

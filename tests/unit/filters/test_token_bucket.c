@@ -1,0 +1,546 @@
+/* The rate policy from YAML to verdict: whole chains over calls on the stack. */
+#include "policies.h"
+
+#define S UINT64_C(1000000000)
+
+static struct table_registry *tables;
+
+static int setup(void **state)
+{
+	(void)state;
+	tables = table_registry_new();
+	return tables == NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	table_registry_free(tables);
+	return 0;
+}
+
+static void assert_refused(const char *yaml, const char *code, const char *words)
+{
+	struct policies p;
+
+	policies_load(&p, tables, yaml);
+	assert_false(p.ok);
+	if (policies_finding(&p, code, words) == NULL) {
+		for (const struct diag *d = p.diags.first; d != NULL; d = d->next)
+			fprintf(stderr, "%s %s\n", d->code, d->message);
+		fail_msg("no %s \"%s\" for %s", code, words, yaml);
+	}
+	policies_close(&p);
+}
+
+static void assert_warned(const char *yaml, const char *code, const char *words)
+{
+	struct policies p;
+
+	policies_open(&p, tables, yaml);
+	assert_int_equal(p.diags.errors, 0);
+	if (words == NULL)
+		assert_int_equal(p.diags.warnings, 0);
+	else
+		assert_non_null(policies_finding(&p, code, words));
+	policies_close(&p);
+}
+
+/*---------------------------------------------------------- configuration */
+
+static void test_what_is_no_rate_policy(void **state)
+{
+	(void)state;
+	assert_refused("policies: { a: { burst: 5 } }", "E013", "of which kind");
+	assert_refused("policies: { a: { rat: 5/s } }", "E012", "unknown key `rat`");
+	assert_refused("policies: { a: 5/s }", "E014", "mapping");
+	assert_refused("policies: { a: { rate: 5/s, brust: 9 } }", "E012", "brust");
+	assert_refused("policies: { a: { rate: 5/s, wait: 2s } }", "E012", "wait");
+	assert_refused("policies: { a: { rate: 5/s, store: redis } }", "E012", "store");
+	assert_refused("policies: { a: { rate: 5/s, algorithm: token-bucket } }", "E012",
+		       "algorithm");
+	assert_refused("policies: { a: { rate: 5/s, burst: 0 } }", "E016", "");
+	assert_refused("policies: { a: { rate: 5/s, max_keys: 0 } }", "E016", "");
+	assert_refused("policies: { a: { rate: 5/s, missing: maybe, key: host } }", "E015", "");
+	assert_refused("policies: { a: { rate: 999999937/s } }", "E016", "too fine");
+	assert_refused("policies: { a: { rate: 1/365d, burst: 4000000000 } }", "E016", "centuries");
+}
+
+static void test_what_is_no_key(void **state)
+{
+	struct policies p;
+	const struct diag *d;
+
+	(void)state;
+	assert_refused("policies: { a: { rate: 5/s, key: json.model } }", "E015",
+		       "`json.model` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: jwt.tenant } }", "E015",
+		       "`jwt.tenant` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: [host, api_key] } }", "E015",
+		       "`api_key` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: tls.san } }", "E015",
+		       "`tls.san` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: header. } }", "E015",
+		       "not the name of a header");
+	assert_refused("policies: { a: { rate: 5/s, key: 'header.a b' } }", "E015",
+		       "not the name of a header");
+	assert_refused("policies: { a: { rate: 5/s, key: client.ip/24 } }", "E015",
+		       "two prefix lengths");
+	assert_refused("policies: { a: { rate: 5/s, key: client.ip/33/64 } }", "E015",
+		       "two prefix lengths");
+	assert_refused("policies: { a: { rate: 5/s, key: client.ip/24/129 } }", "E015",
+		       "two prefix lengths");
+	assert_refused("policies: { a: { rate: 5/s, key: client.ip/24/48/1 } }", "E015",
+		       "two prefix lengths");
+	assert_refused("policies: { a: { rate: 5/s, key: [] } }", "E011", "empty");
+	assert_refused("policies: { a: { rate: 5/s, key: { a: b } } }", "E014", "");
+	assert_refused("policies: { a: { rate: 5/s, key: [a, b, c, d, e, f, g, h, i] } }", "E016",
+		       "at most 8");
+	policies_load(&p, tables, "policies: { a: { rate: 5/s, key: clinet.ip } }");
+	d = policies_finding(&p, "E015", "clinet.ip");
+	assert_non_null(d);
+	assert_string_equal(d->suggestion, "client.ip");
+	assert_non_null(strstr(d->help, "header.NAME"));
+	policies_close(&p);
+}
+
+static void test_overrides_that_match_nothing(void **state)
+{
+	(void)state;
+	assert_refused(
+	    "policies: { a: { rate: 5/s, overrides: [{ match: 10.0.0.0/8, rate: 1/s }] } }", "E019",
+	    "without a `key`");
+	assert_refused("policies: { a: { rate: 5/s, key: client.ip, overrides: [{ match: ten, "
+		       "rate: 1/s }] } }",
+		       "E019", "not an address");
+	assert_refused("policies: { a: { rate: 5/s, key: [host, path], overrides: [{ match: x, "
+		       "rate: 1/s }] } }",
+		       "E019", "compound");
+	assert_refused("policies: { a: { rate: 5/s, key: [client.ip, path], overrides: [{ match: "
+		       "x, rate: 1/s }] } }",
+		       "E019", "only a network");
+	assert_refused("policies: { a: { rate: 5/s, key: host, overrides: [{ match: x }] } }",
+		       "E013", "rate");
+}
+
+static void test_warnings(void **state)
+{
+	(void)state;
+	assert_warned("policies: { a: { rate: 100/s, burst: 99 } }", "W103", "below one second");
+	assert_warned("policies: { a: { rate: 100/s, burst: 100 } }", NULL, NULL);
+	assert_warned("policies: { a: { rate: 6/m, burst: 1 } }", NULL, NULL);
+	assert_warned("policies: { a: { rate: 5/s, key: header.x-tenant } }", "W104",
+		      "`header.x-tenant`");
+	assert_warned("policies: { a: { rate: 5/s, key: [client.ip, query.k] } }", "W104",
+		      "`query.k`");
+	assert_warned("policies: { a: { rate: 5/s, key: cookie.sid } }", "W104", "`cookie.sid`");
+	assert_warned("policies: { a: { rate: 5/s, key: client.ip } }", NULL, NULL);
+	assert_warned("policies: { a: { rate: 5/s, missing: deny } }", "W107", "`missing`");
+	assert_warned("policies: { a: { rate: unlimited, burst: 5 } }", "W107", "burst");
+}
+
+/*-------------------------------------------------------------- decisions */
+
+static void test_burst_then_rate(void **state)
+{
+	struct policies p;
+	struct verdict v;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 4/s, burst: 10, key: client.ip } }");
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 5 * S), 10);
+	v = visit(&p, "10.0.0.1", 5 * S);
+	assert_int_equal(v.kind, V_DENY);
+	assert_ptr_equal(v.why, reason_rate_limited);
+	assert_int_equal(v.ms, 250);
+	assert_int_equal(visits_passed(&p, "10.0.0.2", 5 * S), 10);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 5 * S + S / 4 - 1), 0);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 5 * S + S / 4), 1);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 60 * S), 10);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 31);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_DENY), 6);
+	policies_close(&p);
+}
+
+static void test_default_burst(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 30/s, key: const.a }, b: { rate: 6/m, key: const.b "
+		      "}, c: { rate: 15/10s } }");
+	for (int i = 0; i < 3; i++) {
+		static const unsigned expected[] = { 30, 1, 1 };
+		struct policies one = p;
+
+		one.chain.n = 1;
+		one.chain.filter[0] = p.filter[i];
+		assert_int_equal(visits_passed(&one, NULL, S), expected[i]);
+	}
+	policies_close(&p);
+}
+
+static void test_unlimited(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: unlimited } }");
+	assert_int_equal(visits_passed(&p, NULL, S), 10000);
+	policies_close(&p);
+}
+
+static struct verdict visit_with(const struct policies *p, const char *header, const char *value)
+{
+	struct visit v;
+	struct verdict verdict;
+
+	visit_init(&v, "10.0.0.1", S);
+	if (header != NULL)
+		visit_header(&v, header, value);
+	verdict = visit_admit(&v, p);
+	visit_done(&v);
+	return verdict;
+}
+
+static void test_missing_share(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/m, key: header.x-tenant } }");
+	assert_int_equal(visit_with(&p, "X-Tenant", "a").kind, V_PASS);
+	assert_int_equal(visit_with(&p, "X-Tenant", "a").kind, V_DENY);
+	assert_int_equal(visit_with(&p, NULL, NULL).kind, V_PASS);
+	assert_int_equal(visit_with(&p, NULL, NULL).kind, V_DENY);
+	assert_int_equal(visit_with(&p, "X-Tenant", "").kind, V_DENY);
+	assert_int_equal(visit_with(&p, "X-Tenant", "b").kind, V_PASS);
+	policies_close(&p);
+}
+
+static void test_missing_skip(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/m, key: header.x-tenant, missing: skip } }");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(visit_with(&p, NULL, NULL).kind, V_PASS);
+	assert_int_equal(visit_with(&p, "X-Tenant", "a").kind, V_PASS);
+	assert_int_equal(visit_with(&p, "X-Tenant", "a").kind, V_DENY);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_SKIP), 3);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 1);
+	policies_close(&p);
+}
+
+static void test_missing_deny(void **state)
+{
+	struct policies p;
+	struct visit v;
+	struct verdict verdict;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/m, key: header.x-tenant, missing: deny }, b: { "
+		      "rate: 1/h } }");
+	assert_int_equal(visit_with(&p, "X-Tenant", "a").kind, V_PASS);
+	visit_init(&v, "10.0.0.1", S);
+	verdict = visit_admit(&v, &p);
+	assert_int_equal(verdict.kind, V_DENY);
+	assert_ptr_equal(verdict.why, reason_missing_key);
+	assert_int_equal(verdict.ms, 0); /* coming back later would not help */
+	assert_string_equal(v.call.out.limit.policy, "a");
+	visit_done(&v);
+	policies_close(&p);
+}
+
+static void test_overrides(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies:\n"
+		      "  a:\n"
+		      "    rate: 2/m\n"
+		      "    burst: 2\n"
+		      "    key: client.ip\n"
+		      "    overrides:\n"
+		      "      - { match: 10.20.0.1, rate: 1/m, burst: 3 }\n"
+		      "      - { match: 10.20.0.0/16, rate: unlimited }\n"
+		      "      - { match: '2001:db8::/32', rate: 5/s }\n");
+	assert_int_equal(visits_passed(&p, "10.0.0.1", S), 2);
+	assert_int_equal(visits_passed(&p, "10.20.0.1", S), 3);
+	assert_int_equal(visits_passed(&p, "10.20.0.2", S), 10000);
+	assert_int_equal(visits_passed(&p, "2001:db8::1", S), 5);
+	assert_int_equal(visits_passed(&p, "2001:db8::2", S), 0); /* the same /64 */
+	policies_close(&p);
+}
+
+static void test_override_of_a_value(void **state)
+{
+	struct policies p;
+	int n = 0;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/m, key: header.x-tenant, overrides: { match: gold, "
+		      "rate: 7/s } } }");
+	while (visit_with(&p, "X-Tenant", "gold").kind == V_PASS)
+		n++;
+	assert_int_equal(n, 7);
+	assert_int_equal(visit_with(&p, "X-Tenant", "lead").kind, V_PASS);
+	assert_int_equal(visit_with(&p, "X-Tenant", "lead").kind, V_DENY);
+	policies_close(&p);
+}
+
+static void test_shadow_refuses_nothing(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/m, shadow: true }, b: { rate: 9/m, burst: 9 } }");
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 1);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_SHADOW_DENY), 4);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_DENY), 0);
+	visit_init(&v, NULL, S);
+	visit_admit(&v, &p);
+	assert_string_equal(v.call.out.limit.policy, "b");
+	assert_int_equal(v.call.out.limit.remaining, 3);
+	visit_done(&v);
+	policies_close(&p);
+}
+
+/* Several limits are decided together. */
+static void test_refused_by_one_has_paid_none(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 10/m, burst: 10 }, b: { rate: 1/m, burst: 2, key: "
+		      "client.ip } }");
+	assert_int_equal(visits_passed(&p, "10.0.0.1", S), 2);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(visit(&p, "10.0.0.1", S).kind, V_DENY);
+	for (int i = 0; i < 4; i++) {
+		char client[16];
+
+		snprintf(client, sizeof(client), "10.0.1.%d", i);
+		assert_int_equal(visits_passed(&p, client, S), 2);
+	}
+	assert_int_equal(visits_passed(&p, "10.0.2.1", S), 0);
+	policies_close(&p);
+}
+
+static void test_a_client_that_goes_away_has_paid(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/m } }");
+	visit_init(&v, NULL, S);
+	assert_int_equal(visit_admit(&v, &p).kind, V_PASS);
+	visit_done(&v); /* no answer was made */
+	assert_int_equal(visit(&p, NULL, S).kind, V_DENY);
+	policies_close(&p);
+}
+
+static void test_the_longest_wait_and_the_first_name(void **state)
+{
+	struct policies p;
+	struct visit v;
+	struct verdict verdict;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies:\n"
+		      "  a: { rate: 1/s, burst: 1 }\n"
+		      "  b: { rate: 1/h, burst: 1 }\n"
+		      "  c: { rate: 1/d, burst: 1, shadow: true }\n"
+		      "  d: { rate: 1/m, burst: 1 }\n");
+	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	visit_init(&v, NULL, S + S / 2);
+	verdict = visit_admit(&v, &p);
+	assert_int_equal(verdict.kind, V_DENY);
+	assert_string_equal(v.call.out.limit.policy, "a");
+	assert_int_equal(verdict.ms, 3599500);
+	visit_done(&v);
+	policies_close(&p);
+}
+
+static void test_the_limit_that_is_nearest_is_told(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 9/s }, b: { rate: 3/s }, c: { rate: 5/s } }");
+	visit_init(&v, NULL, S);
+	assert_int_equal(visit_admit(&v, &p).kind, V_PASS);
+	assert_string_equal(v.call.out.limit.policy, "b");
+	assert_int_equal(v.call.out.limit.limit, 3);
+	assert_int_equal(v.call.out.limit.remaining, 2);
+	assert_int_equal(v.call.out.limit.reset_ms, 334);
+	visit_done(&v);
+	policies_close(&p);
+}
+
+/*----------------------------------------------------------------- reload */
+
+static void test_reload_keeps_buckets(void **state)
+{
+	struct policies old, new;
+
+	(void)state;
+	policies_open(&old, tables, "policies: { a: { rate: 1/m, burst: 10, key: client.ip } }");
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(visit(&old, "10.0.0.1", S).kind, V_PASS);
+	policies_open(&new, tables, "policies: { a: { rate: 7/m, burst: 20, key: client.ip } }");
+	policies_close(&old);
+	assert_int_equal(visits_passed(&new, "10.0.0.1", S), 8); /* 4 of 10 left */
+	assert_int_equal(visits_passed(&new, "10.0.0.2", S), 20);
+	assert_int_equal(filter_stats_read(new.filter[0]->stats, DECISION_ALLOW), 34);
+	policies_close(&new);
+}
+
+static void test_a_reload_that_fails_changes_nothing(void **state)
+{
+	struct policies old, new;
+
+	(void)state;
+	policies_open(&old, tables,
+		      "policies: { a: { rate: 1/m, burst: 10, key: client.ip, max_keys: 1000 } }");
+	for (int i = 0; i < 6; i++)
+		visit(&old, "10.0.0.1", S);
+	policies_open(&new, tables,
+		      "policies: { a: { rate: 7/h, burst: 20, key: client.ip, max_keys: 2000 } }");
+	policies_close(&new);
+	assert_int_equal(visits_passed(&old, "10.0.0.1", S), 4);
+	assert_int_equal(visits_passed(&old, "10.0.0.1", S + 60 * S), 1);
+	policies_close(&old);
+}
+
+static void test_old_and_new_policy_share_the_bucket(void **state)
+{
+	struct policies old, new;
+
+	(void)state;
+	policies_open(&old, tables, "policies: { a: { rate: 1/m, burst: 10 } }");
+	policies_open(&new, tables, "policies: { a: { rate: 7/m, burst: 20 } }");
+	for (int i = 0; i < 5; i++) { /* each takes a tenth of the bucket, then a twentieth */
+		assert_int_equal(visit(&old, NULL, S).kind, V_PASS);
+		assert_int_equal(visit(&new, NULL, S).kind, V_PASS);
+	}
+	assert_int_equal(visits_passed(&new, NULL, S), 5);
+	assert_int_equal(visit(&old, NULL, S).kind, V_DENY);
+	policies_close(&old);
+	policies_close(&new);
+}
+
+static void test_another_key_is_another_table(void **state)
+{
+	struct policies old, new;
+
+	(void)state;
+	policies_open(&old, tables, "policies: { a: { rate: 1/m, key: client.ip } }");
+	assert_int_equal(visits_passed(&old, "10.0.0.1", S), 1);
+	policies_open(&new, tables, "policies: { a: { rate: 1/m, key: client.ip/24/48 } }");
+	policies_close(&old);
+	assert_int_equal(visits_passed(&new, "10.0.0.1", S), 1);
+	assert_int_equal(visits_passed(&new, "10.0.0.2", S), 0);
+	policies_close(&new);
+}
+
+/* An override that comes or goes rescales like any change of the rate. */
+static void test_an_override_comes(void **state)
+{
+	struct policies old, new;
+
+	(void)state;
+	policies_open(&old, tables, "policies: { a: { rate: 10/m, burst: 10, key: client.ip } }");
+	for (int i = 0; i < 5; i++)
+		visit(&old, "10.0.0.1", S);
+	policies_open(&new, tables,
+		      "policies: { a: { rate: 10/m, burst: 10, key: client.ip, "
+		      "overrides: [{ match: 10.0.0.1, rate: 1/h, burst: 4 }] } }");
+	policies_close(&old);
+	assert_int_equal(visits_passed(&new, "10.0.0.1", S), 2);
+	policies_close(&new);
+}
+
+static void test_many_reloads_with_as_many_rates(void **state)
+{
+	struct policies p[2];
+	unsigned passed;
+
+	(void)state;
+	policies_open(&p[0], tables, "policies: { a: { rate: 1/h, burst: 100, key: client.ip } }");
+	passed = 0;
+	for (int i = 1; i <= 1000; i++) {
+		char yaml[128];
+
+		passed += i <= 100 ? visit(&p[(i - 1) % 2], "10.0.0.1", S).kind == V_PASS : 0;
+		snprintf(
+		    yaml, sizeof(yaml),
+		    "policies: { a: { rate: %d/1000h, burst: 100, key: client.ip, max_keys: %d } }",
+		    i, 1000 + i % 7 * 100);
+		policies_open(&p[i % 2], tables, yaml);
+		policies_close(&p[(i - 1) % 2]);
+	}
+	assert_in_range(passed, 99, 100); /* a share may be rounded up */
+	assert_int_equal(visits_passed(&p[0], "10.0.0.1", S), 0);
+	policies_close(&p[0]);
+}
+
+static void test_too_many_rates_at_once(void **state)
+{
+	struct buf yaml = { .p = NULL };
+
+	(void)state;
+	buf_puts(&yaml, "policies:\n  a:\n    rate: 1/s\n    key: header.x\n    overrides:\n");
+	for (int i = 0; i < 300; i++)
+		buf_printf(&yaml, "      - { match: k%d, rate: %d/m }\n", i, i + 1);
+	assert_refused(yaml.p, "E016", "too many different rates");
+	buf_fini(&yaml);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_is_no_rate_policy),
+		cmocka_unit_test(test_what_is_no_key),
+		cmocka_unit_test(test_overrides_that_match_nothing),
+		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_burst_then_rate),
+		cmocka_unit_test(test_default_burst),
+		cmocka_unit_test(test_unlimited),
+		cmocka_unit_test(test_missing_share),
+		cmocka_unit_test(test_missing_skip),
+		cmocka_unit_test(test_missing_deny),
+		cmocka_unit_test(test_overrides),
+		cmocka_unit_test(test_override_of_a_value),
+		cmocka_unit_test(test_shadow_refuses_nothing),
+		cmocka_unit_test(test_refused_by_one_has_paid_none),
+		cmocka_unit_test(test_a_client_that_goes_away_has_paid),
+		cmocka_unit_test(test_the_longest_wait_and_the_first_name),
+		cmocka_unit_test(test_the_limit_that_is_nearest_is_told),
+		cmocka_unit_test(test_reload_keeps_buckets),
+		cmocka_unit_test(test_a_reload_that_fails_changes_nothing),
+		cmocka_unit_test(test_old_and_new_policy_share_the_bucket),
+		cmocka_unit_test(test_another_key_is_another_table),
+		cmocka_unit_test(test_an_override_comes),
+		cmocka_unit_test(test_many_reloads_with_as_many_rates),
+		cmocka_unit_test(test_too_many_rates_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
