@@ -423,6 +423,10 @@ void conn_last(struct conn *c)
 	if (c->closing)
 		return;
 	k->ops->last(k);
+	/* one that has not had its first call yet may have it on the way: it is answered, then
+	 * closed */
+	if (k->phase == CODEC_IDLE && c->used)
+		k->phase = CODEC_CLOSED;
 	mark_dirty(c);
 }
 
@@ -448,6 +452,7 @@ static void set_phase_time(struct conn *c)
 	if (phase == c->timed_phase)
 		return;
 	c->timed_phase = phase;
+	c->used = c->used || phase == CODEC_BUSY;
 	if (!conn_set_timer(c, after[phase] == 0 ? 0 : c->loop->now_ns + after[phase]))
 		c->broken = true;
 }
