@@ -17,25 +17,28 @@ struct reason;
 
 /* What a codec may ask of the connection it serves (`conn` is that connection). */
 struct codec_io {
-	/* n bytes to write into, of which codec sends what it used with put; they live until the flush.
-	 * NULL when memory is out. */
+	/* n bytes to write into, of which codec sends what it used with put; they live until the
+	 * flush. NULL when memory is out. */
 	char *(*reserve)(void *conn, size_t n);
 	/* Appends to the output, borrowed until the flush.  Never fails, never calls back. */
 	void (*put)(void *conn, struct slice);
-	/* There may be something to do: feed again, or close.  Comes back later, never at once. */
+	/* There may be something to do: feed again (with what was left, or with nothing), or close.
+	 * Comes back later, never at once. */
 	void (*kick)(void *conn);
 };
 
 /* What a server codec tells the one who accepts requests, and a client codec who uses it. */
 struct codec_events {
-	/* Server codecs: where to put the head that begins (one arena for each call). NULL: out of memory. */
+	/* Server codecs: where to put the head that begins (one arena for each call). NULL: out of
+	 * memory. */
 	struct arena *(*arena)(void *user, struct stream *);
-	/* A whole request head; the callee sets s->on and s->owner.  The arena given is the callee's from here.
-	 * `head` itself lies in that arena. */
+	/* A whole request head; the callee sets s->on and s->owner.  The arena given is the
+	 * callee's from here. `head` itself lies in that arena. */
 	void (*request)(void *user, struct stream *, struct head *, bool end);
 	/* What came cannot be a request: the callee sets s->on and s->owner, answers with `why`
 	 * (ops->head, ops->body) and the connection then closes.  `head` holds what was understood
-	 * (method, target), or nothing. */
+	 * (method, target), or nothing, and lies in the arena given; it is NULL when that had no
+	 * memory left. */
 	void (*bad_request)(void *user, struct stream *, struct head *, const struct reason *why);
 };
 
@@ -56,14 +59,16 @@ enum codec_phase {
 
 struct codec_ops {
 	/* Takes bytes and raises events; returns how many it is done with.  What it leaves must be
-	 * offered again, with more behind it or after kick.  Heads are copied out of `in`; body slices
-	 * point into it. */
+	 * offered again, with more behind it or after kick.  Heads are copied out of `in`; body
+	 * slices point into it. */
 	size_t (*feed)(struct codec *, struct slice in);
 	/* The peer will send no more. */
 	void (*eof)(struct codec *);
-	/* All that was put has been written to the socket. */
-	void (*flushed)(struct codec *);
-	/* The connection broke, timed out or is being cut: ends what streams there are with gone(why). */
+	/* Something was written to the socket: `left` bytes of what was put are still to go. */
+	void (*drained)(struct codec *, size_t left);
+	/* The connection broke, timed out or is being cut: ends what streams there are with
+	 * gone(why).  Where a server codec is in CODEC_HEAD, reason_head_timeout is answered
+	 * instead (bad_request). */
 	void (*fail)(struct codec *, const struct reason *why);
 	/* No request after the present one (drain, reload of a listener): Connection: close. */
 	void (*last)(struct codec *);
@@ -80,6 +85,10 @@ struct codec {
 	void *user;
 	const struct codec_limits *limits;
 	uint8_t phase; /* enum codec_phase */
+	bool cut;  /* CODEC_CLOSED in the middle of a message: reset the connection, do not close it
+		      in order */
+	bool shut; /* a tunnel's end: once all is written, shut down the sending side; reading goes
+		      on */
 };
 
 #endif

@@ -23,9 +23,9 @@ enum field_id {
 };
 
 enum field_flag {
-	FIELD_HOP = 1 << 0,       /* hop-by-hop: never forwarded (RFC 9110 section 7.6.1)           */
-	FIELD_PROTECTED = 1 << 1, /* Connection may not nominate it: framing or routing needs it   */
-	FIELD_SINGLE = 1 << 2,    /* at most once (RFC 9110 section 5.3 exceptions are not marked) */
+	FIELD_HOP = 1 << 0, /* hop-by-hop: never forwarded (RFC 9110 section 7.6.1)           */
+	FIELD_PROTECTED = 1 << 1, /* Connection may not nominate it: framing or routing needs it */
+	FIELD_SINGLE = 1 << 2, /* at most once (RFC 9110 section 5.3 exceptions are not marked) */
 };
 
 enum method_id {
@@ -69,14 +69,17 @@ struct head {
 
 	/* responses */
 	uint16_t status;
-	struct slice phrase;
+	struct slice phrase; /* p == NULL: the usual one for status */
 
 	/* both */
 	uint8_t minor; /* HTTP/1.minor: 0 or 1 */
-	uint8_t body;  /* enum body_kind */
+	/* enum body_kind.  Of an answer to HEAD and of 304: BODY_LENGTH is what GET would have had,
+	 * none comes; whether one comes is what `end` says beside the head. */
+	uint8_t body;
 	uint64_t length; /* BODY_LENGTH, bytes */
 	bool keep_alive;
-	bool upgrade; /* Connection nominates Upgrade, and Upgrade is there */
+	bool upgrade; /* Connection nominates Upgrade, and Upgrade is there; requests: and it is to
+			 be heeded */
 	struct header *fields;
 	uint16_t n, cap;
 };
@@ -111,10 +114,18 @@ bool head_set_name(struct head *, struct slice name, struct slice value);
  * the codec writes the Connection that goes with it. */
 void head_strip_hop_by_hop(struct head *, bool keep_upgrade);
 
+/* The next element of a comma-separated list (RFC 9110 section 5.6.1), trimmed, empty ones skipped;
+ * n == 0: no more. */
+struct slice list_next(struct slice *rest);
+
+/* The usual reason phrase (RFC 9110 section 15); empty when there is none. */
+struct slice status_phrase(uint16_t status);
+
 /* The path in normal form, for matching only (the path goes on as it came):
  * %XX of unreserved characters decoded, the others' hex upper-cased, empty segments merged, "." and
- * ".." resolved (RFC 3986 section 6.2.2).  In the arena; p == NULL: the path climbs
- * above the root or holds a malformed or NUL escape, or memory is out. */
+ * ".." resolved (RFC 3986 section 6.2.2).  In the arena, or `path` itself where it is in normal
+ * form; p == NULL: the path climbs above the root, holds a malformed or NUL escape or does not
+ * begin with "/", or memory is out. */
 struct slice head_normal_path(struct slice path, struct arena *);
 
 #endif

@@ -11,7 +11,7 @@
  *      has flushed, which it does before the code that read them returns to the
  *      loop.  Heads and trailers are serialised before the call returns.
  *  S4  One producer, one consumer per direction, so pause is a boolean.
- *  S5  Events come from feed, eof, flushed and fail of the codec only, never
+ *  S5  Events come from feed, eof, drained and fail of the codec only, never
  *      from inside an op: an op may be called inside any event. */
 #ifndef HTTP_STREAM_H
 #define HTTP_STREAM_H
@@ -28,12 +28,13 @@ struct stream;
 
 struct stream_ops { /* what one may ask of a stream */
 	/* A request head (client codec), a response head (server codec; 1xx
-	 * heads may come first, `end` false).  The codec writes framing and Connection from head->body,
-	 * head->length, head->upgrade and what it knows of its peer; the other fields go out as they are.
-	 * False when memory is out. */
+	 * heads may come first, `end` false).  The codec writes framing and Connection from
+	 * head->body, head->length, head->upgrade and what it knows of its peer; the other fields
+	 * go out as they are. False when memory is out. */
 	bool (*head)(struct stream *, const struct head *, bool end);
 	void (*body)(struct stream *, struct slice, bool end);
-	/* Ends a chunked body with these fields; where the peer cannot take them, ends it without. */
+	/* Ends a chunked body with these fields; where the peer cannot take them, ends it without.
+	 */
 	void (*trailers)(struct stream *, const struct head *);
 	/* true: no more body events until false.  A request's body is paused from birth. */
 	void (*pause)(struct stream *, bool);
@@ -47,6 +48,11 @@ struct stream_events { /* what a stream tells its owner */
 	void (*body)(void *owner, struct slice, bool end);
 	void (*trailers)(void *owner, struct head *); /* the end of a body that has some */
 	void (*room)(void *owner);                    /* queued fell below low water */
+	/* Server codecs, before the response head is sent: the request's body broke (why:
+	 * bad_chunk, bad_field, ...).  No more of it comes; an answer may still be given, and gone
+	 * follows that.  Without this event, or after the response head, a broken body is
+	 * gone(why). */
+	void (*bad)(void *owner, const struct reason *why);
 	void (*gone)(void *owner, const struct reason *);
 };
 
