@@ -281,14 +281,6 @@ def test_watch_config_map(weir, tmp_path):
     assert w.fetch().status == 200
 
 
-def test_unchanged_content_is_no_reload(weir):
-    w = watched(weir)
-    before = w.reloads()
-    os.utime(w.path)
-    time.sleep(0.5)
-    assert w.reloads() == before
-
-
 # ---- under load
 
 def load(w, stop, errors, counts):
