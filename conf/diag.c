@@ -27,22 +27,33 @@ void diags_out_of_memory(struct diags *d)
 	d->oom = true;
 }
 
-void diags_add_source(struct diags *d, const char *name, struct slice text, struct place from)
-{
-	struct source *s = arena_alloc(d->arena, sizeof(*s));
-
-	if (s == NULL) {
-		diags_out_of_memory(d);
-		return;
-	}
-	*s = (struct source){ .name = name, .text = text, .from = from };
-	*d->sources_tail = s;
-	d->sources_tail = &s->next;
-}
-
 static bool same_file(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* The file's name as the diags know it, which lives as long as they do. */
+static const char *own_name(const struct diags *d, const char *file)
+{
+	for (const struct source *s = d->sources; s != NULL; s = s->next)
+		if (same_file(s->name, file))
+			return s->name;
+	return file;
+}
+
+void diags_add_source(struct diags *d, const char *name, struct slice text, struct place from)
+{
+	struct source *s = arena_alloc(d->arena, sizeof(*s));
+	char *copy = arena_strdup(d->arena, name);
+
+	if (s == NULL || copy == NULL) {
+		diags_out_of_memory(d);
+		return;
+	}
+	from.file = own_name(d, from.file);
+	*s = (struct source){ .name = copy, .text = text, .from = from };
+	*d->sources_tail = s;
+	d->sources_tail = &s->next;
 }
 
 /* Findings without a file come first, then files in the order in which they were read. */
@@ -97,8 +108,10 @@ static struct diag *spare(struct diags *d)
 
 static struct diag *insert(struct diags *d, struct diag new)
 {
-	struct diag *copy, **slot = find_slot(d, &new);
+	struct diag *copy, **slot;
 
+	new.at.file = own_name(d, new.at.file);
+	slot = find_slot(d, &new);
 	if (slot == NULL)
 		return spare(d);
 	if (new.severity == DIAG_ERROR)

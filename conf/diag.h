@@ -68,7 +68,7 @@ struct diag *diag_warning(struct diags *, struct place, const char *code, const 
 	__attribute__((format(printf, 4, 5)));
 /* Memory is out: an error, remembered once. */
 void diags_out_of_memory(struct diags *);
-/* Name and text must live as long as the diags. */
+/* The text must live as long as the diags; so does the name that findings of this file get. */
 void diags_add_source(struct diags *, const char *name, struct slice text, struct place from);
 /* Sorted by place; human format shows the source line with a marker; ends with the summary line
  * "weir.yaml: 1 error, 0 warnings; <consequence>". */

@@ -48,6 +48,15 @@ const struct field *schema_field(const struct schema *s, const char *key)
 	return NULL;
 }
 
+const struct field *schema_short(const struct schema *s)
+{
+	const struct field *only = s->fields;
+
+	if (s->variant != NULL || s->scalar == NULL || only[1].key != NULL)
+		return NULL;
+	return only->sub == NULL ? only : NULL;
+}
+
 const char *schema_article(const struct schema *s)
 {
 	static _Thread_local char text[96];

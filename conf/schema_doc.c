@@ -191,6 +191,8 @@ struct page {
 
 static void page_add(struct page *p, const struct schema *s)
 {
+	if (schema_short(s) != NULL)
+		return;
 	if (s->variant != NULL) {
 		for (size_t i = 0; s->variants[i] != NULL; i++)
 			page_add(p, s->variants[i]);
@@ -218,8 +220,14 @@ static void page_names(const struct field *f, struct buf *out)
 		buf_printf(out, "%s`%s`", i == 0 ? "" : ", ", f->names[i]);
 }
 
+static void page_type(const struct field *, struct buf *);
+
 static void page_sub_name(const struct schema *s, struct buf *out)
 {
+	if (schema_short(s) != NULL) {
+		page_type(schema_short(s), out);
+		return;
+	}
 	if (s->variant == NULL) {
 		buf_printf(out, "[%s](#", s->name);
 		/* the anchor a Markdown heading gets: lower case, spaces as dashes */

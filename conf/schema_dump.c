@@ -102,14 +102,22 @@ static void dump_scalar(const struct dump *d, const struct field *f, enum conf_t
 	buf_fini(&text);
 }
 
-static void dump_scalars(const struct dump *d, const struct field *f, const struct conf_list *list)
+/* Of scalars, or of mappings that are shown short. */
+static void dump_flow_list(const struct dump *d, const struct field *f,
+			   const struct conf_list *list)
 {
+	const struct field *only = f->sub == NULL ? NULL : schema_short(f->sub);
 	size_t size = field_item_size(f);
 
 	buf_putc(d->out, '[');
 	for (uint32_t i = 0; i < list->n; i++) {
+		const void *item = list_at(list, size, i);
+
 		buf_puts(d->out, i == 0 ? "" : ", ");
-		dump_scalar(d, f, f->item, list_at(list, size, i));
+		if (only != NULL)
+			dump_value(d, only, field_at(only, item));
+		else
+			dump_scalar(d, f, f->item, item);
 	}
 	buf_putc(d->out, ']');
 }
@@ -117,7 +125,7 @@ static void dump_scalars(const struct dump *d, const struct field *f, const stru
 void dump_value(const struct dump *d, const struct field *f, const void *at)
 {
 	if (f->type == C_LIST)
-		dump_scalars(d, f, at);
+		dump_flow_list(d, f, at);
 	else if (f->type == C_CUSTOM && !d->reveal && dump_is_secret(d, f, at))
 		buf_puts(d->out, redacted);
 	else if (f->type == C_CUSTOM)
@@ -143,11 +151,23 @@ static void put_indent(const struct dump *d, unsigned depth)
 static void dump_map(const struct dump *, const struct schema *, const void *src, unsigned depth,
 		     bool in_item);
 
-/* What stands behind "key:" for a mapping: "{}", or its lines. */
+static void put_short(const struct dump *d, const struct field *only, const void *src)
+{
+	buf_putc(d->out, ' ');
+	dump_value(d, only, field_at(only, src));
+	buf_putc(d->out, '\n');
+}
+
+/* What stands behind "key:" for a mapping: its short form, "{}", or its lines. */
 static void dump_sub(const struct dump *d, const struct schema *s, const void *src, unsigned depth)
 {
+	const struct field *only = schema_short(s);
 	size_t before = d->out->n;
 
+	if (only != NULL) {
+		put_short(d, only, src);
+		return;
+	}
 	buf_putc(d->out, '\n');
 	dump_map(d, s, src, depth, false);
 	if (d->out->n == before + 1) {
@@ -206,7 +226,7 @@ static void dump_field(const struct dump *d, const struct field *f, const void *
 		dump_sub(d, f->sub, at, depth + 1);
 	} else if (f->type == C_NAMED) {
 		dump_named(d, f, at, depth + 1);
-	} else if (f->type == C_LIST && f->sub != NULL) {
+	} else if (f->type == C_LIST && f->sub != NULL && schema_short(f->sub) == NULL) {
 		dump_list(d, f, at, depth + 1);
 	} else {
 		buf_putc(d->out, ' ');

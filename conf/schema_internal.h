@@ -44,6 +44,8 @@ static inline const void *list_at(const struct conf_list *l, size_t size, uint32
 /* Bytes of one item of a list field. */
 size_t field_item_size(const struct field *);
 
+/* The only field of a mapping that has a short form: such a mapping is always shown short.  Else NULL. */
+const struct field *schema_short(const struct schema *);
 /* Left out of the dump: zero without a default, an absent mapping, an empty list. */
 bool field_is_absent(const struct field *, const void *at);
 

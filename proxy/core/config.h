@@ -39,6 +39,7 @@ struct admin_conf {
 struct probes_conf {
 	struct addr addr;
 	bool present;
+	struct place at;
 };
 
 enum access_target { ACCESS_STDOUT, ACCESS_STDERR, ACCESS_NONE, ACCESS_FILE };
@@ -61,7 +62,6 @@ struct match_conf {
 	struct conf_list hosts;   /* of const char *; "*.example.com" takes one or more labels; no port */
 	const char *path;         /* "/x" exact, "/x/(star)" prefix; NULL: any */
 	struct conf_list methods; /* of const char * */
-	struct conf_list headers; /* of struct match_header: all must hold */
 };
 
 struct timeout_conf {
@@ -97,6 +97,7 @@ struct use_conf {
 
 struct config {
 	uint32_t version;
+	struct conf_list include; /* always empty: the reader has put the files together */
 	const char *pid_file; /* NULL: none */
 	uint32_t workers; /* 0: auto */
 	struct conf_list listen;    /* of struct listen_conf */
@@ -109,6 +110,7 @@ struct config {
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */
+	const struct conf_secrets *secrets;
 };
 
 extern const struct schema config_schema;
@@ -119,7 +121,10 @@ struct config *config_load(const char *path, struct arena *, struct diags *);
 /* What `weir run --listen A --to B --rate R --burst N` means, through the same tables. */
 struct config *config_from_flags(const char *listen, const char *to, const char *rate, const char *burst,
 				 struct arena *, struct diags *);
-/* SHA-256 of the canonical dump, as 64 hex digits. */
+/* SHA-256 of the canonical dump, secrets as "<redacted>", as 64 hex digits; zeros when memory is out. */
 void config_hash(const struct config *, char out[65]);
+
+/* config_check.c, for config_load: what no table can say.  `whole`: the tables made no findings. */
+void config_check(struct config *, bool whole, struct arena *, struct diags *);
 
 #endif

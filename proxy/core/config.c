@@ -1,0 +1,778 @@
+/* config.c - the field tables of everything that is neither an upstream nor a policy.
+ *
+ * A key stands in one table, with its bounds, its default and its sentence for the reference;
+ * config_check.c says what tables cannot. */
+#include "core/config.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "conf/suggest.h"
+#include "conf/value.h"
+#include "conf/yaml_text.h"
+#include "filters/registry.h"
+
+#define KIB  UINT64_C(1024)
+#define MIB  (1024 * KIB)
+#define HOUR (3600 * CLOCK_S)
+#define MS   CLOCK_MS
+
+/*---------------------------------------------------------------- listeners */
+
+static bool check_listen(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct listen_conf *listen = conf;
+
+	(void)l;
+	listen->at = n->kind == NODE_MAP ? node_get(n, "addr")->at : n->at;
+	return true;
+}
+
+static const struct field listen_fields[] = {
+	{ .key = "addr",
+	  .type = C_ADDR,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct listen_conf, addr),
+	  .doc = "Where to accept calls. `:8080` is every IPv4 and IPv6 address of the machine." },
+	{ .key = "proxy_protocol",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct listen_conf, proxy_protocol),
+	  .dflt = "false",
+	  .doc = "Whether every connection begins with a PROXY protocol header, version 1 or 2." },
+	{ .key = "backlog",
+	  .type = C_U32,
+	  .offset = offsetof(struct listen_conf, backlog),
+	  .dflt = "1024",
+	  .min = 1,
+	  .max = 65535,
+	  .doc = "Connections that the kernel may keep waiting to be accepted." },
+	{ .key = NULL },
+};
+
+static const struct schema listen_schema = {
+	.name = "listener",
+	.size = sizeof(struct listen_conf),
+	.fields = listen_fields,
+	.scalar = "addr",
+	.check = check_listen,
+};
+
+static bool check_admin(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct admin_conf *admin = conf;
+
+	(void)l;
+	admin->present = true;
+	admin->at = n->kind == NODE_MAP ? node_get(n, "listen")->at : n->at;
+	return true;
+}
+
+static const struct field admin_fields[] = {
+	{ .key = "listen",
+	  .type = C_ADDR,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct admin_conf, addr),
+	  .doc = "Where the admin interface answers; a loopback address or a unix socket." },
+	{ .key = "token",
+	  .type = C_STRING,
+	  .flags = C_SECRET,
+	  .offset = offsetof(struct admin_conf, token),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "What callers have to show as `Authorization: Bearer ...`." },
+	{ .key = NULL },
+};
+
+static const struct schema admin_schema = {
+	.name = "admin section",
+	.size = sizeof(struct admin_conf),
+	.fields = admin_fields,
+	.scalar = "listen",
+	.check = check_admin,
+};
+
+static bool check_probes(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct probes_conf *probes = conf;
+
+	(void)l;
+	probes->present = true;
+	probes->at = n->kind == NODE_MAP ? node_get(n, "listen")->at : n->at;
+	return true;
+}
+
+static const struct field probes_fields[] = {
+	{ .key = "listen",
+	  .type = C_ADDR,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct probes_conf, addr),
+	  .doc = "Where `/live`, `/ready` and `/metrics` are answered, and nothing else." },
+	{ .key = NULL },
+};
+
+static const struct schema probes_schema = {
+	.name = "probes section",
+	.size = sizeof(struct probes_conf),
+	.fields = probes_fields,
+	.scalar = "listen",
+	.check = check_probes,
+};
+
+/*---------------------------------------------------------------- client_ip */
+
+static const char *const forwarded_names[] = { "x-forwarded-for", "forwarded", NULL };
+
+static bool check_client_ip(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct client_ip_conf *c = conf;
+
+	if (c->trust.n == 0 && strcmp(c->header, forwarded_names[0]) != 0)
+		diag_warning(l->diags, node_place(n), "W107",
+			     "`client_ip` without `trust` changes nothing: nobody is believed");
+	return true;
+}
+
+static const struct field client_ip_fields[] = {
+	{ .key = "trust",
+	  .type = C_LIST,
+	  .offset = offsetof(struct client_ip_conf, trust),
+	  .item = C_CIDR,
+	  .doc = "Networks whose word about the client's address is taken. The client is then the "
+		 "last "
+		 "address named that is not among them." },
+	{ .key = "header",
+	  .type = C_STRING,
+	  .offset = offsetof(struct client_ip_conf, header),
+	  .dflt = "x-forwarded-for",
+	  .names = forwarded_names,
+	  .doc = "The field in which they say it." },
+	{ .key = NULL },
+};
+
+static const struct schema client_ip_schema = {
+	.name = "client_ip section",
+	.size = sizeof(struct client_ip_conf),
+	.fields = client_ip_fields,
+	.check = check_client_ip,
+};
+
+/*------------------------------------------------------------------- limits */
+
+static bool check_limits(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct limits_conf *limits = conf;
+	const struct node *target = node_get(n, "target_bytes");
+
+	if (limits->target_bytes <= limits->header_bytes)
+		return true;
+	if (target == NULL) {
+		limits->target_bytes = limits->header_bytes;
+		return true;
+	}
+	diag_error(l->diags, target->at, "E019",
+		   "`target_bytes` is above `header_bytes`, which counts the target too");
+	return false;
+}
+
+static const struct field limits_fields[] = {
+	{ .key = "header_bytes",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct limits_conf, header_bytes),
+	  .dflt = "32KiB",
+	  .min = KIB,
+	  .max = MIB,
+	  .doc = "A request or response head, from its first byte to the empty line; beyond it "
+		 "431, or "
+		 "502 for a response." },
+	{ .key = "target_bytes",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct limits_conf, target_bytes),
+	  .dflt = "8KiB",
+	  .min = 64,
+	  .max = MIB,
+	  .doc = "The request target, query and all; beyond it 414. Never above `header_bytes`." },
+	{ .key = "headers",
+	  .type = C_U32,
+	  .offset = offsetof(struct limits_conf, headers),
+	  .dflt = "100",
+	  .min = 1,
+	  .max = 10000,
+	  .doc = "Fields in a head; beyond it 431, or 502 for a response." },
+	{ .key = "connections",
+	  .type = C_U32,
+	  .offset = offsetof(struct limits_conf, connections),
+	  .dflt = "10000",
+	  .min = 1,
+	  .max = 1000000,
+	  .doc = "Client connections of all listeners together; beyond it 503." },
+	{ .key = "header_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct limits_conf, header_timeout_ns),
+	  .dflt = "10s",
+	  .min = MS,
+	  .max = 24 * HOUR,
+	  .doc = "From the first byte of a request head to its last; beyond it 408." },
+	{ .key = "idle_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct limits_conf, idle_timeout_ns),
+	  .dflt = "60s",
+	  .min = MS,
+	  .max = 24 * HOUR,
+	  .doc = "How long a client connection may wait between calls before it is closed." },
+	{ .key = "write_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct limits_conf, write_timeout_ns),
+	  .dflt = "60s",
+	  .min = MS,
+	  .max = 24 * HOUR,
+	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = NULL },
+};
+
+static const struct schema limits_schema = {
+	.name = "limits section",
+	.size = sizeof(struct limits_conf),
+	.fields = limits_fields,
+	.check = check_limits,
+};
+
+/*---------------------------------------------------------------------- log */
+
+static const char *const access_names[] = {
+	[ACCESS_STDOUT] = "stdout", [ACCESS_STDERR] = "stderr", [ACCESS_NONE] = "none", NULL
+};
+
+static const char *const level_names[] = {
+	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error", NULL
+};
+
+/* dst is the member `access`; `access_file` is set along with it. */
+static bool parse_access(struct conf_load *l, const struct node *n, void *dst)
+{
+	struct log_conf *log =
+	    (struct log_conf *)(void *)((char *)dst - offsetof(struct log_conf, access));
+
+	if (n->kind != NODE_SCALAR) {
+		diag_error(l->diags, n->at, "E014",
+			   "`access` is a word or the path of a file, not %s",
+			   node_kind_name(n->kind));
+		return false;
+	}
+	for (int i = 0; access_names[i] != NULL; i++) {
+		if (slice_is(n->text, access_names[i])) {
+			log->access = i;
+			return true;
+		}
+	}
+	if (n->text.n == 0 || memchr(n->text.p, '/', n->text.n) == NULL) {
+		diag_error(
+		    l->diags, n->at, "E015",
+		    "`access`: it is stdout, stderr, none or the path of a file, with a `/` in it")
+		    ->suggestion = suggest_among(n->text, access_names);
+		return false;
+	}
+	log->access = ACCESS_FILE;
+	log->access_file = conf_strdup(l, n->text);
+	return log->access_file != NULL;
+}
+
+static void dump_access(const void *src, struct buf *out)
+{
+	const struct log_conf *log =
+	    (const struct log_conf *)(const void *)((const char *)src -
+						    offsetof(struct log_conf, access));
+
+	if (log->access == ACCESS_FILE)
+		yaml_put_string(out, slice_str(log->access_file));
+	else
+		buf_puts(out, access_names[log->access]);
+}
+
+static const struct custom_ops access_ops = {
+	.parse = parse_access,
+	.dump = dump_access,
+	.json_schema = "{\"type\":\"string\",\"pattern\":\"^(stdout|stderr|none)$|/|[$][{]\"}",
+	.what = "`stdout`, `stderr`, `none` or the path of a file",
+};
+
+static bool check_names(struct conf_load *l, const struct node *n, const char *key,
+			const struct conf_list *names)
+{
+	const struct node *list = node_get(n, key);
+	const char **name = names->item;
+	unsigned before = l->diags->errors;
+
+	for (uint32_t i = 0; i < names->n; i++) {
+		char *c = (char *)(uintptr_t)name[i];
+
+		for (; *c != '\0'; c++) {
+			if (*c >= 'A' && *c <= 'Z')
+				*c = (char)(*c | 0x20);
+			if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')) &&
+			    strchr("!#$%&'*+-.^_`|~", *c) == NULL) {
+				diag_error(l->diags, list == NULL ? n->at : list->at, "E015",
+					   "`%s`: `%s` is no name of a header field", key, name[i]);
+				break;
+			}
+		}
+	}
+	return l->diags->errors == before;
+}
+
+static bool check_log(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct log_conf *log = conf;
+	bool ok = check_names(l, n, "redact", &log->redact);
+
+	return check_names(l, n, "fields", &log->fields) && ok;
+}
+
+static const struct field log_fields[] = {
+	{ .key = "level",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct log_conf, level),
+	  .dflt = "info",
+	  .names = level_names,
+	  .doc = "The least that goes to the error log, which is stderr." },
+	{ .key = "access",
+	  .type = C_CUSTOM,
+	  .offset = offsetof(struct log_conf, access),
+	  .dflt = "stdout",
+	  .custom = &access_ops,
+	  .doc = "Where the access log goes, one JSON object a line." },
+	{ .key = "redact",
+	  .type = C_LIST,
+	  .offset = offsetof(struct log_conf, redact),
+	  .dflt = "[authorization, proxy-authorization, cookie, set-cookie, x-api-key]",
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "Fields whose values the access log never shows." },
+	{ .key = "fields",
+	  .type = C_LIST,
+	  .offset = offsetof(struct log_conf, fields),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "Request fields to log with each call." },
+	{ .key = "buffer",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct log_conf, buffer_bytes),
+	  .dflt = "256KiB",
+	  .min = 4 * KIB,
+	  .max = 64 * MIB,
+	  .doc = "Lines that may wait to be written, per worker; what finds no room is dropped and "
+		 "counted." },
+	{ .key = "refusals",
+	  .type = C_U32,
+	  .offset = offsetof(struct log_conf, refusals_per_second),
+	  .dflt = "100",
+	  .min = 1,
+	  .max = 1000000,
+	  .doc = "Lines a second about refused calls; the rest is summed up in one line." },
+	{ .key = NULL },
+};
+
+static const struct schema log_schema = {
+	.name = "log section",
+	.size = sizeof(struct log_conf),
+	.fields = log_fields,
+	.check = check_log,
+};
+
+/*----------------------------------------------------------------- shutdown */
+
+static const struct field shutdown_fields[] = {
+	{ .key = "delay",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct shutdown_conf, delay_ns),
+	  .dflt = "5s",
+	  .max = HOUR,
+	  .doc = "How long calls are still accepted after TERM, while `/ready` says 503." },
+	{ .key = "drain",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct shutdown_conf, drain_ns),
+	  .dflt = "25s",
+	  .max = 24 * HOUR,
+	  .doc = "How long calls may take to end after that, before they are cut." },
+	{ .key = NULL },
+};
+
+static const struct schema shutdown_schema = {
+	.name = "shutdown section",
+	.size = sizeof(struct shutdown_conf),
+	.fields = shutdown_fields,
+};
+
+/*------------------------------------------------------------------- routes */
+
+static bool check_match(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct match_conf *match = conf;
+	const char *const *method = match->methods.item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < match->methods.n; i++) {
+		char upper[32];
+		size_t k = 0;
+
+		for (; method[i][k] >= 'a' && method[i][k] <= 'z' && k < sizeof(upper) - 1; k++)
+			upper[k] = (char)(method[i][k] & ~0x20);
+		upper[k] = '\0';
+		if (k == 0 || method[i][k] != '\0')
+			continue;
+		/* methods are case-sensitive (RFC 9110 section 9.1): this one would match nothing
+		 */
+		diag_error(l->diags, node_get(n, "methods")->at, "E015",
+			   "`methods`: `%s` in lower case is no method anyone sends", method[i])
+		    ->suggestion = arena_strdup(l->diags->arena, upper);
+		ok = false;
+	}
+	return ok;
+}
+
+static const struct field match_fields[] = {
+	{ .key = "hosts",
+	  .type = C_LIST,
+	  .offset = offsetof(struct match_conf, hosts),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 255,
+	  .doc =
+	      "Any of these hosts, whatever the port; `*.example.com` takes one or more labels." },
+	{ .key = "path",
+	  .type = C_STRING,
+	  .offset = offsetof(struct match_conf, path),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "`/x` is this path, `/x/*` what is below it, `/*` any; the query takes no part." },
+	{ .key = "methods",
+	  .type = C_LIST,
+	  .offset = offsetof(struct match_conf, methods),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 32,
+	  .doc = "Any of these methods." },
+	{ .key = NULL },
+};
+
+static const struct schema match_schema = {
+	.name = "match",
+	.size = sizeof(struct match_conf),
+	.fields = match_fields,
+	.check = check_match,
+};
+
+static bool check_use(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct use_conf *use = conf;
+
+	(void)l;
+	use->at = n->kind == NODE_MAP ? node_get(n, "policy")->at : n->at;
+	return true;
+}
+
+static const struct field use_fields[] = {
+	{ .key = "policy",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct use_conf, name),
+	  .min = 1,
+	  .doc = "The name of a policy." },
+	{ .key = NULL },
+};
+
+static const struct schema use_schema = {
+	.name = "use",
+	.size = sizeof(struct use_conf),
+	.fields = use_fields,
+	.scalar = "policy",
+	.check = check_use,
+};
+
+static const struct field timeout_fields[] = {
+	{ .key = "total",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, total_ns),
+	  .max = 7 * 24 * HOUR,
+	  .doc = "From the request head to the last byte of the answer; 504 when nothing was sent "
+		 "yet. "
+		 "Not given: no bound, as streams need." },
+	{ .key = "idle",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, idle_ns),
+	  .dflt = "60s",
+	  .min = MS,
+	  .max = 7 * 24 * HOUR,
+	  .doc = "How long nothing may come either way." },
+	{ .key = "first_byte",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, first_byte_ns),
+	  .max = 7 * 24 * HOUR,
+	  .doc = "From the sent request to the head of the answer; beyond it 504. Not given: as "
+		 "`idle`." },
+	{ .key = NULL },
+};
+
+static const struct schema timeout_schema = {
+	.name = "timeout",
+	.size = sizeof(struct timeout_conf),
+	.fields = timeout_fields,
+	.scalar = "total",
+};
+
+static bool check_set(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct set_conf *set = conf;
+	const char *wrong = NULL;
+	struct slice name = slice_str(set->name.name);
+	enum field_id id = field_lookup(name);
+
+	for (size_t i = 0; i < name.n && wrong == NULL; i++)
+		if ((unsigned char)name.p[i] <= ' ' || (unsigned char)name.p[i] >= 0x7F ||
+		    strchr("\"(),/:;<=>?@[\\]{}", name.p[i]) != NULL)
+			wrong = "is no name of a header field";
+	if ((field_flags[id] & FIELD_HOP) || id == F_HOST || id == F_CONTENT_LENGTH ||
+	    id == F_TRANSFER_ENCODING || id == F_EXPECT || id == F_TRAILER)
+		wrong = "cannot be set: framing and routing depend on it";
+	if (wrong != NULL) {
+		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", set->name.name, wrong);
+		return false;
+	}
+	for (const char *c = set->value; *c != '\0'; c++) {
+		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F) {
+			diag_error(l->diags, n->at, "E015",
+				   "the value of `%s` holds a control character", set->name.name);
+			return false;
+		}
+	}
+	return true;
+}
+
+static const struct field set_fields[] = {
+	{ .key = "value",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct set_conf, value),
+	  .max = 16 * KIB,
+	  .doc = "What the field is set to, in place of what the client sent." },
+	{ .key = NULL },
+};
+
+static const struct schema set_schema = {
+	.name = "field to set",
+	.size = sizeof(struct set_conf),
+	.fields = set_fields,
+	.scalar = "value",
+	.check = check_set,
+};
+
+static bool check_route(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct route_conf *route = conf;
+
+	(void)l;
+	route->at = n->at;
+	route->to_at = node_get(n, "to")->at;
+	return true;
+}
+
+static const char *const dialect_names[] = { [DIALECT_AUTO] = "auto",
+					     [DIALECT_OPENAI] = "openai",
+					     [DIALECT_ANTHROPIC] = "anthropic",
+					     [DIALECT_PROBLEM] = "problem",
+					     NULL };
+
+static const struct field route_fields[] = {
+	{ .key = "name",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, name),
+	  .min = 1,
+	  .max = 64,
+	  .doc = "For metrics and logs, unique; made of host and path when it is not given." },
+	{ .key = "match",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, match),
+	  .sub = &match_schema,
+	  .doc = "Which calls take this route; all that is given must hold. Nothing given: every "
+		 "call." },
+	{ .key = "to",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct route_conf, to),
+	  .min = 1,
+	  .doc = "The name of an upstream." },
+	{ .key = "use",
+	  .type = C_LIST,
+	  .offset = offsetof(struct route_conf, use),
+	  .sub = &use_schema,
+	  .doc = "Policies, by name, asked in this order. Without any the route is not limited." },
+	{ .key = "timeout",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, timeout),
+	  .sub = &timeout_schema,
+	  .doc = "How long things may take." },
+	{ .key = "max_body",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct route_conf, max_body),
+	  .dflt = "32MiB",
+	  .max = 1024 * 1024 * MIB,
+	  .doc = "A request body; beyond it 413. Bodies stream, so it may be generous." },
+	{ .key = "set",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct route_conf, set),
+	  .sub = &set_schema,
+	  .doc = "Header fields of the request that goes upstream, by name." },
+	{ .key = "dialect",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct route_conf, dialect),
+	  .dflt = "auto",
+	  .names = dialect_names,
+	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path." },
+	{ .key = "upgrade",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct route_conf, upgrade),
+	  .dflt = "false",
+	  .doc =
+	      "Whether a connection may change its protocol (WebSocket) and is tunnelled then." },
+	{ .key = NULL },
+};
+
+static const struct schema route_schema = {
+	.name = "route",
+	.size = sizeof(struct route_conf),
+	.fields = route_fields,
+	.check = check_route,
+};
+
+/*--------------------------------------------------------------------- root */
+
+static bool parse_workers(struct conf_load *l, const struct node *n, void *dst)
+{
+	const char *wrong = n->kind == NODE_SCALAR ? NULL : "it is a number or auto";
+	uint32_t *workers = dst;
+
+	*workers = 0;
+	if (wrong == NULL && slice_is(n->text, "auto"))
+		return true;
+	if (wrong == NULL && value_u32(n->text, workers) != NULL)
+		wrong = "it is a number or auto";
+	if (wrong != NULL) {
+		diag_error(l->diags, n->at, "E015", "`workers`: %s", wrong);
+		return false;
+	}
+	if (*workers == 0 || *workers > WORKERS_MAX) {
+		diag_error(l->diags, n->at, "E016", "`workers` is between 1 and %d, or auto",
+			   WORKERS_MAX);
+		return false;
+	}
+	return true;
+}
+
+static void dump_workers(const void *src, struct buf *out)
+{
+	if (*(const uint32_t *)src == 0)
+		buf_puts(out, "auto");
+	else
+		buf_u64(out, *(const uint32_t *)src);
+}
+
+static const struct custom_ops workers_ops = {
+	.parse = parse_workers,
+	.dump = dump_workers,
+	.json_schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1,\"maximum\":64},"
+		       "{\"type\":\"string\",\"pattern\":\"^auto$|^[0-9]+$|[$][{]\"}]}",
+	.what = "a number from 1 to 64, or `auto`: one for each processor",
+};
+
+static const struct field config_fields[] = {
+	{ .key = "version",
+	  .type = C_U32,
+	  .offset = offsetof(struct config, version),
+	  .dflt = "1",
+	  .min = 1,
+	  .max = 1,
+	  .doc = "Of this format." },
+	{ .key = "include",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, include),
+	  .item = C_STRING,
+	  .doc = "Other files, by path or pattern, seen from this one. Mappings are joined, lists "
+		 "appended, in sorted order." },
+	{ .key = "workers",
+	  .type = C_CUSTOM,
+	  .flags = C_RESTART,
+	  .offset = offsetof(struct config, workers),
+	  .dflt = "1",
+	  .custom = &workers_ops,
+	  .doc = "Threads that serve; limits hold across them." },
+	{ .key = "pid_file",
+	  .type = C_STRING,
+	  .flags = C_RESTART,
+	  .offset = offsetof(struct config, pid_file),
+	  .min = 1,
+	  .max = 4095,
+	  .doc = "Where the process number is written, for `weir -s`." },
+	{ .key = "listen",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct config, listen),
+	  .sub = &listen_schema,
+	  .doc = "Where calls are accepted: one address, or a list of addresses or mappings." },
+	{ .key = "client_ip",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, client_ip),
+	  .sub = &client_ip_schema,
+	  .doc = "Who may tell the address of the client." },
+	{ .key = "limits",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, limits),
+	  .sub = &limits_schema,
+	  .doc = "Bounds on what a client may send and hold." },
+	{ .key = "admin",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, admin),
+	  .sub = &admin_schema,
+	  .doc = "The admin interface; none when it is not given." },
+	{ .key = "probes",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, probes),
+	  .sub = &probes_schema,
+	  .doc = "The listener for probes and metrics; none when it is not given." },
+	{ .key = "log",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, log),
+	  .sub = &log_schema,
+	  .doc = "The error log and the access log." },
+	{ .key = "shutdown",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, shutdown),
+	  .sub = &shutdown_schema,
+	  .doc = "What happens between TERM and the end." },
+	{ .key = "upstreams",
+	  .type = C_NAMED,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct config, upstreams),
+	  .sub = &cluster_schema,
+	  .doc = "Where calls go, by name." },
+	{ .key = "policies",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct config, policies),
+	  .sub = &policy_schema,
+	  .doc = "What decides whether a call may pass, by name. The first key of each says what "
+		 "it is." },
+	{ .key = "routes",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct config, routes),
+	  .sub = &route_schema,
+	  .doc = "Which calls go where, under which policies. The first that matches wins." },
+	{ .key = NULL },
+};
+
+const struct schema config_schema = {
+	.name = "the configuration",
+	.size = sizeof(struct config),
+	.fields = config_fields,
+	.secrets_at = offsetof(struct config, secrets),
+};

@@ -1,0 +1,383 @@
+/* config_check.c - what no table can say: names that must exist, addresses that clash, routes that
+ * hide others. */
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/suggest.h"
+#include "core/config.h"
+#include "core/route.h"
+
+struct checker {
+	struct config *config;
+	bool whole; /* the tables made no findings: everything is filled in */
+	struct arena *arena;
+	struct diags *diags;
+};
+
+static struct cluster_conf *cluster_at(const struct config *c, uint32_t i)
+{
+	return (struct cluster_conf *)c->upstreams.item + i;
+}
+
+static struct conf_variant *policy_at(const struct config *c, uint32_t i)
+{
+	return (struct conf_variant *)c->policies.item + i;
+}
+
+static struct route_conf *route_at(const struct config *c, uint32_t i)
+{
+	return (struct route_conf *)c->routes.item + i;
+}
+
+static struct use_conf *use_at(const struct route_conf *r, uint32_t i)
+{
+	return (struct use_conf *)r->use.item + i;
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+/*------------------------------------------------------------------- names */
+
+static bool has_upstream(const struct config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->upstreams.n; i++)
+		if (same(cluster_at(c, i)->name.name, name))
+			return true;
+	return false;
+}
+
+static bool has_policy(const struct config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->policies.n; i++)
+		if (same(policy_at(c, i)->name.name, name))
+			return true;
+	return false;
+}
+
+/* "there are: app llm"; NULL when there are none or memory is out. */
+static const char *list_names(struct checker *k, const char *what, struct suggest *s,
+			      bool upstreams)
+{
+	const struct config *c = k->config;
+	uint32_t n = upstreams ? c->upstreams.n : c->policies.n;
+	struct buf b = { 0 };
+	const char *text = NULL;
+
+	buf_printf(&b, "%s:", what);
+	for (uint32_t i = 0; i < n; i++) {
+		const char *name =
+		    upstreams ? cluster_at(c, i)->name.name : policy_at(c, i)->name.name;
+
+		if (name == NULL)
+			continue;
+		suggest_offer(s, name);
+		if (i < 20)
+			buf_printf(&b, " %s", name);
+	}
+	if (n > 20)
+		buf_puts(&b, " ...");
+	if (n > 0 && !b.oom)
+		text = arena_strdup(k->diags->arena, b.p);
+	buf_fini(&b);
+	return text;
+}
+
+static void unknown_name(struct checker *k, struct place at, const char *name, bool upstream)
+{
+	struct suggest s;
+	const char *help;
+	struct diag *d;
+
+	suggest_begin(&s, slice_str(name));
+	help = list_names(k, upstream ? "upstreams" : "policies", &s, upstream);
+	d = diag_error(k->diags, at, "E017", "there is no %s `%s`",
+		       upstream ? "upstream" : "policy", name);
+	d->suggestion = s.best;
+	d->help = help;
+}
+
+static void check_uses(struct checker *k, const struct route_conf *r)
+{
+	for (uint32_t i = 0; i < r->use.n; i++) {
+		const struct use_conf *use = use_at(r, i);
+
+		if (use->name == NULL || use->at.line == 0)
+			continue;
+		if (!has_policy(k->config, use->name))
+			unknown_name(k, use->at, use->name, false);
+		for (uint32_t j = 0; j < i; j++) {
+			if (!same(use->name, use_at(r, j)->name))
+				continue;
+			diag_error(k->diags, use->at, "E008", "the policy `%s` is used twice here",
+				   use->name);
+			break;
+		}
+	}
+}
+
+static void check_references(struct checker *k)
+{
+	const struct config *c = k->config;
+
+	for (uint32_t i = 0; i < c->routes.n; i++) {
+		const struct route_conf *r = route_at(c, i);
+
+		check_uses(k, r);
+		/* without a single upstream something is wrong with the section, and was said */
+		if (r->to != NULL && r->to_at.line != 0 && c->upstreams.n > 0 &&
+		    !has_upstream(c, r->to))
+			unknown_name(k, r->to_at, r->to, true);
+	}
+}
+
+static bool is_used(const struct config *c, const char *name, bool upstream)
+{
+	for (uint32_t i = 0; i < c->routes.n; i++) {
+		const struct route_conf *r = route_at(c, i);
+
+		if (upstream && same(r->to, name))
+			return true;
+		for (uint32_t j = 0; !upstream && j < r->use.n; j++)
+			if (same(use_at(r, j)->name, name))
+				return true;
+	}
+	return false;
+}
+
+static void check_unused(struct checker *k)
+{
+	const struct config *c = k->config;
+
+	for (uint32_t i = 0; i < c->upstreams.n; i++) {
+		const struct conf_name *name = &cluster_at(c, i)->name;
+
+		if (!is_used(c, name->name, true))
+			diag_warning(k->diags, name->at, "W101",
+				     "no route goes to the upstream `%s`", name->name);
+	}
+	for (uint32_t i = 0; i < c->policies.n; i++) {
+		const struct conf_name *name = &policy_at(c, i)->name;
+
+		if (!is_used(c, name->name, false))
+			diag_warning(k->diags, name->at, "W101", "no route uses the policy `%s`",
+				     name->name);
+	}
+}
+
+/* Names go into metrics, logs and header fields. */
+static void check_name(struct checker *k, struct place at, const char *what, const char *name)
+{
+	size_t n = name == NULL ? 1 : strlen(name), plain = 0;
+
+	if (name == NULL)
+		return;
+	while (plain < n && name[plain] > ' ' && name[plain] < 0x7F &&
+	       strchr("\"\\,;`", name[plain]) == NULL)
+		plain++;
+	if (plain < n || n == 0)
+		diag_error(
+		    k->diags, at, "E015",
+		    "the name of %s takes printable ASCII without spaces, quotes, \\ , and ;",
+		    what);
+	else if (n > 64)
+		diag_error(k->diags, at, "E016", "the name of %s has at most 64 characters", what);
+}
+
+static void check_names(struct checker *k)
+{
+	const struct config *c = k->config;
+
+	for (uint32_t i = 0; i < c->upstreams.n; i++)
+		check_name(k, cluster_at(c, i)->name.at, "an upstream",
+			   cluster_at(c, i)->name.name);
+	for (uint32_t i = 0; i < c->policies.n; i++)
+		check_name(k, policy_at(c, i)->name.at, "a policy", policy_at(c, i)->name.name);
+	for (uint32_t i = 0; i < c->routes.n; i++)
+		if (route_at(c, i)->name != NULL)
+			check_name(k, route_at(c, i)->at, "a route", route_at(c, i)->name);
+}
+
+/*------------------------------------------------------------------ routes */
+
+static const struct route_conf *find_route(const struct config *c, const char *name, uint32_t but)
+{
+	for (uint32_t i = 0; i < c->routes.n; i++)
+		if (i != but && same(route_at(c, i)->name, name))
+			return route_at(c, i);
+	return NULL;
+}
+
+static void check_route_names(struct checker *k)
+{
+	const struct config *c = k->config;
+
+	for (uint32_t i = 0; i < c->routes.n; i++) {
+		const struct route_conf *r = route_at(c, i);
+
+		for (uint32_t j = 0; j < i && r->name != NULL; j++) {
+			const struct route_conf *twin = route_at(c, j);
+
+			if (!same(r->name, twin->name))
+				continue;
+			diag_error(k->diags, r->at, "E008",
+				   "a second route `%s`: the first is at %s:%u:%u", r->name,
+				   twin->at.file, twin->at.line, twin->at.column);
+			break;
+		}
+	}
+}
+
+/* "api.example.com/v1/x", and "-2" behind it if that is taken. */
+static void name_route(struct checker *k, uint32_t index)
+{
+	struct route_conf *r = route_at(k->config, index);
+	const char *host = r->match.hosts.n == 0 ? "" : *(const char *const *)r->match.hosts.item;
+	const char *path = r->match.path == NULL ? "/*" : r->match.path;
+	const char *name = arena_printf(k->arena, "%s%s", host, path);
+
+	for (unsigned n = 2; name != NULL && find_route(k->config, name, index) != NULL; n++)
+		name = arena_printf(k->arena, "%s%s-%u", host, path, n);
+	if (name == NULL)
+		diags_out_of_memory(k->diags);
+	r->name = name;
+}
+
+static void name_routes(struct checker *k)
+{
+	for (uint32_t i = 0; i < k->config->routes.n; i++)
+		if (route_at(k->config, i)->name == NULL)
+			name_route(k, i);
+}
+
+static void check_hidden(struct checker *k, const struct route *routes, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		for (uint32_t j = 0; j < i; j++) {
+			if (!route_hides(&routes[j], &routes[i]))
+				continue;
+			diag_warning(
+			    k->diags, routes[i].conf->at, "W102",
+			    "the route `%s` is never reached: `%s` on line %u takes all its calls",
+			    routes[i].name, routes[j].name, routes[j].conf->at.line);
+			break;
+		}
+	}
+}
+
+static void check_matches(struct checker *k)
+{
+	const struct config *c = k->config;
+	struct arena scratch;
+	struct route *routes;
+	bool ok = true;
+
+	arena_init(&scratch, NULL);
+	routes = arena_zalloc(&scratch, c->routes.n * sizeof(*routes));
+	for (uint32_t i = 0; routes != NULL && i < c->routes.n; i++) {
+		routes[i].conf = route_at(c, i);
+		routes[i].name = routes[i].conf->name;
+		ok = route_prepare(&routes[i], &scratch, k->diags) && ok;
+	}
+	if (routes == NULL)
+		diags_out_of_memory(k->diags);
+	else if (ok)
+		check_hidden(k, routes, c->routes.n);
+	arena_fini(&scratch);
+}
+
+/*--------------------------------------------------------------- addresses */
+
+struct bound {
+	const struct addr *addr;
+	struct place at;
+	const char *what;
+};
+
+static bool is_wildcard(const struct addr *a)
+{
+	static const uint8_t any6[16] = { 0 };
+	struct ip ip = addr_ip(a);
+
+	if (a->u.sa.sa_family == AF_UNIX)
+		return false;
+	return ip_is_v4(&ip) ? a->u.in.sin_addr.s_addr == 0 : memcmp(ip.b, any6, 16) == 0;
+}
+
+/* The same port of the same address, or of all addresses; port 0 is any free one. */
+static bool clash(const struct addr *a, const struct addr *b)
+{
+	if (a->u.sa.sa_family == AF_UNIX || b->u.sa.sa_family == AF_UNIX)
+		return a->u.sa.sa_family == b->u.sa.sa_family && addr_eq(a, b);
+	if (addr_port(a) != addr_port(b) || addr_port(a) == 0)
+		return false;
+	return addr_eq(a, b) || is_wildcard(a) || is_wildcard(b);
+}
+
+static void check_bound(struct checker *k, const struct bound *b, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		char text[ADDR_TEXT_MAX];
+
+		if (!clash(b[n].addr, b[i].addr))
+			continue;
+		addr_format(b[n].addr, text);
+		diag_error(k->diags, b[n].at, "E018", "%s is taken by %s at %s:%u:%u", text,
+			   b[i].what, b[i].at.file, b[i].at.line, b[i].at.column);
+		return;
+	}
+}
+
+static void check_addresses(struct checker *k)
+{
+	const struct config *c = k->config;
+	const struct listen_conf *listen = c->listen.item;
+	struct arena scratch;
+	struct bound *b;
+	uint32_t n = 0;
+
+	arena_init(&scratch, NULL);
+	b = arena_zalloc(&scratch, (c->listen.n + 2) * sizeof(*b));
+	if (b == NULL) {
+		diags_out_of_memory(k->diags);
+		return;
+	}
+	for (uint32_t i = 0; i < c->listen.n; i++)
+		b[n++] = (struct bound){ &listen[i].addr, listen[i].at, "the listener" };
+	if (c->probes.present)
+		b[n++] = (struct bound){ &c->probes.addr, c->probes.at, "the probes" };
+	if (c->admin.present)
+		b[n++] = (struct bound){ &c->admin.addr, c->admin.at, "the admin interface" };
+	for (uint32_t i = 0; i < n; i++)
+		check_bound(k, b, i);
+	arena_fini(&scratch);
+}
+
+static void check_admin_reach(struct checker *k)
+{
+	const struct admin_conf *admin = &k->config->admin;
+
+	if (admin->present && admin->token == NULL && !addr_is_loopback(&admin->addr))
+		diag_warning(
+		    k->diags, admin->at, "W105",
+		    "the admin interface can be reached from other machines, without a token")
+		    ->help = "listen on 127.0.0.1 or unix:/path, or set `token`";
+}
+
+void config_check(struct config *c, bool whole, struct arena *arena, struct diags *diags)
+{
+	struct checker k = { .config = c, .whole = whole, .arena = arena, .diags = diags };
+
+	check_references(&k);
+	check_names(&k);
+	check_route_names(&k);
+	if (!whole)
+		return;
+	name_routes(&k);
+	check_matches(&k);
+	check_addresses(&k);
+	check_unused(&k);
+	check_admin_reach(&k);
+}
