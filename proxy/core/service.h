@@ -15,6 +15,7 @@
 /* The last reload, for /metrics and /health. */
 struct reload_status {
 	_Atomic uint64_t ok_count, failed_count;
+	_Atomic uint64_t failed_in_a_row; /* since the last that took effect */
 	_Atomic bool last_ok;
 	_Atomic uint64_t last_ok_wall_ns;
 };
@@ -45,6 +46,7 @@ struct service_reply { /* zeroed before handle */
 	struct buf body;
 	const char *etag;   /* or NULL */
 	const char *allow;  /* for 405 */
+	const char *www_authenticate; /* for 401 */
 };
 
 struct service {

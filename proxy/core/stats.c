@@ -647,6 +647,21 @@ void route_stats_rejections(const struct route_stats *r,
 		visit(arg, "_OTHER", NULL, other);
 }
 
+uint64_t route_stats_request(const struct route_stats *r, enum method_id method, unsigned status)
+{
+	uint64_t n;
+
+	return code_sum(r, 0, code_key(method, status), &n) ? n : 0;
+}
+
+uint64_t route_stats_rejection(const struct route_stats *r, const char *policy,
+			       const struct reason *why)
+{
+	uint64_t n;
+
+	return rejection_sum(r, 0, policy, why->index, &n) ? n : 0;
+}
+
 const char *listener_stats_name(const struct listener_stats *l)
 {
 	return l->named.name;

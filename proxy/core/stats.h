@@ -119,6 +119,11 @@ void route_stats_rejections(const struct route_stats *,
 					  uint64_t n),
 			    void *arg);
 
+/* One of them; 0 when it has not occurred. */
+uint64_t route_stats_request(const struct route_stats *, enum method_id, unsigned status);
+uint64_t route_stats_rejection(const struct route_stats *, const char *policy,
+			       const struct reason *);
+
 const char *listener_stats_name(const struct listener_stats *);
 uint64_t listener_stats_active(const struct listener_stats *);
 uint64_t listener_stats_total(const struct listener_stats *);

@@ -1,0 +1,155 @@
+/* admin.c - the door of the admin listener, and its pages.
+ *
+ * A browser on this machine can be made to send requests here by any web page, under a name that
+ * its author points at 127.0.0.1 (DNS rebinding).  So the Host must be something no one else can
+ * own: an IP literal or localhost. */
+#include "admin/admin.h"
+
+#include <stdio.h>
+
+#include "admin/health.h"
+#include "admin/page.h"
+#include "admin/stats_json.h"
+#include "base/addr.h"
+
+/*---------------------------------------------------------------- the door */
+
+/* Without the port. */
+static struct slice host_of(struct slice authority)
+{
+	const char *colon = authority.n == 0 ? NULL : memrchr(authority.p, ':', authority.n);
+
+	if (colon == NULL || authority.p[authority.n - 1] == ']')
+		return authority;
+	return slice_of(authority.p, (size_t)(colon - authority.p));
+}
+
+static bool host_is_ours(struct slice authority)
+{
+	struct slice host = host_of(authority), localhost = SLICE("localhost");
+	struct ip ip;
+
+	if (host.n == 0 || slice_ieq(host, localhost))
+		return host.n != 0;
+	if (host.p[0] != '[' && memchr(host.p, ':', host.n) != NULL)
+		return false; /* IPv6 without brackets: no authority (RFC 3986 section 3.2.2) */
+	return ip_parse(host, &ip);
+}
+
+/* Takes as long for a near miss as for a far one. */
+static bool same_secret(struct slice given, struct slice secret)
+{
+	unsigned char differs = given.n != secret.n;
+
+	for (size_t i = 0; i < given.n; i++)
+		differs |= (unsigned char)(given.p[i] ^ secret.p[secret.n == 0 ? 0 : i % secret.n]);
+	return differs == 0;
+}
+
+/* RFC 6750 section 2.1; the scheme in any case (RFC 9110 section 11.1). */
+static bool has_token(const struct head *req, const char *token)
+{
+	const struct header *h = head_find(req, F_AUTHORIZATION);
+	struct slice scheme, rest, bearer = SLICE("bearer");
+
+	if (h == NULL)
+		return false;
+	rest = slice_trim(h->value);
+	scheme = slice_cut(&rest, ' ');
+	return slice_ieq(scheme, bearer) && rest.p != NULL &&
+	       same_secret(slice_trim(rest), slice_str(token));
+}
+
+static bool may_enter(const struct process_view *view, const struct service_request *req,
+		      struct service_reply *reply)
+{
+	const char *token = view->policy->config->admin.token;
+
+	if (!host_is_ours(req->head->authority)) {
+		page_text(reply, 421, "the Host must be an IP address or localhost");
+		return false;
+	}
+	if (token != NULL && token[0] != '\0' && !has_token(req->head, token)) {
+		reply->www_authenticate = "Bearer";
+		page_text(reply, 401, "the admin token is needed: Authorization: Bearer ...");
+		return false;
+	}
+	return true;
+}
+
+/*---------------------------------------------------------------- pages */
+
+static void show_health(const struct process_view *view, const struct service_request *req,
+			struct service_reply *reply)
+{
+	(void)req;
+	reply->content_type = "application/json";
+	reply->status = health_render(view, &reply->body) == UNHEALTHY ? 503 : 200;
+}
+
+static void show_stats(const struct process_view *view, const struct service_request *req,
+		       struct service_reply *reply)
+{
+	(void)req;
+	reply->status = 200;
+	reply->content_type = "application/json";
+	stats_json_render(view, &reply->body);
+}
+
+/* Weak comparison (RFC 9110 section 13.1.2). */
+static bool etag_matches(const struct head *req, struct slice etag)
+{
+	struct slice name = SLICE("if-none-match"), weak = SLICE("W/");
+	const struct header *h = head_find_name(req, name);
+	struct slice rest = h == NULL ? slice_of(NULL, 0) : h->value;
+
+	while (rest.p != NULL) {
+		struct slice one = slice_trim(slice_cut(&rest, ','));
+
+		if (slice_is(one, "*"))
+			return true;
+		if (slice_starts(one, weak))
+			one = slice_of(one.p + weak.n, one.n - weak.n);
+		if (slice_eq(one, etag))
+			return true;
+	}
+	return false;
+}
+
+/* The reply is sent by the thread that asked for it, before it asks again. */
+static const char *etag_of(const struct policy *p)
+{
+	static _Thread_local char etag[sizeof(p->hash) + 2];
+
+	snprintf(etag, sizeof(etag), "\"%s\"", p->hash);
+	return etag;
+}
+
+static void show_config(const struct process_view *view, const struct service_request *req,
+			struct service_reply *reply)
+{
+	reply->etag = etag_of(view->policy);
+	if (etag_matches(req->head, slice_str(reply->etag))) {
+		reply->status = 304;
+		return;
+	}
+	reply->status = 200;
+	reply->content_type = "application/yaml";
+	schema_dump_yaml(&config_schema, view->policy->config, &reply->body);
+}
+
+static void handle(const struct process_view *view, const struct service_request *req,
+		   struct service_reply *reply)
+{
+	static const struct page pages[] = {
+		{ .path = "/health", .show = show_health },
+		{ .path = "/stats.json", .show = show_stats },
+		{ .path = "/config", .show = show_config },
+		{ .path = NULL },
+	};
+
+	if (may_enter(view, req, reply))
+		page_show(pages, view, req, reply);
+}
+
+const struct service admin_service = { .name = "admin", .handle = handle };

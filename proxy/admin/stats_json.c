@@ -1,0 +1,281 @@
+/* stats_json.c - one function a section. */
+#include "admin/stats_json.h"
+
+#include "admin/process.h"
+#include "base/log.h"
+#include "filters/stats.h"
+
+/* Where commas go. */
+struct json {
+	struct buf *out;
+	const struct process_view *view;
+	bool more; /* something stands before the next member */
+};
+
+static void open_with(struct json *j, char bracket)
+{
+	buf_putc(j->out, bracket);
+	j->more = false;
+}
+
+static void close_with(struct json *j, char bracket)
+{
+	buf_putc(j->out, bracket);
+	j->more = true;
+}
+
+static void item(struct json *j)
+{
+	if (j->more)
+		buf_putc(j->out, ',');
+	j->more = true;
+}
+
+static void key(struct json *j, const char *name)
+{
+	item(j);
+	buf_json_string(j->out, slice_str(name));
+	buf_putc(j->out, ':');
+}
+
+static void number(struct json *j, const char *name, uint64_t v)
+{
+	key(j, name);
+	buf_u64(j->out, v);
+}
+
+static void text(struct json *j, const char *name, const char *value)
+{
+	key(j, name);
+	buf_json_string(j->out, slice_str(value));
+}
+
+static void boolean(struct json *j, const char *name, bool v)
+{
+	key(j, name);
+	buf_puts(j->out, v ? "true" : "false");
+}
+
+static void seconds(struct json *j, const char *name, uint64_t ns)
+{
+	key(j, name);
+	stat_print_seconds(j->out, ns);
+}
+
+static void quantiles(struct json *j, const char *name, const struct stat_sum *sum)
+{
+	static const struct {
+		const char *name;
+		uint32_t ppm;
+	} rows[] = { { "p50", 500000 }, { "p90", 900000 }, { "p99", 990000 }, { "p999", 999000 } };
+
+	key(j, name);
+	open_with(j, '{');
+	number(j, "count", sum->n);
+	seconds(j, "sum", sum->sum_ns);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		seconds(j, rows[i].name, stat_sum_quantile(sum, rows[i].ppm));
+	close_with(j, '}');
+}
+
+static void process(struct json *j)
+{
+	struct process_usage u;
+
+	process_read(&u);
+	key(j, "process");
+	open_with(j, '{');
+	seconds(j, "cpu", u.cpu_ns);
+	number(j, "resident_bytes", u.resident_bytes);
+	number(j, "virtual_bytes", u.virtual_bytes);
+	number(j, "open_fds", u.open_fds);
+	number(j, "max_fds", u.max_fds);
+	close_with(j, '}');
+}
+
+static void config(struct json *j)
+{
+	const struct reload_status *r = j->view->reload;
+
+	key(j, "config");
+	open_with(j, '{');
+	text(j, "sha256", j->view->policy->hash);
+	number(j, "generation", j->view->policy->generation);
+	number(j, "alive", j->view->policies);
+	boolean(j, "last_reload_ok", atomic_load(&r->last_ok));
+	number(j, "reloads_ok", atomic_load(&r->ok_count));
+	number(j, "reloads_failed", atomic_load(&r->failed_count));
+	close_with(j, '}');
+}
+
+static void visit_listener(void *arg, const struct listener_stats *l)
+{
+	struct json *j = arg;
+	uint64_t refused = 0;
+
+	for (unsigned i = 0; i < REASON_COUNT; i++)
+		refused += listener_stats_refused(l, &reason_table[i]);
+	item(j);
+	open_with(j, '{');
+	text(j, "listener", listener_stats_name(l));
+	number(j, "active", listener_stats_active(l));
+	number(j, "total", listener_stats_total(l));
+	number(j, "refused", refused);
+	close_with(j, '}');
+}
+
+static void visit_code(void *arg, enum method_id method, unsigned status, uint64_t n)
+{
+	struct json *j = arg;
+
+	item(j);
+	open_with(j, '{');
+	text(j, "method", method_names[method].p);
+	number(j, "code", status == STATUS_OTHER ? 0 : status);
+	number(j, "count", n);
+	close_with(j, '}');
+}
+
+static void visit_rejection(void *arg, const char *policy, const struct reason *why, uint64_t n)
+{
+	struct json *j = arg;
+
+	item(j);
+	open_with(j, '{');
+	text(j, "policy", policy);
+	text(j, "reason", why == NULL ? "_OTHER" : why->token);
+	number(j, "count", n);
+	close_with(j, '}');
+}
+
+static void visit_route(void *arg, const struct route_stats *r)
+{
+	struct json *j = arg;
+	struct stat_sum sum;
+
+	item(j);
+	open_with(j, '{');
+	text(j, "route", route_stats_name(r));
+	number(j, "in_flight", route_stats_read(r, ROUTE_IN_FLIGHT));
+	number(j, "request_bytes", route_stats_read(r, ROUTE_BYTES_IN));
+	number(j, "response_bytes", route_stats_read(r, ROUTE_BYTES_OUT));
+	number(j, "client_aborts", route_stats_read(r, ROUTE_ABORTS));
+	route_stats_duration(r, &sum);
+	quantiles(j, "duration", &sum);
+	route_stats_start(r, &sum);
+	quantiles(j, "response_start", &sum);
+	key(j, "requests");
+	open_with(j, '[');
+	route_stats_requests(r, visit_code, j);
+	close_with(j, ']');
+	key(j, "rejections");
+	open_with(j, '[');
+	route_stats_rejections(r, visit_rejection, j);
+	close_with(j, ']');
+	close_with(j, '}');
+}
+
+static void policies(struct json *j)
+{
+	const struct policy *p = j->view->policy;
+
+	key(j, "policies");
+	open_with(j, '[');
+	for (uint32_t i = 0; i < p->n_filters; i++) {
+		const struct filter *f = p->filter[i];
+		uint64_t keys = 0, evictions = 0;
+
+		item(j);
+		open_with(j, '{');
+		text(j, "policy", f->name);
+		text(j, "kind", f->ops->name);
+		boolean(j, "shadow", f->shadow);
+		for (unsigned d = 0; d < DECISION_COUNT; d++)
+			number(j, decision_names[d], filter_stats_read(f->stats, (enum decision)d));
+		if (f->ops->gauge != NULL) {
+			f->ops->gauge(f, &keys, &evictions);
+			number(j, "keys", keys);
+			number(j, "evictions", evictions);
+		}
+		close_with(j, '}');
+	}
+	close_with(j, ']');
+}
+
+static void endpoint(struct json *j, const struct cluster_member *m)
+{
+	const struct endpoint *e = m->endpoint;
+
+	item(j);
+	open_with(j, '{');
+	text(j, "endpoint", e->text);
+	number(j, "weight", m->weight);
+	boolean(j, "backup", m->backup);
+	number(j, "addresses", endpoint_addr_count(e));
+	number(j, "connections", endpoint_connections(e));
+	number(j, "idle", endpoint_idle(e));
+	number(j, "active", endpoint_active(e));
+	number(j, "ok", endpoint_attempts(e, ENDPOINT_OK));
+	number(j, "failed", endpoint_attempts(e, ENDPOINT_FAILED));
+	number(j, "aborted", endpoint_attempts(e, ENDPOINT_ABORTED));
+	close_with(j, '}');
+}
+
+static void upstreams(struct json *j)
+{
+	const struct policy *p = j->view->policy;
+
+	key(j, "upstreams");
+	open_with(j, '[');
+	for (uint32_t i = 0; i < p->n_clusters; i++) {
+		item(j);
+		open_with(j, '{');
+		text(j, "upstream", p->cluster[i]->name);
+		key(j, "endpoints");
+		open_with(j, '[');
+		for (uint32_t k = 0; k < p->cluster[i]->n; k++)
+			endpoint(j, &p->cluster[i]->member[k]);
+		close_with(j, ']');
+		close_with(j, '}');
+	}
+	close_with(j, ']');
+}
+
+static void inner(struct json *j)
+{
+	struct stat_sum sum;
+
+	stats_overhead(j->view->stats, &sum);
+	quantiles(j, "overhead", &sum);
+	stats_lag(j->view->stats, &sum);
+	quantiles(j, "loop_lag", &sum);
+	number(j, "log_lines_dropped", j->view->access_lines_dropped + log_dropped());
+}
+
+void stats_json_render(const struct process_view *view, struct buf *out)
+{
+	struct json j = { .out = out, .view = view };
+
+	open_with(&j, '{');
+	text(&j, "version", WEIR_VERSION);
+	boolean(&j, "ready", view->ready);
+	boolean(&j, "draining", view->draining);
+	number(&j, "workers", view->workers);
+	seconds(&j, "start_time", view->start_wall_ns);
+	seconds(&j, "now", view->now_wall_ns);
+	config(&j);
+	process(&j);
+	inner(&j);
+	key(&j, "listeners");
+	open_with(&j, '[');
+	stats_each_listener(view->stats, visit_listener, &j);
+	close_with(&j, ']');
+	key(&j, "routes");
+	open_with(&j, '[');
+	stats_each_route(view->stats, visit_route, &j);
+	close_with(&j, ']');
+	policies(&j);
+	upstreams(&j);
+	close_with(&j, '}');
+	buf_putc(out, '\n');
+}
