@@ -3,9 +3,12 @@
 
 #include <stddef.h>
 
-/* Debts stay below this, and so does any clock a machine shows (18 years up, times the highest
- * count). */
-#define DEPTH_MAX ((gcra_time)1 << (GCRA_TIME_BITS - 2))
+/* A bucket fills within 2^58 ns: then every wait, and every time up to 18 years of uptime, fits its
+ * place. */
+enum { FILL_BITS = 58 };
+
+_Static_assert(FILL_BITS + 24 < GCRA_TIME_BITS && GCRA_COUNT_MAX <= 1 << 24,
+	       "a state has no room for the debt");
 
 static gcra_time min(gcra_time a, gcra_time b)
 {
@@ -23,11 +26,6 @@ static gcra_time div_floor(gcra_time a, uint64_t b)
 static gcra_time div_ceil(gcra_time a, uint64_t b)
 {
 	return a == 0 ? 0 : div_floor(a - 1, b) + 1;
-}
-
-static uint64_t to_u64(gcra_time v)
-{
-	return (uint64_t)min(v, UINT64_MAX - 1); /* GCRA_NEVER is no time */
 }
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
@@ -51,8 +49,8 @@ const char *gcra_rule_init(struct gcra_rule *r, uint64_t count, uint64_t period_
 	if (r->count > GCRA_COUNT_MAX)
 		return "the rate is too fine: choose one with a count of at most 16777216, or a "
 		       "rounder one";
-	if (burst > UINT32_MAX || burst > DEPTH_MAX / r->period)
-		return "the burst is too large, or would take centuries to fill at this rate";
+	if (burst > UINT32_MAX || (gcra_time)burst * r->period > (gcra_time)r->count << FILL_BITS)
+		return "the burst is too large for the rate: it would take years to fill";
 	r->depth = (gcra_time)r->period * burst;
 	return NULL;
 }
@@ -78,7 +76,7 @@ static uint64_t wait_for(gcra_time debt, gcra_time price, const struct gcra_rule
 {
 	if (price > r->depth)
 		return GCRA_NEVER;
-	return to_u64(div_ceil(debt + price - r->depth, r->count));
+	return (uint64_t)(div_ceil(debt + price - r->depth, r->count));
 }
 
 bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost,
@@ -94,7 +92,7 @@ bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uin
 	}
 	view->remaining = (uint64_t)div_floor(r->depth - debt, r->period);
 	view->wait_ns = ok ? 0 : wait_for(debt, price, r);
-	view->full_ns = to_u64(div_ceil(debt, r->count));
+	view->full_ns = (uint64_t)(div_ceil(debt, r->count));
 	return ok;
 }
 
