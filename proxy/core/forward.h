@@ -3,12 +3,14 @@
  *  X-Forwarded-For    the peer's address, behind what a trusted peer says
  *  X-Forwarded-Proto  a trusted peer's, else the scheme of the listener
  *  X-Forwarded-Host   a trusted peer's, else the authority of the request
- *  Forwarded          for, host and proto of this hop (RFC 7239), behind what a trusted peer says
+ *  Forwarded          for, host and proto of this hop, behind what a trusted peer says (RFC 7239)
  *  X-Real-IP          the client (client_ip_find)
- *  Via                "1.1 weir" behind what is there, by the version that was received (RFC 9110
- * section 7.6.3) X-Request-Id       the caller's if it is 1 to 128 visible ASCII characters, else
- * 32 random hex digits traceparent        the caller's if it is valid, else a new one that is not
- * sampled (W3C Trace Context, section 3.2)
+ *  Via                "1.1 weir" behind what is there, by the version that was received
+ *                     (RFC 9110 section 7.6.3)
+ *  X-Request-Id       the caller's if it is 1 to 128 visible ASCII characters, else 32 random
+ *                     hex digits
+ *  traceparent        the caller's if it is valid, else a new one that is not sampled
+ *                     (W3C Trace Context, section 3.2)
  *
  * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
  * out.  A peer on a unix socket has no address: nothing is added to X-Forwarded-For, and Forwarded
@@ -27,9 +29,10 @@ struct forward_worker {
 	uint64_t s[4];
 };
 
-void forward_worker_init(struct forward_worker *); /* from the kernel */
-void forward_worker_seed(struct forward_worker *,
-			 uint64_t seed); /* for simulations: the same seed, the same numbers */
+/* From the kernel. */
+void forward_worker_init(struct forward_worker *);
+/* For simulations: the same seed, the same numbers. */
+void forward_worker_seed(struct forward_worker *, uint64_t seed);
 
 struct forward_context {
 	const struct client_ip_conf *conf;

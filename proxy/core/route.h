@@ -1,10 +1,11 @@
 /* route.h - which route a request takes: the first whose `match` holds.
  *
- *  hosts    any of them; case and the port are of no meaning, nor is a dot at the end.
- * "*.example.com" takes one or more labels in front ("a.example.com", "a.b.example.com"), never
- * "example.com" itself. path     in normal form, without the query.  "/x" is exact; "/x/<star>"
- * takes "/x/" and all below it, but not "/x" (as a location "/x/" of nginx does); "/<star>" takes
- * any. methods  any of them, case-sensitive.
+ *  hosts    any of them.  Case, the port and a dot at the end are of no meaning.
+ *           "*.example.com" takes one or more labels in front ("a.example.com",
+ *           "a.b.example.com"), never "example.com" itself.
+ *  path     in normal form, without the query.  "/x" is exact; "/x/<star>" takes "/x/" and all
+ *           below it, but not "/x" (as a location "/x/" of nginx does); "/<star>" takes any.
+ *  methods  any of them, case-sensitive.
  *
  * Made ready by route_prepare (control thread); matching allocates nothing. */
 #ifndef CORE_ROUTE_H

@@ -12,8 +12,8 @@
 
 enum {
 	PROXY_V1_MAX_BYTES = 107, /* line end included */
-	PROXY_PROTOCOL_MAX_BYTES =
-	    4096 /* of a version 2 header with its TLVs; a longer one is malformed */
+	/* Of a version 2 header with its TLVs; a longer one is malformed. */
+	PROXY_PROTOCOL_MAX_BYTES = 4096
 };
 
 struct proxy_info {

@@ -1,11 +1,14 @@
 /* balance.c - which endpoint a call goes to.
  *
- *  B1  Each worker chooses by what it knows itself: its own turn, its own calls under way.  Nothing
- * is shared. B2  Among equals the smooth weighted round-robin decides (nginx's: each candidate
- * gains its weight, the richest is chosen and pays the sum of the weights), so a weight of 3 is 3
- * of 4 calls, and never 3 in a row. B3  Round-robin: all candidates are equals.  Least requests:
- * those with the fewest calls under way for their weight. B4  Backups are candidates only when no
- * other member is.  A name without an address is no candidate. */
+ *  B1  Each worker chooses by what it knows itself: its own turn, its own calls under way.
+ *      Nothing is shared.
+ *  B2  Among equals the smooth weighted round-robin decides (nginx's: each candidate gains its
+ *      weight, the richest is chosen and pays the sum of the weights), so that the calls of a
+ *      heavy one are spread out.
+ *  B3  Round-robin: all candidates are equals.  Least requests: those with the fewest calls under
+ *      way for their weight.
+ *  B4  Backups are candidates only when no other member is.  A name without an address is no
+ *      candidate. */
 #include "upstream/balance.h"
 
 #include <stdint.h>

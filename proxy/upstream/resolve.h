@@ -1,13 +1,15 @@
 /* resolve.h - names to addresses, on a thread of its own.
  *
  *  R1  Only the resolver's thread looks names up: workers never wait for DNS, and the control
- * thread waits no longer than it says.  One thread looks up one name after the other: a name server
- * that does not answer delays the refresh of the others, which keep the addresses they have. R2  A
- * set of addresses is two banks and a generation: the writer fills the bank that is not in force
- * and then moves the generation on.  Readers copy one address and look at the generation again.
- * Nothing is allocated or freed, a reader never waits for a writer, and it reads again only if two
- * refreshes end while it copies. R3  A failed look-up changes nothing.  One line is logged when a
- * name begins to fail, when it works again, and when its addresses change. */
+ *      thread waits no longer than it says.  One thread looks up one name after the other: a name
+ *      server that does not answer delays the refresh of the others, which keep the addresses
+ *      they have.
+ *  R2  A set of addresses is two banks and a generation: the writer fills the bank that is not in
+ *      force and then moves the generation on.  Readers copy one address and look at the
+ *      generation again.  Nothing is allocated or freed, a reader never waits for a writer, and
+ *      it reads again only if two refreshes end while it copies.
+ *  R3  A failed look-up changes nothing.  One line is logged when a name begins to fail, when it
+ *      works again, and when its addresses change. */
 #ifndef UPSTREAM_RESOLVE_H
 #define UPSTREAM_RESOLVE_H
 
@@ -39,8 +41,7 @@ struct resolver_lookup {
 
 /* NULL: getaddrinfo.  No thread yet.  NULL when memory is out. */
 struct resolver *resolver_new(const struct resolver_lookup *);
-/* Ends the thread; does not wait for a look-up that is under way: the thread then ends by itself.
- */
+/* Ends the thread, without waiting for a look-up that is under way: then it ends by itself. */
 void resolver_free(struct resolver *);
 /* Looks `host` up at once and then every interval_ns (0: not again, once it has
  * an address), into `addrs`.  `label` is for the log: the upstream's name.  Again with
