@@ -4,6 +4,7 @@
  * the arena, and a field that is there already is changed in its place. */
 #include "core/forward.h"
 
+#include <endian.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "core/client_ip.h"
+#include "http/scan.h"
 
 /*---------------------------------------------------------------- random numbers */
 
@@ -65,11 +67,24 @@ static char *put_slice(char *at, struct slice s)
 	return put(at, s.p, s.n);
 }
 
+/* Eight hex digits at once: nibbles are spread to bytes, then 'a'..'f' are told from '0'..'9' by
+ * the carry of + 6. */
+static char *put_hex32(char *at, uint32_t v)
+{
+	uint64_t x = v;
+
+	x = (x << 16 | x) & UINT64_C(0x0000ffff0000ffff);
+	x = (x << 8 | x) & UINT64_C(0x00ff00ff00ff00ff);
+	x = (x << 4 | x) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	x += SCAN_ONES * '0' + ((x + SCAN_ONES * 6) >> 4 & SCAN_ONES) * ('a' - '0' - 10);
+	x = htobe64(x);
+	memcpy(at, &x, sizeof(x));
+	return at + sizeof(x);
+}
+
 static char *put_hex64(char *at, uint64_t v)
 {
-	for (int shift = 60; shift >= 0; shift -= 4)
-		*at++ = hex_digits[v >> shift & 15];
-	return at;
+	return put_hex32(put_hex32(at, (uint32_t)(v >> 32)), (uint32_t)v);
 }
 
 static char *put_byte(char *at, unsigned v)
@@ -283,12 +298,9 @@ static bool set_claim(struct survey *s, enum slot slot, struct slice ours)
 
 static bool is_token(struct slice s)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c <= ' ' || c >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", c) != NULL)
+	for (size_t i = 0; i < s.n; i++)
+		if (!char_is(s.p[i], CH_TOKEN))
 			return false;
-	}
 	return s.n > 0;
 }
 
