@@ -41,6 +41,17 @@ const struct node *node_get(const struct node *map, const char *key)
 	return child;
 }
 
+const struct node *node_item(const struct node *list, uint32_t i)
+{
+	const struct node *item;
+
+	if (list == NULL || list->kind != NODE_LIST)
+		return i == 0 ? list : NULL;
+	for (item = list->first; item != NULL && i > 0; i--)
+		item = item->next;
+	return item;
+}
+
 const char *node_kind_name(enum node_kind kind)
 {
 	static const char *const names[] = { [NODE_NULL] = "nothing",
@@ -54,6 +65,11 @@ const char *node_kind_name(enum node_kind kind)
 struct place node_place(const struct node *n)
 {
 	return n->key.p != NULL ? n->key_at : n->at;
+}
+
+const char *node_yaml_version(void)
+{
+	return yaml_get_version_string();
 }
 
 /*------------------------------------------------------------------ places */

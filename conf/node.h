@@ -32,6 +32,8 @@ struct node {
 
 /* The value of a key, or NULL. */
 const struct node *node_get(const struct node *map, const char *key);
+/* Item i of a list; of a single value that stands for a list, that value.  NULL: there is none. */
+const struct node *node_item(const struct node *list, uint32_t i);
 /* "a mapping" "a list" ...; for messages. */
 const char *node_kind_name(enum node_kind);
 /* Where to point for the node as a whole: at its key, when it has one. */
@@ -50,5 +52,8 @@ struct node *node_read_file_into(const char *path, struct arena *nodes, struct a
 				 struct diags *);
 /* node_read_text for text that conf wrote itself: no bound on the number of nodes. */
 struct node *node_read_own(struct slice text, struct arena *, struct diags *);
+
+/* Of the YAML library that runs. */
+const char *node_yaml_version(void);
 
 #endif

@@ -316,6 +316,19 @@ static void load_value(struct conf_load *l, const struct field *f, const struct 
 	leave(l, outer);
 }
 
+/* Also when the value is wrong: others may want to point there. */
+static void note_place(void *map, size_t offset, struct place at)
+{
+	if (offset != 0)
+		*(struct place *)(void *)((char *)map + offset) = at;
+}
+
+static void load_field(struct conf_load *l, const struct field *f, const struct node *n, void *map)
+{
+	note_place(map, f->at, n->at);
+	load_value(l, f, n, (char *)map + f->offset);
+}
+
 /* Defaults are written as a user would write them, and read the same way. */
 static void load_default(struct conf_load *l, const struct field *f, void *dst)
 {
@@ -412,7 +425,7 @@ static void load_keys(struct conf_load *l, const struct schema *s, const struct 
 			diag_error(l->diags, n->key_at, "E011", "`%s` has nothing in it", f->key)
 			    ->help = "are the lines below indented?";
 		else
-			load_value(l, f, n, at);
+			load_field(l, f, n, dst);
 	}
 }
 
@@ -432,7 +445,7 @@ static void load_short_form(struct conf_load *l, const struct schema *s, const s
 		void *at = (char *)dst + f->offset;
 
 		if (f == taken)
-			load_value(l, f, n, at);
+			load_field(l, f, n, dst);
 		else if (f->flags & C_REQUIRED)
 			missing_key(l, s, f, n);
 		else
@@ -450,6 +463,7 @@ static void load_map(struct conf_load *l, const struct schema *s, const struct n
 			fill_in(l, f, (char *)dst + f->offset);
 		return;
 	}
+	note_place(dst, s->at, n->at);
 	if (n->kind == NODE_MAP)
 		load_keys(l, s, n, dst);
 	else

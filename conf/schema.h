@@ -71,6 +71,7 @@ struct field {
 	enum conf_type type;
 	unsigned flags;
 	size_t offset;
+	size_t at; /* offset of a struct place, for where the value stands; 0: none */
 	const char *dflt; /* parsed like user text; NULL: zero, and left out of the dump */
 	uint64_t min, max; /* max 0: no bound */
 	const char *const *names; /* C_ENUM, NULL-terminated */
@@ -84,6 +85,7 @@ struct schema {
 	const char *name;  /* for messages: "a rate policy takes: ..." uses "rate policy"; "the ..." stays as it is */
 	size_t size;       /* of the struct the offsets index */
 	const struct field *fields; /* ends with key == NULL */
+	size_t at;         /* offset of a struct place, for where the mapping begins; 0: none */
 	/* A scalar in place of the mapping sets this field (`app: 127.0.0.1:3000`); NULL: a mapping it must be. */
 	const char *scalar;
 	/* After all fields are in, and none of them had a finding; says what is wrong with them together.  Not called

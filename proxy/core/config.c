@@ -19,20 +19,12 @@
 
 /*---------------------------------------------------------------- listeners */
 
-static bool check_listen(struct conf_load *l, const struct node *n, void *conf)
-{
-	struct listen_conf *listen = conf;
-
-	(void)l;
-	listen->at = n->kind == NODE_MAP ? node_get(n, "addr")->at : n->at;
-	return true;
-}
-
 static const struct field listen_fields[] = {
 	{ .key = "addr",
 	  .type = C_ADDR,
 	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct listen_conf, addr),
+	  .at = offsetof(struct listen_conf, at),
 	  .doc = "Where to accept calls. `:8080` is every IPv4 and IPv6 address of the machine." },
 	{ .key = "proxy_protocol",
 	  .type = C_BOOL,
@@ -54,7 +46,6 @@ static const struct schema listen_schema = {
 	.size = sizeof(struct listen_conf),
 	.fields = listen_fields,
 	.scalar = "addr",
-	.check = check_listen,
 };
 
 static bool check_admin(struct conf_load *l, const struct node *n, void *conf)
@@ -62,8 +53,8 @@ static bool check_admin(struct conf_load *l, const struct node *n, void *conf)
 	struct admin_conf *admin = conf;
 
 	(void)l;
+	(void)n;
 	admin->present = true;
-	admin->at = n->kind == NODE_MAP ? node_get(n, "listen")->at : n->at;
 	return true;
 }
 
@@ -72,6 +63,7 @@ static const struct field admin_fields[] = {
 	  .type = C_ADDR,
 	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct admin_conf, addr),
+	  .at = offsetof(struct admin_conf, at),
 	  .doc = "Where the admin interface answers; a loopback address or a unix socket." },
 	{ .key = "token",
 	  .type = C_STRING,
@@ -96,8 +88,8 @@ static bool check_probes(struct conf_load *l, const struct node *n, void *conf)
 	struct probes_conf *probes = conf;
 
 	(void)l;
+	(void)n;
 	probes->present = true;
-	probes->at = n->kind == NODE_MAP ? node_get(n, "listen")->at : n->at;
 	return true;
 }
 
@@ -106,6 +98,7 @@ static const struct field probes_fields[] = {
 	  .type = C_ADDR,
 	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct probes_conf, addr),
+	  .at = offsetof(struct probes_conf, at),
 	  .doc = "Where `/live`, `/ready` and `/metrics` are answered, and nothing else." },
 	{ .key = NULL },
 };
@@ -310,8 +303,9 @@ static bool check_names(struct conf_load *l, const struct node *n, const char *k
 				*c = (char)(*c | 0x20);
 			if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')) &&
 			    strchr("!#$%&'*+-.^_`|~", *c) == NULL) {
-				diag_error(l->diags, list == NULL ? n->at : list->at, "E015",
-					   "`%s`: `%s` is no name of a header field", key, name[i]);
+				diag_error(l->diags, list == NULL ? n->at : node_item(list, i)->at,
+					   "E015", "`%s`: `%s` is no name of a header field", key,
+					   name[i]);
 				break;
 			}
 		}
@@ -423,7 +417,7 @@ static bool check_match(struct conf_load *l, const struct node *n, void *conf)
 			continue;
 		/* methods are case-sensitive (RFC 9110 section 9.1): this one would match nothing
 		 */
-		diag_error(l->diags, node_get(n, "methods")->at, "E015",
+		diag_error(l->diags, node_item(node_get(n, "methods"), i)->at, "E015",
 			   "`methods`: `%s` in lower case is no method anyone sends", method[i])
 		    ->suggestion = arena_strdup(l->diags->arena, upper);
 		ok = false;
@@ -463,20 +457,12 @@ static const struct schema match_schema = {
 	.check = check_match,
 };
 
-static bool check_use(struct conf_load *l, const struct node *n, void *conf)
-{
-	struct use_conf *use = conf;
-
-	(void)l;
-	use->at = n->kind == NODE_MAP ? node_get(n, "policy")->at : n->at;
-	return true;
-}
-
 static const struct field use_fields[] = {
 	{ .key = "policy",
 	  .type = C_STRING,
 	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct use_conf, name),
+	  .at = offsetof(struct use_conf, at),
 	  .min = 1,
 	  .doc = "The name of a policy." },
 	{ .key = NULL },
@@ -487,7 +473,6 @@ static const struct schema use_schema = {
 	.size = sizeof(struct use_conf),
 	.fields = use_fields,
 	.scalar = "policy",
-	.check = check_use,
 };
 
 static const struct field timeout_fields[] = {
@@ -567,16 +552,6 @@ static const struct schema set_schema = {
 	.check = check_set,
 };
 
-static bool check_route(struct conf_load *l, const struct node *n, void *conf)
-{
-	struct route_conf *route = conf;
-
-	(void)l;
-	route->at = n->at;
-	route->to_at = node_get(n, "to")->at;
-	return true;
-}
-
 static const char *const dialect_names[] = { [DIALECT_AUTO] = "auto",
 					     [DIALECT_OPENAI] = "openai",
 					     [DIALECT_ANTHROPIC] = "anthropic",
@@ -600,6 +575,7 @@ static const struct field route_fields[] = {
 	  .type = C_STRING,
 	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct route_conf, to),
+	  .at = offsetof(struct route_conf, to_at),
 	  .min = 1,
 	  .doc = "The name of an upstream." },
 	{ .key = "use",
@@ -642,7 +618,7 @@ static const struct schema route_schema = {
 	.name = "route",
 	.size = sizeof(struct route_conf),
 	.fields = route_fields,
-	.check = check_route,
+	.at = offsetof(struct route_conf, at),
 };
 
 /*--------------------------------------------------------------------- root */

@@ -1,0 +1,179 @@
+/* cli.c - which command, and help. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf/suggest.h"
+#include "core/cli_internal.h"
+
+static int help(int argc, char **argv, const struct cli_host *);
+
+static const struct cli_command commands[] = {
+	{ "run",
+	  "weir run [-c FILE] [--watch]\n"
+	  "       weir run --to ADDRESS [--listen ADDRESS] [--rate RATE [--burst N]]",
+	  "Serves, in the foreground.\n\n"
+	  "  -c, --config FILE   the configuration (" CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE ")\n"
+	  "      --watch         reload when the file or its folder changes\n"
+	  "      --to ADDRESS    without a file: where calls go\n"
+	  "      --listen ADDR   without a file: where they come in (127.0.0.1:8080)\n"
+	  "      --rate RATE     without a file: what each client address may do, such as 100/s\n"
+	  "      --burst N       without a file: how many calls at once\n\n"
+	  "HUP reloads, USR1 opens the logs again, USR2 writes the state to the log, TERM, INT and "
+	  "QUIT\n"
+	  "drain, a second one stops at once.",
+	  cli_run },
+	{ "check", "weir check [-c FILE] [--strict] [--format human|gcc|json|github]",
+	  "Says all that is wrong with a configuration.\n\n"
+	  "  -c, --config FILE   the configuration\n"
+	  "      --strict        exit with 3 when there are warnings\n"
+	  "      --format FORM   human and gcc go to stderr, json and github to stdout",
+	  cli_check },
+	{ "dump", "weir dump [-c FILE] [--format yaml|json]",
+	  "Prints a configuration with its includes merged, defaults filled in and secrets hidden.",
+	  cli_dump },
+	{ "diff", "weir diff OLD NEW",
+	  "Says what a reload from one file to the other would change, and which buckets it keeps.",
+	  cli_diff },
+	{ "schema", "weir schema",
+	  "Prints the JSON Schema (draft-07) of the configuration, for editors.", cli_schema },
+	{ "reference", "weir reference", "Prints the reference of the configuration, in Markdown.",
+	  cli_reference },
+	{ "healthcheck", "weir healthcheck [--live] [-c FILE | --url URL]",
+	  "Asks a running weir whether it is ready: exit 0 if so, else 1.\n\n"
+	  "      --live          ask /live, not /ready\n"
+	  "  -c, --config FILE   whose `probes` listener to ask\n"
+	  "      --url URL       what to ask instead, such as http://127.0.0.1:9902/ready",
+	  cli_healthcheck },
+	{ "version", "weir version [--json]",
+	  "Prints the version, and what it was built with and runs on.", cli_version },
+	{ "help", "weir help [COMMAND]", "Prints help.", help },
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static const char nginx_usage[] =
+    "weir [-t | -T] [-q] [-v | -V] [-s reload|stop|quit|reopen] [-c FILE] [-p PREFIX]";
+
+static const struct cli_command *find_command(const char *name, const char **meant)
+{
+	struct suggest s;
+
+	suggest_begin(&s, slice_str(name));
+	for (int i = 0; i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+		suggest_offer(&s, commands[i].name);
+	}
+	*meant = s.best;
+	return NULL;
+}
+
+static int unknown_command(const char *name, const char *meant)
+{
+	if (meant != NULL)
+		return cli_usage_error("there is no command `%s`; did you mean `%s`?", name, meant);
+	return cli_usage_error("there is no command `%s`", name);
+}
+
+static void print_commands(FILE *out)
+{
+	fputs("Weir, a reverse proxy that limits.\n\n", out);
+	for (int i = 0; i < COMMANDS; i++) {
+		const char *about = commands[i].about;
+
+		fprintf(out, "  %-12s %.*s\n", commands[i].name, (int)strcspn(about, "\n"), about);
+	}
+	fprintf(out, "\nFor hands that know nginx: %s\n\n", nginx_usage);
+	fputs("`weir help COMMAND` says more.  Exit status: 0 fine, 1 the configuration is wrong "
+	      "or the start\n"
+	      "failed, 2 bad usage, 3 only warnings under --strict.\n",
+	      out);
+}
+
+static int help(int argc, char **argv, const struct cli_host *host)
+{
+	const struct cli_command *c;
+	const char *meant = NULL;
+
+	(void)host;
+	if (argc > 2)
+		return cli_usage_error("help takes one command");
+	if (argc < 2) {
+		print_commands(stdout);
+		return STATUS_OK;
+	}
+	c = find_command(argv[1], &meant);
+	if (c == NULL)
+		return unknown_command(argv[1], meant);
+	printf("usage: %s\n\n%s\n", c->usage, c->about);
+	return STATUS_OK;
+}
+
+int cli_usage_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("weir: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputs("\n`weir help` says what there is\n", stderr);
+	va_end(ap);
+	return STATUS_USAGE;
+}
+
+int cli_put(FILE *out, struct buf *b, int status)
+{
+	bool ok = !b->oom && fwrite(b->p == NULL ? "" : b->p, 1, b->n, out) == b->n;
+
+	if (b->oom)
+		fputs("weir: out of memory\n", stderr);
+	else if (fflush(out) != 0 || !ok)
+		fprintf(stderr, "weir: cannot write the output\n");
+	else
+		ok = true;
+	ok = ok && !ferror(out);
+	buf_fini(b);
+	return ok ? status : STATUS_FAILED;
+}
+
+bool cli_colour(FILE *out)
+{
+	const char *no = getenv("NO_COLOR");
+
+	return isatty(fileno(out)) && (no == NULL || *no == '\0');
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
+}
+
+int cli_main(int argc, char **argv, const struct cli_host *host)
+{
+	const struct cli_command *c;
+	const char *meant = NULL;
+	char *help_argv[] = { argv[0], argc > 1 ? argv[1] : NULL, NULL };
+
+	if (argc < 2) {
+		print_commands(stderr);
+		return STATUS_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "-?") == 0)
+		return help(1, help_argv, host);
+	if (strcmp(argv[1], "--version") == 0)
+		return cli_print_version(host, false, false);
+	if (argv[1][0] == '-')
+		return cli_nginx(argc, argv, host);
+	c = find_command(argv[1], &meant);
+	if (c == NULL)
+		return unknown_command(argv[1], meant);
+	if (wants_help(argc - 1, argv + 1))
+		return help(2, help_argv, host);
+	return c->run(argc - 1, argv + 1, host);
+}

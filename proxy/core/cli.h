@@ -1,0 +1,18 @@
+/* cli.h - the command line. */
+#ifndef CORE_CLI_H
+#define CORE_CLI_H
+
+#include "core/control.h"
+
+/* What the program at the top knows and this room cannot. */
+struct cli_host {
+	struct control_services services;
+	const char *event_version,
+	    *event_built; /* of the event library: that runs, that it was built with */
+};
+
+/* The exit status: 0 fine; 1 configuration wrong or start failed; 2 bad usage; 3 only warnings,
+ * under --strict. */
+int cli_main(int argc, char **argv, const struct cli_host *);
+
+#endif

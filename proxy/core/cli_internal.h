@@ -1,0 +1,75 @@
+/* cli_internal.h - what the commands share.
+ *
+ *   cli.c         the table of commands, help, dispatch
+ *   cli_option.c  options
+ *   cli_config.c  check dump diff schema reference
+ *   cli_run.c     run version
+ *   cli_health.c  healthcheck
+ *   cli_nginx.c   -t -T -q -v -V -s -p */
+#ifndef CORE_CLI_INTERNAL_H
+#define CORE_CLI_INTERNAL_H
+
+#include <stdio.h>
+
+#include "core/cli.h"
+#include "core/config.h"
+
+enum { STATUS_OK, STATUS_FAILED, STATUS_USAGE, STATUS_WARNINGS };
+
+#define CLI_DEFAULT_PREFIX "/etc/weir"
+#define CLI_DEFAULT_FILE   "weir.yaml"
+
+/* One option of a command; `text` for those that take a value, else `flag`. */
+struct cli_option {
+	char letter;      /* 0: none; "-c" */
+	const char *name; /* "--config"; NULL: none */
+	const char **text;
+	bool *flag;
+};
+
+/* Arguments that are no options, in order. */
+struct cli_words {
+	unsigned n, max;
+	const char *word[2];
+};
+
+struct cli_command {
+	const char *name, *usage, *about;
+	int (*run)(int argc, char **argv, const struct cli_host *);
+};
+
+/* The options end with an empty row; argv[0] is the name of the command.  False: what is wrong was
+ * printed. */
+bool cli_parse(int argc, char **argv, const struct cli_option *, struct cli_words *);
+int cli_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Writes and frees the buffer; STATUS_FAILED (and why, on stderr) when it cannot, else `status`. */
+int cli_put(FILE *, struct buf *, int status);
+bool cli_colour(FILE *);
+
+/* A configuration with all the memory behind it. */
+struct cli_load {
+	struct arena arena, diag_arena;
+	struct diags diags;
+	struct config *config; /* NULL: it is wrong */
+	const char *path;
+};
+
+void cli_load_begin(struct cli_load *, const char *path);
+void cli_load_end(struct cli_load *);
+/* Prints the findings; where there are none, prints nothing unless `always`. */
+int cli_print_findings(const struct cli_load *, enum diag_format, bool always,
+		       const char *consequence);
+
+int cli_run(int argc, char **argv, const struct cli_host *);
+int cli_check(int argc, char **argv, const struct cli_host *);
+int cli_dump(int argc, char **argv, const struct cli_host *);
+int cli_diff(int argc, char **argv, const struct cli_host *);
+int cli_schema(int argc, char **argv, const struct cli_host *);
+int cli_reference(int argc, char **argv, const struct cli_host *);
+int cli_version(int argc, char **argv, const struct cli_host *);
+int cli_healthcheck(int argc, char **argv, const struct cli_host *);
+int cli_nginx(int argc, char **argv, const struct cli_host *);
+/* The version with all that it was built with, or the number alone. */
+int cli_print_version(const struct cli_host *, bool whole, bool json);
+
+#endif

@@ -1,0 +1,138 @@
+/* cli_nginx.c - the options of nginx, for hands and scripts that know them. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cli_internal.h"
+
+struct order {
+	const char *name;
+	int first, second; /* 0: no second signal */
+};
+
+/* Two different signals for `stop`: two of one kind may become one on their way. */
+static const struct order orders[] = {
+	{ "reload", SIGHUP, 0 },
+	{ "quit", SIGQUIT, 0 },
+	{ "stop", SIGTERM, SIGQUIT },
+	{ "reopen", SIGUSR1, 0 },
+};
+
+static const struct order *find_order(const char *name)
+{
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+		if (strcmp(orders[i].name, name) == 0)
+			return &orders[i];
+	return NULL;
+}
+
+/* 0 after saying why there is none. */
+static pid_t read_pid(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char line[32] = "";
+	char *end = line;
+	long pid = 0;
+
+	if (f == NULL) {
+		fprintf(stderr, "weir: %s: %s\n", path, strerror(errno));
+		return 0;
+	}
+	if (fgets(line, sizeof(line), f) != NULL)
+		pid = strtol(line, &end, 10);
+	fclose(f);
+	if (end == line || (*end != '\n' && *end != '\0') || pid <= 1 || pid > INT32_MAX) {
+		fprintf(stderr, "weir: %s holds no process number\n", path);
+		return 0;
+	}
+	return (pid_t)pid;
+}
+
+static int send_order(const struct cli_load *l, const struct order *order)
+{
+	pid_t pid;
+
+	if (l->config->pid_file == NULL) {
+		fprintf(stderr, "weir: %s has no `pid_file`, so it is not known whom to tell\n",
+			l->path);
+		return STATUS_FAILED;
+	}
+	pid = read_pid(l->config->pid_file);
+	if (pid == 0)
+		return STATUS_FAILED;
+	if (kill(pid, order->first) != 0 || (order->second != 0 && kill(pid, order->second) != 0)) {
+		fprintf(stderr, "weir: process %d: %s\n", (int)pid, strerror(errno));
+		return STATUS_FAILED;
+	}
+	return STATUS_OK;
+}
+
+struct wishes {
+	const char *path, *prefix, *signal;
+	bool test, test_and_dump, quiet, version, whole_version;
+};
+
+static int with_config(const struct wishes *w, const struct order *order, const char *path)
+{
+	bool test = w->test || w->test_and_dump;
+	struct buf text = { 0 };
+	struct cli_load l;
+	int status;
+
+	cli_load_begin(&l, path);
+	status = cli_print_findings(&l, DIAG_HUMAN, test && !w->quiet,
+				    l.config == NULL ? "it would not be loaded"
+				    : test           ? "fine"
+						     : NULL);
+	if (status == STATUS_OK && w->test_and_dump) {
+		schema_dump_yaml(&config_schema, l.config, &text);
+		status = cli_put(stdout, &text, status);
+	}
+	if (status == STATUS_OK && order != NULL)
+		status = send_order(&l, order);
+	cli_load_end(&l);
+	return status;
+}
+
+static int run_file(const char *path, const struct cli_host *host)
+{
+	static struct control_options options; /* control keeps it */
+
+	options.config_path = path;
+	return control_run(&options, &host->services);
+}
+
+int cli_nginx(int argc, char **argv, const struct cli_host *host)
+{
+	static char path[4096]; /* control keeps it */
+	struct wishes w = { 0 };
+	struct cli_words none = { 0 };
+	const struct cli_option options[] = { { 'c', NULL, &w.path, NULL },
+					      { 'p', NULL, &w.prefix, NULL },
+					      { 's', NULL, &w.signal, NULL },
+					      { 't', NULL, NULL, &w.test },
+					      { 'T', NULL, NULL, &w.test_and_dump },
+					      { 'q', NULL, NULL, &w.quiet },
+					      { 'v', NULL, NULL, &w.version },
+					      { 'V', NULL, NULL, &w.whole_version },
+					      { 0 } };
+	const struct order *order = NULL;
+	const char *file, *prefix;
+
+	if (!cli_parse(argc, argv, options, &none))
+		return STATUS_USAGE;
+	if (w.version || w.whole_version)
+		return cli_print_version(host, w.whole_version, false);
+	if (w.signal != NULL && (order = find_order(w.signal)) == NULL)
+		return cli_usage_error("-s takes reload, stop, quit or reopen, not `%s`", w.signal);
+	file = w.path != NULL ? w.path : CLI_DEFAULT_FILE;
+	prefix = w.prefix != NULL ? w.prefix : w.path == NULL ? CLI_DEFAULT_PREFIX : NULL;
+	if (file[0] == '/' || prefix == NULL)
+		snprintf(path, sizeof(path), "%s", file);
+	else
+		snprintf(path, sizeof(path), "%s/%s", prefix, file);
+	if (w.test || w.test_and_dump || order != NULL)
+		return with_config(&w, order, path);
+	return run_file(path, host);
+}

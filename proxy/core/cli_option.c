@@ -1,0 +1,105 @@
+/* cli_option.c - options: -x VALUE, -xVALUE, --name VALUE, --name=VALUE, each at most once. */
+#include <string.h>
+
+#include "conf/suggest.h"
+#include "core/cli_internal.h"
+
+static const struct cli_option *find_letter(const struct cli_option *o, char letter)
+{
+	for (; o->text != NULL || o->flag != NULL; o++)
+		if (o->letter == letter)
+			return o;
+	return NULL;
+}
+
+static const struct cli_option *find_name(const struct cli_option *o, struct slice name,
+					  struct suggest *s)
+{
+	for (; o->text != NULL || o->flag != NULL; o++) {
+		if (o->name == NULL)
+			continue;
+		if (slice_is(name, o->name))
+			return o;
+		suggest_offer(s, o->name);
+	}
+	return NULL;
+}
+
+/* `value` is what stands in the same argument, or NULL; *at is moved over a value of its own. */
+static bool take(const struct cli_option *o, const char *arg, const char *value, int argc,
+		 char **argv, int *at)
+{
+	if (o->flag != NULL) {
+		if (value != NULL)
+			cli_usage_error("`%s` takes no value", arg);
+		*o->flag = true;
+		return value == NULL;
+	}
+	if (*o->text != NULL) {
+		cli_usage_error("`%s` is given twice", arg);
+		return false;
+	}
+	if (value == NULL && *at + 1 < argc)
+		value = argv[++*at];
+	if (value == NULL)
+		cli_usage_error("`%s` needs a value", arg);
+	*o->text = value;
+	return value != NULL;
+}
+
+static bool take_long(const struct cli_option *options, int argc, char **argv, int *at)
+{
+	const char *arg = argv[*at];
+	struct slice value = slice_str(arg), name = slice_cut(&value, '=');
+	const struct cli_option *o;
+	struct suggest s;
+
+	suggest_begin(&s, name);
+	o = find_name(options, name, &s);
+	if (o == NULL && s.best != NULL)
+		cli_usage_error("`%s` takes no option `%.*s`; did you mean `%s`?", argv[0],
+				SLICE_FMT(name), s.best);
+	else if (o == NULL)
+		cli_usage_error("`%s` takes no option `%.*s`", argv[0], SLICE_FMT(name));
+	return o != NULL && take(o, arg, value.p, argc, argv, at);
+}
+
+/* "-tq" is two flags, "-cFILE" an option with its value. */
+static bool take_letters(const struct cli_option *options, int argc, char **argv, int *at)
+{
+	const char *arg = argv[*at];
+
+	for (const char *c = arg + 1; *c != '\0'; c++) {
+		const struct cli_option *o = find_letter(options, *c);
+
+		if (o == NULL) {
+			cli_usage_error("`%s` takes no option `-%c`", argv[0], *c);
+			return false;
+		}
+		if (o->text != NULL)
+			return take(o, arg, c[1] == '\0' ? NULL : c + 1, argc, argv, at);
+		*o->flag = true;
+	}
+	return true;
+}
+
+bool cli_parse(int argc, char **argv, const struct cli_option *options, struct cli_words *words)
+{
+	for (int at = 1; at < argc; at++) {
+		const char *arg = argv[at];
+
+		if (arg[0] == '-' && arg[1] == '-') {
+			if (!take_long(options, argc, argv, &at))
+				return false;
+		} else if (arg[0] == '-' && arg[1] != '\0') {
+			if (!take_letters(options, argc, argv, &at))
+				return false;
+		} else if (words->n < words->max) {
+			words->word[words->n++] = arg;
+		} else {
+			cli_usage_error("`%s` has nothing to do with `%s`", argv[0], arg);
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,16 @@
+/* main.c - the program: what the command line cannot reach from its own room. */
+#include <event2/event.h>
+
+#include "admin/admin.h"
+#include "core/cli.h"
+
+int main(int argc, char **argv)
+{
+	const struct cli_host host = {
+		.services = { .probes = &probes_service, .admin = &admin_service },
+		.event_version = event_get_version(),
+		.event_built = LIBEVENT_VERSION,
+	};
+
+	return cli_main(argc, argv, &host);
+}
