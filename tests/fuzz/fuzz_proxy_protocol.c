@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "io/proxy_protocol.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice in = slice_of((const char *)data, size);
