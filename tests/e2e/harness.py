@@ -693,6 +693,10 @@ class Weir:
     def stats(self):
         return self.admin("/stats.json").json()
 
+    def policies(self):
+        """How many are alive: the one in force, and those that calls still run under."""
+        return self.metric("weir_config_generations")
+
     def stderr(self):
         with open(self.err_path, encoding="utf-8", errors="replace") as f:
             return f.read()
@@ -744,7 +748,7 @@ class Weir:
                            and not have.get("listener", "").endswith((self.probes_addr, self.admin_addr)))
 
         until(idle, "weir_connections_active is 0")
-        until(lambda: self.stats()["policies"] == 1, "one policy alive")
+        until(lambda: self.policies() == 1, "one policy alive")
         until(lambda: self.count_fds() <= self.fds, "the file descriptors of the start", every=0.02)
 
     def _fd_text(self):

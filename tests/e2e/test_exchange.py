@@ -1,7 +1,5 @@
 """Calls as they go through: framing both ways, keep-alive, pipelining, HTTP/1.0, interim answers, tunnels."""
 
-import re
-
 import pytest
 
 from harness import request, response
@@ -92,8 +90,8 @@ def test_chunk_extensions_are_read_and_not_passed_on(weir):
     w = weir()
     c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                         b"3;a=b;c=\"d\"\r\nabc\r\n0;last\r\n\r\n")
-    r = w.upstream.expect_request(body=b"abc")
-    assert b";" not in r.raw
+    w.upstream.expect_request(read_body=False)
+    w.upstream.wire.expect_bytes(b"3\r\nabc\r\n0\r\n\r\n")
     w.upstream.answer()
     c.expect(200)
 
@@ -201,7 +199,7 @@ def test_empty_body_stays_empty(weir):
 def test_http10_closes(weir):
     w = weir()
     c = w.client().ask(version="1.0", host=None)
-    w.upstream.expect_request("GET / HTTP/1.1", host=re.compile("."))
+    w.upstream.expect_request("GET / HTTP/1.1", host="")  # RFC 9112 section 3.2: no authority, an empty Host
     w.upstream.answer(200, b"old")
     c.expect(200, b"old", transfer_encoding=None)
     c.expect_closed()

@@ -96,7 +96,7 @@ def test_a_call_ends_under_the_policy_it_began_with(weir, upstreams):
     w.upstream.expect_request("GET /old")
     w.reload(upstreams={"app": other.addr})
     assert w.fetch("/new").body == b"new"
-    assert w.stats()["policies"] == 2
+    assert w.policies() == 2
     w.upstream.answer(200, b"old")
     c.expect(200, b"old")
 
@@ -111,7 +111,7 @@ def test_a_stream_outlives_many_reloads(weir):
         w.reload(limits={"headers": 100 + i})
         w.upstream.send(b"2\r\nhi\r\n")
         c.expect_bytes(b"2\r\nhi\r\n")
-    assert w.stats()["policies"] == 2, "those in between are freed"
+    assert w.policies() == 2, "those in between are freed"
     w.upstream.send(b"0\r\n\r\n")
     assert c.read_chunked() == (b"", [])
 
@@ -333,7 +333,7 @@ def test_a_thousand_reloads_under_load(weir, workers):
 
     assert under_load(w, 4, work) > rounds
     assert w.metric("weir_config_last_reload_successful") == 1
-    until(lambda: w.stats()["policies"] == 1, "old policies are gone")
+    until(lambda: w.policies() == 1, "old policies are gone")
     assert w.flavour or w.memory() - memory[0] < 1 << 20, f"{memory[0]} -> {w.memory()}"
 
 
