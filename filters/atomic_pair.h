@@ -4,8 +4,8 @@
  * On x86-64 the instruction is written out (cmpxchg16b: every CPU since 2006); elsewhere the __sync
  * builtin has it inline.
  *
- * Reads are two loads, hence may be torn: a reader that acts without a swap reads again
- * (pair_same). */
+ * A read is three loads: when the high word is the same before and after, the low word was beside
+ * it, for a pair whose high word never comes back to what it was within the time of a load. */
 #ifndef FILTERS_ATOMIC_PAIR_H
 #define FILTERS_ATOMIC_PAIR_H
 
@@ -23,10 +23,18 @@ struct atomic_pair {
 
 static inline struct pair pair_load(const struct atomic_pair *p)
 {
-	return (struct pair){
-		.hi = atomic_load_explicit(&p->hi, memory_order_acquire),
-		.lo = atomic_load_explicit(&p->lo, memory_order_acquire),
-	};
+	struct pair v;
+
+	v.hi = atomic_load_explicit(&p->hi, memory_order_acquire);
+	for (;;) {
+		uint64_t again;
+
+		v.lo = atomic_load_explicit(&p->lo, memory_order_acquire);
+		again = atomic_load_explicit(&p->hi, memory_order_acquire);
+		if (again == v.hi)
+			return v;
+		v.hi = again;
+	}
 }
 
 static inline bool pair_same(const struct atomic_pair *p, struct pair seen)

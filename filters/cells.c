@@ -40,6 +40,8 @@ struct cells {
 
 enum { CELLS_MAGIC = 0x43454c4c };
 
+static const struct pair empty;
+
 /* A set as one thread saw it, and the place of a key in it. */
 struct view {
 	struct set *set;
@@ -156,17 +158,18 @@ static struct view look(const struct cells *c, uint64_t key)
 static int least(const struct view *v, const struct cell_rules *rules, uint64_t now_ns,
 		 uint64_t *full_ns)
 {
+	uint64_t earliest = UINT64_MAX;
 	int best = 0;
 
-	*full_ns = UINT64_MAX;
-	for (int i = 0; i<CELLS_PER_SET && * full_ns> now_ns; i++) {
+	for (int i = 0; i < CELLS_PER_SET && earliest > now_ns; i++) {
 		uint64_t at = full_at_ns(v->cell[i], rules);
 
-		if (at < *full_ns) {
-			*full_ns = at;
+		if (at < earliest) {
+			earliest = at;
 			best = i;
 		}
 	}
+	*full_ns = earliest;
 	return best;
 }
 
@@ -238,6 +241,49 @@ static void count_eviction(struct cells *c, uint32_t index)
 	atomic_fetch_add_explicit(&c->evictions[index % STRIPES].n, 1, memory_order_relaxed);
 }
 
+/* Up to twice a bucket: what twins have let pass together may be more than one of them may hold. */
+static gcra_time together(gcra_time a, gcra_time b, const struct gcra_rule *r)
+{
+	return a + b < 2 * r->depth ? a + b : 2 * r->depth;
+}
+
+/* Adds a debt, under the rule of the cell, to a key's cell; false: it is not there any more. */
+static bool owe(struct atomic_pair *cell, uint64_t print, struct pair debtor,
+		const struct cell_rules *rules, uint64_t now_ns)
+{
+	for (;;) {
+		struct pair p = pair_load(cell);
+		const struct gcra_rule *r = rule_at(rules, tag_of(p));
+		gcra_time debt;
+
+		if (print_of(p) != print)
+			return false;
+		debt = together(debt_as(p, rules, tag_of(p), now_ns),
+				debt_as(debtor, rules, tag_of(p), now_ns), r);
+		if (pair_swap(cell, p, pack(print, tag_of(p), gcra_state(debt, r, now_ns))))
+			return true;
+	}
+}
+
+/* The key's second cell goes, and its debt goes to the first. */
+static void fold_twins(struct cells *c, const struct view *seen, const struct cell_rules *rules,
+		       uint64_t now_ns)
+{
+	for (int j = CELLS_PER_SET; j-- > 1;) {
+		struct pair twin = pair_load(&seen->set->cell[j]);
+		int first = 0;
+
+		if (print_of(twin) != seen->print)
+			continue;
+		while (first < j && print_of(pair_load(&seen->set->cell[first])) != seen->print)
+			first++;
+		if (first == j || !pair_swap(&seen->set->cell[j], twin, empty))
+			continue;
+		if (!owe(&seen->set->cell[first], seen->print, twin, rules, now_ns))
+			floor_raise(c, seen->index, tag_of(twin), full_at_ns(twin, rules));
+	}
+}
+
 /* Puts a new key into the set.  False: somebody was faster, look again. */
 static bool claim(struct cells *c, const struct view *v, const struct cell_rules *rules,
 		  struct pair to, uint64_t now_ns)
@@ -253,7 +299,10 @@ static bool claim(struct cells *c, const struct view *v, const struct cell_rules
 		count_eviction(c, v->index);
 	if (!has_twin(v, i))
 		return true;
-	return !pair_swap(&v->set->cell[i], to, (struct pair){ 0, 0 });
+	if (pair_swap(&v->set->cell[i], to, empty))
+		return false;
+	fold_twins(c, v, rules, now_ns); /* others have taken from mine since */
+	return true;
 }
 
 /*--------------------------------------------------------------- decisions */

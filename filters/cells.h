@@ -18,8 +18,9 @@
  * and a policy that is loaded but never comes into force has touched nothing. C5  Time stands in
  * the arguments.
  *
- * Two threads that meet a new key may put it into two cells of its set if a third thread empties
- * one between; who sees it takes its own cell back and starts again, so the key has one bucket. */
+ * Two threads that meet a new key may put it into two cells of its set, if a third thread changes
+ * the set between: who sees it after the swap takes its own cell back and starts again, or, if
+ * others have taken from that already, folds the two into one. */
 #ifndef FILTERS_CELLS_H
 #define FILTERS_CELLS_H
 

@@ -3,11 +3,11 @@
 
 #include <stddef.h>
 
-/* A bucket fills within 2^58 ns: then every wait, and every time up to 18 years of uptime, fits its
+/* A bucket fills within 2^57 ns: then every wait, and every time up to 18 years of uptime, fits its
  * place. */
-enum { FILL_BITS = 58 };
+enum { FILL_BITS = 57 };
 
-_Static_assert(FILL_BITS + 24 < GCRA_TIME_BITS && GCRA_COUNT_MAX <= 1 << 24,
+_Static_assert(FILL_BITS + 24 + 1 < GCRA_TIME_BITS && GCRA_COUNT_MAX <= 1 << 24,
 	       "a state has no room for the debt");
 
 static gcra_time min(gcra_time a, gcra_time b)
