@@ -477,6 +477,8 @@ static void key_dump(const void *src, struct buf *out)
 {
 	const struct key_spec *spec = src;
 
+	if (spec->n == 0)
+		return; /* absent: an empty list would not load again */
 	if (spec->n != 1)
 		buf_putc(out, '[');
 	for (uint32_t i = 0; i < spec->n; i++) {
