@@ -127,7 +127,7 @@ static void warn_key(struct conf_load *load, const struct node *map,
 		    SLICE_FMT(part));
 		d->path = path_of(load, "key");
 	}
-	if (missing != NULL && c->key.n == 0) {
+	if (missing != NULL && c->missing != MISSING_SHARE && c->key.n == 0) {
 		d = diag_warning(load->diags, missing->at, "W107",
 				 "`missing` means nothing without a `key`");
 		d->path = path_of(load, "missing");
