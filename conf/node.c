@@ -214,14 +214,15 @@ static bool check_characters(struct document *d)
 
 struct node *node_new(struct reader *r, enum node_kind kind, struct place at, unsigned depth)
 {
+	struct place blame = r->alias != NULL ? *r->alias : at;
 	struct node *n;
 
 	if (depth > NODE_DEPTH_MAX) {
-		diag_error(r->diags, at, "E006", "nested more than %d deep", NODE_DEPTH_MAX);
+		diag_error(r->diags, blame, "E006", "nested more than %d deep", NODE_DEPTH_MAX);
 		return NULL;
 	}
 	if (r->count >= NODE_MAX && !r->unbounded) {
-		diag_error(r->diags, at, "E006", "more than %d values, aliases counted in full",
+		diag_error(r->diags, blame, "E006", "more than %d values, aliases counted in full",
 			   NODE_MAX);
 		return NULL;
 	}
@@ -309,18 +310,22 @@ static struct node *read_alias(struct document *d, const yaml_event_t *e, unsign
 {
 	const char *name = (const char *)e->data.alias.anchor;
 	const struct anchor *a = anchor_find(d, name);
+	struct place at = event_place(d, e);
+	struct node *copy;
 
 	if (a == NULL) {
-		diag_error(d->reader->diags, event_place(d, e), "E007",
-			   "no anchor `&%s` above this", name);
+		diag_error(d->reader->diags, at, "E007", "no anchor `&%s` above this", name);
 		return NULL;
 	}
 	if (a->open) {
-		diag_error(d->reader->diags, event_place(d, e), "E007",
+		diag_error(d->reader->diags, at, "E007",
 			   "`*%s` stands inside the value it is the name of", name);
 		return NULL;
 	}
-	return copy_tree(d->reader, a->node, depth);
+	d->reader->alias = &at;
+	copy = copy_tree(d->reader, a->node, depth);
+	d->reader->alias = NULL;
+	return copy;
 }
 
 static bool refuse_tag(struct document *d, const yaml_event_t *e, const yaml_char_t *tag)

@@ -19,6 +19,7 @@ struct reader {
 	bool unbounded; /* the text is our own */
 	bool text_only; /* no includes */
 	bool incomplete; /* a file is missing from the tree */
+	const struct place *alias; /* being expanded: findings about bounds point there */
 	struct included *included;
 	unsigned files;
 };

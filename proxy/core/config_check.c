@@ -7,6 +7,8 @@
 #include "core/config.h"
 #include "core/route.h"
 
+enum { NAME_MAX_BYTES = 64 };
+
 struct checker {
 	struct config *config;
 	bool whole; /* the tables made no findings: everything is filled in */
@@ -168,22 +170,27 @@ static void check_unused(struct checker *k)
 }
 
 /* Names go into metrics, logs and header fields. */
+static bool is_plain(char c)
+{
+	return c > ' ' && c < 0x7F && strchr("\"\\,;`", c) == NULL;
+}
+
 static void check_name(struct checker *k, struct place at, const char *what, const char *name)
 {
 	size_t n = name == NULL ? 1 : strlen(name), plain = 0;
 
 	if (name == NULL)
 		return;
-	while (plain < n && name[plain] > ' ' && name[plain] < 0x7F &&
-	       strchr("\"\\,;`", name[plain]) == NULL)
+	while (plain < n && is_plain(name[plain]))
 		plain++;
 	if (plain < n || n == 0)
 		diag_error(
 		    k->diags, at, "E015",
 		    "the name of %s takes printable ASCII without spaces, quotes, \\ , and ;",
 		    what);
-	else if (n > 64)
-		diag_error(k->diags, at, "E016", "the name of %s has at most 64 characters", what);
+	else if (n > NAME_MAX_BYTES)
+		diag_error(k->diags, at, "E016", "the name of %s has at most %d characters", what,
+			   NAME_MAX_BYTES);
 }
 
 static void check_names(struct checker *k)
@@ -230,16 +237,35 @@ static void check_route_names(struct checker *k)
 	}
 }
 
-/* "api.example.com/v1/x", and "-2" behind it if that is taken. */
+/* "api.example.com/v1/x", and "-2" behind it if that is taken; such a name is one that could be
+ * given. */
+static char *make_name(struct checker *k, const char *host, const char *path, unsigned n)
+{
+	char tail[16] = "", *name;
+	size_t room = NAME_MAX_BYTES;
+
+	if (n > 1)
+		room -= (size_t)snprintf(tail, sizeof(tail), "-%u", n);
+	name = arena_printf(k->arena, "%s%s", host, path);
+	if (name != NULL && strlen(name) > room)
+		name[room] = '\0';
+	if (name != NULL && n > 1)
+		name = arena_printf(k->arena, "%s%s", name, tail);
+	for (char *c = name; c != NULL && *c != '\0'; c++)
+		if (!is_plain(*c))
+			*c = '_';
+	return name;
+}
+
 static void name_route(struct checker *k, uint32_t index)
 {
 	struct route_conf *r = route_at(k->config, index);
 	const char *host = r->match.hosts.n == 0 ? "" : *(const char *const *)r->match.hosts.item;
 	const char *path = r->match.path == NULL ? "/*" : r->match.path;
-	const char *name = arena_printf(k->arena, "%s%s", host, path);
+	const char *name = make_name(k, host, path, 1);
 
 	for (unsigned n = 2; name != NULL && find_route(k->config, name, index) != NULL; n++)
-		name = arena_printf(k->arena, "%s%s-%u", host, path, n);
+		name = make_name(k, host, path, n);
 	if (name == NULL)
 		diags_out_of_memory(k->diags);
 	r->name = name;
@@ -283,7 +309,7 @@ static void check_matches(struct checker *k)
 	}
 	if (routes == NULL)
 		diags_out_of_memory(k->diags);
-	else if (ok)
+	else if (ok && k->diags->errors == 0)
 		check_hidden(k, routes, c->routes.n);
 	arena_fini(&scratch);
 }
@@ -378,6 +404,8 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	name_routes(&k);
 	check_matches(&k);
 	check_addresses(&k);
+	if (diags->errors > 0)
+		return; /* a name misspelt would look like a name unused */
 	check_unused(&k);
 	check_admin_reach(&k);
 }
