@@ -66,8 +66,10 @@ struct log_rules {
 
 struct log_worker {
 	struct log_rules *rules;
-	struct ring *ring;  /* the worker's */
-	struct ring *drain; /* the writer's */
+	struct ring *ring;           /* the worker's */
+	struct ring *drain;          /* the writer's */
+	uint64_t moves;              /* to another ring */
+	struct stat_counter settled; /* the writer's: moves it has followed */
 	size_t kicked;
 	uint64_t kicked_suppressed;
 	uint64_t window_ns;
@@ -231,7 +233,8 @@ static void rules_publish(struct access_log *log, struct log_rules *rules)
 	atomic_store_explicit(&log->generation, rules->generation, memory_order_release);
 }
 
-/* Worker: takes the newest rules, unless control is at them right now: then a call later. */
+/* Worker: takes the newest rules, unless control is at them right now, or the writer has not yet
+ * followed the last move (rings must not pile up behind a blocked target): then a call later. */
 static void rules_adopt(struct access_log *log, unsigned w)
 {
 	struct log_worker *lw = &log->worker[w];
@@ -239,7 +242,7 @@ static void rules_adopt(struct access_log *log, unsigned w)
 
 	if (atomic_load_explicit(&log->generation, memory_order_relaxed) == lw->rules->generation)
 		return;
-	if (pthread_mutex_trylock(&log->lock) != 0)
+	if (lw->moves != stat_read(&lw->settled) || pthread_mutex_trylock(&log->lock) != 0)
 		return;
 	rules_put(log, lw->rules);
 	lw->rules = log->rules;
@@ -251,6 +254,7 @@ static void rules_adopt(struct access_log *log, unsigned w)
 		return;
 	atomic_store_explicit(&lw->ring->next, ring, memory_order_release);
 	lw->ring = ring;
+	lw->moves++;
 	lw->kicked = 0;
 }
 
@@ -542,6 +546,7 @@ static void drain_worker(struct access_log *log, struct log_worker *lw)
 			return;
 		lw->drain = next;
 		ring_free(r);
+		stat_add(&lw->settled, 1);
 	}
 }
 
