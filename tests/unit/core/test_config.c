@@ -346,8 +346,13 @@ static void expect_round_trip(const char *path)
 			 once.p);
 	schema_dump_yaml(&config_schema, again.config, &twice);
 	assert_string_equal(once.p, twice.p);
-	assert_int_equal(
-	    schema_diff(&config_schema, first.config, again.config, &changes, &restart), 0);
+	schema_diff(&config_schema, first.config, again.config, &changes, &restart);
+	/* only what is not shown may differ */
+	for (struct slice rest = slice_of(changes.p, changes.n); rest.n > 0;) {
+		struct slice line = slice_cut(&rest, '\n');
+
+		assert_non_null(memmem(line.p, line.n, "<redacted>", 10));
+	}
 	assert_int_equal(first.diags.warnings, again.diags.warnings);
 	buf_fini(&once);
 	buf_fini(&twice);
