@@ -13,7 +13,7 @@ enum {
 	LENGTH_DIGITS = 19, /* always fits 64 bits */
 };
 
-/*---------------------------------------------------------------- where a head ends */
+/*---------------------------------------- where a head ends */
 
 int64_t h1_section_end(struct slice in, size_t *seen, size_t max, const struct reason **why)
 {
@@ -68,7 +68,7 @@ int64_t h1_head_end(struct slice in, size_t *seen, const struct codec_limits *li
 	return h1_section_end(in, seen, limits->head_bytes, why);
 }
 
-/*---------------------------------------------------------------- fields */
+/*---------------------------------------- fields */
 
 /* What the fields said that more than one of them decides. */
 struct parse {
@@ -276,7 +276,7 @@ static bool is_whole(struct slice text, size_t least)
 	       (text.n == 2 || (text.n >= 4 && memcmp(text.p + text.n - 4, "\r\n", 2) == 0));
 }
 
-/*---------------------------------------------------------------- request targets */
+/*---------------------------------------- request targets */
 
 static bool port_is_valid(struct slice port)
 {
@@ -423,7 +423,7 @@ static const struct reason *parse_target(struct head *h, const struct scheme **s
 	return parse_absolute(h, scheme);
 }
 
-/*---------------------------------------------------------------- requests */
+/*---------------------------------------- requests */
 
 /* HTTP/1.x at p, which is at least ten bytes before the end of the text. */
 static const struct reason *parse_version(const char *p, struct head *h)
@@ -543,7 +543,7 @@ const struct reason *h1_parse_request(struct slice text, const struct codec_limi
 	return why != NULL ? why : finish_request(&p, scheme);
 }
 
-/*---------------------------------------------------------------- responses */
+/*---------------------------------------- responses */
 
 /* RFC 9112 section 4.  The phrase may be empty and the space before it missing, which says nothing
  * else and which other proxies take; a status is three digits, 100 to 599 (RFC 9110 section 15:
@@ -631,7 +631,7 @@ const struct reason *h1_parse_response(struct slice text, const struct codec_lim
 	return h1_response_fault(parse_response(text, limits, request_method, h));
 }
 
-/*---------------------------------------------------------------- trailers */
+/*---------------------------------------- trailers */
 
 /* Names beside those of field.def that a trailer must not carry (RFC 9110 section 6.5.1): they
  * would be obeyed by one who merges trailers into the head. */

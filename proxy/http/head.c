@@ -4,7 +4,7 @@
 
 #include "http/scan.h"
 
-/*---------------------------------------------------------------- names */
+/*---------------------------------------- names */
 
 const uint8_t field_flags[FIELD_COUNT] = {
 #define F(id, name, flags) [F_##id] = (flags),
@@ -108,7 +108,7 @@ struct slice status_phrase(uint16_t status)
 	return slice_of("", 0);
 }
 
-/*---------------------------------------------------------------- the field vector */
+/*---------------------------------------- the field vector */
 
 enum { FIELDS_FIRST = 24 };
 
@@ -218,7 +218,7 @@ bool head_set_name(struct head *h, struct slice name, struct slice value)
 	return head_add_name(h, name, value);
 }
 
-/*---------------------------------------------------------------- hop-by-hop fields */
+/*---------------------------------------- hop-by-hop fields */
 
 struct slice list_next(struct slice *rest)
 {
@@ -258,7 +258,7 @@ void head_strip_hop_by_hop(struct head *h, bool keep_upgrade)
 	}
 }
 
-/*---------------------------------------------------------------- paths */
+/*---------------------------------------- paths */
 
 /* Whether there is nothing to do: no escape, no empty segment, none that begins with a dot. */
 static bool path_is_normal(struct slice path)

@@ -328,6 +328,11 @@ static inline void rig_eof(struct rig *r)
 	rig_drain(r);
 }
 
+static inline void rig_fail(struct rig *r, const struct reason *why)
+{
+	(r->h1.codec.ops->fail)(&r->h1.codec, why); /* cmocka has a macro of this name */
+}
+
 static inline const char *rig_text(struct rig *r, struct buf *b)
 {
 	if (b == &r->log)

@@ -5,70 +5,9 @@
 
 #include <cmocka.h>
 
-#include "rig.h"
+#include "calls.h"
 
-#define HOST "Host: a\r\n"
-#define GET  "GET / HTTP/1.1\r\n" HOST "\r\n"
-
-/*---------------------------------------------------------------- a server that answers everything
- */
-
-static void reply_with(struct rig *r, uint16_t status, const char *text)
-{
-	struct head h;
-
-	head_init(&h, &r->arena);
-	h.status = status;
-	h.body = BODY_LENGTH;
-	h.length = strlen(text);
-	assert_true(r->stream->ops->head(r->stream, &h, false));
-	r->stream->ops->body(r->stream, slice_str(text), true);
-}
-
-static void answer_request(struct rig *r, struct head *h, bool end)
-{
-	(void)h;
-	if (end)
-		reply_with(r, 200, "ok");
-	else
-		r->stream->ops->pause(r->stream, false);
-}
-
-static void answer_body(struct rig *r, struct slice s, bool end)
-{
-	(void)s;
-	if (end)
-		reply_with(r, 200, "ok");
-}
-
-static void answer_trailers(struct rig *r, struct head *h)
-{
-	(void)h;
-	reply_with(r, 200, "ok");
-}
-
-static void answer_bad_request(struct rig *r, struct head *h, const struct reason *why)
-{
-	(void)h;
-	reply_with(r, why->status, why->token);
-}
-
-static void answer_bad(struct rig *r, const struct reason *why)
-{
-	reply_with(r, why->status, why->token);
-}
-
-static void init_answering(struct rig *r)
-{
-	rig_init_server(r);
-	r->on_request = answer_request;
-	r->on_body = answer_body;
-	r->on_trailers = answer_trailers;
-	r->on_bad_request = answer_bad_request;
-	r->on_bad = answer_bad;
-}
-
-/*---------------------------------------------------------------- cutting */
+/*---------------------------------------- cutting */
 
 struct dialogue {
 	const char *name, *in, *log, *out;
@@ -76,10 +15,6 @@ struct dialogue {
 	void (*init)(struct rig *);
 	size_t n; /* of `in`, when it holds NUL */
 	bool eof;
-};
-
-struct pieces {
-	size_t at[3];
 };
 
 /* Feeds in[0..n) cut at each of `cuts` (ascending), keeping what is left over as a connection does.
@@ -133,7 +68,7 @@ static void check_every_cut(const struct dialogue *d)
 	free(all);
 }
 
-/*---------------------------------------------------------------- server dialogues */
+/*---------------------------------------- server dialogues */
 
 #define OK       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 #define OK_CLOSE "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -243,55 +178,7 @@ static void server_tells_the_same_however_cut(void **state)
 		check_every_cut(&server_dialogues[i]);
 }
 
-/*---------------------------------------------------------------- client dialogues */
-
-static struct slice method_for_answers = SLICE("GET");
-
-static void send_request(struct rig *r, const char *upgrade)
-{
-	static const struct slice path = SLICE("/p"), query = SLICE("q=1"), host = SLICE("up:80");
-	struct stream *s = rig_open(r);
-	struct head h;
-
-	head_init(&h, &r->arena);
-	h.method = method_for_answers;
-	h.method_id = (uint8_t)method_lookup(h.method);
-	h.path = path;
-	h.query = query;
-	h.authority = host;
-	if (upgrade != NULL) {
-		h.upgrade = true;
-		head_add(&h, F_UPGRADE, slice_str(upgrade));
-	}
-	assert_true(s->ops->head(s, &h, true));
-	rig_drain(r);
-}
-
-static void init_client_get(struct rig *r)
-{
-	rig_init_client(r);
-	method_for_answers = slice_str("GET");
-	send_request(r, NULL);
-}
-
-static void init_client_head(struct rig *r)
-{
-	rig_init_client(r);
-	method_for_answers = slice_str("HEAD");
-	send_request(r, NULL);
-}
-
-static void init_client_upgrade(struct rig *r)
-{
-	rig_init_client(r);
-	method_for_answers = slice_str("GET");
-	send_request(r, "websocket");
-}
-
-#define ASKED      "GET /p?q=1 HTTP/1.1\r\nHost: up:80\r\n\r\n"
-#define ASKED_HEAD "HEAD /p?q=1 HTTP/1.1\r\nHost: up:80\r\n\r\n"
-#define ASKED_UPGRADE \
-	"GET /p?q=1 HTTP/1.1\r\nHost: up:80\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+/*---------------------------------------- client dialogues */
 
 static const struct dialogue client_dialogues[] = {
 	{ "length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",

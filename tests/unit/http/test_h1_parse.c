@@ -19,7 +19,7 @@ struct row {
 	size_t n; /* of texts that hold NUL */
 };
 
-/*---------------------------------------------------------------- requests: refused */
+/*---------------------------------------- requests: refused */
 
 static const struct row bad_requests[] = {
 	/* request lines */
@@ -275,7 +275,7 @@ static void bad_requests_are_refused(void **state)
 	assert_true(sizeof(bad_requests) / sizeof(bad_requests[0]) >= 150);
 }
 
-/*---------------------------------------------------------------- requests: taken */
+/*---------------------------------------- requests: taken */
 
 static const struct row good_requests[] = {
 	{ L H E, "GET / @a 1.1 body=0:0 keep end Host=a" },
@@ -402,7 +402,7 @@ static void a_refused_head_says_what_was_understood(void **state)
 	arena_fini(&a);
 }
 
-/*---------------------------------------------------------------- bounds */
+/*---------------------------------------- bounds */
 
 static struct slice fill(char *text, size_t size, const char *start, char c, const char *end)
 {
@@ -545,7 +545,7 @@ static void text_that_is_no_head_is_refused(void **state)
 		assert_non_null(parse_within(slice_str(texts[i]), &rig_limits));
 }
 
-/*---------------------------------------------------------------- responses */
+/*---------------------------------------- responses */
 
 #define R "HTTP/1.1 200 OK\r\n"
 
@@ -687,7 +687,7 @@ static void a_response_head_too_large_has_its_own_reason(void **state)
 	arena_fini(&a);
 }
 
-/*---------------------------------------------------------------- trailers */
+/*---------------------------------------- trailers */
 
 static const struct row trailer_rows[] = {
 	{ "", "bad_field" },

@@ -48,7 +48,7 @@ static const char *names(void)
 	return text;
 }
 
-/*---------------------------------------------------------------- names */
+/*---------------------------------------- names */
 
 static void every_field_name_is_found_in_any_case(void **state)
 {
@@ -115,7 +115,7 @@ static void statuses_have_phrases(void **state)
 	assert_non_null(status_phrase(299).p);
 }
 
-/*---------------------------------------------------------------- fields */
+/*---------------------------------------- fields */
 
 static void fields_are_found_set_and_removed(void **state)
 {
@@ -159,7 +159,7 @@ static void the_vector_grows(void **state)
 	assert_int_equal(head.n, UINT16_MAX);
 }
 
-/*---------------------------------------------------------------- hop-by-hop */
+/*---------------------------------------- hop-by-hop */
 
 static void hop_by_hop_fields_go(void **state)
 {
@@ -228,7 +228,7 @@ static void lists_skip_what_is_empty(void **state)
 	assert_int_equal(list_next(&rest).n, 0);
 }
 
-/*---------------------------------------------------------------- paths */
+/*---------------------------------------- paths */
 
 static const struct {
 	const char *path, *normal; /* NULL: refused */
