@@ -66,7 +66,10 @@ static void leg_fail(struct leg *l, const struct reason *why)
 	 * nothing of the endpoint */
 	if (l->reused && !heard && why == reason_upstream_reset)
 		why = reason_upstream_stale;
-	leg_close(l, why == reason_upstream_stale ? ENDPOINT_ABORTED : ENDPOINT_FAILED, why);
+	leg_close(l,
+		  why->flags & R_FAILURE && why != reason_upstream_stale ? ENDPOINT_FAILED
+									 : ENDPOINT_ABORTED,
+		  why);
 	if (heard)
 		exchange_on_answer_cut(x, why);
 	else
@@ -92,6 +95,7 @@ static void on_body(void *owner, struct slice s, bool end)
 	struct leg *l = owner;
 
 	l->last_ns = l->x->worker->loop.now_ns;
+	l->x->half_closed = l->x->half_closed || (l->x->tunnel && end);
 	exchange_touch(l->x);
 	pump_body(&l->x->down, s, end);
 }
@@ -185,7 +189,8 @@ static void on_closed(struct conn *c, const struct reason *why)
 	if (l->conn != c)
 		return; /* its stream has told already */
 	l->conn = NULL;
-	leg_fail(l, why != NULL ? why : reason_connect_failed);
+	if (l->sent || !leg_connect(l))
+		leg_fail(l, why != NULL ? why : reason_connect_failed);
 }
 
 static void on_timeout(struct conn *c)
@@ -199,15 +204,20 @@ static const struct conn_events leg_conn_events = {
 	.closed = on_closed,
 };
 
+/* A name with several addresses is tried at each of them. */
 static bool leg_connect(struct leg *l)
 {
 	struct exchange *x = l->x;
 	struct worker *w = x->worker;
+	struct endpoint *ep = l->member->endpoint;
 	const struct cluster_conf *conf = x->route->cluster->conf;
 
 	x->state = X_CONNECTING;
-	l->conn = pool_connect(&w->loop, l->member->endpoint, w->index, conf, &leg_conn_events, l,
-			       &w->upstream_limits);
+	while (l->conn == NULL && l->addresses_left > 0) {
+		l->addresses_left--;
+		l->conn = pool_connect(&w->loop, ep, w->index, conf, &leg_conn_events, l,
+				       &w->upstream_limits);
+	}
 	if (l->conn != NULL)
 		exchange_set_deadline(x, conf->connect_timeout_ns);
 	return l->conn != NULL;
@@ -227,6 +237,7 @@ static bool leg_choose(struct leg *l, struct exchange *x)
 	*l = (struct leg){ .x = x, .member = m, .start_ns = x->worker->loop.now_ns };
 	l->attempt.endpoint = m->endpoint->id;
 	l->attempt.number = ++x->call.out.attempts;
+	l->addresses_left = endpoint_addr_count(m->endpoint);
 	return true;
 }
 
@@ -252,6 +263,8 @@ void leg_start(struct exchange *x, bool fresh)
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);
+	else if (pool_is_full(l->member->endpoint, w, x->route->cluster->conf))
+		leg_fail(l, reason_upstream_full);
 	else if (!leg_connect(l))
 		leg_fail(l, reason_connect_failed);
 }
