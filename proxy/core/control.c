@@ -247,6 +247,7 @@ static void count_reload(struct control *c, bool ok)
 	struct reload_status *r = &c->shared.reload;
 
 	atomic_fetch_add(ok ? &r->ok_count : &r->failed_count, 1);
+	atomic_store(&r->failed_in_a_row, ok ? 0 : atomic_load(&r->failed_in_a_row) + 1);
 	atomic_store(&r->last_ok, ok);
 	if (ok)
 		atomic_store(&r->last_ok_wall_ns, clock_wall_ns());

@@ -27,6 +27,10 @@
 
 enum { SPARE_MAX = 256 };
 
+/* How long one side of a tunnel may be silent after the other has ended: it may have gone for good.
+ */
+#define HALF_CLOSED_NS (2 * CLOCK_S)
+
 /*---------------------------------------------------------------- birth and death */
 
 static void on_timer(struct timer *);
@@ -152,8 +156,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 
 void exchange_cut_all(struct worker *w, const struct reason *why)
 {
-	LIST_EACH(n, &w->exchanges)
-	{
+	LIST_EACH (n, &w->exchanges) {
 		struct exchange *x = LIST_ENTRY(n, struct exchange, link);
 		struct stream *s = x->client;
 
@@ -187,6 +190,8 @@ void exchange_touch(struct exchange *x)
 	t = &x->route->conf->timeout;
 	if (x->state == X_AWAITING && x->request_ended)
 		exchange_set_deadline(x, t->first_byte_ns != 0 ? t->first_byte_ns : t->idle_ns);
+	else if (x->half_closed)
+		exchange_set_deadline(x, HALF_CLOSED_NS);
 	else
 		exchange_set_deadline(x, t->idle_ns);
 }
@@ -253,6 +258,10 @@ static void on_timer(struct timer *t)
 	case X_RELAYING:
 		if (!total && client_progresses(x))
 			return;
+		if (!total && x->half_closed) {
+			cut(x, reason_ok);
+			return;
+		}
 		cut(x, total                   ? reason_total_timeout
 		       : x->client->queued > 0 ? reason_client_stalled
 					       : reason_idle_timeout);
@@ -268,6 +277,8 @@ static void on_timer(struct timer *t)
 /*---------------------------------------------------------------- admission */
 
 /* A local answer: from a filter's denial, a failed try, or the request itself. */
+static bool forward(struct exchange *);
+
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
@@ -275,7 +286,11 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	x->state = X_REPLYING;
 	x->up.dst = NULL;
 	x->call.out.why = why;
+	x->total_deadline_ns = 0; /* it was for the upstream's answer */
 	exchange_set_deadline(x, x->worker->times.write_ns);
+	if (x->admitted && x->record.request_id.p == NULL)
+		(void)forward(
+		    x); /* for its request id and trace id, which the reply and the log carry */
 	reply_send(x, why, retry_after_ms);
 }
 
@@ -432,6 +447,7 @@ static void on_client_body(void *owner, struct slice s, bool end)
 			cut(x, reason_body_too_large);
 		return;
 	}
+	x->half_closed = x->half_closed || (x->tunnel && end);
 	keep_for_replay(x, s);
 	pump_body(&x->up, s, end);
 	exchange_touch(x);

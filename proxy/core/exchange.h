@@ -34,6 +34,7 @@ struct leg {
 	struct conn *conn;     /* NULL: none, or given back */
 	struct stream *stream; /* NULL until connected, and once it is gone */
 	uint64_t start_ns, last_ns;
+	uint32_t addresses_left;
 	bool open;   /* counted by endpoint_begin */
 	bool reused; /* over a kept-alive connection */
 	bool sent;   /* a byte of the request may have reached the endpoint */
@@ -57,7 +58,8 @@ struct exchange {
 	struct buf replay;  /* request body sent so far, while the call may have to be sent again */
 	size_t queued_seen; /* of the client's stream, when the timer last looked */
 	bool replayable;
-	bool request_ended, tunnel, admitted;
+	bool request_ended, admitted;
+	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
 	uint64_t total_deadline_ns; /* 0: none */
 	struct call_record record;

@@ -176,6 +176,8 @@ static void leg_send(struct leg *l)
 		x->client->ops->pause(x->client, false);
 }
 
+static bool leg_connect(struct leg *);
+
 static void on_connected(struct conn *c)
 {
 	leg_send(c->owner);

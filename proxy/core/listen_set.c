@@ -55,8 +55,7 @@ void listen_set_fini(struct listen_set *ls)
 static struct listen_slot *find(struct listen_set *ls, const struct addr *a, bool proxy_protocol,
 				const struct service *service)
 {
-	LIST_EACH(n, &ls->slots)
-	{
+	LIST_EACH (n, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
 		if (addr_eq(&s->addr, a) && s->proxy_protocol == proxy_protocol &&
@@ -130,8 +129,8 @@ bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct di
 {
 	bool ok = true;
 
-	LIST_EACH(n, &ls->slots)
-	LIST_ENTRY(n, struct listen_slot, link)->wanted = false;
+	LIST_EACH (n, &ls->slots)
+		LIST_ENTRY(n, struct listen_slot, link)->wanted = false;
 	for (uint32_t i = 0; i < c->listen.n; i++) {
 		const struct listen_conf *l = (const struct listen_conf *)c->listen.item + i;
 
@@ -149,8 +148,7 @@ bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct di
 
 void listen_set_abandon(struct listen_set *ls)
 {
-	LIST_EACH(n, &ls->slots)
-	{
+	LIST_EACH (n, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
 		if (!s->open && s->wl[0] != NULL)
@@ -163,14 +161,13 @@ bool listen_set_orders(struct listen_set *ls, unsigned w, struct worker_order *o
 {
 	size_t slots = 1, opened = 0, closed = 0;
 
-	LIST_EACH(n, &ls->slots)
-	slots++;
+	LIST_EACH (n, &ls->slots)
+		slots++;
 	order->open = calloc(slots, sizeof(*order->open));
 	order->close = calloc(slots, sizeof(*order->close));
 	if (order->open == NULL || order->close == NULL)
 		return false;
-	LIST_EACH(n2, &ls->slots)
-	{
+	LIST_EACH (n2, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n2, struct listen_slot, link);
 
 		if (s->wl[w] == NULL)
@@ -185,8 +182,7 @@ bool listen_set_orders(struct listen_set *ls, unsigned w, struct worker_order *o
 
 void listen_set_commit(struct listen_set *ls)
 {
-	LIST_EACH(n, &ls->slots)
-	{
+	LIST_EACH (n, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
 		if (s->wanted && !s->open)
@@ -204,8 +200,7 @@ void listen_set_commit(struct listen_set *ls)
 
 void listen_set_unlink(struct listen_set *ls)
 {
-	LIST_EACH(n, &ls->slots)
-	{
+	LIST_EACH (n, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
 		if (s->open)

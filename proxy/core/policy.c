@@ -49,9 +49,17 @@ static bool open_filters(struct policy *p, struct registries *r, struct diags *d
 	return true;
 }
 
+static uint64_t left_of(uint64_t deadline_ns)
+{
+	uint64_t now = clock_mono_ns();
+
+	return now < deadline_ns ? deadline_ns - now : 1;
+}
+
 static bool open_clusters(struct policy *p, struct registries *r, struct diags *diags)
 {
 	const struct conf_list *list = &p->config->upstreams;
+	uint64_t deadline_ns = clock_mono_ns() + RESOLVE_TIMEOUT_NS; /* of all names together */
 
 	p->cluster = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct cluster *));
 	if (p->cluster == NULL) {

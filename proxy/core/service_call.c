@@ -64,26 +64,28 @@ static void send_reply(struct service_call *sc)
 {
 	struct service_reply *r = &sc->reply;
 	struct head *h = arena_alloc(&sc->arena, sizeof(*h));
-	bool ok = h != NULL && !r->body.oom;
+	bool ok = h != NULL && !r->body.oom, end = r->status == 304;
 
 	sc->answered = true;
 	if (ok) {
 		head_init(h, &sc->arena);
 		h->status = r->status;
-		h->body = BODY_LENGTH;
+		h->body = end ? BODY_NONE : BODY_LENGTH;
 		h->length = r->body.n;
 		h->keep_alive = true;
 		ok = head_add(h, F_DATE, worker_date(sc->worker)) &&
 		     add(h, "Content-Type", r->content_type) && add(h, "ETag", r->etag) &&
-		     add(h, "Allow", r->allow) && add(h, "Cache-Control", "no-store") &&
-		     sc->stream->ops->head(sc->stream, h, false);
+		     add(h, "Allow", r->allow) && add(h, "WWW-Authenticate", r->www_authenticate) &&
+		     add(h, "Cache-Control", "no-store") &&
+		     sc->stream->ops->head(sc->stream, h, end);
 	}
 	if (!ok) {
 		sc->stream->ops->reset(sc->stream, reason_out_of_memory);
 		end_call(sc);
 		return;
 	}
-	sc->stream->ops->body(sc->stream, slice_of(r->body.p, r->body.n), true);
+	if (!end)
+		sc->stream->ops->body(sc->stream, slice_of(r->body.p, r->body.n), true);
 }
 
 static void ask(struct service_call *sc)

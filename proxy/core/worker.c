@@ -185,8 +185,7 @@ static void close_listener(struct worker *w, struct worker_listener *wl)
 		listener_close(&wl->listener);
 	list_remove(&wl->link);
 	/* what is open goes on to its next answer, and says so */
-	LIST_EACH(n, &w->loop.conns)
-	{
+	LIST_EACH (n, &w->loop.conns) {
 		struct conn *c = LIST_ENTRY(n, struct conn, link);
 
 		if (c->times != NULL && c->owner == wl)
@@ -198,8 +197,7 @@ static void close_listener(struct worker *w, struct worker_listener *wl)
 
 static void close_all_listeners(struct worker *w)
 {
-	LIST_EACH(n, &w->listeners)
-	{
+	LIST_EACH (n, &w->listeners) {
 		struct worker_listener *wl = LIST_ENTRY(n, struct worker_listener, link);
 
 		if (wl->slot->service == NULL)
@@ -216,8 +214,7 @@ static void drain(struct worker *w)
 static void cut(struct worker *w)
 {
 	exchange_cut_all(w, reason_cut);
-	LIST_EACH(n, &w->loop.conns)
-	{
+	LIST_EACH (n, &w->loop.conns) {
 		struct conn *c = LIST_ENTRY(n, struct conn, link);
 
 		if (c->times != NULL && ((struct worker_listener *)c->owner)->slot->service == NULL)
@@ -227,11 +224,11 @@ static void cut(struct worker *w)
 
 static void stop(struct worker *w)
 {
-	LIST_EACH(n, &w->listeners)
-	close_listener(w, LIST_ENTRY(n, struct worker_listener, link));
+	LIST_EACH (n, &w->listeners)
+		close_listener(w, LIST_ENTRY(n, struct worker_listener, link));
 	cut(w);
-	LIST_EACH(n, &w->loop.conns)
-	conn_close(LIST_ENTRY(n, struct conn, link), NULL);
+	LIST_EACH (n, &w->loop.conns)
+		conn_close(LIST_ENTRY(n, struct conn, link), NULL);
 	w->loop.stop = true;
 }
 

@@ -368,7 +368,9 @@ static void h1_fail(struct codec *c, const struct reason *why)
 {
 	struct h1 *h = h1_of(c);
 
-	if (!h->is_client && !h->open && c->phase == CODEC_HEAD && why == reason_head_timeout)
+	/* what is left of a body that was answered already is no head */
+	if (!h->is_client && h->in_state == IN_HEAD && c->phase == CODEC_HEAD &&
+	    why == reason_head_timeout)
 		h1_server_refuse_part(h, slice_of(NULL, 0), why);
 	else
 		h1_break_stream(h, why);

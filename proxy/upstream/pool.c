@@ -16,9 +16,14 @@ static void add(_Atomic uint32_t *cell, int by)
 	atomic_store_explicit(cell, v + (uint32_t)by, memory_order_relaxed);
 }
 
+/* The last touch of the endpoint: control frees one that nobody uses once it reads 0 here, so all
+ * before must be seen before. */
 void pool_closed(struct conn *c)
 {
-	add(&cell_of(c)->connections, -1);
+	_Atomic uint32_t *n = &cell_of(c)->connections;
+
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) - 1,
+			      memory_order_release);
 }
 
 static void on_discarded_closed(struct conn *c, const struct reason *why)
@@ -61,6 +66,11 @@ struct conn *pool_take(struct endpoint *ep, unsigned w, const struct conn_events
 	return c;
 }
 
+bool pool_is_full(const struct endpoint *ep, unsigned w, const struct cluster_conf *conf)
+{
+	return conf->max_connections != 0 && ep->worker[w].connections >= conf->max_connections;
+}
+
 struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
 			  const struct cluster_conf *conf, const struct conn_events *on,
 			  void *owner, const struct codec_limits *limits)
@@ -69,7 +79,7 @@ struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
 	struct addr addr;
 	struct conn *c;
 
-	if (conf->max_connections != 0 && cell->connections >= conf->max_connections)
+	if (pool_is_full(ep, w, conf))
 		return NULL;
 	if (!endpoint_addr(ep, &cell->turn, &addr))
 		return NULL;
@@ -106,6 +116,6 @@ void pool_put(struct conn *c, struct endpoint *ep, unsigned w, const struct clus
 
 void pool_clear(struct endpoint *ep, unsigned w)
 {
-	LIST_EACH(n, &ep->worker[w].idle)
-	conn_close(LIST_ENTRY(n, struct conn, pool_link), NULL);
+	LIST_EACH (n, &ep->worker[w].idle)
+		conn_close(LIST_ENTRY(n, struct conn, pool_link), NULL);
 }

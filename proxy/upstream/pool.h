@@ -10,6 +10,8 @@
 
 /* An idle connection, or NULL.  Its events are the caller's from here. */
 struct conn *pool_take(struct endpoint *, unsigned w, const struct conn_events *, void *owner);
+/* Whether max_connections are open. */
+bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf *);
 /* A new connection; connected or closed follows.  NULL: it failed at once, or the endpoint has
  * max_connections. */
 struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster_conf *,
