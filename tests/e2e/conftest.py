@@ -104,6 +104,7 @@ def weir(request, binary, tmp_path, upstreams):
             w.finish(failed=_failed(request.node))
         except AssertionError as e:
             problems.append(str(e))
+    harness.release_ports()
     assert not problems, "\n".join(problems)
 
 

@@ -51,7 +51,24 @@ def until(check, what="", timeout=None, every=0.01):
         time.sleep(every)
 
 
-_held_ports = []
+def _poll(things, event, seconds):
+    poll = select.poll()  # select() ends at 1024 descriptors
+    by_fd = {t.fileno(): t for t in things}
+    for fd in by_fd:
+        poll.register(fd, event)
+    return [by_fd[fd] for fd, _ in poll.poll(max(0, seconds) * 1000)]
+
+
+def readable(things, seconds=0.0):
+    """Those of the wires or sockets that have something to read, or have ended."""
+    return _poll(things, select.POLLIN, seconds)
+
+
+def writable(thing, seconds=0.0):
+    return bool(_poll([thing], select.POLLOUT, seconds))
+
+
+_held_ports = {}
 
 
 def free_port():
@@ -70,9 +87,15 @@ def free_port():
         except OSError:
             lock.close()
             continue
-        _held_ports.append(lock)
+        _held_ports[port] = lock
         return port
     raise RuntimeError("no free port")
+
+
+def release_ports():
+    """At the end of a test."""
+    while _held_ports:
+        _held_ports.popitem()[1].close()
 
 
 def connect(addr, source=None):
@@ -307,7 +330,7 @@ class Wire:
     def quiet(self, seconds=0.15):
         """Nothing comes for a moment, and the connection stays open."""
         assert not self.buf, f"bytes waiting: {self.buf[:300]!r}"
-        ready, _, _ = select.select([self.sock], [], [], seconds * SLOW)
+        ready = readable([self.sock], seconds * SLOW)
         if ready:
             raise AssertionError(f"not quiet: {'closed' if not self.fill() else self.buf[:300]}")
         return self
@@ -409,7 +432,7 @@ class Upstream:
     # ---- by hand
 
     def accept(self, timeout=None):
-        ready, _, _ = select.select([self.sock], [], [], timeout or TIMEOUT)
+        ready = readable([self.sock], timeout or TIMEOUT)
         assert ready, "no connection came to the upstream"
         sock, _ = self.sock.accept()
         if sock.family != socket.AF_UNIX:
@@ -427,7 +450,7 @@ class Upstream:
                 if w.buf and not w.eof:
                     return w
             live = [w for w in self.wires if not w.eof and w.fileno() >= 0]
-            ready, _, _ = select.select([self.sock, *live], [], [], max(0, end - time.monotonic()))
+            ready = readable([self.sock, *live], max(0, end - time.monotonic()))
             assert ready, "no request came to the upstream"
             if self.sock in ready:
                 self.accept()
@@ -461,10 +484,10 @@ class Upstream:
 
     def untouched(self, seconds=0.0):
         """Nobody has called, and (given time) nobody does."""
-        ready, _, _ = select.select([self.sock], [], [], seconds * SLOW)
+        ready = readable([self.sock], seconds * SLOW)
         assert not ready, "the upstream was contacted: " + repr(self.accept().read_request(body=False).raw)
         for w in self.wires:
-            if not w.eof and w.fileno() >= 0 and select.select([w.sock], [], [], 0)[0] and w.fill():
+            if not w.eof and w.fileno() >= 0 and readable([w]) and w.fill():
                 raise AssertionError(f"the upstream was sent {w.buf[:200]!r}")
 
     # ---- by itself
@@ -508,7 +531,7 @@ class Upstream:
     @staticmethod
     def _read_idle(wire):
         while CRLF + CRLF not in wire.buf:
-            ready, _, _ = select.select([wire.sock], [], [], 120)
+            ready = readable([wire], 120)
             if not ready or not wire.fill():
                 return None
         return wire.read_request()

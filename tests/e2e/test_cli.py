@@ -128,14 +128,14 @@ def test_a_directory_is_an_error(run, tmp_path):
 
 
 def test_variables(run, policy):
-    text = GOOD.replace("100/s", "${RATE:-100/s}").replace("3000", "${PORT}")
+    text = GOOD.replace("100/s", "\"${RATE:-100/s}\"").replace("3000", "${PORT}")
     assert run("check", "-c", policy(text), env={"PORT": "3001"}).returncode == 0
     out = run("dump", "-c", policy(text), env={"PORT": "3001", "RATE": "7/s"}).stdout
     assert "127.0.0.1:3001" in out and "7/s" in out
 
 
 def test_variables_are_not_yaml(run, policy):
-    got = run("check", "-c", policy(GOOD.replace("100/s", "${RATE}")), env={"RATE": "1/s, burst: 5"})
+    got = run("check", "-c", policy(GOOD.replace("100/s", "\"${RATE}\"")), env={"RATE": "1/s, burst: 5"})
     assert got.returncode == 1
 
 
@@ -221,7 +221,7 @@ def test_nginx_T(run, policy):
     assert got.returncode == 0 and "per-client" in got.stdout
 
 
-@pytest.mark.parametrize("args", [(), ("no-such-command",), ("run",), ("check", "--no-such-flag"),
+@pytest.mark.parametrize("args", [(), ("no-such-command",), ("check", "--no-such-flag"),
                                   ("check", "-c"), ("dump", "--format", "xml", "-c", "x"), ("diff", "one")])
 def test_bad_usage_is_2(run, args):
     got = run(*args)

@@ -1,11 +1,10 @@
 """Back-pressure and leaving early: bounded memory whatever one side does, and the other side freed at once."""
 
-import select
 import threading
 import time
 
 import harness
-from harness import request, until
+from harness import readable, request, until, writable
 
 MB = 1 << 20
 ROOM = {"": 4 * MB, "address": 64 * MB, "thread": 64 * MB}  # sanitizers hold freed memory back
@@ -15,7 +14,7 @@ def push(wire, total, block=b"x" * 65536):
     """Writes until nothing more is taken for half a second; returns how much went."""
     wire.sock.setblocking(False)
     sent = 0
-    while sent < total and select.select([], [wire.sock], [], 0.5 * harness.SLOW)[1]:
+    while sent < total and writable(wire, 0.5 * harness.SLOW):
         try:
             sent += wire.sock.send(block)
         except BlockingIOError:
@@ -143,7 +142,7 @@ def test_close_between_events_is_noticed_at_the_next_one(weir):
 
     def gone():
         w.upstream.send(b"2\r\nhi\r\n", maybe=True)
-        return select.select([w.upstream.wire.sock], [], [], 0.02)[0]
+        return readable([w.upstream.wire], 0.02)
 
     until(gone, "the upstream is freed")
 
@@ -156,6 +155,17 @@ def test_aborts_by_the_hundred_leave_nothing(weir):
             w.upstream.expect_request()
         c.reset()
     w.wait_metric("weir_requests_in_flight", 0)
+
+
+def test_abort_with_requests_waiting_behind(weir):
+    """Reading has paused; a reset must be noticed all the same."""
+    w = weir()
+    c = w.client()
+    push(c, MB, request("/" + "p" * 200) * 100)
+    w.upstream.expect_request()
+    c.reset()
+    w.upstream.wire.read_eof()
+    w.upstream.untouched(0.05)
 
 
 # ---- many at once

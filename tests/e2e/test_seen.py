@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ import time
 import pytest
 
 import harness
-from harness import request, response, until
+from harness import readable, request, response, until
 
 # ---- probes
 
@@ -280,7 +279,7 @@ def test_a_slow_stdout_never_blocks(weir):
         c.expect(200)
     assert time.monotonic() - start < 10 * harness.SLOW
     until(lambda: w.metric("weir_log_lines_dropped_total") > 0, "lines were dropped")
-    while select.select([w.proc.stdout], [], [], 0.3)[0]:
+    while readable([w.proc.stdout], 0.3):
         os.read(w.proc.stdout.fileno(), 1 << 20)
 
 

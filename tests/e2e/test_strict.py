@@ -3,12 +3,11 @@
 Behind every bad request stands a good one: it must never be answered, and no byte of either may reach the upstream.
 """
 
-import select
 import time
 
 import pytest
 
-from harness import request
+from harness import readable, request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -93,7 +92,7 @@ BAD_HEADS = [
     ("coding with a parameter", (400, 501), POST + b"Transfer-Encoding: chunked;a=b\r\n\r\n"),
     ("gzip", 501, POST + b"Transfer-Encoding: gzip\r\n\r\n"),
     ("gzip, chunked", 501, POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-    ("gzip and chunked in two fields", 501,
+    ("gzip and chunked in two fields", (400, 501),
      POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("identity", 501, POST + b"Transfer-Encoding: identity\r\n\r\n"),
     ("a coding like chunked", 501, POST + b"Transfer-Encoding: xchunked\r\n\r\n"),
@@ -144,7 +143,7 @@ def test_bad_chunk(weir, text):
     c = w.client().send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + text + BEHIND)
     c.refused(400)
     u = w.upstream
-    if u.sock in select.select([u.sock], [], [], 0.05)[0]:
+    if readable([u.sock], 0.05):
         rest = u.accept().read_eof()
         assert b"smuggled" not in rest and not rest.endswith(b"0\r\n\r\n"), rest
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import socket
 import threading
 import time
@@ -10,7 +9,7 @@ import time
 import pytest
 
 import harness
-from harness import request, response, until
+from harness import readable, request, response, until, writable
 
 MB = 1 << 20
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -20,10 +19,9 @@ def drip(c, block, total):
     """Sends block after block until the other side has had enough; returns how much went."""
     sent = 0
     while sent < total:
-        ready, writable, _ = select.select([c.sock], [c.sock], [], harness.TIMEOUT)
-        if ready:
+        until(lambda: writable(c, 0.1) or readable([c]), "read or refused")
+        if readable([c]):
             break
-        assert writable, "neither read nor refused"
         try:
             sent += c.sock.send(block)
         except ConnectionError:
@@ -45,7 +43,7 @@ ENDLESS = [
     ("fields without end", b"GET / HTTP/1.1\r\nHost: a\r\n", b"X-Y: z\r\n" * 1000, 10 * MB, (431,)),
     ("empty lines without end", b"", b"\r\n" * 32768, 10 * MB, (400, 431)),
     ("NULs", b"", b"\0" * 65536, 10 * MB, (400,)),
-    ("noise", b"", bytes(random.Random(1).randrange(256) for _ in range(65536)), 10 * MB, (400,)),
+    ("noise", b"", bytes(random.Random(1).randrange(256) for _ in range(65536)), 10 * MB, (400, 414, 431)),
     ("chunk extensions without end", CHUNKED + b"1;", b"a=b;" * 16384, 10 * MB, (400, 413)),
     ("an extension on every chunk", CHUNKED, (b"1;" + b"x" * 500 + b"\r\na\r\n") * 100, 60 * MB, (400, 413)),
     ("trailers without end", CHUNKED + b"0\r\n", b"X-Y: z\r\n" * 1000, 10 * MB, (400, 413, 431)),
@@ -90,7 +88,7 @@ def test_interim_answers_without_end(weir):
     w.upstream.expect_request()
     for _ in range(2000):
         w.upstream.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 10, maybe=True)
-        if select.select([c.sock], [], [], 0)[0]:
+        if readable([c]):
             c.sock.recv(1 << 20)
     assert w.flavour or w.memory() - before < 8 * MB
     c.close()
@@ -146,7 +144,6 @@ def test_ten_thousand_connections(weir):
         w.wait_metric("weir_connections_active", want, listener=w.addr)
         for s in held:
             s.sendall(request())
-        for s in held:
             assert s.recv(4096).startswith(b"HTTP/1.1 200")
         if not w.flavour:
             assert (w.memory() - idle) / want < 2048
