@@ -118,7 +118,7 @@ static struct diag *insert(struct diags *d, struct diag new)
 		d->errors++;
 	else
 		d->warnings++;
-	copy = d->kept < DIAG_KEEP ? arena_alloc(d->arena, sizeof(*copy)) : NULL;
+	copy = d->kept[new.severity] < DIAG_KEEP ? arena_alloc(d->arena, sizeof(*copy)) : NULL;
 	if (copy == NULL)
 		return spare(d);
 	*copy = new;
@@ -126,7 +126,7 @@ static struct diag *insert(struct diags *d, struct diag new)
 	*slot = copy;
 	if (copy->next == NULL)
 		d->tail = &copy->next;
-	d->kept++;
+	d->kept[new.severity]++;
 	return copy;
 }
 
@@ -138,7 +138,8 @@ static struct diag *add(struct diags *d, enum diag_severity severity, struct pla
 			const char *code, const char *fmt, va_list ap)
 {
 	/* beyond what is kept, only the count matters: the text is not made */
-	const char *message = d->kept < DIAG_KEEP ? arena_vprintf(d->arena, fmt, ap) : "one more";
+	const char *message =
+	    d->kept[severity] < DIAG_KEEP ? arena_vprintf(d->arena, fmt, ap) : "one more";
 
 	if (message == NULL) {
 		diags_out_of_memory(d);

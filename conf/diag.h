@@ -13,7 +13,7 @@
 
 enum {
 	DIAG_MAX = 20,   /* printed */
-	DIAG_KEEP = 500, /* remembered; the rest is only counted */
+	DIAG_KEEP = 250, /* remembered of each severity; the rest is only counted */
 };
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
@@ -51,7 +51,7 @@ struct diags {
 	bool oom;
 
 	/* private to conf */
-	unsigned kept;
+	unsigned kept[2]; /* by severity */
 	struct source *sources, **sources_tail;
 	const char *path; /* given to every finding made meanwhile */
 	struct diag spare; /* what callers fill in when there is no room */

@@ -123,6 +123,8 @@ static struct place place_of_offset(const struct document *d, size_t offset)
 
 /*------------------------------------------------------------------ errors */
 
+static const char second_document[] = "a second document begins here: a file holds one";
+
 struct hint {
 	const char *problem, *help;
 };
@@ -178,6 +180,11 @@ static void report_syntax(struct document *d)
 		f = diag_error(d->reader->diags, place_of_offset(d, tab), "E004",
 			       "a tab in the indentation");
 		f->help = "YAML is indented by spaces only";
+		return;
+	}
+	if (p->problem != NULL &&
+	    strcmp(p->problem, "did not find expected <document start>") == 0) {
+		diag_error(d->reader->diags, at, "E005", "%s", second_document);
 		return;
 	}
 	f = diag_error(d->reader->diags, at, "E003", "not YAML: %s",
@@ -524,8 +531,7 @@ static bool expect(struct document *d, yaml_event_type_t type)
 		diag_error(d->reader->diags, (struct place){ .file = d->name }, "E011",
 			   "the file is empty");
 	else if (!ok)
-		diag_error(d->reader->diags, event_place(d, &e), "E005",
-			   "a second document begins here: a file holds one");
+		diag_error(d->reader->diags, event_place(d, &e), "E005", "%s", second_document);
 	yaml_event_delete(&e);
 	return ok;
 }
