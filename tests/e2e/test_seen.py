@@ -183,11 +183,10 @@ def test_admin_token(weir):
     assert w.admin("/health", headers={"Authorization": "Bearer s3cret"}).status == 200
 
 
-@pytest.mark.parametrize("more", [{"host": "evil.example"}, {"headers": {"Origin": "http://evil.example"}}])
-def test_admin_is_safe_from_rebinding(weir, more):
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:9901", "127.0.0.1.evil.example"])
+def test_admin_is_safe_from_rebinding(weir, host):
     w = weir()
-    r = w.fetch("/config", addr=w.admin_addr, **{"host": w.admin_addr, **more})
-    assert 400 <= r.status < 500
+    assert w.fetch("/config", addr=w.admin_addr, host=host).status == 421
 
 
 def test_admin_on_a_unix_socket(weir, tmp_path):
@@ -309,20 +308,6 @@ def test_healthcheck(weir, run):
     w.signal(signal.SIGTERM)
     w.wait_exit()
     assert run("healthcheck", "-c", w.path).returncode != 0
-
-
-def test_two_probes_listeners_cannot_share(weir, tmp_path):
-    w = weir()
-    with pytest.raises(AssertionError, match="ended with 1"):
-        other = harness.Weir(w.binary, tmp_path / "b", upstream=w.upstream, start=False)
-        other.sections["probes"] = w.probes_addr
-        other.write()
-        try:
-            other.start()
-            time.sleep(0.3)
-            other._ready()
-        finally:
-            other.kill()
 
 
 def test_a_port_scan_is_survived(weir):
