@@ -377,6 +377,7 @@ static bool parse_part(struct conf_load *load, const struct node *node, struct k
 {
 	const struct key_source *s;
 	const char *wrong = NULL;
+	struct slice text;
 
 	if (node->kind != NODE_SCALAR) {
 		diag_error(load->diags, node->at, "E014", "a key is a word, or a list of words")
@@ -388,8 +389,13 @@ static bool parse_part(struct conf_load *load, const struct node *node, struct k
 		bad_part(load, node, "is not known")->suggestion = nearest(load->arena, node->text);
 		return false;
 	}
+	text = arena_copy(load->arena, node->text); /* the tree goes before the key */
+	if (text.p == NULL) {
+		diags_out_of_memory(load->diags);
+		return false;
+	}
 	part->source = s;
-	part->name = slice_of(node->text.p + strlen(s->name), node->text.n - strlen(s->name));
+	part->name = slice_of(text.p + strlen(s->name), text.n - strlen(s->name));
 	if (s->parse != NULL)
 		wrong = s->parse(part->name, part);
 	if (wrong != NULL)
