@@ -99,7 +99,8 @@ static bool backlog_append(struct conn *c, const void *p, size_t n)
 		size_t cap = c->out_cap < 1024 ? 1024 : c->out_cap;
 		char *out;
 
-		memmove(c->out, c->out + c->out_at, backlog(c));
+		if (c->out_at > 0)
+			memmove(c->out, c->out + c->out_at, backlog(c));
 		c->out_n -= c->out_at;
 		c->out_at = 0;
 		while (cap - c->out_n < n)
