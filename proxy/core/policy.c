@@ -70,7 +70,7 @@ static bool open_clusters(struct policy *p, struct registries *r, struct diags *
 		const struct cluster_conf *conf = (const struct cluster_conf *)list->item + i;
 
 		p->cluster[i] =
-		    cluster_open(r->upstreams, conf, &p->arena, RESOLVE_TIMEOUT_NS, diags);
+		    cluster_open(r->upstreams, conf, &p->arena, left_of(deadline_ns), diags);
 		if (p->cluster[i] == NULL)
 			return false;
 		p->n_clusters++;
