@@ -42,13 +42,13 @@ enum { CELLS_MAGIC = 0x43454c4c };
 
 static const struct pair empty;
 
-/* A set as one thread saw it, and the place of a key in it. */
+/* A key's place, as one thread saw it. */
 struct view {
 	struct set *set;
-	uint32_t index; /* of the set */
-	uint64_t print; /* of the key, never 0 */
-	int found;      /* cell, or NONE */
-	struct pair cell[CELLS_PER_SET];
+	uint32_t index;   /* of the set */
+	int found;        /* cell, or NONE */
+	uint64_t print;   /* of the key, never 0 */
+	struct pair cell; /* the one found */
 };
 
 /*------------------------------------------------------------------ memory */
@@ -147,29 +147,40 @@ static struct view look(const struct cells *c, uint64_t key)
 	v.print = print == 0 ? 1 : print;
 	v.set = &c->set[v.index];
 	for (int i = 0; i < CELLS_PER_SET; i++) {
-		v.cell[i] = pair_load(&v.set->cell[i]);
-		if (v.found == NONE && print_of(v.cell[i]) == v.print)
-			v.found = i;
+		uint64_t hi = atomic_load_explicit(&v.set->cell[i].hi, memory_order_acquire);
+
+		if (hi >> (64 - PRINT_BITS) != v.print)
+			continue;
+		v.cell = pair_load(&v.set->cell[i]);
+		if (print_of(v.cell) != v.print)
+			continue;
+		v.found = i;
+		break;
 	}
 	return v;
 }
 
-/* The cell that is free of debt first, or any that is so now. */
+/* The cell that is free of debt first, or any that is so now; NONE: the key came in meanwhile. */
 static int least(const struct view *v, const struct cell_rules *rules, uint64_t now_ns,
-		 uint64_t *full_ns)
+		 struct pair *cell, uint64_t *full_ns)
 {
-	uint64_t earliest = UINT64_MAX;
-	int best = 0;
+	int best = NONE;
 
-	for (int i = 0; i < CELLS_PER_SET && earliest > now_ns; i++) {
-		uint64_t at = full_at_ns(v->cell[i], rules);
+	for (int i = 0; i < CELLS_PER_SET; i++) {
+		struct pair p = pair_load(&v->set->cell[i]);
+		uint64_t at;
 
-		if (at < earliest) {
-			earliest = at;
-			best = i;
-		}
+		if (print_of(p) == v->print)
+			return NONE;
+		if (best != NONE && *full_ns <= now_ns)
+			continue;
+		at = full_at_ns(p, rules);
+		if (best != NONE && at >= *full_ns)
+			continue;
+		best = i;
+		*cell = p;
+		*full_ns = at;
 	}
-	*full_ns = earliest;
 	return best;
 }
 
@@ -214,7 +225,7 @@ static gcra_time debt_in(const struct cells *c, const struct view *v,
 			 const struct cell_rules *rules, uint8_t as, uint64_t now_ns)
 {
 	if (v->found != NONE)
-		return debt_as(v->cell[v->found], rules, as, now_ns);
+		return debt_as(v->cell, rules, as, now_ns);
 	return floor_debt(c, v->index, rules, as, now_ns);
 }
 
@@ -288,12 +299,15 @@ static void fold_twins(struct cells *c, const struct view *seen, const struct ce
 static bool claim(struct cells *c, const struct view *v, const struct cell_rules *rules,
 		  struct pair to, uint64_t now_ns)
 {
+	struct pair from;
 	uint64_t full_ns;
-	int i = least(v, rules, now_ns, &full_ns);
+	int i = least(v, rules, now_ns, &from, &full_ns);
 
+	if (i == NONE)
+		return false;
 	if (full_ns > now_ns)
-		floor_raise(c, v->index, tag_of(v->cell[i]), full_ns);
-	if (!pair_swap(&v->set->cell[i], v->cell[i], to))
+		floor_raise(c, v->index, tag_of(from), full_ns);
+	if (!pair_swap(&v->set->cell[i], from, to))
 		return false;
 	if (full_ns > now_ns)
 		count_eviction(c, v->index);
@@ -318,13 +332,13 @@ bool cells_take(struct cells *c, const struct cell_rules *rules, uint8_t rule, u
 		struct pair to;
 
 		if (!gcra_take(&state, r, now_ns, cost, view)) {
-			if (v.found == NONE || pair_same(&v.set->cell[v.found], v.cell[v.found]))
+			if (v.found == NONE || pair_same(&v.set->cell[v.found], v.cell))
 				return false;
 			continue;
 		}
 		to = pack(v.print, rule, state);
 		if (v.found == NONE ? claim(c, &v, rules, to, now_ns)
-				    : pair_swap(&v.set->cell[v.found], v.cell[v.found], to))
+				    : pair_swap(&v.set->cell[v.found], v.cell, to))
 			return true;
 	}
 }
@@ -362,7 +376,7 @@ void cells_give(struct cells *c, const struct cell_rules *rules, uint8_t rule, u
 
 		if (v.found == NONE)
 			return;
-		from = v.cell[v.found];
+		from = v.cell;
 		if (pair_swap(&v.set->cell[v.found], from,
 			      pack(v.print, tag_of(from), given(from, rules, rule, cost))))
 			return;

@@ -230,7 +230,8 @@ void chain_begin(const struct chain *, struct call *, void *mem);
 /* Start, and go on after a wait.  PASS, DENY (ms: the longest wait of all that would deny now),
  * DELAY or PENDING. */
 struct verdict chain_admit(struct call *);
-/* PASS or DENY.  Either way the attempt is closed with one chain_attempted. */
+/* PASS or DENY.  Either way the attempt is closed with one chain_attempted.  A first attempt that
+ * is denied makes the call a denied one (F7). */
 struct verdict chain_attempt(struct call *, struct attempt *);
 struct again chain_attempted(struct call *, struct attempt *); /* a->why is set */
 void chain_respond(struct call *, struct head *);

@@ -15,9 +15,12 @@ static gcra_time min(gcra_time a, gcra_time b)
 	return a < b ? a : b;
 }
 
-/* 128-bit division costs ten times as much, and nearly every dividend is short. */
+/* 128-bit division costs ten times as much, and nearly every dividend is short; most rates have a
+ * count of 1. */
 static gcra_time div_floor(gcra_time a, uint64_t b)
 {
+	if (b == 1)
+		return a;
 	if (a <= UINT64_MAX)
 		return (uint64_t)a / b;
 	return a / b;

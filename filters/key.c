@@ -349,7 +349,6 @@ static struct diag *bad_part(struct conf_load *load, const struct node *node, co
 	if (!b.oom)
 		d->help = arena_strdup(load->arena, b.p);
 	buf_fini(&b);
-	d->path = load->path;
 	return d;
 }
 
@@ -380,8 +379,7 @@ static bool parse_part(struct conf_load *load, const struct node *node, struct k
 	struct slice text;
 
 	if (node->kind != NODE_SCALAR) {
-		diag_error(load->diags, node->at, "E014", "a key is a word, or a list of words")
-		    ->path = load->path;
+		diag_error(load->diags, node->at, "E014", "a key is a word, or a list of words");
 		return false;
 	}
 	s = source_find(node->text);
@@ -440,15 +438,13 @@ static bool parse_list(struct conf_load *load, const struct node *list, struct k
 	for (const struct node *n = list->first; n != NULL; n = n->next) {
 		if (spec->n == KEY_PARTS_MAX) {
 			diag_error(load->diags, n->at, "E016", "a key has at most %d parts",
-				   KEY_PARTS_MAX)
-			    ->path = load->path;
+				   KEY_PARTS_MAX);
 			return false;
 		}
 		ok &= parse_part(load, n, &spec->part[spec->n++]);
 	}
 	if (list->first == NULL) {
-		diag_error(load->diags, list->at, "E011", "an empty list is no key")->path =
-		    load->path;
+		diag_error(load->diags, list->at, "E011", "an empty list is no key");
 		return false;
 	}
 	return ok;
@@ -499,7 +495,7 @@ static void key_dump(const void *src, struct buf *out)
 #define PATTERN                                                      \
 	"\"type\":\"string\",\"pattern\":\"^(client\\\\.ip(/[0-9]+/" \
 	"[0-9]+)?|(header|query|cookie|const)\\\\..+|"               \
-	"host|path|method|route|upstream)$\""
+	"host|path|method|route|upstream)$|[$][{]\""
 
 const struct custom_ops key_custom = {
 	.parse = key_parse,

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "conf/suggest.h"
 #include "filters/table.h"
 #include "filters/token_bucket.h"
@@ -47,13 +48,11 @@ static void no_kind(struct conf_load *load, const struct node *node)
 			       SLICE_FMT(n->key));
 		d->suggestion = meant;
 		d->help = list_kinds(load->arena);
-		d->path = load->path;
 		return;
 	}
 	d = diag_error(load->diags, node->at, "E013",
 		       "no key of this policy says of which kind it is");
 	d->help = list_kinds(load->arena);
-	d->path = load->path;
 }
 
 static const struct schema *choose_kind(struct conf_load *load, const struct node *node)
@@ -64,7 +63,6 @@ static const struct schema *choose_kind(struct conf_load *load, const struct nod
 		struct diag *d = diag_error(load->diags, node->at, "E014", "a policy is a mapping");
 
 		d->help = list_kinds(load->arena);
-		d->path = load->path;
 		return NULL;
 	}
 	for (size_t i = 0; i < KINDS; i++) {
@@ -75,8 +73,7 @@ static const struct schema *choose_kind(struct conf_load *load, const struct nod
 		if (found != NULL) {
 			diag_error(load->diags, n->key_at, "E019",
 				   "one policy is of one kind: `%s` or `%s`", found->name,
-				   kinds[i]->name)
-			    ->path = load->path;
+				   kinds[i]->name);
 			return NULL;
 		}
 		found = kinds[i];
@@ -107,6 +104,7 @@ struct filter *filter_open(const struct conf_variant *v, struct table_registry *
 
 	if (f != NULL) {
 		f->ops = registry_find(v->schema);
+		CHECK(f->ops != NULL);
 		f->name = v->name.name;
 		f->conf = v->conf;
 		f->shadow = ((const struct policy_conf *)v->conf)->shadow;

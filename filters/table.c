@@ -90,14 +90,12 @@ static void garbage_collect(struct table *t)
 {
 	uint64_t oldest = UINT64_MAX;
 
-	LIST_EACH(n, &t->uses)
-	{
+	LIST_EACH (n, &t->uses) {
 		struct table_use *use = LIST_ENTRY(n, struct table_use, link);
 
 		oldest = use->serial < oldest ? use->serial : oldest;
 	}
-	LIST_EACH(n, &t->garbage)
-	{
+	LIST_EACH (n, &t->garbage) {
 		struct garbage *g = LIST_ENTRY(n, struct garbage, link);
 
 		if (g->serial < oldest)
@@ -181,8 +179,7 @@ static uint32_t wanted_keys(const struct table *t)
 {
 	uint32_t most = 0;
 
-	LIST_EACH(n, &t->uses)
-	{
+	LIST_EACH (n, &t->uses) {
 		const struct table_use *use = LIST_ENTRY(n, struct table_use, link);
 
 		most = use->max_keys > most ? use->max_keys : most;
@@ -208,8 +205,7 @@ static char *id_text(const struct table_id *id)
 
 static struct table *find(const struct table_registry *r, const char *id)
 {
-	LIST_EACH(n, &r->tables)
-	{
+	LIST_EACH (n, &r->tables) {
 		struct table *t = LIST_ENTRY(n, struct table, link);
 
 		if (strcmp(t->id, id) == 0)
@@ -243,8 +239,8 @@ static void table_free(struct table *t)
 {
 	struct cells *c = cells_of(t), *previous;
 
-	LIST_EACH(n, &t->garbage)
-	garbage_free(LIST_ENTRY(n, struct garbage, link));
+	LIST_EACH (n, &t->garbage)
+		garbage_free(LIST_ENTRY(n, struct garbage, link));
 	for (; c != NULL; c = previous) {
 		previous = cells_previous(c);
 		cells_free(c);
@@ -416,8 +412,7 @@ struct filter_stats *table_stats_get(struct table_registry *r, const char *polic
 	struct stats_entry *found = NULL;
 
 	CHECK_MAGIC(r, REGISTRY_MAGIC);
-	LIST_EACH(n, &r->stats)
-	{
+	LIST_EACH (n, &r->stats) {
 		struct stats_entry *e = LIST_ENTRY(n, struct stats_entry, link);
 
 		if (strcmp(e->policy, policy) == 0)
