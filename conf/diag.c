@@ -25,6 +25,7 @@ void diags_out_of_memory(struct diags *d)
 	if (!d->oom)
 		d->errors++;
 	d->oom = true;
+	d->made++;
 }
 
 static bool same_file(const char *a, const char *b)
@@ -141,6 +142,7 @@ static struct diag *add(struct diags *d, enum diag_severity severity, struct pla
 	const char *message =
 	    d->kept[severity] < DIAG_KEEP ? arena_vprintf(d->arena, fmt, ap) : "one more";
 
+	d->made += severity == DIAG_ERROR;
 	if (message == NULL) {
 		diags_out_of_memory(d);
 		return spare(d);

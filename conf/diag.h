@@ -51,6 +51,7 @@ struct diags {
 	bool oom;
 
 	/* private to conf */
+	unsigned made;    /* errors, with those that were not worth remembering: repeated, or out of memory */
 	unsigned kept[2]; /* by severity */
 	struct source *sources, **sources_tail;
 	const char *path; /* given to every finding made meanwhile */

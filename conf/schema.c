@@ -289,11 +289,11 @@ static void load_named(struct conf_load *l, const struct field *f, const struct 
 
 static void load_custom(struct conf_load *l, const struct field *f, const struct node *n, void *dst)
 {
-	unsigned before = l->diags->errors;
+	unsigned before = l->diags->made;
 
 	if (n->broken)
 		return;
-	if (!f->custom->parse(l, n, dst) && l->diags->errors == before)
+	if (!f->custom->parse(l, n, dst) && l->diags->made == before)
 		diag_error(l->diags, n->at, "E015", "`%s` cannot be used", f->key);
 	if (holds_secret(n))
 		remember_secret(l, dst);
@@ -456,7 +456,7 @@ static void load_short_form(struct conf_load *l, const struct schema *s, const s
 /* n NULL: the mapping is absent.  dst is zeroed already. */
 static void load_map(struct conf_load *l, const struct schema *s, const struct node *n, void *dst)
 {
-	unsigned before = l->diags->errors;
+	unsigned before = l->diags->made;
 
 	if (n == NULL) {
 		for (const struct field *f = s->fields; f->key != NULL; f++)
@@ -468,8 +468,8 @@ static void load_map(struct conf_load *l, const struct schema *s, const struct n
 		load_keys(l, s, n, dst);
 	else
 		load_short_form(l, s, n, dst);
-	if (s->check != NULL && l->diags->errors == before && !s->check(l, n, dst) &&
-	    l->diags->errors == before)
+	if (s->check != NULL && l->diags->made == before && !s->check(l, n, dst) &&
+	    l->diags->made == before)
 		diag_error(l->diags, node_place(n), "E019", "%s like this cannot work",
 			   schema_article(s));
 }
@@ -501,7 +501,7 @@ static void keep_secrets(struct conf_load *l, const struct schema *s, void *dst)
 
 bool schema_load(struct conf_load *l, const struct schema *s, const struct node *n, void *dst)
 {
-	unsigned before = l->diags->errors;
+	unsigned before = l->diags->made;
 	const char *outer = l->diags->path;
 
 	memset(dst, 0, s->size);
@@ -513,5 +513,5 @@ bool schema_load(struct conf_load *l, const struct schema *s, const struct node 
 	if (s->secrets_at != 0)
 		keep_secrets(l, s, dst);
 	l->diags->path = outer;
-	return l->diags->errors == before;
+	return l->diags->made == before;
 }

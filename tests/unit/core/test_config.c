@@ -151,6 +151,20 @@ static void test_missing_file(void **state)
 	unload(&l);
 }
 
+/* The same mapping twice: said once, but no check may run on what was not read. */
+static void test_a_wrong_alias(void **state)
+{
+	struct loaded l;
+
+	(void)state;
+	load_text(&l, "listen: ':1'\nupstreams: { app: 127.0.0.1:1 }\n",
+		  "policies: { a: &p { rate: 5 }, b: *p, c: *p }\nroutes: [ { to: app, use: [a, b, "
+		  "c] } ]\n");
+	assert_null(l.config);
+	assert_int_equal(l.diags.errors, 1);
+	unload(&l);
+}
+
 /*------------------------------------------------------------------- values */
 
 static void test_defaults(void **state)
@@ -515,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_errors_as_expected),
 		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_a_wrong_alias),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_short_forms),
 		cmocka_unit_test(test_route_names_are_unique),
