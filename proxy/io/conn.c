@@ -371,7 +371,7 @@ static void on_grave(struct deferred *d)
 static void conn_end(struct conn *c, const struct reason *why)
 {
 	struct codec *k = codec_of(c);
-	bool reset = k->cut || (why != NULL && c->times != NULL && backlog(c) > 0);
+	bool reset;
 
 	if (c->closing)
 		return;
@@ -384,6 +384,7 @@ static void conn_end(struct conn *c, const struct reason *why)
 	c->closing = true;
 	c->dirty = false;
 	k->ops->fail(k, why != NULL ? why : reason_client_abort);
+	reset = k->cut || (why != NULL && c->times != NULL && backlog(c) > 0);
 	gather_put(c);
 	timer_fini(&c->loop->timers, &c->timer);
 	list_remove(&c->link);
