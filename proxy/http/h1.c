@@ -53,7 +53,10 @@ void h1_raise_gone(struct h1 *h, uint8_t phase, const struct reason *why)
 void h1_stop(struct h1 *h)
 {
 	h->broken = true;
-	h->codec.cut = h->codec.cut || (h->open && h->out_state == OUT_BODY);
+	/* who was asked for a tunnel may believe it is open: its end must not look like one in
+	 * order */
+	h->codec.cut =
+	    h->codec.cut || (h->open && (h->out_state == OUT_BODY || (h->is_client && h->upgrade)));
 	h->in_state = IN_DEAF;
 }
 
