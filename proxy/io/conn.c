@@ -498,12 +498,13 @@ static void half_close(struct conn *c)
 	c->transport->ops->half_close(c->transport);
 }
 
-/* The codec is done: closes once all is written; or, cut, at once. */
+/* The codec is done: closes once all is written; or, cut, at once.  What an upstream has not taken
+ * when its call is over is of no use to it. */
 static void settle_close(struct conn *c)
 {
 	struct codec *k = codec_of(c);
 
-	if (backlog(c) > 0 && !k->cut)
+	if (backlog(c) > 0 && !k->cut && c->times != NULL)
 		return;
 	if (k->phase == CODEC_CLOSED || c->eof)
 		conn_end(c, NULL);
