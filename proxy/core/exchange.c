@@ -616,10 +616,14 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		again = fresh = true;
 		x->tried = 0;
 	}
-	if (again)
+	if (again) {
+		/* X3; what came meanwhile would be kept within bounds only, trailers not at all */
+		if (!x->request_ended)
+			x->client->ops->pause(x->client, true);
 		leg_start(x, fresh);
-	else
-		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why, 0);
+		return;
+	}
+	exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why, 0);
 }
 
 void exchange_on_answer_cut(struct exchange *x, const struct reason *why)
