@@ -8,6 +8,7 @@
 #include "http/scan.h"
 
 enum {
+	METHOD_BYTES = 48, /* no method is nearly that long */
 	LINE_SLACK = 64, /* of a start line beside its target: method, version, spaces, line end */
 	LISTED_MAX = 64, /* elements of Connection: each costs a search */
 	LENGTH_DIGITS = 19, /* always fits 64 bits */
@@ -445,7 +446,7 @@ static const struct reason *parse_request_line(const char **at, const char *end,
 
 	while (char_is(*p, CH_TOKEN))
 		p++;
-	if (*p != ' ' || p == start)
+	if (*p != ' ' || p == start || p - start > METHOD_BYTES)
 		return reason_bad_request;
 	h->method = slice_of(start, (size_t)(p - start));
 	h->method_id = (uint8_t)method_lookup(h->method);

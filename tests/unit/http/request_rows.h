@@ -36,6 +36,7 @@ static const struct row bad_requests[] = {
 	{ "GET: / HTTP/1.1" E H E, "bad_request" },
 	{ "G\xc9T / HTTP/1.1" E H E, "bad_request" },
 	{ "(GET) / HTTP/1.1" E H E, "bad_request" },
+	{ "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVW / HTTP/1.1" E H E, "bad_request" },
 	{ "GET /\x01 HTTP/1.1" E H E, "bad_request" },
 	{ "GET /\x7f HTTP/1.1" E H E, "bad_request" },
 	{ "GET /\xc3\xa9 HTTP/1.1" E H E, "bad_request" },
