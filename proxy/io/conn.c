@@ -384,7 +384,7 @@ static void conn_end(struct conn *c, const struct reason *why)
 	c->closing = true;
 	c->dirty = false;
 	k->ops->fail(k, why != NULL ? why : reason_client_abort);
-	reset = k->cut || (why != NULL && c->times != NULL && backlog(c) > 0);
+	reset = k->cut || c->broken || (why != NULL && c->times != NULL && backlog(c) > 0);
 	gather_put(c);
 	timer_fini(&c->loop->timers, &c->timer);
 	list_remove(&c->link);
