@@ -85,22 +85,27 @@ static size_t count_characters(struct slice s)
 	return count;
 }
 
+/* Where the character begins that byte `at` is part of; bytes that are no UTF-8 stand for
+ * themselves. */
+static size_t character_start(struct slice s, size_t at)
+{
+	for (size_t back = 0; back < 4 && back <= at && at - back < s.n; back++)
+		if (((unsigned char)s.p[at - back] & 0xC0) != 0x80)
+			return at - back;
+	return at;
+}
+
 /* The part of a long line that holds the marker; *column is moved along. */
 static struct slice excerpt(struct slice line, uint32_t *column)
 {
 	size_t skip = 0;
 
 	if (*column > EXCERPT_BYTES / 2)
-		skip = *column - EXCERPT_BYTES / 2;
-	while (skip > 0 && skip < line.n && ((unsigned char)line.p[skip] & 0xC0) == 0x80)
-		skip--;
+		skip = character_start(line, *column - EXCERPT_BYTES / 2);
 	*column -= (uint32_t)skip;
 	line = slice_of(line.p + skip, line.n - skip);
-	if (line.n > EXCERPT_BYTES) {
-		line.n = EXCERPT_BYTES;
-		while (line.n > 0 && ((unsigned char)line.p[line.n] & 0xC0) == 0x80)
-			line.n--;
-	}
+	if (line.n > EXCERPT_BYTES)
+		line.n = character_start(line, EXCERPT_BYTES);
 	return line;
 }
 

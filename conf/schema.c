@@ -113,12 +113,20 @@ static bool holds_secret(const struct node *n)
 	return false;
 }
 
+/* What is wrong with the node was said when it was read; it counts against the mapping it stands in
+ * all the same. */
+static bool is_broken(struct conf_load *l, const struct node *n)
+{
+	l->diags->made += n->broken;
+	return n->broken;
+}
+
 /*----------------------------------------------------------------- scalars */
 
 static void wrong_kind(struct conf_load *l, const struct field *f, const struct node *n,
 		       const char *what)
 {
-	if (!n->broken)
+	if (!is_broken(l, n))
 		diag_error(l->diags, n->at, "E014", "`%s` is %s, not %s", f->key, what,
 			   node_kind_name(n->kind));
 }
@@ -222,7 +230,7 @@ static void load_list(struct conf_load *l, const struct field *f, const struct n
 	char *array = conf_zalloc(l, items * size);
 	const struct node *item = n->kind == NODE_LIST ? n->first : n;
 
-	if (array == NULL || n->broken)
+	if (array == NULL || is_broken(l, n))
 		return;
 	*list = (struct conf_list){ .n = items, .item = array };
 	if (n->kind == NODE_LIST)
@@ -235,7 +243,7 @@ static void load_variant(struct conf_load *l, const struct schema *s, const stru
 			 struct conf_variant *dst)
 {
 	if (n->kind != NODE_MAP) {
-		if (!n->broken)
+		if (!is_broken(l, n))
 			diag_error(l->diags, n->at, "E014", "%s is a mapping, not %s",
 				   schema_article(s), node_kind_name(n->kind));
 		return;
@@ -291,7 +299,7 @@ static void load_custom(struct conf_load *l, const struct field *f, const struct
 {
 	unsigned before = l->diags->made;
 
-	if (n->broken)
+	if (is_broken(l, n))
 		return;
 	if (!f->custom->parse(l, n, dst) && l->diags->made == before)
 		diag_error(l->diags, n->at, "E015", "`%s` cannot be used", f->key);
@@ -434,7 +442,7 @@ static void load_short_form(struct conf_load *l, const struct schema *s, const s
 {
 	const struct field *taken = s->scalar == NULL ? NULL : schema_field(s, s->scalar);
 
-	if (n->broken)
+	if (is_broken(l, n))
 		return;
 	if (taken == NULL || (n->kind == NODE_LIST && taken->type != C_LIST)) {
 		diag_error(l->diags, n->at, "E014", "%s is a mapping, not %s", schema_article(s),

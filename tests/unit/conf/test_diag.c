@@ -221,6 +221,36 @@ static void test_nothing_moves_the_cursor(void **state)
 		assert_true(f->out.p[i] == '\n' || (f->out.p[i] >= ' ' && f->out.p[i] < 0x7F));
 }
 
+/* Long lines, of text and of rubbish, whatever the column. */
+static void test_excerpts(void **state)
+{
+	struct fixture *f = *state;
+	static const char fill[][4] = { "x", "\xC3\xA9", "\x80", "\xFF", "\xF0\x9F\x98" };
+
+	for (size_t i = 0; i < sizeof(fill) / sizeof(fill[0]); i++) {
+		struct buf line = { 0 };
+
+		for (int n = 0; n < 400; n++)
+			buf_puts(&line, fill[i]);
+		for (uint32_t column = 0; column < line.n + 3; column += 7) {
+			struct diags d;
+
+			diags_init(&d, &f->arena);
+			diags_add_source(&d, "long", slice_of(line.p, line.n), (struct place){ 0 });
+			diag_error(&d,
+				   (struct place){ .file = "long",
+						   .line = 1,
+						   .column = column,
+						   .end_column = column + 400 },
+				   "E015", "x");
+			f->out.n = 0;
+			diags_print(&d, DIAG_HUMAN, "long", NULL, false, &f->out);
+			assert_true(f->out.n < 2000);
+		}
+		buf_fini(&line);
+	}
+}
+
 static void test_formats_by_name(void **state)
 {
 	enum diag_format format;
@@ -334,6 +364,7 @@ int main(void)
 		WITH(test_errors_before_warnings),
 		WITH(test_out_of_memory),
 		WITH(test_nothing_moves_the_cursor),
+		WITH(test_excerpts),
 		cmocka_unit_test(test_formats_by_name),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_suggestions),
