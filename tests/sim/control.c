@@ -1,0 +1,399 @@
+/* control.c - what the control thread does, without a thread: policies, reloads, drain and end.
+ *
+ * As core/control.c: load -> prepare -> one order for each worker.  The workers take them when the
+ * dice say so; until then two policies are in force. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "sim.h"
+
+/*---------------------------------------------------------------- the file */
+
+static unsigned long long number(struct sim *sim, uint64_t low, uint64_t high)
+{
+	return dice_between(&sim->dice, low, high);
+}
+
+static void put_limits(struct sim *sim, struct buf *b)
+{
+	bool calm = sim->weather.calm;
+
+	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\n");
+	buf_printf(b,
+		   "limits: { header_timeout: %llums, idle_timeout: %llums, write_timeout: %llums",
+		   calm ? 60000 : number(sim, 50, 10000), calm ? 60000 : number(sim, 50, 60000),
+		   calm ? 60000 : number(sim, 500, 20000));
+	buf_printf(b, ", header_bytes: 16KiB }\n");
+}
+
+static void put_upstream_tail(struct sim *sim, struct buf *b)
+{
+	bool calm = sim->weather.calm;
+
+	buf_printf(b, "    lb: %s\n",
+		   dice_chance(&sim->dice, 500) ? "round-robin" : "least-requests");
+	buf_printf(b, "    connect_timeout: %llums\n", calm ? 60000 : number(sim, 10, 3000));
+	buf_printf(b, "    keepalive: %llu\n", number(sim, 0, 4));
+	buf_printf(b, "    keepalive_timeout: %llums\n", number(sim, 10, 60000));
+	if (!calm && dice_chance(&sim->dice, 100))
+		buf_printf(b, "    max_connections: %llu\n", number(sim, 1, 3));
+}
+
+static void put_upstreams(struct sim *sim, struct buf *b, bool fresh)
+{
+	buf_printf(b, "upstreams:\n  app:\n    endpoints:\n");
+	buf_printf(b, "      - { addr: \"%s\", weight: %llu }\n", sim->site[0].text,
+		   number(sim, 1, 3));
+	if (dice_chance(&sim->dice, 800))
+		buf_printf(b, "      - \"%s\"\n", sim->site[1].text);
+	buf_printf(b, "      - { addr: \"%s\", backup: true }\n", sim->site[2].text);
+	put_upstream_tail(sim, b);
+	buf_printf(b, "  other:\n    endpoints: \"%s\"\n", sim->site[3].text);
+	put_upstream_tail(sim, b);
+	if (!fresh)
+		return;
+	buf_printf(b, "  fresh:\n    endpoints: \"%s\"\n", sim->site[4].text);
+	put_upstream_tail(sim, b);
+}
+
+static void put_route(struct sim *sim, struct buf *b, const char *name, const char *to,
+		      const char *more)
+{
+	bool calm = sim->weather.calm;
+
+	buf_printf(b, "  - name: %s\n    match: { path: /%s/* }\n    to: %s\n", name, name, to);
+	buf_printf(b, "    timeout: { total: %llums, idle: %llums, first_byte: %llums }\n",
+		   calm ? 300000 : number(sim, 200, 60000), calm ? 60000 : number(sim, 100, 10000),
+		   calm ? 60000 : number(sim, 100, 10000));
+	buf_puts(b, more);
+}
+
+static void put_file(struct sim *sim, struct buf *b, const struct rule *rule)
+{
+	bool fresh = dice_chance(&sim->dice, 500);
+
+	put_limits(sim, b);
+	put_upstreams(sim, b, fresh);
+	buf_printf(b,
+		   "policies:\n  per-key: { rate: %llu/s, burst: %llu, key: header.x-sim-key }\n",
+		   (unsigned long long)rule->rate_per_s, (unsigned long long)rule->burst);
+	buf_printf(b, "routes:\n");
+	put_route(sim, b, "limited", "app", "    use: [per-key]\n");
+	put_route(sim, b, "small", "other", "    max_body: 1KiB\n");
+	put_route(sim, b, "tunnel", "other", "    upgrade: true\n");
+	if (fresh)
+		put_route(sim, b, "fresh", "fresh", "");
+	put_route(sim, b, "app", "app", "");
+}
+
+/* As a file that config_load can open. */
+static int open_file(const struct buf *text, char path[64])
+{
+	int fd = memfd_create("sim", MFD_CLOEXEC);
+
+	if (fd < 0 || write(fd, text->p, text->n) != (ssize_t)text->n)
+		sim_fail("no memory file");
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+/*---------------------------------------------------------------- policies */
+
+static void show_findings(struct sim *sim, const struct diags *diags)
+{
+	struct buf out = { 0 };
+
+	if (!sim->trace || (diags->errors == 0 && diags->warnings == 0))
+		return;
+	diags_print(diags, DIAG_HUMAN, "sim", "", false, &out);
+	sim_trace(sim, "%.*s", (int)out.n, out.p);
+	buf_fini(&out);
+}
+
+static struct policy *open_policy(struct sim *sim, const struct buf *text, bool faults)
+{
+	struct arena arena, diag_arena;
+	struct diags diags;
+	struct config *config;
+	struct policy *p = NULL;
+	char path[64];
+	int fd = open_file(text, path);
+
+	arena_init(&arena, NULL);
+	arena_init(&diag_arena, NULL);
+	if (faults)
+		fault_arm(sim);
+	diags_init(&diags, &diag_arena);
+	config = config_load(path, &arena, &diags);
+	if (config != NULL && diags.errors == 0)
+		p = policy_open("sim", config, arena, &sim->registries, &diags);
+	else
+		arena_fini(&arena);
+	fault_disarm();
+	if (p == NULL && diags.errors == 0)
+		sim_fail("a policy could not be opened, and nobody says why");
+	show_findings(sim, &diags);
+	arena_fini(&diag_arena);
+	close(fd);
+	return p;
+}
+
+static void on_released(void *reader, struct message *m)
+{
+	struct sim *sim = reader;
+	struct policy_use *use = LIST_ENTRY(m, struct policy_use, released);
+	struct policy *p = use->policy;
+
+	free(use);
+	if (--p->holders > 0)
+		return;
+	sim_trace(sim, "policy %llu is freed", (unsigned long long)p->generation);
+	policy_close(p, &sim->registries);
+	atomic_fetch_sub(&sim->shared.policies, 1);
+}
+
+static void draw_rule(struct sim *sim, struct rule *rule)
+{
+	bool calm = sim->weather.calm;
+
+	rule->rate_per_s = calm ? 100000 : number(sim, 1, 20);
+	rule->burst = calm ? 100000 : number(sim, 1, 20);
+}
+
+/* While the workers follow different policies a bucket fills with the share per second of one
+ * and is emptied by the size of the other. */
+static uint64_t rate_between(const struct rule *a, const struct ledger *l)
+{
+	uint64_t burst = a->burst > l->burst ? a->burst : l->burst;
+	uint64_t mine = a->rate_per_s * burst / a->burst + 1;
+	uint64_t its = l->burst == 0 ? 0 : l->rate_per_s * burst / l->burst + 1;
+
+	return mine > its ? mine : its;
+}
+
+/*---------------------------------------------------------------- listeners */
+
+static struct worker_listener *listener_make(struct sim *sim, unsigned s, unsigned w)
+{
+	struct worker_listener *wl = sim_alloc(sizeof(*wl));
+
+	wl->worker = sim->worker[w];
+	wl->slot = &sim->slot[s];
+	wl->stats = wl->slot->stats;
+	list_push_back(&sim->worker[w]->listeners, &wl->link);
+	return wl;
+}
+
+static void slots_init(struct sim *sim)
+{
+	for (unsigned s = 0; s < SIM_SLOTS; s++) {
+		struct listen_slot *slot = &sim->slot[s];
+
+		snprintf(slot->text, sizeof(slot->text), "127.0.0.1:%u", 80 + s);
+		CHECK(addr_parse(slice_str(slot->text), &slot->addr));
+		slot->proxy_protocol = s == 1;
+		slot->stats = stats_listener_get(sim->shared.stats, slot->text);
+		for (unsigned w = 0; w < sim->workers; w++)
+			sim->wl[s][w] = listener_make(sim, s, w);
+	}
+}
+
+/* A listener goes and another comes in its place. */
+static void swap_listener(struct sim *sim, struct worker_order *o, unsigned w)
+{
+	unsigned s = (unsigned)dice_below(&sim->dice, SIM_SLOTS);
+
+	/* its connections end with their next answer, whatever is behind */
+	if (sim->weather.calm || !dice_chance(&sim->dice, 300) || sim->wl[s][w] == NULL)
+		return;
+	sim_trace(sim, "worker %u: listener %u is replaced", w, s);
+	o->close = sim_alloc(2 * sizeof(*o->close));
+	o->close[0] = sim->wl[s][w];
+	sim->wl[s][w] = listener_make(sim, s, w);
+}
+
+/*---------------------------------------------------------------- orders */
+
+/* The last worker has followed: the new limits alone are in force. */
+static void on_acknowledged(void *reader, struct message *m)
+{
+	struct sim *sim = reader;
+
+	free(m);
+	if (--sim->commits_open > 0)
+		return;
+	ledger_limits(sim, sim->rule.rate_per_s, sim->rule.burst);
+	sim_trace(sim, "policy %llu is in force", (unsigned long long)sim->generations);
+}
+
+/* Runs the order and tells control, through its mailbox. */
+static void follow_order(void *worker, struct message *m)
+{
+	struct worker *w = worker;
+	struct message *told = sim_alloc(sizeof(*told));
+
+	told->run = on_acknowledged;
+	worker_order_run(worker, m);
+	mailbox_post(w->shared->control, told);
+}
+
+static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
+{
+	p->generation = ++sim->generations;
+	p->holders = sim->workers;
+	sim->policy = p;
+	atomic_fetch_add(&sim->shared.policies, 1);
+	ledger_limits(sim, rate_between(rule, &sim->ledger), rule->burst);
+	sim->rule = *rule;
+	sim->commits_open = sim->workers;
+	for (unsigned w = 0; w < sim->workers; w++) {
+		struct worker_order *o = sim_alloc(sizeof(*o));
+
+		o->message.run = follow_order;
+		o->kind = ORDER_COMMIT;
+		o->use = sim_alloc(sizeof(*o->use));
+		o->use->policy = p;
+		o->use->released.run = on_released;
+		swap_listener(sim, o, w);
+		mailbox_post(&sim->worker[w]->mailbox, &o->message);
+	}
+}
+
+void control_reload(struct sim *sim)
+{
+	struct buf text = { 0 };
+	struct rule rule;
+	struct policy *p;
+	bool bad = dice_chance(&sim->dice, 100);
+
+	draw_rule(sim, &rule);
+	put_file(sim, &text, &rule);
+	if (bad)
+		buf_puts(&text, "nonsense: true\n");
+	sim->reloads++;
+	p = open_policy(sim, &text, true);
+	if (bad && p != NULL)
+		sim_fail("a bad file was loaded");
+	sim_trace(sim, "reload: %s", p != NULL ? "commit" : "failed");
+	if (p != NULL)
+		commit(sim, p, &rule);
+	else
+		sim->reloads_failed++;
+	buf_fini(&text);
+}
+
+void control_order(struct sim *sim, int kind)
+{
+	sim_trace(sim, "order %d to all workers", kind);
+	for (unsigned w = 0; w < sim->workers; w++) {
+		struct worker_order *o = sim_alloc(sizeof(*o));
+
+		o->message.run = worker_order_run;
+		o->kind = kind;
+		mailbox_post(&sim->worker[w]->mailbox, &o->message);
+	}
+	atomic_store(&sim->shared.draining, true);
+	sim->drained = true;
+	memset(sim->wl, 0, sizeof(sim->wl));
+}
+
+/*---------------------------------------------------------------- start and end */
+
+/* Reading the clock takes time. */
+static uint64_t read_clock(struct loop *loop)
+{
+	struct sim *sim = LIST_ENTRY(((struct worker *)loop->data)->shared, struct sim, shared);
+
+	sim->now_ns += dice_spread(&sim->dice, 20000);
+	return sim->now_ns;
+}
+
+static void start_worker(struct sim *sim, unsigned i)
+{
+	struct worker *w = worker_new(i, &sim->shared, false);
+
+	CHECK(w != NULL);
+	w->loop.read_clock = read_clock;
+	w->loop.connect = server_connect;
+	forward_worker_seed(&w->forward, sim->seed + i);
+	sim->worker[i] = w;
+}
+
+static void start_shared(struct sim *sim)
+{
+	struct arena arena;
+	struct diags diags;
+
+	arena_init(&arena, NULL);
+	diags_init(&diags, &arena);
+	sim->log_conf = (struct log_conf){ .access = ACCESS_NONE,
+					   .buffer_bytes = 64 * 1024,
+					   .refusals_per_second = 100 };
+	sim->shared.workers = sim->workers;
+	sim->shared.control = &sim->control;
+	sim->registries.stats = sim->shared.stats = stats_new(sim->workers);
+	sim->registries.tables = table_registry_new();
+	sim->registries.upstreams = upstream_registry_new();
+	sim->shared.log = access_log_open(&sim->log_conf, sim->workers, &diags);
+	CHECK(sim->shared.log != NULL && mailbox_init(&sim->control));
+	arena_fini(&arena);
+}
+
+void control_start(struct sim *sim)
+{
+	struct buf text = { 0 };
+	struct rule rule;
+	struct policy *p;
+
+	sim->workers = (unsigned)dice_between(&sim->dice, 1, SIM_WORKERS);
+	start_shared(sim);
+	for (unsigned w = 0; w < sim->workers; w++)
+		start_worker(sim, w);
+	slots_init(sim);
+	draw_rule(sim, &rule);
+	put_file(sim, &text, &rule);
+	p = open_policy(sim, &text, false);
+	if (p == NULL)
+		sim_fail("the policy is refused: %.*s", (int)text.n, text.p);
+	buf_fini(&text);
+	commit(sim, p, &rule);
+	for (unsigned w = 0; w < sim->workers; w++) {
+		loop_enter(&sim->worker[w]->loop);
+		mailbox_drain(&sim->worker[w]->mailbox, sim->worker[w]);
+		loop_settle(&sim->worker[w]->loop);
+	}
+	mailbox_drain(&sim->control, sim);
+}
+
+static void stop_worker(struct worker *w)
+{
+	struct policy_use *use = w->use;
+
+	loop_enter(&w->loop);
+	mailbox_drain(&w->mailbox, w);
+	loop_settle(&w->loop);
+	w->use = NULL;
+	worker_let_go(w, use);
+	worker_free(w);
+}
+
+void control_stop(struct sim *sim)
+{
+	control_order(sim, ORDER_STOP);
+	for (unsigned w = 0; w < sim->workers; w++)
+		stop_worker(sim->worker[w]);
+	mailbox_drain(&sim->control, sim);
+	if (sim->shared.policies != 0)
+		sim_fail("%u policies are alive after the end", sim->shared.policies);
+	access_log_close(sim->shared.log);
+	for (unsigned s = 0; s < SIM_SLOTS; s++)
+		stats_listener_put(sim->shared.stats, sim->slot[s].stats);
+	upstream_registry_free(sim->registries.upstreams);
+	table_registry_free(sim->registries.tables);
+	stats_free(sim->shared.stats);
+	mailbox_fini(&sim->control);
+}

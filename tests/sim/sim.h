@@ -1,0 +1,131 @@
+/* sim.h - whole workers under virtual time, with everything around them made up from one seed.
+ *
+ * Laws of a run
+ *  Z1  Everything comes from the seed: the same seed, the same run.
+ *  Z2  Time moves when nothing is left to do now, and a little at each reading of the clock.
+ *  Z3  What happens next is drawn from all that could happen now.
+ *  Z4  Workers are entered as the loop enters them: ready transports, timers, messages.
+ *
+ * Files: sim.c (the turning), wire.c (an independent reader of HTTP), ledger.c (who asked and
+ * answered what, and what must hold), client.c, request.c, server.c (the actors), control.c
+ * (policies, reloads, drain), fault.c (clocks and memory), main.c. */
+#ifndef SIM_H
+#define SIM_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "core/worker.h"
+#include "dice.h"
+#include "io/pair.h"
+#include "ledger.h"
+
+enum { SIM_WORKERS = 2, SIM_SLOTS = 2, SIM_SITES = 5 };
+
+/* How bad it is out there: chances per mille, all zero in calm runs. */
+struct weather {
+	bool calm;
+	unsigned client_fault, malformed;    /* per connection, per request */
+	unsigned connect_fault, serve_fault; /* per connection, per answer */
+	unsigned slow;                       /* per actor */
+	unsigned no_memory;                  /* per allocation */
+	bool jumps, drain_early;
+};
+
+/* Something outside a worker that holds one end of a pair. */
+struct actor {
+	struct list link;
+	struct sim *sim;
+	struct pair *pair;
+	struct transport *transport; /* NULL: given up */
+	unsigned number;
+	uint64_t wake_ns; /* rests until then, whatever comes */
+	uint64_t at_ns;   /* on_time is due; 0: never */
+	void (*on_time)(struct actor *);
+};
+
+/* An upstream address and what listens there. */
+struct site {
+	struct addr addr;
+	char text[32];
+	unsigned connections;
+};
+
+/* What the policy in force says, as far as the checks want to know. */
+struct rule {
+	uint64_t rate_per_s, burst;
+};
+
+struct sim {
+	uint64_t seed;
+	bool trace;
+	struct dice dice;
+	struct weather weather;
+	uint64_t now_ns;
+	int64_t wall_jump_ns;
+	uint64_t steps, same_time_steps;
+
+	struct worker *worker[SIM_WORKERS];
+	unsigned workers;
+	struct shared shared;
+	struct registries registries;
+	struct mailbox control;
+	struct log_conf log_conf;
+	struct listen_slot slot[SIM_SLOTS];
+	struct worker_listener *wl[SIM_SLOTS][SIM_WORKERS];
+	struct policy *policy;
+	uint64_t generations;
+	unsigned reloads, reloads_failed;
+	unsigned commits_open; /* orders that a worker has not yet followed */
+	struct rule rule;
+	bool drained;
+
+	struct list pairs, actors;
+	unsigned actor_numbers;
+	unsigned clients, clients_left; /* under way; still to come */
+	uint64_t next_client_ns, next_reload_ns, next_jump_ns, drain_ns, cut_ns;
+	struct site site[SIM_SITES];
+	struct ledger ledger;
+};
+
+/* Ends the program: the seed, why, and how to run it again. */
+_Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void sim_trace(struct sim *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Zeroed; never fails. */
+void *sim_alloc(size_t);
+
+/* sim.c */
+void sim_run(struct sim *, uint64_t seed, bool trace);
+void actor_init(struct actor *, struct sim *, struct pair *, void (*step)(void *, unsigned),
+		void (*on_time)(struct actor *));
+/* Gives the end up; the memory stays the actor's. */
+void actor_close(struct actor *, bool reset);
+void actor_want(struct actor *, bool read, bool write);
+/* What a read brought: bytes, 0, or a transport_result. */
+ssize_t actor_recv(struct actor *, char *p, size_t n);
+/* Sends from *at to `to` at most, and by chance no more than `most` (0: no bound); moves *at.
+ * False: the other side is gone. */
+bool actor_send(struct actor *, const struct buf *, size_t *at, size_t to, size_t most);
+
+/* client.c */
+void client_start(struct sim *);
+/* request.c: one request's text into *out; returns where its head ends in it.  A request that says
+ * `last` is the last of its connection. */
+struct request *request_make(struct sim *, unsigned client, bool last, struct buf *out,
+			     size_t *head_end);
+/* server.c */
+struct transport *server_connect(struct loop *, const struct addr *);
+void sites_init(struct sim *);
+/* control.c */
+void control_start(struct sim *);
+void control_reload(struct sim *);
+void control_order(struct sim *, int kind);
+void control_stop(struct sim *);
+/* fault.c */
+void fault_bind(struct sim *); /* whose clocks and memory these are; NULL: nobody's */
+/* Allocations fail at random between the two, if this run has it so. */
+void fault_arm(struct sim *);
+void fault_disarm(void);
+void *fault_calloc(size_t); /* never made to fail */
+
+#endif
