@@ -27,9 +27,9 @@ struct document {
 	struct slice text;
 	struct anchor *anchors;
 	unsigned n_anchors;
-	/* where the line that was asked for last begins */
-	size_t line_at;
-	size_t line;
+	/* the mark that was asked for last, and where its line and itself begin */
+	size_t line, column;
+	size_t line_at, at;
 };
 
 const struct node *node_get(const struct node *map, const char *key)
@@ -74,20 +74,23 @@ const char *node_yaml_version(void)
 
 /*------------------------------------------------------------------ places */
 
-/* Byte offset of a mark: libyaml counts characters. */
+/* Byte offset of a mark: libyaml counts characters.  Marks come mostly in order, so it goes on from
+ * the last. */
 static size_t mark_offset(struct document *d, yaml_mark_t mark)
 {
-	size_t at;
-
 	if (mark.line < d->line)
-		d->line = d->line_at = 0;
+		d->line = d->line_at = d->at = d->column = 0;
+	if (mark.line != d->line || mark.column < d->column) {
+		d->column = 0;
+		d->at = d->line_at;
+	}
 	for (; d->line < mark.line; d->line++)
-		d->line_at = source_next_line(d->text, d->line_at);
-	at = d->line_at;
-	for (size_t i = 0; i < mark.column && at < d->text.n; i++)
-		for (at++; at < d->text.n && ((unsigned char)d->text.p[at] & 0xC0) == 0x80;)
-			at++;
-	return at;
+		d->at = d->line_at = source_next_line(d->text, d->line_at);
+	for (; d->column < mark.column && d->at < d->text.n; d->column++)
+		for (d->at++;
+		     d->at < d->text.n && ((unsigned char)d->text.p[d->at] & 0xC0) == 0x80;)
+			d->at++;
+	return d->at;
 }
 
 static struct place place_of(struct document *d, yaml_mark_t start, yaml_mark_t end)
