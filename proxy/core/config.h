@@ -61,6 +61,7 @@ struct shutdown_conf {
 struct match_conf {
 	struct conf_list hosts;   /* of const char *; "*.example.com" takes one or more labels; no port */
 	const char *path;         /* "/x" exact, "/x/(star)" prefix; NULL: any */
+	struct place hosts_at, path_at;
 	struct conf_list methods; /* of const char * */
 };
 

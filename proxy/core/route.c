@@ -36,11 +36,11 @@ static char lower(char c)
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
-static struct diag *bad_match(struct diags *diags, const struct route *r, const char *key,
-			      const char *value, const char *wrong)
+static struct diag *bad_match(struct diags *diags, const struct route *r, struct place at,
+			      const char *key, const char *value, const char *wrong)
 {
-	return diag_error(diags, r->conf->at, "E015", "route `%s`: bad %s `%s`: %s", r->name, key,
-			  value, wrong);
+	return diag_error(diags, at, "E015", "route `%s`: bad %s `%s`: %s", r->name, key, value,
+			  wrong);
 }
 
 static const char *host_wrong(struct slice host, bool wildcard)
@@ -70,7 +70,8 @@ static bool prepare_host(struct host_matcher *m, const struct route *r, const ch
 	wrong = host_wrong(host, m->wildcard);
 	text = wrong == NULL ? arena_alloc(arena, host.n) : NULL;
 	if (text == NULL) {
-		bad_match(diags, r, "host", conf, wrong != NULL ? wrong : "out of memory");
+		bad_match(diags, r, r->conf->match.hosts_at, "host", conf,
+			  wrong != NULL ? wrong : "out of memory");
 		return false;
 	}
 	for (size_t i = 0; i < host.n; i++)
@@ -118,7 +119,7 @@ static bool prepare_path(struct route_matcher *m, const struct route *r, struct 
 	else if ((m->path = head_normal_path(path, arena)).p == NULL)
 		wrong = "it climbs above the root or holds a malformed escape";
 	if (wrong != NULL)
-		bad_match(diags, r, "path", r->conf->match.path, wrong);
+		bad_match(diags, r, r->conf->match.path_at, "path", r->conf->match.path, wrong);
 	return wrong == NULL;
 }
 
