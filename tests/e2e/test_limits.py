@@ -216,7 +216,7 @@ def test_shadow_counts_and_never_refuses(weir):
 
 
 def test_decisions_are_counted(weir):
-    w = limited(weir, burst=2)
+    w = weir(policies={"p": {"rate": "1/m", "burst": 2, "max_keys": 64}}, use=["p"], serve=True)
     w.statuses(5)
     assert w.metric("weir_limit_decisions_total", policy="p", decision="allow") == 2
     assert w.metric("weir_limit_decisions_total", policy="p", decision="deny") == 3

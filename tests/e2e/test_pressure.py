@@ -157,6 +157,17 @@ def test_aborts_by_the_hundred_leave_nothing(weir):
     w.wait_metric("weir_requests_in_flight", 0)
 
 
+def test_abort_of_an_upload_that_nobody_reads(weir):
+    """Reading has paused because the upstream takes no more; a reset must be noticed all the same."""
+    w = weir()
+    c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (30 * MB))
+    u = w.upstream.accept()
+    push(c, 30 * MB)
+    c.reset()
+    w.wait_metric("weir_requests_in_flight", 0, route="app")
+    u.read_eof()
+
+
 def test_abort_with_requests_waiting_behind(weir):
     """Reading has paused; a reset must be noticed all the same."""
     w = weir()
