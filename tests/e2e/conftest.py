@@ -3,6 +3,7 @@
 WEIR_BIN names the build to test; several, separated by colons, run every test once for each.
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -51,7 +52,7 @@ def pytest_runtest_makereport(item, call):
     setattr(item, f"report_{report.when}", report)
     if report.failed:
         for w in getattr(item, "weirs", []):
-            with open(w.path, encoding="utf-8", errors="replace") as f:
+            with contextlib.suppress(OSError), open(w.path, encoding="utf-8", errors="replace") as f:
                 report.sections.append(("weir.yaml", f.read()[:4000]))
             if w.proc is not None:
                 report.sections.append((f"weir stderr (exit {w.proc.poll()})", w.stderr()[-6000:]))
