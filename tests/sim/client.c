@@ -190,7 +190,7 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 	else
 		check_own(c, h);
 	/* Weir cannot know yet, or had no memory to find out, that it is HEAD */
-	if (c->answer == NULL && (c->sent < present(c)->head_end ||
+	if (c->answer == NULL && (c->sent < present(c)->head_end || h->status == 408 ||
 				  (c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
 		c->no_body = false;
 	if (h->status == 101) {

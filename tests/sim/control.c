@@ -371,11 +371,12 @@ void control_start(struct sim *sim)
 
 static void stop_worker(struct worker *w)
 {
-	struct policy_use *use = w->use;
+	struct policy_use *use;
 
 	loop_enter(&w->loop);
 	mailbox_drain(&w->mailbox, w);
 	loop_settle(&w->loop);
+	use = w->use; /* a commit may just have come before the stop */
 	w->use = NULL;
 	worker_let_go(w, use);
 	worker_free(w);

@@ -68,7 +68,9 @@ static const char *const garbage[] = {
 
 static void put_garbage(struct sim *sim, struct server *s)
 {
-	if (dice_chance(&sim->dice, 100)) { /* good until it is too late for another answer */
+	if (dice_chance(&sim->dice, 100) &&
+	    strcmp(s->request->method, "HEAD") !=
+		0) { /* good until it is too late for another answer */
 		s->answer->status = 200;
 		buf_printf(&s->out,
 			   "HTTP/1.1 200 OK\r\nX-Sim-Answer: %u\r\nTransfer-Encoding: "

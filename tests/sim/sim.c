@@ -399,6 +399,7 @@ static void draw_weather(struct sim *sim)
 	w->no_memory = dice_chance(d, 150) ? (unsigned)dice_between(d, 1, 30) : 0;
 	w->jumps = dice_chance(d, 150);
 	w->drain_early = dice_chance(d, 200);
+	w->stops = dice_chance(d, 100);
 }
 
 static void draw_plans(struct sim *sim)
@@ -416,6 +417,8 @@ static void draw_plans(struct sim *sim)
 		if (dice_chance(d, 500))
 			sim->cut_ns = sim->drain_ns + dice_spread(d, 10 * CLOCK_S) + 1;
 	}
+	if (sim->weather.stops)
+		sim->stop_ns = sim->now_ns + dice_spread(d, 20 * CLOCK_S) + 1;
 }
 
 static void end_of_plans(struct sim *sim)
@@ -488,6 +491,19 @@ static void check_rest(struct sim *sim)
 		sim_fail("%u client connections are still counted", sim->shared.connections);
 	if (sim->shared.policies != 1)
 		sim_fail("%u policies are alive", sim->shared.policies);
+}
+
+/* The workers are gone: everybody outside hears of it. */
+static void check_outside(struct sim *sim)
+{
+	uint64_t until_ns = sim->now_ns + LONG_NS;
+
+	sim->workers = 0;
+	sim->clients_left = 0;
+	sim->next_client_ns = sim->next_reload_ns = sim->next_jump_ns = 0;
+	sim->drain_ns = sim->cut_ns = 0;
+	while (step(sim, until_ns))
+		;
 	if (!list_empty(&sim->pairs) || !list_empty(&sim->actors))
 		sim_fail("there are still connections outside");
 }
@@ -517,14 +533,20 @@ void sim_run(struct sim *sim, uint64_t seed, bool trace)
 	sites_init(sim);
 	control_start(sim);
 	draw_plans(sim);
-	while (sim->clients > 0 || sim->clients_left > 0)
+	while (sim->clients > 0 || sim->clients_left > 0) {
 		if (!step(sim, UINT64_MAX))
 			sim_fail("%u clients wait for what never comes", sim->clients);
+		if (sim->stop_ns != 0 && sim->now_ns >= sim->stop_ns)
+			break;
+	}
 	end_of_plans(sim);
-	while (step(sim, sim->now_ns + LONG_NS))
-		;
-	check_rest(sim);
+	if (sim->stop_ns == 0) {
+		while (step(sim, sim->now_ns + LONG_NS))
+			;
+		check_rest(sim);
+	}
 	control_stop(sim);
+	check_outside(sim);
 	print_summary(sim);
 	ledger_fini(&sim->ledger);
 	fault_bind(NULL);

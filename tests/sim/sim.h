@@ -29,7 +29,7 @@ struct weather {
 	unsigned connect_fault, serve_fault; /* per connection, per answer */
 	unsigned slow;                       /* per actor */
 	unsigned no_memory;                  /* per allocation */
-	bool jumps, drain_early;
+	bool jumps, drain_early, stops;      /* the last: with calls under way */
 };
 
 /* Something outside a worker that holds one end of a pair. */
@@ -83,7 +83,7 @@ struct sim {
 	struct list pairs, actors;
 	unsigned actor_numbers;
 	unsigned clients, clients_left; /* under way; still to come */
-	uint64_t next_client_ns, next_reload_ns, next_jump_ns, drain_ns, cut_ns;
+	uint64_t next_client_ns, next_reload_ns, next_jump_ns, drain_ns, cut_ns, stop_ns;
 	struct site site[SIM_SITES];
 	struct ledger ledger;
 };
