@@ -207,7 +207,7 @@ static bool commit(struct control *c, struct policy *p)
 }
 
 /* For drain, cut and stop: without memory there is nothing better than to go at once. */
-static void order_all(struct control *c, int kind, bool wait)
+static void order_all(struct control *c, enum order_kind kind, bool wait)
 {
 	struct worker_ack ack;
 

@@ -106,7 +106,7 @@ struct worker_order {
 	struct message message;                 /* first */
 	struct policy_use *use;                 /* the policy to follow from here, or NULL */
 	struct worker_listener **open, **close; /* NULL-terminated, or NULL */
-	enum { ORDER_COMMIT, ORDER_DRAIN, ORDER_CUT, ORDER_STOP } kind;
+	enum order_kind { ORDER_COMMIT, ORDER_DRAIN, ORDER_CUT, ORDER_STOP } kind;
 	struct worker_ack *ack; /* or NULL */
 };
 
