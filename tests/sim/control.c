@@ -18,15 +18,21 @@ static unsigned long long number(struct sim *sim, uint64_t low, uint64_t high)
 	return dice_between(&sim->dice, low, high);
 }
 
+/* Each number is drawn in a statement of its own: the order of arguments is the compiler's. */
+static void put_time(struct sim *sim, struct buf *b, const char *key, uint64_t low_ms,
+		     uint64_t high_ms, uint64_t calm_ms)
+{
+	uint64_t drawn = dice_between(&sim->dice, low_ms, high_ms);
+
+	buf_printf(b, "%s: %llums", key, (unsigned long long)(sim->weather.calm ? calm_ms : drawn));
+}
+
 static void put_limits(struct sim *sim, struct buf *b)
 {
-	bool calm = sim->weather.calm;
-
-	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\n");
-	buf_printf(b,
-		   "limits: { header_timeout: %llums, idle_timeout: %llums, write_timeout: %llums",
-		   calm ? 60000 : number(sim, 50, 10000), calm ? 60000 : number(sim, 50, 60000),
-		   calm ? 60000 : number(sim, 500, 20000));
+	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\nlimits: { ");
+	put_time(sim, b, "header_timeout", 50, 10000, 60000);
+	put_time(sim, b, ", idle_timeout", 50, 60000, 60000);
+	put_time(sim, b, ", write_timeout", 500, 20000, 60000);
 	buf_printf(b, ", header_bytes: 16KiB }\n");
 }
 
@@ -63,12 +69,12 @@ static void put_upstreams(struct sim *sim, struct buf *b, bool fresh)
 static void put_route(struct sim *sim, struct buf *b, const char *name, const char *to,
 		      const char *more)
 {
-	bool calm = sim->weather.calm;
-
-	buf_printf(b, "  - name: %s\n    match: { path: /%s/* }\n    to: %s\n", name, name, to);
-	buf_printf(b, "    timeout: { total: %llums, idle: %llums, first_byte: %llums }\n",
-		   calm ? 300000 : number(sim, 200, 60000), calm ? 60000 : number(sim, 100, 10000),
-		   calm ? 60000 : number(sim, 100, 10000));
+	buf_printf(b, "  - name: %s\n    match: { path: /%s/* }\n    to: %s\n    timeout: { ", name,
+		   name, to);
+	put_time(sim, b, "total", 200, 60000, 300000);
+	put_time(sim, b, ", idle", 100, 10000, 60000);
+	put_time(sim, b, ", first_byte", 100, 10000, 60000);
+	buf_puts(b, " }\n");
 	buf_puts(b, more);
 }
 
@@ -164,17 +170,6 @@ static void draw_rule(struct sim *sim, struct rule *rule)
 	rule->burst = calm ? 100000 : number(sim, 1, 20);
 }
 
-/* While the workers follow different policies a bucket fills with the share per second of one
- * and is emptied by the size of the other. */
-static uint64_t rate_between(const struct rule *a, const struct ledger *l)
-{
-	uint64_t burst = a->burst > l->burst ? a->burst : l->burst;
-	uint64_t mine = a->rate_per_s * burst / a->burst + 1;
-	uint64_t its = l->burst == 0 ? 0 : l->rate_per_s * burst / l->burst + 1;
-
-	return mine > its ? mine : its;
-}
-
 /*---------------------------------------------------------------- listeners */
 
 static struct worker_listener *listener_make(struct sim *sim, unsigned s, unsigned w)
@@ -218,7 +213,7 @@ static void swap_listener(struct sim *sim, struct worker_order *o, unsigned w)
 
 /*---------------------------------------------------------------- orders */
 
-/* The last worker has followed: the new limits alone are in force. */
+/* A worker has followed. */
 static void on_acknowledged(void *reader, struct message *m)
 {
 	struct sim *sim = reader;
@@ -226,7 +221,6 @@ static void on_acknowledged(void *reader, struct message *m)
 	free(m);
 	if (--sim->commits_open > 0)
 		return;
-	ledger_limits(sim, sim->rule.rate_per_s, sim->rule.burst);
 	sim_trace(sim, "policy %llu is in force", (unsigned long long)sim->generations);
 }
 
@@ -247,8 +241,7 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
 	p->holders = sim->workers;
 	sim->policy = p;
 	atomic_fetch_add(&sim->shared.policies, 1);
-	ledger_limits(sim, rate_between(rule, &sim->ledger), rule->burst);
-	sim->rule = *rule;
+	ledger_limits(sim, rule->rate_per_s, rule->burst);
 	sim->commits_open = sim->workers;
 	for (unsigned w = 0; w < sim->workers; w++) {
 		struct worker_order *o = sim_alloc(sizeof(*o));
@@ -286,7 +279,7 @@ void control_reload(struct sim *sim)
 	buf_fini(&text);
 }
 
-void control_order(struct sim *sim, int kind)
+void control_order(struct sim *sim, enum order_kind kind)
 {
 	sim_trace(sim, "order %d to all workers", kind);
 	for (unsigned w = 0; w < sim->workers; w++) {

@@ -43,7 +43,8 @@ static inline uint64_t dice_spread(struct dice *d, uint64_t high)
 
 	while (bits < 63 && high >> bits != 0)
 		bits++;
-	n = dice_next(d) & ((UINT64_C(1) << dice_below(d, bits + 1)) - 1);
+	bits = (unsigned)dice_below(d, bits + 1);
+	n = dice_next(d) & ((UINT64_C(1) << bits) - 1);
 	return n > high ? high : n;
 }
 

@@ -52,6 +52,13 @@ bool ledger_body_is(const char *p, unsigned stream, uint64_t at, size_t n)
 	return true;
 }
 
+uint64_t ledger_size(struct dice *d, uint64_t usual)
+{
+	unsigned draw = (unsigned)dice_below(d, 100);
+
+	return dice_spread(d, draw < 3 ? 2000000 : draw < 15 ? 300000 : usual);
+}
+
 void ledger_init(struct ledger *l)
 {
 	make_noise();
@@ -106,19 +113,23 @@ static void accrue(struct sim *sim)
 {
 	struct ledger *l = &sim->ledger;
 
-	l->allowed += (double)l->rate_per_s * (double)(sim->now_ns - l->allowed_at_ns) / 1e9;
+	l->allowed += l->share_per_s * l->most * (double)(sim->now_ns - l->allowed_at_ns) / 1e9;
 	l->allowed_at_ns = sim->now_ns;
 }
 
 void ledger_limits(struct sim *sim, uint64_t rate_per_s, uint64_t burst)
 {
 	struct ledger *l = &sim->ledger;
+	double share_per_s = (double)rate_per_s / (double)burst;
 
 	accrue(sim);
 	if (burst > l->burst)
 		l->allowed += (double)(burst - l->burst);
 	l->burst = burst;
-	l->rate_per_s = rate_per_s;
+	if (share_per_s > l->share_per_s)
+		l->share_per_s = share_per_s;
+	if ((double)burst > l->most)
+		l->most = (double)burst;
 }
 
 static void check_limit(struct sim *sim, struct request *r)

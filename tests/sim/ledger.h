@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dice.h"
+
 enum { LEDGER_MAX = 4096, KEYS = 3 };
 
 enum destination {
@@ -66,7 +68,8 @@ struct ledger {
 	struct limit_account limit[KEYS];
 	double allowed; /* calls that each bucket could have let pass so far, at most */
 	uint64_t allowed_at_ns;
-	uint64_t burst, rate_per_s; /* the present bound */
+	uint64_t burst;           /* the present one */
+	double share_per_s, most; /* of a bucket, and its size: the greatest so far */
 	unsigned own_answers, upstream_answers, refusals, cut_answers, unanswered, tunnels;
 };
 
@@ -80,11 +83,14 @@ struct answer *ledger_answer(struct ledger *, struct request *);
 struct request *ledger_find_request(struct ledger *, uint64_t id);
 struct answer *ledger_find_answer(struct ledger *, uint64_t id);
 
+/* Of a body: mostly up to `usual`, now and then more than any buffer takes. */
+uint64_t ledger_size(struct dice *, uint64_t usual);
 /* Bodies: byte `at` on of the stream of this number. */
 void ledger_body(char *out, unsigned stream, uint64_t at, size_t n);
 bool ledger_body_is(const char *, unsigned stream, uint64_t at, size_t n);
 
-/* The limits in force change, from now on. */
+/* The limits change from now on.  A bucket that nobody asks goes on filling by the rule of its last
+ * call, so the fastest rule so far is the bound. */
 void ledger_limits(struct sim *, uint64_t rate_per_s, uint64_t burst);
 /* A request's head has come to an upstream. */
 void ledger_arrival(struct sim *, struct request *);

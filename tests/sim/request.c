@@ -98,7 +98,7 @@ static void draw_body(struct sim *sim, struct request *r)
 
 	if (strcmp(r->method, "POST") != 0 && strcmp(r->method, "PUT") != 0 && !dice_chance(d, 50))
 		return;
-	r->body_n = dice_spread(d, dice_chance(d, 150) ? 300000 : 6000);
+	r->body_n = ledger_size(d, 6000);
 	r->chunked = !r->is_1_0 && dice_chance(d, 400);
 	r->trailers = r->chunked && dice_chance(d, 300);
 	r->expects = !r->is_1_0 && r->body_n > 0 && dice_chance(d, 200);
@@ -117,6 +117,11 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 	/* the answer may have to end with the connection */
 	r->is_1_0 = dice_chance(d, 100) && (last || !sim->weather.calm);
 	r->key = (unsigned)dice_below(d, KEYS);
+	if (sim->weather.flood && dice_chance(d, 900)) {
+		r->method = "GET";
+		r->place = PLACE_LIMITED;
+		r->key = 0;
+	}
 	if (sim->weather.calm && (r->place == PLACE_NOWHERE || r->place == PLACE_FRESH))
 		r->place = PLACE_APP; /* there, every call is answered by an upstream */
 	if (r->place == PLACE_TUNNEL) {

@@ -139,7 +139,7 @@ static void put_answer(struct sim *sim, struct server *s)
 	a->status = statuses[dice_below(d, sizeof(statuses) / sizeof(statuses[0]))];
 	a->no_body =
 	    strcmp(s->request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
-	a->body_n = a->status == 204 ? 0 : dice_spread(d, dice_chance(d, 150) ? 300000 : 8000);
+	a->body_n = a->status == 204 ? 0 : ledger_size(d, 8000);
 	if (a->status == 204 || (a->status == 304 && framing == 1))
 		framing = 0;
 	a->trailers = framing == 1 && dice_chance(d, 300);

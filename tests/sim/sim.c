@@ -188,9 +188,11 @@ static void look_at_workers(struct sim *sim, struct candidates *cs)
 
 static void plan_client(struct sim *sim)
 {
+	uint64_t gap_ns = sim->weather.flood ? 200 * CLOCK_MS : 2 * CLOCK_S;
+
 	sim->clients_left--;
 	sim->next_client_ns =
-	    sim->clients_left == 0 ? 0 : sim->now_ns + 1 + dice_spread(&sim->dice, 2 * CLOCK_S);
+	    sim->clients_left == 0 ? 0 : sim->now_ns + 1 + dice_spread(&sim->dice, gap_ns);
 	client_start(sim);
 }
 
@@ -208,8 +210,8 @@ static void plan_jump(struct sim *sim)
 
 	sim->next_jump_ns = sim->now_ns + far + CLOCK_S + dice_spread(&sim->dice, 20 * CLOCK_S);
 	sim->now_ns += far;
-	sim->wall_jump_ns += (int64_t)dice_spread(&sim->dice, 1000 * CLOCK_S) -
-			     (int64_t)dice_spread(&sim->dice, 1000 * CLOCK_S);
+	sim->wall_jump_ns += (int64_t)dice_spread(&sim->dice, 1000 * CLOCK_S);
+	sim->wall_jump_ns -= (int64_t)dice_spread(&sim->dice, 1000 * CLOCK_S);
 	sim_trace(sim, "the clock jumps by %.6f s", (double)far / 1e9);
 }
 
@@ -389,6 +391,7 @@ static void draw_weather(struct sim *sim)
 	struct dice *d = &sim->dice;
 
 	*w = (struct weather){ .calm = dice_chance(d, 200) };
+	w->flood = dice_chance(d, 50);
 	if (w->calm)
 		return;
 	w->client_fault = levels[dice_below(d, 4)];
@@ -406,7 +409,7 @@ static void draw_plans(struct sim *sim)
 {
 	struct dice *d = &sim->dice;
 
-	sim->clients_left = (unsigned)dice_between(d, 1, 12);
+	sim->clients_left = (unsigned)dice_between(d, 1, sim->weather.flood ? 60 : 12);
 	sim->next_client_ns = sim->now_ns + 1;
 	if (dice_chance(d, 500))
 		sim->next_reload_ns = sim->now_ns + dice_spread(d, 5 * CLOCK_S) + 1;

@@ -29,6 +29,7 @@ struct weather {
 	unsigned connect_fault, serve_fault; /* per connection, per answer */
 	unsigned slow;                       /* per actor */
 	unsigned no_memory;                  /* per allocation */
+	bool flood;                          /* many calls to what is limited */
 	bool jumps, drain_early, stops;      /* the last: with calls under way */
 };
 
@@ -77,7 +78,6 @@ struct sim {
 	uint64_t generations;
 	unsigned reloads, reloads_failed;
 	unsigned commits_open; /* orders that a worker has not yet followed */
-	struct rule rule;
 	bool drained;
 
 	struct list pairs, actors;
@@ -119,7 +119,7 @@ void sites_init(struct sim *);
 /* control.c */
 void control_start(struct sim *);
 void control_reload(struct sim *);
-void control_order(struct sim *, int kind);
+void control_order(struct sim *, enum order_kind);
 void control_stop(struct sim *);
 /* fault.c */
 void fault_bind(struct sim *); /* whose clocks and memory these are; NULL: nobody's */
