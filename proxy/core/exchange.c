@@ -190,6 +190,8 @@ void exchange_touch(struct exchange *x)
 	t = &x->route->conf->timeout;
 	if (x->state == X_AWAITING && x->request_ended)
 		exchange_set_deadline(x, t->first_byte_ns != 0 ? t->first_byte_ns : t->idle_ns);
+	else if (x->down.held || (x->down.ended && !x->tunnel))
+		exchange_set_deadline(x, x->worker->times.write_ns);
 	else if (x->half_closed)
 		exchange_set_deadline(x, HALF_CLOSED_NS);
 	else
@@ -598,15 +600,21 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		x->client->ops->pause(x->client, false);
 }
 
+/* The app beside us may be gone already, and rightly so: its failures are no news. */
+bool exchange_is_draining(const struct exchange *x)
+{
+	return atomic_load_explicit(&x->worker->shared->draining, memory_order_relaxed);
+}
+
 /* A try that never reached its endpoint may go to another; one over a kept-alive connection that
  * had died may go again when the method says that twice is as good as once, or nothing was sent. */
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 {
 	bool again = false, fresh = false;
 
-	if (x->worker->draining && (why->flags & R_FAILURE)) {
-		exchange_reply(x, reason_draining,
-			       1000); /* the app beside us may be gone already */
+	if (exchange_is_draining(x) && (why->flags & R_FAILURE)) {
+		conn_last(x->conn);
+		exchange_reply(x, reason_draining, 1000);
 		return;
 	}
 	if (why->flags & R_UNSENT) {

@@ -91,6 +91,8 @@ void exchange_on_leg_failed(struct exchange *, const struct reason *);
 void exchange_on_answer_cut(struct exchange *, const struct reason *);
 /* The timer's next meaning: `ns` from now, 0: only the total. */
 void exchange_set_deadline(struct exchange *, uint64_t ns);
+/* The shutdown has begun, be it that connections are accepted still. */
+bool exchange_is_draining(const struct exchange *);
 /* Bytes moved, either way. */
 void exchange_touch(struct exchange *);
 

@@ -60,16 +60,15 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 static void leg_fail(struct leg *l, const struct reason *why)
 {
 	struct exchange *x = l->x;
-	bool heard = l->heard;
+	bool heard = l->heard, failed;
 
 	/* a kept-alive connection that dies under its next call before a word of answer says
 	 * nothing of the endpoint */
 	if (l->reused && !heard && why == reason_upstream_reset)
 		why = reason_upstream_stale;
-	leg_close(l,
-		  why->flags & R_FAILURE && why != reason_upstream_stale ? ENDPOINT_FAILED
-									 : ENDPOINT_ABORTED,
-		  why);
+	failed =
+	    (why->flags & R_FAILURE) && why != reason_upstream_stale && !exchange_is_draining(x);
+	leg_close(l, failed ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	if (heard)
 		exchange_on_answer_cut(x, why);
 	else
@@ -96,8 +95,8 @@ static void on_body(void *owner, struct slice s, bool end)
 
 	l->last_ns = l->x->worker->loop.now_ns;
 	l->x->half_closed = l->x->half_closed || (l->x->tunnel && end);
-	exchange_touch(l->x);
 	pump_body(&l->x->down, s, end);
+	exchange_touch(l->x);
 }
 
 static void on_trailers(void *owner, struct head *h)
@@ -107,6 +106,7 @@ static void on_trailers(void *owner, struct head *h)
 	l->last_ns = l->x->worker->loop.now_ns;
 	head_strip_hop_by_hop(h, false);
 	pump_trailers(&l->x->down, h);
+	exchange_touch(l->x);
 }
 
 static void on_room(void *owner)

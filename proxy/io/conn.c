@@ -153,8 +153,7 @@ static void gather_flush(struct conn *c)
 
 void conn_flush_all(struct loop *loop)
 {
-	LIST_EACH(n, &loop->gathers)
-	{
+	LIST_EACH (n, &loop->gathers) {
 		struct conn *c = LIST_ENTRY(n, struct gather, link)->conn;
 
 		gather_flush(c);
@@ -486,8 +485,10 @@ static unsigned wanted(struct conn *c)
 	if (k->phase == CODEC_LINGER && c->half_closed)
 		return wants | WANT_READ;
 	if (k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
-		wants |= WANT_READ;
-	return wants;
+		return wants | WANT_READ;
+	/* a client that resets is gone, whatever it had sent; an upstream that does may have
+	 * answered in full */
+	return c->times != NULL ? wants | WANT_HANGUP : wants;
 }
 
 static void half_close(struct conn *c)
@@ -519,8 +520,12 @@ static void settle_kick(struct conn *c)
 	if (!c->kicked || c->broken)
 		return;
 	c->kicked = false;
-	if (k->phase < CODEC_CLOSED && c->in_n > 0)
+	if (k->phase >= CODEC_CLOSED)
+		return;
+	if (c->in_n > 0)
 		feed_left_over(c);
+	else
+		feed(c, slice_of(c->loop->in, 0));
 }
 
 /* The end of the stream is told once what came before it has been taken (a paused body, pipelined
@@ -572,7 +577,7 @@ void conn_settle(struct conn *c)
 
 static void on_connected(struct conn *c)
 {
-	if (!c->transport->ops->connected(c->transport)) {
+	if (!c->transport->ops->intact(c->transport)) {
 		conn_end(c, reason_connect_failed);
 		return;
 	}
@@ -596,7 +601,11 @@ static void on_ready(void *owner, unsigned wants)
 		flush_backlog(c);
 		mark_dirty(c);
 	}
-	if ((wants & (WANT_READ | WANT_HANGUP)) && !c->broken)
+	if ((wants & WANT_HANGUP) && !c->transport->ops->intact(c->transport)) {
+		c->broken = true;
+		mark_dirty(c);
+	}
+	if ((wants & WANT_READ) && !c->broken)
 		on_readable(c);
 }
 

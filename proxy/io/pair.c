@@ -157,9 +157,11 @@ static void pair_half_close(struct transport *t)
 	to->changed = true;
 }
 
-static bool pair_connected(struct transport *t)
+static bool pair_intact(struct transport *t)
 {
-	return end_of(t)->pair->connect == CONNECTED;
+	const struct pair_end *e = end_of(t);
+
+	return e->pair->connect == CONNECTED && !e->reset;
 }
 
 static void pair_free(struct pair *p)
@@ -191,7 +193,7 @@ static const struct transport_ops pair_ops = {
 	.writev = pair_writev,
 	.want = pair_want,
 	.half_close = pair_half_close,
-	.connected = pair_connected,
+	.intact = pair_intact,
 	.close = pair_close,
 };
 

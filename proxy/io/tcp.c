@@ -49,63 +49,56 @@ static ssize_t tcp_writev(struct transport *t, const struct iovec *iov, int n)
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct tcp *tcp = arg;
-	unsigned wants = 0;
+	struct loop *loop = tcp->loop; /* what follows may free the transport */
+	unsigned ready = 0;
 
 	(void)fd;
 	if (what & EV_READ)
-		wants |= tcp->wants & (WANT_READ | WANT_HANGUP);
+		ready |= WANT_READ;
 	if (what & EV_WRITE)
-		wants |= WANT_WRITE;
-	loop_enter(tcp->loop);
-	tcp->transport.on_ready(tcp->transport.owner, wants);
-	loop_settle(tcp->loop);
+		ready |= tcp->wants & (WANT_WRITE | WANT_HANGUP);
+	loop_enter(loop);
+	tcp->transport.on_ready(tcp->transport.owner, ready);
+	loop_settle(loop);
 }
 
-/* A registration for reading lasts: only a pause or the peer's end takes it back. */
-static void want_read(struct tcp *tcp, unsigned wants)
+static void arm(struct tcp *tcp, struct event *ev, short what)
 {
-	struct event_base *base = tcp->loop->base;
-	short edge = wants & WANT_HANGUP ? EV_ET : 0;
-
-	if (tcp->wants & (WANT_READ | WANT_HANGUP))
-		event_del(&tcp->read);
-	if (wants & (WANT_READ | WANT_HANGUP)) {
-		event_assign(&tcp->read, base, tcp->fd, (short)(EV_READ | EV_PERSIST | edge),
-			     on_event, tcp);
-		event_add(&tcp->read, NULL);
+	if (what == 0) {
+		event_del(ev);
+		return;
 	}
+	event_assign(ev, tcp->loop->base, tcp->fd, (short)(what | EV_PERSIST), on_event, tcp);
+	event_add(ev, NULL);
 }
 
-static void want_write(struct tcp *tcp, unsigned wants)
+/* Changes are the edges of the writing side: an error is one, data that comes is none, so a peer
+ * that sends into a pause wakes nobody. */
+static short write_event(unsigned wants)
 {
-	short edge = wants & WANT_HANGUP ? EV_ET : 0;
-
-	if (tcp->wants & WANT_WRITE)
-		event_del(&tcp->write);
-	if (wants & WANT_WRITE) {
-		event_assign(&tcp->write, tcp->loop->base, tcp->fd,
-			     (short)(EV_WRITE | EV_PERSIST | edge), on_event, tcp);
-		event_add(&tcp->write, NULL);
-	}
+	if (wants & WANT_HANGUP)
+		return EV_WRITE | EV_ET;
+	return wants & WANT_WRITE ? EV_WRITE : 0;
 }
 
+/* A registration for reading lasts: only a pause or the peer's end takes it back.  libevent wants
+ * one trigger mode for both events of a descriptor: what ends is taken down before the other is
+ * put up. */
 static void tcp_want(struct transport *t, unsigned wants)
 {
 	struct tcp *tcp = tcp_of(t);
 	unsigned changed = wants ^ tcp->wants;
+	short write_now = write_event(tcp->wants), write = write_event(wants);
 
-	/* libevent wants one trigger mode for both events of a descriptor: take both down before
-	 * either changes */
-	if ((changed & WANT_HANGUP) && (tcp->wants & WANT_WRITE)) {
-		want_write(tcp, 0);
-		tcp->wants &= ~(unsigned)WANT_WRITE;
-		changed |= wants & WANT_WRITE;
-	}
-	if (changed & (WANT_READ | WANT_HANGUP))
-		want_read(tcp, wants);
-	if (changed & WANT_WRITE)
-		want_write(tcp, wants);
 	tcp->wants = wants;
+	if ((changed & WANT_READ) && !(wants & WANT_READ))
+		arm(tcp, &tcp->read, 0);
+	if (write != write_now && write_now != 0)
+		arm(tcp, &tcp->write, 0);
+	if (write != write_now && write != 0)
+		arm(tcp, &tcp->write, write);
+	if ((changed & WANT_READ) && (wants & WANT_READ))
+		arm(tcp, &tcp->read, EV_READ);
 }
 
 static void tcp_half_close(struct transport *t)
@@ -113,7 +106,7 @@ static void tcp_half_close(struct transport *t)
 	shutdown(tcp_of(t)->fd, SHUT_WR);
 }
 
-static bool tcp_connected(struct transport *t)
+static bool tcp_intact(struct transport *t)
 {
 	int error = 0;
 	socklen_t len = sizeof(error);
@@ -138,7 +131,7 @@ static const struct transport_ops tcp_ops = {
 	.writev = tcp_writev,
 	.want = tcp_want,
 	.half_close = tcp_half_close,
-	.connected = tcp_connected,
+	.intact = tcp_intact,
 	.close = tcp_close,
 };
 

@@ -23,7 +23,8 @@ enum transport_result {
 enum transport_want {
 	WANT_READ = 1 << 0,
 	WANT_WRITE = 1 << 1,
-	/* Only changes: after the peer's end of stream, to hear of a reset. */
+	/* In place of WANT_READ, while nothing is to be read or after the peer's end of stream: to
+	 * hear of a reset.  It may come up for other reasons: ask `intact`. */
 	WANT_HANGUP = 1 << 2,
 };
 
@@ -35,8 +36,9 @@ struct transport_ops {
 	void (*want)(struct transport *,
 		     unsigned wants);           /* the whole set, of enum transport_want */
 	void (*half_close)(struct transport *); /* sends the end of the stream */
-	/* Whether a connect under way has succeeded: asked once it is writable. */
-	bool (*connected)(struct transport *);
+	/* Whether nothing has broken it: asked once when a connect under way becomes writable
+	 * (false: it failed), and at each hangup. */
+	bool (*intact)(struct transport *);
 	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
 	void (*close)(struct transport *, bool reset);
 };

@@ -64,6 +64,8 @@ static struct asked *present(struct client *c)
 static void client_end(struct client *c, bool reset, const char *why)
 {
 	struct sim *sim = c->actor.sim;
+	bool asks_for_tunnel =
+	    !c->tunnel && c->answered < c->n && present(c)->r->place == PLACE_TUNNEL;
 
 	sim_trace(sim, "client %u: %s (%u of %u answered)", c->actor.number, why, c->answered,
 		  c->n);
@@ -72,8 +74,8 @@ static void client_end(struct client *c, bool reset, const char *why)
 			 c->n);
 	sim->ledger.unanswered += c->n - c->answered;
 	sim->clients--;
-	/* half a tunnel must not look whole */
-	actor_close(&c->actor, reset || (c->tunnel && c->sent < c->out.n));
+	/* half a tunnel must not look whole, be it one that was only asked for */
+	actor_close(&c->actor, reset || asks_for_tunnel || (c->tunnel && c->sent < c->out.n));
 	wire_fini(&c->in);
 	buf_fini(&c->out);
 	free(c);

@@ -48,7 +48,7 @@ static void refused_is_writable_and_not_connected(void **state)
 	pair_refuse(p);
 	pair_deliver(p, 0);
 	assert_int_equal(o.ready, WANT_WRITE);
-	assert_false(a->ops->connected(a));
+	assert_false(a->ops->intact(a));
 	a->ops->close(a, true);
 }
 
@@ -61,7 +61,7 @@ static void accepted_is_connected(void **state)
 	(void)state;
 	assert_int_equal(put(a, "x"), TRANSPORT_AGAIN);
 	pair_accept(p);
-	assert_true(a->ops->connected(a));
+	assert_true(a->ops->intact(a));
 	assert_int_equal(put(a, "x"), 1);
 	a->ops->close(a, false);
 	b->ops->close(b, false);
