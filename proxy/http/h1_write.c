@@ -43,7 +43,8 @@ static char *put_number(char *out, uint64_t v)
 		digits[sizeof(digits) - ++n] = (char)('0' + v % 10);
 		v /= 10;
 	} while (v > 0);
-	return put(out, slice_of(digits + sizeof(digits) - n, n));
+	memcpy(out, digits + sizeof(digits) - n, n);
+	return out + n;
 }
 
 static inline char *put_field(char *out, struct slice name, struct slice value)

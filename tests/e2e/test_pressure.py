@@ -56,7 +56,7 @@ def test_client_that_reads_late_gets_it_all(weir):
 
 
 def test_client_that_stalls_is_cut(weir):
-    w = weir(limits={"write_timeout": f"{harness.SLOW}s"})
+    w = weir(limits={"write_timeout": f"{1000 * harness.SLOW:.0f}ms"})
     w.client().ask()
     w.upstream.expect_request()
     w.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (200 * MB))
