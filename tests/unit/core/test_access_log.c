@@ -1,5 +1,6 @@
 /* The writer: targets that are slow, gone or swapped never hold a worker up, and no line is lost
  * unseen. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -251,6 +252,8 @@ static void test_a_slow_reader_gets_whole_lines(void **state)
 
 	(void)state;
 	out = stdout_to_pipe(&saved);
+	/* as small as there is: lines are cut in their middle, and the writer never comes to rest */
+	assert_true(fcntl(out, F_SETPIPE_SZ, 4096) >= 4096);
 	log = access_log_open(&conf, 1, &diags);
 	stdout_restore(saved);
 	for (unsigned i = 0; i < 50; i++) {
