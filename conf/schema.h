@@ -130,7 +130,8 @@ struct conf_load {
 /* Fills dst (schema->size bytes, zeroed here) with defaults and with what the node says.
  * False: there were findings; all of them are in load->diags. */
 bool schema_load(struct conf_load *, const struct schema *, const struct node *, void *dst);
-/* Everything merged, defaults filled in, secrets as "<redacted>".  What is dumped can be loaded again, to the same. */
+/* Everything merged, defaults filled in, secrets as "<redacted>".  The YAML can be loaded again, to the same; the JSON
+ * has the values themselves: a `$` in it is not doubled. */
 void schema_dump_yaml(const struct schema *, const void *src, struct buf *);
 void schema_dump_json(const struct schema *, const void *src, struct buf *);
 void schema_json_schema(const struct schema *, struct buf *); /* draft-07 */

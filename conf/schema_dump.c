@@ -213,7 +213,7 @@ static void dump_named(const struct dump *d, const struct field *f, const struct
 		const struct schema *s = schema_variant_of(f->sub, item, &conf);
 
 		put_indent(d, depth);
-		yaml_put_string(d->out, slice_str(((const struct conf_name *)item)->name));
+		yaml_put_key(d->out, slice_str(((const struct conf_name *)item)->name));
 		buf_putc(d->out, ':');
 		dump_sub(d, s, conf, depth + 1);
 	}

@@ -86,14 +86,10 @@ static void put_escaped(struct buf *out, uint32_t c)
 		buf_printf(out, c < 0x10000 ? "\\u%04X" : "\\U%08X", (unsigned)c);
 }
 
-void yaml_put_string(struct buf *out, struct slice s)
+static void put_quoted(struct buf *out, struct slice s, const char *dollar)
 {
 	uint32_t c;
 
-	if (is_plain(s)) {
-		buf_put(out, s.p, s.n);
-		return;
-	}
 	buf_putc(out, '"');
 	for (size_t n; s.n > 0; s.p += n, s.n -= n) {
 		n = utf8_decode(s.p, s.n, &c);
@@ -104,7 +100,7 @@ void yaml_put_string(struct buf *out, struct slice s)
 		if (c == '"' || c == '\\')
 			buf_printf(out, "\\%c", (char)c);
 		else if (c == '$')
-			buf_puts(out, "$$");
+			buf_puts(out, dollar);
 		else if (c < 0x20 || !utf8_is_printable(c) || c == 0x85 || c == 0x2028 ||
 			 c == 0x2029 || c == 0xFFFD)
 			put_escaped(out, c);
@@ -112,6 +108,22 @@ void yaml_put_string(struct buf *out, struct slice s)
 			buf_put(out, s.p, n);
 	}
 	buf_putc(out, '"');
+}
+
+void yaml_put_string(struct buf *out, struct slice s)
+{
+	if (is_plain(s))
+		buf_put(out, s.p, s.n);
+	else
+		put_quoted(out, s, "$$");
+}
+
+void yaml_put_key(struct buf *out, struct slice s)
+{
+	if (is_plain(s))
+		buf_put(out, s.p, s.n);
+	else
+		put_quoted(out, s, "$");
 }
 
 /*-------------------------------------------------------------------- JSON */

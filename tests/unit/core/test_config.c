@@ -402,8 +402,8 @@ static void test_odd_text_comes_back(void **state)
 	    "pid_file: \"a$$b\\\"c\\\\d: \\u00e9\\u2028\\x7f #x\"\n"
 	    "client_ip: { trust: [10.0.0.0/8, '2001:db8::/32', 10.1.2.3], header: forwarded }\n"
 	    "policies: { \"007\": { rate: 5/1h30m, burst: 77, shadow: true }, \"null\": { rate: "
-	    "unlimited } }\n"
-	    "routes: [ { to: \"true\", use: ['007', 'null'], match: { hosts: ['*.example.com'], "
+	    "unlimited }, p$r: { rate: 1/s }, '$${x}': { rate: 1/s } }\n"
+	    "routes: [ { to: \"true\", use: ['007', 'null', p$r, '$$$${x}'], match: { hosts: ['*.example.com'], "
 	    "path: \"/a b/*\","
 	    " methods: [GET, X-ODD] }, timeout: { total: 1.5s, first_byte: 90ms },"
 	    " set: { x-1: '', x-2: 'yes', x-3: '1e3', x-4: ' a ', x-5: '${A:-$$}' } } ]\n";
