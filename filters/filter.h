@@ -5,7 +5,7 @@
  * inside a hook.
  *
  *   request circle    admit -> ... -> respond -> done        once per call
- *   attempt circle    attempt -> attempted                   once per try
+ *   attempt circle    attempt -> attempted [-> again]        once per try
  *
  * Laws (checked by tests/unit/filters/test_chain.c):
  *
@@ -14,8 +14,11 @@
  *  F2  A filter that let the call in gets done exactly once, however the
  *      call ends: answered, denied further down, aborted by the client.
  *  F3  A filter that let an attempt go gets attempted exactly once for it.
- *  F4  After V_PENDING exactly one wait_settle follows.  When it returns
- *      false the call is gone and no done will come.
+ *      again is a question, asked of an attempt that failed after attempted,
+ *      of one that was answered before (its answer is held back meanwhile).
+ *  F4  After V_PENDING either one wait_settle follows, or one leave: the call
+ *      is gone, and no done will come, or its time for waiting is over, and
+ *      the verdict that wait_begin was given stands.
  *  F5  A filter and its conf are immutable and shared by all workers.  State
  *      that changes lives in a table (shared, keyed) or in mem (this call).
  *  F6  wait_settle is never called from inside a hook.
@@ -39,7 +42,55 @@
 #include "http/head.h"
 
 struct chain;
+struct wakes;          /* filters/wait.h */
 struct table_registry; /* filters/table.h */
+
+/*--------------------------------------------------------------- verdicts */
+
+enum verdict_kind {
+	V_PASS = 0, /* go on                               */
+	V_DENY,     /* stop: answer with why               */
+	V_DELAY,    /* yes, but not before ms from now     */
+	V_PENDING,  /* a wait_settle will say, or the end of ms from now (admit only) */
+	V_SKIP,     /* not this filter's business: go on, it is owed nothing */
+};
+
+struct verdict {
+	enum verdict_kind kind;
+	uint64_t ms; /* V_DELAY: the wait.  V_DENY: until it would pass (Retry-After), rounded up.
+			V_PENDING: the longest wait */
+	const struct reason *why; /* V_DENY */
+};
+
+struct again {    /* one more try?   */
+	bool yes; /* not before ms from now */
+	uint64_t ms;
+};
+
+static inline struct verdict verdict_pass(void)
+{
+	return (struct verdict){ .kind = V_PASS };
+}
+
+static inline struct verdict verdict_deny(const struct reason *why, uint64_t ms)
+{
+	return (struct verdict){ .kind = V_DENY, .ms = ms, .why = why };
+}
+
+static inline struct verdict verdict_delay(uint64_t ms)
+{
+	return (struct verdict){ .kind = ms ? V_DELAY : V_PASS, .ms = ms };
+}
+
+static inline struct verdict verdict_skip(void)
+{
+	return (struct verdict){ .kind = V_SKIP };
+}
+
+static inline struct verdict verdict_pending(uint64_t ms)
+{
+	return (struct verdict){ .kind = V_PENDING, .ms = ms };
+}
 
 /*------------------------------------------------------------------ calls */
 
@@ -48,6 +99,7 @@ struct env {
 	uint64_t now_ns;  /* monotonic, cached per loop turn  */
 	uint64_t wall_ns; /* Unix epoch, cached per loop turn */
 	unsigned worker;
+	struct wakes *wakes; /* of all workers, by index: where waits that others settle go */
 };
 
 /* What the policy that spoke last has to say of itself: for the access log and the reply. */
@@ -72,8 +124,13 @@ struct attempt {
 	uint32_t endpoint;        /* stable id across reloads            */
 	uint8_t number;           /* 1, 2, ...                           */
 	uint32_t held;            /* chain-private                       */
-	const struct reason *why; /* NULL while running           */
-	uint16_t status;
+	const struct reason *why; /* NULL while running: reason_ok, an answer came whole */
+	uint16_t status;          /* of the answer; 0: none came */
+	const struct head *head;  /* the answer's; only while `again` is asked before attempted */
+	uint64_t start_ns,
+	    head_ns; /* env->now_ns when it began, when its answer's head came (or 0) */
+	uint64_t
+	    deadline_ns; /* attempt() may set it: when it fails if no head has come; 0: never */
 };
 
 /* One client request as filters see it.  The exchange embeds this. */
@@ -87,6 +144,12 @@ struct call {
 	const char *route;      /* name                                        */
 	const char *upstream;   /* name                                        */
 	struct slice path;      /* normal form, for matching                   */
+	uint64_t deadline_ns;   /* of the whole call (env->now_ns); 0: none    */
+	/* admit may raise it: how much of the request's body to keep for another try */
+	uint64_t keep_body;
+	bool resendable; /* all of the request that was sent so far can be sent once more */
+	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
+	void (*resume)(struct call *, struct verdict);
 	struct outcome out;
 
 	/* chain-private */
@@ -102,52 +165,6 @@ struct call {
 	uint64_t limit_shown_remaining;
 };
 
-/*--------------------------------------------------------------- verdicts */
-
-enum verdict_kind {
-	V_PASS = 0, /* go on                               */
-	V_DENY,     /* stop: answer with why               */
-	V_DELAY,    /* yes, but not before ms from now     */
-	V_PENDING,  /* a wait_settle will say (admit only) */
-	V_SKIP,     /* not this filter's business: go on, it is owed nothing */
-};
-
-struct verdict {
-	enum verdict_kind kind;
-	uint64_t ms; /* V_DELAY: the wait.  V_DENY: until it would pass (Retry-After), rounded up */
-	const struct reason *why; /* V_DENY */
-};
-
-struct again { /* what attempted thinks of one more   */
-	bool yes;
-	uint64_t ms;
-};
-
-static inline struct verdict verdict_pass(void)
-{
-	return (struct verdict){ .kind = V_PASS };
-}
-
-static inline struct verdict verdict_deny(const struct reason *why, uint64_t ms)
-{
-	return (struct verdict){ .kind = V_DENY, .ms = ms, .why = why };
-}
-
-static inline struct verdict verdict_delay(uint64_t ms)
-{
-	return (struct verdict){ .kind = ms ? V_DELAY : V_PASS, .ms = ms };
-}
-
-static inline struct verdict verdict_skip(void)
-{
-	return (struct verdict){ .kind = V_SKIP };
-}
-
-static inline struct verdict verdict_pending(void)
-{
-	return (struct verdict){ .kind = V_PENDING };
-}
-
 /*---------------------------------------------------------------- filters */
 
 struct filter;
@@ -161,6 +178,28 @@ enum decision {
 	DECISION_SKIP,
 	DECISION_COUNT
 };
+
+/* What a filter may show of itself; a metric each (admin/metrics.c). */
+enum filter_metric {
+	SHOW_KEYS,                /* weir_limit_keys */
+	SHOW_KEY_EVICTIONS,       /* weir_limit_key_evictions_total */
+	SHOW_QUEUE_LENGTH,        /* weir_queue_length */
+	SHOW_CONCURRENCY,         /* weir_concurrency_in_use */
+	SHOW_CONCURRENCY_LIMIT,   /* weir_concurrency_limit */
+	SHOW_BREAKER_STATE,       /* weir_breaker_state: 1 for the state it is in, else 0 */
+	SHOW_BREAKER_TRANSITIONS, /* weir_breaker_transitions_total */
+	SHOW_BREAKER_FORCED,      /* weir_breaker_forced */
+	FILTER_METRICS
+};
+
+struct filter_sample {
+	enum filter_metric metric;
+	const char *upstream, *endpoint; /* NULL: without that label */
+	const char *state;               /* a state's name, where the metric has one; else NULL */
+	uint64_t value;
+};
+
+typedef void filter_emit(void *ctx, const struct filter_sample *);
 
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
@@ -178,14 +217,19 @@ struct filter_ops {
 	struct verdict (*peek)(const struct filter *, const struct call *);
 	struct verdict (*attempt)(const struct filter *, struct call *, void *mem,
 				  struct attempt *);
-	struct again (*attempted)(const struct filter *, struct call *, void *mem,
-				  const struct attempt *);
+	void (*attempted)(const struct filter *, struct call *, void *mem, const struct attempt *);
+	/* May the call be tried once more, after this attempt?  Asked once an attempt, until a
+	 * filter says yes; a->why is NULL when a->head is at hand. */
+	struct again (*again)(const struct filter *, struct call *, void *mem,
+			      const struct attempt *);
+	/* How long, in ns, attempt would deny a try of this endpoint (its id) now; 0: it would let
+	 * it go.  Such endpoints are passed over while there are others. */
+	uint64_t (*shut)(const struct filter *, const struct call *, uint32_t endpoint);
 	void (*respond)(const struct filter *, struct call *, void *mem, struct head *);
 	void (*done)(const struct filter *, struct call *, void *mem);
 
-	/* Any thread: what the table holds (weir_limit_keys, weir_limit_key_evictions_total); may
-	 * be NULL. */
-	void (*gauge)(const struct filter *, uint64_t *keys, uint64_t *evictions);
+	/* Any thread: what there is to see of it now; may be NULL. */
+	void (*show)(const struct filter *, filter_emit *emit, void *ctx);
 };
 
 /* First member of every filter's configuration; its field rows are POLICY_FIELDS. */
@@ -233,21 +277,32 @@ struct verdict chain_admit(struct call *);
 /* PASS or DENY.  Either way the attempt is closed with one chain_attempted.  A first attempt that
  * is denied makes the call a denied one (F7). */
 struct verdict chain_attempt(struct call *, struct attempt *);
-struct again chain_attempted(struct call *, struct attempt *); /* a->why is set */
+void chain_attempted(struct call *, struct attempt *); /* a->why is set */
+struct again chain_again(struct call *, const struct attempt *);
+uint64_t chain_shut(const struct call *, uint32_t endpoint);
+/* Whether a filter of it decides about further tries. */
+bool chain_retries(const struct chain *);
 void chain_respond(struct call *, struct head *);
 void chain_done(struct call *); /* once, after whatever chain_admit said */
 
 /*------------------------------------------------------------------ waits */
 
 /* The one way to wait for something that is not a timer.  Owned by the
- * asynchronous operation; the call only points back at it, and clears that
- * pointer when it dies first.  No generation counters, no refcounts. */
+ * asynchronous operation (a place in a queue); the call only points at it, and
+ * says leave when it stops waiting.  All of it on the call's own thread; what
+ * other threads decide comes through wakes (filters/wait.h). */
 struct wait {
-	struct call *call; /* NULL: the call is gone              */
-	void (*resume)(struct call *, struct verdict);
+	struct call *call;
+	void (*leave)(struct wait *); /* the operation forgets and frees it */
+	struct verdict late;          /* when its time is over */
 };
 
-void wait_begin(struct wait *, struct call *, void (*resume)(struct call *, struct verdict));
-bool wait_settle(struct wait *, struct verdict);
+/* In admit, which then returns verdict_pending. */
+void wait_begin(struct wait *, struct call *, void (*leave)(struct wait *), struct verdict late);
+/* From the loop: the wait is the operation's again (to free), and the call goes on by its resume.
+ */
+void wait_settle(struct wait *, struct verdict);
+/* Its time is over: what the call does now, as chain_admit says it. */
+struct verdict chain_late(struct call *);
 
 #endif

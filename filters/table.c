@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "filters/cells.h"
 #include "filters/stats.h"
+#include "filters/table_internal.h"
 
 enum {
 	TABLE_MAGIC = 0x5441424c,
@@ -46,12 +47,6 @@ struct stats_entry {
 	struct list link;
 };
 
-struct table_registry {
-	uint32_t magic;
-	uint64_t serial; /* of the latest use */
-	struct list tables, stats;
-};
-
 /*---------------------------------------------------------------- registry */
 
 struct table_registry *table_registry_new(void)
@@ -63,6 +58,7 @@ struct table_registry *table_registry_new(void)
 	r->magic = REGISTRY_MAGIC;
 	list_init(&r->tables);
 	list_init(&r->stats);
+	list_init(&r->states);
 	return r;
 }
 
@@ -71,7 +67,7 @@ void table_registry_free(struct table_registry *r)
 	if (r == NULL)
 		return;
 	CHECK_MAGIC(r, REGISTRY_MAGIC);
-	CHECK(list_empty(&r->tables) && list_empty(&r->stats));
+	CHECK(list_empty(&r->tables) && list_empty(&r->stats) && list_empty(&r->states));
 	r->magic = 0;
 	free(r);
 }

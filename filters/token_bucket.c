@@ -486,11 +486,15 @@ static void token_bucket_done(const struct filter *f, struct call *call, void *m
 		table_give(l->use.table, t->bucket->tag, t->key, COST);
 }
 
-static void token_bucket_gauge(const struct filter *f, uint64_t *keys, uint64_t *evictions)
+static void token_bucket_show(const struct filter *f, filter_emit *emit, void *ctx)
 {
 	const struct limiter *l = f->state;
+	struct filter_sample keys = { .metric = SHOW_KEYS };
+	struct filter_sample evictions = { .metric = SHOW_KEY_EVICTIONS };
 
-	table_gauge(l->use.table, keys, evictions);
+	table_gauge(l->use.table, &keys.value, &evictions.value);
+	emit(ctx, &keys);
+	emit(ctx, &evictions);
 }
 
 const struct filter_ops token_bucket_ops = {
@@ -503,5 +507,5 @@ const struct filter_ops token_bucket_ops = {
 	.peek = token_bucket_peek,
 	.respond = token_bucket_respond,
 	.done = token_bucket_done,
-	.gauge = token_bucket_gauge,
+	.show = token_bucket_show,
 };

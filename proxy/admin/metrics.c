@@ -497,30 +497,81 @@ static void limit_decisions(struct render *r)
 	}
 }
 
-/* Of each policy that keeps keys. */
-static void each_gauge(struct render *r, bool evictions)
+struct shown {
+	struct render *r;
+	const struct filter *filter;
+	enum filter_metric metric;
+	const char *state_label;
+};
+
+static void show_sample(void *ctx, const struct filter_sample *s)
+{
+	const struct shown *shown = ctx;
+	struct render *r = shown->r;
+
+	if (s->metric != shown->metric)
+		return;
+	label(r, "policy", shown->filter->name);
+	if (s->upstream != NULL)
+		label(r, "upstream", s->upstream);
+	if (s->endpoint != NULL)
+		label(r, "endpoint", s->endpoint);
+	if (s->state != NULL)
+		label(r, shown->state_label, s->state);
+	sample(r, s->value);
+}
+
+/* One metric of each policy that has it; `state_label`: what its states are called. */
+static void each_shown(struct render *r, enum filter_metric metric, const char *state_label)
 {
 	const struct policy *p = r->view->policy;
+	struct shown shown = { .r = r, .metric = metric, .state_label = state_label };
 
 	for (uint32_t i = 0; i < p->n_filters; i++) {
-		uint64_t keys = 0, evicted = 0;
-
-		if (p->filter[i]->ops->gauge == NULL)
-			continue;
-		p->filter[i]->ops->gauge(p->filter[i], &keys, &evicted);
-		label(r, "policy", p->filter[i]->name);
-		sample(r, evictions ? evicted : keys);
+		shown.filter = p->filter[i];
+		if (shown.filter->ops->show != NULL)
+			shown.filter->ops->show(shown.filter, show_sample, &shown);
 	}
 }
 
 static void limit_keys(struct render *r)
 {
-	each_gauge(r, false);
+	each_shown(r, SHOW_KEYS, NULL);
 }
 
 static void limit_evictions(struct render *r)
 {
-	each_gauge(r, true);
+	each_shown(r, SHOW_KEY_EVICTIONS, NULL);
+}
+
+static void queue_length(struct render *r)
+{
+	each_shown(r, SHOW_QUEUE_LENGTH, NULL);
+}
+
+static void concurrency_in_use(struct render *r)
+{
+	each_shown(r, SHOW_CONCURRENCY, NULL);
+}
+
+static void concurrency_limit(struct render *r)
+{
+	each_shown(r, SHOW_CONCURRENCY_LIMIT, NULL);
+}
+
+static void breaker_state(struct render *r)
+{
+	each_shown(r, SHOW_BREAKER_STATE, "state");
+}
+
+static void breaker_transitions(struct render *r)
+{
+	each_shown(r, SHOW_BREAKER_TRANSITIONS, "to");
+}
+
+static void breaker_forced(struct render *r)
+{
+	each_shown(r, SHOW_BREAKER_FORCED, NULL);
 }
 
 /*---------------------------------------------------------------- upstreams */
@@ -679,6 +730,15 @@ static const struct family families[] = {
 	GAUGE("weir_limit_keys", limit_keys, "Keys that a policy keeps state of."),
 	COUNTER("weir_limit_key_evictions_total", limit_evictions,
 		"Keys that gave way to others in a full table."),
+	GAUGE("weir_queue_length", queue_length, "Calls that wait in a policy's queue."),
+	GAUGE("weir_concurrency_in_use", concurrency_in_use,
+	      "Calls that a policy lets be under way."),
+	GAUGE("weir_concurrency_limit", concurrency_limit,
+	      "How many may be under way (of one key, where there is one)."),
+	GAUGE("weir_breaker_state", breaker_state, "1 for the state that a breaker is in."),
+	COUNTER("weir_breaker_transitions_total", breaker_transitions,
+		"Changes of a breaker's state, by the new one."),
+	GAUGE("weir_breaker_forced", breaker_forced, "1 while a breaker is forced open or closed."),
 	COUNTER("weir_upstream_attempts_total", upstream_attempts,
 		"Calls handed to an endpoint, by how they ended."),
 	HISTOGRAM("weir_upstream_attempt_duration_seconds", upstream_duration,

@@ -175,6 +175,21 @@ static void visit_route(void *arg, const struct route_stats *r)
 	close_with(j, '}');
 }
 
+static void shown(void *ctx, const struct filter_sample *s)
+{
+	static const char *const name[FILTER_METRICS] = {
+		[SHOW_KEYS] = "keys",
+		[SHOW_KEY_EVICTIONS] = "evictions",
+		[SHOW_QUEUE_LENGTH] = "queued",
+		[SHOW_CONCURRENCY] = "in_use",
+		[SHOW_CONCURRENCY_LIMIT] = "limit",
+	};
+
+	/* what has labels of its own stands with its breaker, not here */
+	if (name[s->metric] != NULL && s->state == NULL && s->upstream == NULL)
+		number(ctx, name[s->metric], s->value);
+}
+
 static void policies(struct json *j)
 {
 	const struct policy *p = j->view->policy;
@@ -183,7 +198,6 @@ static void policies(struct json *j)
 	open_with(j, '[');
 	for (uint32_t i = 0; i < p->n_filters; i++) {
 		const struct filter *f = p->filter[i];
-		uint64_t keys = 0, evictions = 0;
 
 		item(j);
 		open_with(j, '{');
@@ -192,11 +206,8 @@ static void policies(struct json *j)
 		boolean(j, "shadow", f->shadow);
 		for (unsigned d = 0; d < DECISION_COUNT; d++)
 			number(j, decision_names[d], filter_stats_read(f->stats, (enum decision)d));
-		if (f->ops->gauge != NULL) {
-			f->ops->gauge(f, &keys, &evictions);
-			number(j, "keys", keys);
-			number(j, "evictions", evictions);
-		}
+		if (f->ops->show != NULL)
+			f->ops->show(f, shown, j);
 		close_with(j, '}');
 	}
 	close_with(j, ']');

@@ -83,6 +83,8 @@ struct route_conf {
 	struct match_conf match;
 	const char *to;
 	struct place to_at;
+	const char *fallback; /* NULL: none */
+	struct place fallback_at;
 	struct conf_list use; /* of struct use_conf */
 	struct timeout_conf timeout;
 	uint64_t max_body;

@@ -132,6 +132,8 @@ static void check_references(struct checker *k)
 		if (r->to != NULL && r->to_at.line != 0 && c->upstreams.n > 0 &&
 		    !has_upstream(c, r->to))
 			unknown_name(k, r->to_at, r->to, true);
+		if (r->fallback != NULL && c->upstreams.n > 0 && !has_upstream(c, r->fallback))
+			unknown_name(k, r->fallback_at, r->fallback, true);
 	}
 }
 
@@ -140,7 +142,7 @@ static bool is_used(const struct config *c, const char *name, bool upstream)
 	for (uint32_t i = 0; i < c->routes.n; i++) {
 		const struct route_conf *r = route_at(c, i);
 
-		if (upstream && same(r->to, name))
+		if (upstream && (same(r->to, name) || same(r->fallback, name)))
 			return true;
 		for (uint32_t j = 0; !upstream && j < r->use.n; j++)
 			if (same(use_at(r, j)->name, name))

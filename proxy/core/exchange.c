@@ -3,13 +3,15 @@
  *            request head
  *                 |
  *   NEW ----> ADMITTING --pass--> CONNECTING --connected--> AWAITING --head--> RELAYING --> OVER
- *    |            |                 |    ^                     |                              ^
- *    |           deny           failed   +--- another try -----+                              |
- *    |            |                 |                          |                              |
- *    +--bad-->  REPLYING <----------+--------------------------+------ last byte written -----+
+ *    |            |                 |   ^                       |                             ^
+ *    |            |                 |   |    (at once)          |                             |
+ *    |           deny            failed +---- BACKOFF <-failed, or an answer that is not kept |
+ *    |            |                 |                           |                             |
+ *    +--bad-->  REPLYING <----------+---------------------------+----- last byte written -----+
  *
- * One timer; its meaning is the state: a filter's delay, the connect, the answer's head (or a
- * silent body), idleness either way; and in every state the total.
+ * One timer; its meaning is the state: a filter's delay or the end of its queue's patience, the
+ * connect, the answer's head (or a silent body), the backoff, idleness either way; and in every
+ * state the total, and while a try has no answer the time of that try.
  *
  *  X1  A call is answered once: exchange_reply and the head of an answer check it.
  *  X2  The client's stream says gone once; that, and nothing else, ends the exchange.
@@ -25,7 +27,10 @@
 #include "core/client_ip.h"
 #include "core/route.h"
 
-enum { SPARE_MAX = 256 };
+enum {
+	SPARE_MAX = 256,
+	UNSENT_TRIES = 8, /* of a call that nobody but us retries, while nothing of it is sent */
+};
 
 /* How long one side of a tunnel may be silent after the other has ended: it may have gone for good.
  */
@@ -57,6 +62,8 @@ static struct exchange *exchange_new(struct worker *w)
 	x->magic = EXCHANGE_MAGIC;
 	x->worker = w;
 	arena_init(&x->arena, &w->loop.pool);
+	arena_init(&x->kept_arena, &w->loop.pool);
+	list_init(&x->kept);
 	list_push_back(&w->exchanges, &x->link);
 	w->n_exchanges++;
 	return x;
@@ -67,7 +74,7 @@ static void exchange_free(struct exchange *x)
 	struct worker *w = x->worker;
 
 	arena_fini(&x->arena);
-	buf_fini(&x->replay);
+	arena_fini(&x->kept_arena);
 	list_remove(&x->link);
 	x->magic = 0;
 	timer_clear(&x->timer);
@@ -100,6 +107,13 @@ static void on_grave(struct deferred *d)
 	exchange_free(LIST_ENTRY(d, struct exchange, grave));
 }
 
+static void end_queueing(struct exchange *x)
+{
+	if (x->queued_since_ns != 0)
+		x->record.queued_ns += x->worker->loop.now_ns - x->queued_since_ns;
+	x->queued_since_ns = 0;
+}
+
 static void fill_record(struct exchange *x, const struct reason *why)
 {
 	struct call_record *r = &x->record;
@@ -109,6 +123,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->req = x->req;
 	r->resp = x->resp;
 	r->why = why;
+	end_queueing(x);
 	r->client = x->call.client;
 	if (peer != NULL) {
 		r->client_port = addr_port(peer);
@@ -119,7 +134,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->bytes_out = x->down.bytes;
 	r->attempts = x->call.out.attempts;
 	if (x->call.out.attempts > 0) {
-		r->upstream = x->route->cluster->name;
+		r->upstream = x->cluster->name;
 		r->endpoint = x->leg.member->endpoint->text;
 	}
 	r->denied = x->call.out.denied;
@@ -142,7 +157,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	x->call.out.status = x->record.status;
 	fill_record(x, x->call.out.why);
 	if (x->admitted)
-		chain_done(&x->call);
+		chain_done(exchange_call(x));
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	access_log_write(w->shared->log, w->index, &x->record);
@@ -169,12 +184,29 @@ void exchange_cut_all(struct worker *w, const struct reason *why)
 
 /*---------------------------------------------------------------- the timer */
 
+static bool has_try(const struct exchange *x)
+{
+	return x->state == X_CONNECTING || x->state == X_AWAITING;
+}
+
+/* 0: never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static bool is_past(const struct exchange *x, uint64_t deadline_ns)
+{
+	return deadline_ns != 0 && x->worker->loop.now_ns >= deadline_ns;
+}
+
 void exchange_set_deadline(struct exchange *x, uint64_t ns)
 {
 	uint64_t now = x->worker->loop.now_ns, at = ns == 0 ? 0 : now + ns;
 
-	if (x->total_deadline_ns != 0 && (at == 0 || at > x->total_deadline_ns))
-		at = x->total_deadline_ns;
+	at = earlier(at, x->call.deadline_ns);
+	if (has_try(x))
+		at = earlier(at, x->leg.attempt.deadline_ns);
 	if (at == 0)
 		timer_clear(&x->timer);
 	else if (!timer_set(&x->worker->loop.timers, &x->timer, at))
@@ -228,45 +260,64 @@ static bool client_progresses(struct exchange *x)
 }
 
 static void admit(struct exchange *x);
+static void on_verdict(struct exchange *x, struct verdict v);
+
+/* A delay is over, or a wait has lasted too long. */
+static void go_on_admitting(struct exchange *x)
+{
+	if (x->call.wait != NULL)
+		on_verdict(x, chain_late(exchange_call(x)));
+	else
+		admit(x);
+}
+
+static void try_is_late(struct exchange *x)
+{
+	const struct reason *why = is_past(x, x->leg.attempt.deadline_ns) ? reason_try_timeout
+				   : x->state == X_CONNECTING             ? reason_connect_timeout
+									  : awaiting_reason(x);
+
+	leg_abort(&x->leg, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
+	if (why->flags & R_FAILURE)
+		exchange_on_leg_failed(x, why);
+	else
+		exchange_reply(x, why, 0);
+}
+
+static void relaying_is_late(struct exchange *x)
+{
+	if (client_progresses(x))
+		return;
+	cut(x, x->half_closed          ? reason_ok
+	       : x->client->queued > 0 ? reason_client_stalled
+				       : reason_idle_timeout);
+}
 
 static void on_timer(struct timer *t)
 {
 	struct exchange *x = LIST_ENTRY(t, struct exchange, timer);
-	struct loop *loop = &x->worker->loop;
-	bool total = x->total_deadline_ns != 0 && loop->now_ns >= x->total_deadline_ns;
 
 	CHECK_MAGIC(x, EXCHANGE_MAGIC);
-	switch (x->state) {
-	case X_ADMITTING:
-		if (total)
+	if (is_past(x, x->call.deadline_ns)) {
+		if (x->state == X_RELAYING)
+			cut(x, reason_total_timeout);
+		else
 			exchange_reply(x, reason_total_timeout, 0);
-		else
-			admit(x);
-		return;
-	case X_CONNECTING:
-	case X_AWAITING: {
-		const struct reason *why = total                      ? reason_total_timeout
-					   : x->state == X_CONNECTING ? reason_connect_timeout
-								      : awaiting_reason(x);
-
-		leg_abort(&x->leg, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED,
-			  why);
-		if (why == reason_connect_timeout)
-			exchange_on_leg_failed(x, why);
-		else
-			exchange_reply(x, why, 0);
 		return;
 	}
+	switch (x->state) {
+	case X_ADMITTING:
+		go_on_admitting(x);
+		return;
+	case X_CONNECTING:
+	case X_AWAITING:
+		try_is_late(x);
+		return;
+	case X_BACKOFF:
+		leg_start(x, false);
+		return;
 	case X_RELAYING:
-		if (!total && client_progresses(x))
-			return;
-		if (!total && x->half_closed) {
-			cut(x, reason_ok);
-			return;
-		}
-		cut(x, total                   ? reason_total_timeout
-		       : x->client->queued > 0 ? reason_client_stalled
-					       : reason_idle_timeout);
+		relaying_is_late(x);
 		return;
 	case X_REPLYING:
 		cut(x, reason_client_stalled);
@@ -288,7 +339,7 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	x->state = X_REPLYING;
 	x->up.dst = NULL;
 	x->call.out.why = why;
-	x->total_deadline_ns = 0; /* it was for the upstream's answer */
+	x->call.deadline_ns = 0; /* it was for the upstream's answer */
 	exchange_set_deadline(x, x->worker->times.write_ns);
 	if (x->admitted && x->record.request_id.p == NULL)
 		(void)forward(
@@ -324,23 +375,17 @@ static bool forward(struct exchange *x)
 	return true;
 }
 
-static void admit(struct exchange *x)
+/* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
+static void on_answer_of_chain(struct exchange *x, struct verdict v)
 {
-	struct verdict v;
-
-	x->worker->env.now_ns = x->worker->loop.now_ns;
-	x->worker->env.wall_ns = x->worker->loop.wall_ns;
-	v = chain_admit(&x->call);
 	switch (v.kind) {
 	case V_DENY:
 		exchange_reply(x, v.why, v.ms);
 		return;
 	case V_DELAY:
-		x->record.queued_ns += v.ms * CLOCK_MS;
-		exchange_set_deadline(x, v.ms * CLOCK_MS);
-		return;
 	case V_PENDING:
-		exchange_set_deadline(x, 0);
+		x->queued_since_ns = x->worker->loop.now_ns;
+		exchange_set_deadline(x, v.ms * CLOCK_MS);
 		return;
 	default:
 		break;
@@ -349,6 +394,30 @@ static void admit(struct exchange *x)
 		leg_start(x, false);
 	else
 		exchange_reply(x, reason_out_of_memory, 1000);
+}
+
+static void admit(struct exchange *x)
+{
+	end_queueing(x);
+	on_answer_of_chain(x, chain_admit(exchange_call(x)));
+}
+
+/* What one filter answered after a wait: the others are still to be asked. */
+static void on_verdict(struct exchange *x, struct verdict v)
+{
+	if (v.kind == V_PASS)
+		admit(x);
+	else
+		on_answer_of_chain(x, v);
+}
+
+static void on_resume(struct call *call, struct verdict v)
+{
+	struct exchange *x = LIST_ENTRY(call, struct exchange, call);
+
+	CHECK_MAGIC(x, EXCHANGE_MAGIC);
+	exchange_call(x);
+	on_verdict(x, v);
 }
 
 static const struct route *find_route(struct exchange *x)
@@ -385,12 +454,16 @@ static bool begin_call(struct exchange *x)
 	call->req = x->req;
 	call->arena = &x->arena;
 	call->route = x->route->name;
-	call->upstream = x->route->cluster->name;
+	call->upstream = x->cluster->name;
+	call->resume = on_resume;
+	call->resendable = true;
+	if (x->route->conf->timeout.total_ns != 0)
+		call->deadline_ns = w->loop.now_ns + x->route->conf->timeout.total_ns;
 	chain_begin(&x->route->chain, call, mem);
+	if (method_flags[x->req->method_id] & METHOD_IDEMPOTENT)
+		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
-	if (x->route->conf->timeout.total_ns != 0)
-		x->total_deadline_ns = w->loop.now_ns + x->route->conf->timeout.total_ns;
 	return true;
 }
 
@@ -402,6 +475,7 @@ static void exchange_begin(struct exchange *x)
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
 	x->route = find_route(x);
 	if (x->route != NULL) {
+		x->cluster = x->route->cluster;
 		x->record.route = x->route->stats;
 		x->record.route_name = x->route->name;
 	}
@@ -422,18 +496,30 @@ static void exchange_begin(struct exchange *x)
 
 /*---------------------------------------------------------------- the client's stream */
 
-/* Keeps what was sent, so that a dead kept-alive connection costs the client nothing. */
-static void keep_for_replay(struct exchange *x, struct slice s)
+/* The call can be sent no more: more of it is on its way than was to be kept, or an answer is. */
+static void drop_kept(struct exchange *x)
 {
-	if (!x->replayable)
+	x->call.resendable = false;
+	list_init(&x->kept);
+	arena_fini(&x->kept_arena);
+}
+
+/* Keeps what was sent, so that another try costs the client nothing. */
+static void keep(struct exchange *x, struct slice s)
+{
+	struct kept *k = NULL;
+
+	if (!x->call.resendable || s.n == 0)
 		return;
-	if (x->replay.n + s.n > REPLAY_MAX_BYTES) {
-		buf_fini(&x->replay);
-		x->replayable = false;
-		return;
-	}
-	buf_put(&x->replay, s.p, s.n);
-	x->replayable = !x->replay.oom;
+	x->kept_bytes += s.n;
+	if (x->kept_bytes <= x->call.keep_body)
+		k = arena_alloc(&x->kept_arena, sizeof(*k));
+	if (k != NULL)
+		k->s = arena_copy(&x->kept_arena, s);
+	if (k != NULL && k->s.p != NULL)
+		list_push_back(&x->kept, &k->link);
+	else
+		drop_kept(x);
 }
 
 static void on_client_body(void *owner, struct slice s, bool end)
@@ -450,7 +536,7 @@ static void on_client_body(void *owner, struct slice s, bool end)
 		return;
 	}
 	x->half_closed = x->half_closed || (x->tunnel && end);
-	keep_for_replay(x, s);
+	keep(x, s);
 	pump_body(&x->up, s, end);
 	exchange_touch(x);
 }
@@ -460,7 +546,7 @@ static void on_client_trailers(void *owner, struct head *h)
 	struct exchange *x = owner;
 
 	x->request_ended = true;
-	x->replayable = false; /* trailers are not kept */
+	drop_kept(x); /* trailers are not kept */
 	head_strip_hop_by_hop(h, false);
 	pump_trailers(&x->up, h);
 	exchange_touch(x);
@@ -533,7 +619,6 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 	struct exchange *x = attach(c, s, head);
 
 	x->request_ended = end;
-	x->replayable = method_flags[head->method_id] & METHOD_IDEMPOTENT;
 	if (x->worker->draining)
 		conn_last(c);
 	exchange_begin(x);
@@ -566,9 +651,41 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	if (h->status >= 200) {
 		if (!head_add(h, F_VIA, via))
 			return false;
-		chain_respond(&x->call, h);
+		chain_respond(exchange_call(x), h);
 	}
 	return x->client->ops->head(x->client, h, end);
+}
+
+/* For another try: `fresh`, not over a kept-alive connection. */
+static void try_again(struct exchange *x, uint64_t ms, bool fresh)
+{
+	/* X3; what came meanwhile would be kept within bounds only, trailers not at all */
+	if (!x->request_ended)
+		x->client->ops->pause(x->client, true);
+	if (ms == 0) {
+		leg_start(x, fresh);
+		return;
+	}
+	x->state = X_BACKOFF;
+	exchange_set_deadline(x, ms * CLOCK_MS);
+}
+
+/* An answer that a filter would rather not pass on, as long as there may be a better one. */
+static bool answer_is_dropped(struct exchange *x, struct head *h)
+{
+	struct leg *l = &x->leg;
+	struct again again;
+
+	if (h->status < 400 || !chain_retries(&x->route->chain))
+		return false;
+	l->attempt.head = h;
+	again = chain_again(exchange_call(x), &l->attempt);
+	l->attempt.head = NULL;
+	if (!again.yes)
+		return false;
+	leg_abort(l, ENDPOINT_OK, reason_ok);
+	try_again(x, again.ms, false);
+	return true;
 }
 
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
@@ -581,6 +698,8 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 			cut(x, reason_out_of_memory);
 		return;
 	}
+	if (answer_is_dropped(x, h))
+		return;
 	x->resp = h;
 	x->state = X_RELAYING;
 	x->tunnel = h->status == 101;
@@ -588,8 +707,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	x->record.head_sent_ns = w->loop.now_ns;
 	x->call.out.status = h->status;
 	x->call.out.why = reason_ok;
-	buf_fini(&x->replay);
-	x->replayable = false;
+	drop_kept(x);
 	pump_init(&x->down, x->leg.stream, x->client);
 	if (!send_head(x, h, end)) {
 		cut(x, reason_out_of_memory);
@@ -610,28 +728,44 @@ bool exchange_is_draining(const struct exchange *x)
  * had died may go again when the method says that twice is as good as once, or nothing was sent. */
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 {
-	bool again = false, fresh = false;
+	bool idempotent = method_flags[x->req->method_id] & METHOD_IDEMPOTENT;
+	struct again again = { false, 0 };
+	bool fresh = false;
 
 	if (exchange_is_draining(x) && (why->flags & R_FAILURE)) {
 		conn_last(x->conn);
 		exchange_reply(x, reason_draining, 1000);
 		return;
 	}
-	if (why->flags & R_UNSENT) {
-		again = x->call.out.attempts < 8 &&
-			cluster_pick(x->route->cluster, x->worker->index, x->tried) != NULL;
-	} else if (why == reason_upstream_stale && x->replayable) {
-		again = fresh = true;
+	if (why == reason_upstream_stale && idempotent && x->call.resendable) {
+		again.yes = fresh = true;
 		x->tried = 0;
+	} else if (chain_retries(&x->route->chain)) {
+		again = chain_again(exchange_call(x), &x->leg.attempt);
+	} else if (why->flags & R_UNSENT) {
+		again.yes = x->call.out.attempts < UNSENT_TRIES &&
+			    cluster_pick(x->cluster, x->worker->index, x->tried) != NULL;
 	}
-	if (again) {
-		/* X3; what came meanwhile would be kept within bounds only, trailers not at all */
-		if (!x->request_ended)
-			x->client->ops->pause(x->client, true);
-		leg_start(x, fresh);
+	if (again.yes)
+		try_again(x, again.ms, fresh);
+	else
+		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why, 0);
+}
+
+void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint64_t ms)
+{
+	struct cluster *fallback = x->route->fallback;
+
+	if (fallback == NULL || x->cluster == fallback ||
+	    (why != reason_breaker_open && why != reason_no_endpoint)) {
+		exchange_reply(x, why, ms);
 		return;
 	}
-	exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why, 0);
+	x->cluster = fallback;
+	x->call.upstream = fallback->name;
+	x->call.out.denied = false;
+	x->tried = 0;
+	leg_start(x, false);
 }
 
 void exchange_on_answer_cut(struct exchange *x, const struct reason *why)

@@ -13,6 +13,7 @@ enum exchange_state {
 	X_ADMITTING,
 	X_CONNECTING,
 	X_AWAITING,
+	X_BACKOFF,
 	X_RELAYING,
 	X_REPLYING,
 	X_OVER
@@ -52,22 +53,30 @@ struct exchange {
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
 	struct arena arena;
+	struct cluster *cluster; /* where it goes: the route's, or its fallback */
 	struct leg leg;
 	uint64_t tried; /* members of the cluster */
 	struct pump up, down;
-	struct buf replay;  /* request body sent so far, while the call may have to be sent again */
-	size_t queued_seen; /* of the client's stream, when the timer last looked */
-	bool replayable;
+	struct arena kept_arena;
+	struct list kept; /* of struct kept: the request's body so far, while it may go out again */
+	size_t kept_bytes;
+	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
+	size_t queued_seen;       /* of the client's stream, when the timer last looked */
 	bool request_ended, admitted;
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
-	uint64_t total_deadline_ns; /* 0: none */
 	struct call_record record;
 	struct list link;
 	struct deferred grave;
 };
 
 enum { EXCHANGE_MAGIC = 0x45584348, REPLAY_MAX_BYTES = 64 * 1024 };
+
+/* A piece of the request's body.  It never moves: the connection borrows it. */
+struct kept {
+	struct list link;
+	struct slice s;
+};
 
 /* The server side of the codec: connections of proxying listeners. `user` is the conn; its owner a
  * worker_listener. */
@@ -83,12 +92,22 @@ void exchange_fini_spare(struct worker *);
 void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
+/* No endpoint takes the call, for `ms`: the fallback may. */
+void exchange_on_no_endpoint(struct exchange *, const struct reason *, uint64_t ms);
 /* An upstream head has come (1xx or final). */
 void exchange_on_head(struct exchange *, struct head *, bool end);
 /* The try broke before its answer's head was passed on. */
 void exchange_on_leg_failed(struct exchange *, const struct reason *);
 /* The answer broke after its head was passed on: it must not look complete. */
 void exchange_on_answer_cut(struct exchange *, const struct reason *);
+/* The call, for the chain: with the time as it is now. */
+static inline struct call *exchange_call(struct exchange *x)
+{
+	x->worker->env.now_ns = x->worker->loop.now_ns;
+	x->worker->env.wall_ns = x->worker->loop.wall_ns;
+	return &x->call;
+}
+
 /* The timer's next meaning: `ns` from now, 0: only the total. */
 void exchange_set_deadline(struct exchange *, uint64_t ns);
 /* The shutdown has begun, be it that connections are accepted still. */

@@ -19,9 +19,9 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	l->open = false;
 	l->attempt.why = why;
 	endpoint_end(ep, x->worker->index, result);
-	stats_attempt(x->worker->shared->stats, x->worker->index, x->route->cluster->name,
+	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
-	chain_attempted(&x->call, &l->attempt);
+	chain_attempted(exchange_call(x), &l->attempt);
 	x->record.upstream_ns += l->sent ? l->last_ns - l->start_ns : 0;
 	x->up.dst = NULL;
 	x->down.src = NULL;
@@ -37,7 +37,7 @@ static void leg_finish(struct leg *l)
 	l->conn = NULL;
 	leg_close(l, ENDPOINT_OK, reason_ok);
 	if (h1_reusable(&c->h1))
-		pool_put(c, l->member->endpoint, x->worker->index, x->route->cluster->conf);
+		pool_put(c, l->member->endpoint, x->worker->index, x->cluster->conf);
 	else
 		pool_discard(c);
 }
@@ -85,6 +85,7 @@ static void on_head(void *owner, struct head *h, bool end)
 	if (h->status >= 200 || h->status == 101) {
 		l->heard = true;
 		l->attempt.status = h->status;
+		l->attempt.head_ns = l->last_ns;
 	}
 	exchange_on_head(l->x, h, end);
 }
@@ -146,11 +147,11 @@ static void send_body_so_far(struct leg *l)
 {
 	struct exchange *x = l->x;
 
-	if (x->replay.n > 0 || (x->request_ended && x->req->body != BODY_NONE)) {
-		l->stream->ops->body(l->stream, slice_of(x->replay.p, x->replay.n),
-				     x->request_ended);
-		x->replayable = false; /* the bytes are borrowed now: they must not move */
-	}
+	LIST_EACH (n, &x->kept)
+		l->stream->ops->body(l->stream, LIST_ENTRY(n, struct kept, link)->s,
+				     x->request_ended && n->next == &x->kept);
+	if (list_empty(&x->kept) && x->request_ended && x->req->body != BODY_NONE)
+		l->stream->ops->body(l->stream, slice_of(NULL, 0), true);
 }
 
 static void leg_send(struct leg *l)
@@ -212,7 +213,7 @@ static bool leg_connect(struct leg *l)
 	struct exchange *x = l->x;
 	struct worker *w = x->worker;
 	struct endpoint *ep = l->member->endpoint;
-	const struct cluster_conf *conf = x->route->cluster->conf;
+	const struct cluster_conf *conf = x->cluster->conf;
 
 	x->state = X_CONNECTING;
 	while (l->conn == NULL && l->addresses_left > 0) {
@@ -225,18 +226,54 @@ static bool leg_connect(struct leg *l)
 	return l->conn != NULL;
 }
 
+static uint64_t bit_of(const struct cluster *cl, const struct cluster_member *m)
+{
+	size_t i = (size_t)(m - cl->member);
+
+	return i < 64 ? UINT64_C(1) << i : 0;
+}
+
+/* One that no filter shuts, skipping those in `tried`; else, in *shut, the one that is shut for the
+ * shortest time. */
+static struct cluster_member *pick_open(struct exchange *x, uint64_t tried,
+					struct cluster_member **shut)
+{
+	uint64_t shortest = UINT64_MAX;
+
+	*shut = NULL;
+	for (;;) {
+		struct cluster_member *m = cluster_pick(x->cluster, x->worker->index, tried);
+		uint64_t ns = m == NULL ? 0 : chain_shut(exchange_call(x), m->endpoint->id);
+
+		if (ns == 0)
+			return m;
+		if (ns < shortest) {
+			shortest = ns;
+			*shut = m;
+		}
+		if (bit_of(x->cluster, m) == 0)
+			return NULL;
+		tried |= bit_of(x->cluster, m);
+	}
+}
+
+/* Those that were tried already come again when no other is left; and one that is shut when all
+ * are, for its filter to say so. */
 static bool leg_choose(struct leg *l, struct exchange *x)
 {
-	struct cluster *cl = x->route->cluster;
-	struct cluster_member *m = cluster_pick(cl, x->worker->index, x->tried);
-	size_t i;
+	struct cluster_member *shut, *m = pick_open(x, x->tried, &shut);
 
+	if (m == NULL && x->tried != 0) {
+		x->tried = 0;
+		m = pick_open(x, 0, &shut);
+	}
+	if (m == NULL)
+		m = shut;
 	if (m == NULL)
 		return false;
-	i = (size_t)(m - cl->member);
-	if (i < 64)
-		x->tried |= UINT64_C(1) << i;
+	x->tried |= bit_of(x->cluster, m);
 	*l = (struct leg){ .x = x, .member = m, .start_ns = x->worker->loop.now_ns };
+	l->attempt.start_ns = l->start_ns;
 	l->attempt.endpoint = m->endpoint->id;
 	l->attempt.number = ++x->call.out.attempts;
 	l->addresses_left = endpoint_addr_count(m->endpoint);
@@ -251,12 +288,14 @@ void leg_start(struct exchange *x, bool fresh)
 	struct verdict v;
 
 	if (!leg_choose(l, x)) {
-		exchange_reply(x, reason_no_endpoint, 1000);
+		exchange_on_no_endpoint(x, reason_no_endpoint, 1000);
 		return;
 	}
-	v = chain_attempt(&x->call, &l->attempt);
+	v = chain_attempt(exchange_call(x), &l->attempt);
 	if (v.kind == V_DENY) {
-		exchange_reply(x, v.why, v.ms);
+		chain_attempted(&x->call, &l->attempt);
+		x->call.out.attempts--; /* nothing was tried */
+		exchange_on_no_endpoint(x, v.why, v.ms);
 		return;
 	}
 	endpoint_begin(l->member->endpoint, w);
@@ -265,7 +304,7 @@ void leg_start(struct exchange *x, bool fresh)
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);
-	else if (pool_is_full(l->member->endpoint, w, x->route->cluster->conf))
+	else if (pool_is_full(l->member->endpoint, w, x->cluster->conf))
 		leg_fail(l, reason_upstream_full);
 	else if (!leg_connect(l))
 		leg_fail(l, reason_connect_failed);

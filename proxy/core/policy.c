@@ -120,6 +120,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	route->conf = conf;
 	route->name = conf->name;
 	route->cluster = find_cluster(p, conf->to);
+	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);
 	CHECK(route->cluster != NULL); /* config_load has looked */
 	route->stats = stats_route_get(r->stats, conf->name);
 	if (route->stats == NULL) {

@@ -19,6 +19,7 @@ struct route {
 	const struct route_conf *conf;
 	const char *name;
 	struct cluster *cluster;
+	struct cluster *fallback; /* NULL: none */
 	struct chain chain;
 	struct route_stats *stats; /* by name, kept across reloads */
 	const struct route_matcher *matcher; /* route_prepare */

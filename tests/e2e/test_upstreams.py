@@ -455,3 +455,10 @@ def test_upstream_comes_back(weir):
     assert w.fetch().status == 502
     w.upstream = Upstream(addr).serve()
     assert w.fetch().status == 200
+
+
+def test_fallback_when_there_is_no_endpoint(weir, upstreams):
+    other = upstreams(1)[0].serve(lambda r: response(200, b"other"))
+    w = weir(upstreams={"app": "nowhere.invalid:80", "other": other.addr}, route={"fallback": "other"})
+    assert w.client().ask().expect(200).body == b"other"
+    assert w.access()[0]["upstream.endpoint"] == other.addr

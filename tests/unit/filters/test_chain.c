@@ -26,7 +26,7 @@ static void note(const char *what, const struct filter *f)
 /* What a puppet answers, and what it remembers of a call. */
 struct strings {
 	struct verdict admit, peek, attempt;
-	struct again attempted;
+	struct again again;
 	struct limit_info limit;
 	struct wait *wait; /* V_PENDING */
 };
@@ -45,6 +45,14 @@ static void on_resume(struct call *call, struct verdict v)
 	resumed++;
 }
 
+static unsigned left;
+
+static void on_leave(struct wait *w)
+{
+	assert_null(w->call);
+	left++;
+}
+
 static struct verdict puppet_admit(const struct filter *f, struct call *call, void *mem)
 {
 	const struct strings *s = f->conf;
@@ -54,7 +62,7 @@ static struct verdict puppet_admit(const struct filter *f, struct call *call, vo
 	assert_int_equal(m->admitted++, 0);
 	call->out.limit = s->limit;
 	if (s->admit.kind == V_PENDING)
-		wait_begin(s->wait, call, on_resume);
+		wait_begin(s->wait, call, on_leave, verdict_deny(reason_rate_limited, 8));
 	return s->admit;
 }
 
@@ -73,12 +81,19 @@ static struct verdict puppet_attempt(const struct filter *f, struct call *call, 
 	return ((const struct strings *)f->conf)->attempt;
 }
 
-static struct again puppet_attempted(const struct filter *f, struct call *call, void *mem,
-				     const struct attempt *a)
+static void puppet_attempted(const struct filter *f, struct call *call, void *mem,
+			     const struct attempt *a)
 {
 	(void)call, (void)mem, (void)a;
 	note("attempted", f);
-	return ((const struct strings *)f->conf)->attempted;
+}
+
+static struct again puppet_again(const struct filter *f, struct call *call, void *mem,
+				 const struct attempt *a)
+{
+	(void)call, (void)mem, (void)a;
+	note("again", f);
+	return ((const struct strings *)f->conf)->again;
 }
 
 static void puppet_respond(const struct filter *f, struct call *call, void *mem, struct head *h)
@@ -101,6 +116,7 @@ static const struct filter_ops full_ops = {
 	.peek = puppet_peek,
 	.attempt = puppet_attempt,
 	.attempted = puppet_attempted,
+	.again = puppet_again,
 	.respond = puppet_respond,
 	.done = puppet_done,
 };
@@ -141,7 +157,7 @@ static int setup(void **state)
 	}
 	stage.chain.n = PUPPETS;
 	journal[0] = '\0';
-	resumed = 0;
+	resumed = left = 0;
 	return 0;
 }
 
@@ -152,6 +168,7 @@ static struct call *begin(void)
 	memset(stage.mem, 0xff, sizeof(stage.mem));
 	stage.env.worker = 1;
 	stage.call.env = &stage.env;
+	stage.call.resume = on_resume;
 	chain_begin(&stage.chain, &stage.call, stage.mem);
 	return &stage.call;
 }
@@ -200,7 +217,8 @@ static void test_an_empty_chain_lets_everything_pass(void **state)
 	assert_int_equal(chain_admit(c).kind, V_PASS);
 	assert_int_equal(chain_attempt(c, &a).kind, V_PASS);
 	a.why = reason_ok;
-	assert_false(chain_attempted(c, &a).yes);
+	chain_attempted(c, &a);
+	assert_false(chain_again(c, &a).yes);
 	chain_respond(c, NULL);
 	chain_done(c);
 	assert_journal("");
@@ -315,9 +333,12 @@ static void test_f3_a_second_attempt_that_is_denied(void **state)
 	chain_admit(c);
 	chain_attempt(c, &first);
 	first.why = reason_connect_failed;
-	stage.strings[2].attempted = (struct again){ true, 30 };
-	stage.strings[0].attempted = (struct again){ true, 10 };
-	assert_int_equal(chain_attempted(c, &first).ms, 30);
+	chain_attempted(c, &first);
+	stage.strings[1].again = (struct again){ true, 30 };
+	stage.strings[0].again = (struct again){ true, 10 };
+	journal[0] = '\0';
+	assert_int_equal(chain_again(c, &first).ms, 30);
+	assert_journal("again3 again2");
 	stage.strings[1].attempt = verdict_deny(reason_no_endpoint, 9);
 	assert_int_equal(chain_attempt(c, &second).kind, V_DENY);
 	assert_false(c->out.denied); /* the call had its try, and pays for it */
@@ -348,7 +369,7 @@ static struct call *begin_waiting(struct wait *w)
 {
 	struct call *c;
 
-	stage.strings[1].admit = verdict_pending();
+	stage.strings[1].admit = verdict_pending(8);
 	stage.strings[1].wait = w;
 	c = begin();
 	assert_int_equal(chain_admit(c).kind, V_PENDING);
@@ -361,14 +382,14 @@ static void test_f4_a_wait_that_passes(void **state)
 	struct call *c = begin_waiting(&w);
 
 	(void)state;
-	assert_true(wait_settle(&w, verdict_pass()));
+	wait_settle(&w, verdict_pass());
 	assert_int_equal(resumed, 1);
 	assert_int_equal(last_verdict.kind, V_PASS);
 	assert_int_equal(chain_admit(c).kind, V_PASS);
 	chain_done(c);
 	assert_journal("admit1 admit2 admit3 done3 done2 done1");
 	assert_decisions(1, 1, 0, 0, 0);
-	assert_false(wait_settle(&w, verdict_pass()));
+	assert_int_equal(left, 0);
 }
 
 static void test_f4_a_wait_that_denies(void **state)
@@ -378,7 +399,7 @@ static void test_f4_a_wait_that_denies(void **state)
 
 	(void)state;
 	stage.strings[2].peek = verdict_deny(reason_rate_limited, 700);
-	assert_true(wait_settle(&w, verdict_deny(reason_rate_limited, 7)));
+	wait_settle(&w, verdict_deny(reason_rate_limited, 7));
 	assert_int_equal(last_verdict.kind, V_DENY);
 	assert_int_equal(last_verdict.ms, 700);
 	assert_true(c->out.denied);
@@ -394,9 +415,28 @@ static void test_f4_a_wait_whose_call_is_gone(void **state)
 
 	(void)state;
 	chain_done(begin_waiting(&w));
-	assert_false(wait_settle(&w, verdict_pass()));
+	assert_int_equal(left, 1);
+	assert_null(w.call);
 	assert_int_equal(resumed, 0);
 	assert_journal("admit1 admit2 done1");
+	assert_decisions(1, 0, 0, 0, 0); /* it has decided nothing */
+}
+
+static void test_f4_a_wait_that_lasts_too_long(void **state)
+{
+	struct wait w;
+	struct call *c = begin_waiting(&w);
+	struct verdict v = chain_late(c);
+
+	(void)state;
+	assert_int_equal(left, 1);
+	assert_int_equal(v.kind, V_DENY);
+	assert_int_equal(v.ms, 8);
+	assert_true(c->out.denied);
+	chain_done(c);
+	assert_int_equal(left, 1);
+	assert_journal("admit1 admit2 peek3 done1");
+	assert_decisions(1, 0, 1, 0, 0);
 }
 
 static void test_f4_a_wait_in_shadow(void **state)
@@ -406,12 +446,14 @@ static void test_f4_a_wait_in_shadow(void **state)
 
 	(void)state;
 	stage.filter[1].shadow = true;
-	c = begin_waiting(&w);
-	assert_true(wait_settle(&w, verdict_deny(reason_rate_limited, 7)));
-	assert_int_equal(last_verdict.kind, V_PASS);
+	stage.strings[1].admit = verdict_pending(8);
+	stage.strings[1].wait = &w;
+	c = begin();
+	assert_int_equal(chain_admit(c).kind, V_PASS);
+	assert_int_equal(left, 1);
 	assert_false(c->out.denied);
 	chain_done(c);
-	assert_journal("admit1 admit2 done1");
+	assert_journal("admit1 admit2 admit3 done3 done1");
 	assert_decisions(1, 0, 0, 1, 0);
 }
 
@@ -481,18 +523,19 @@ static void test_shadow(void **state)
 	stage.strings[0].admit = verdict_deny(reason_rate_limited, 5);
 	stage.strings[1].admit = verdict_delay(5);
 	stage.strings[1].attempt = verdict_deny(reason_no_endpoint, 5);
-	stage.strings[1].attempted = (struct again){ true, 5 };
+	stage.strings[1].again = (struct again){ true, 5 };
 	c = begin();
 	assert_int_equal(chain_admit(c).kind, V_PASS);
 	assert_int_equal(chain_attempt(c, &a).kind, V_PASS);
 	assert_null(a.why);
 	a.why = reason_ok;
-	assert_false(chain_attempted(c, &a).yes);
+	chain_attempted(c, &a);
+	assert_false(chain_again(c, &a).yes);
 	chain_respond(c, NULL);
 	chain_done(c);
 	assert_false(c->out.denied);
 	assert_journal("admit1 admit2 admit3 attempt1 attempt2 attempt3 attempted3 attempted1 "
-		       "respond3 respond2 done3 done2");
+		       "again3 respond3 respond2 done3 done2");
 	assert_decisions(0, 1, 0, 1, 0); /* its attempt was allowed */
 	assert_decisions(1, 1, 0, 1, 0);
 	assert_decisions(2, 2, 0, 0, 0);
@@ -590,6 +633,7 @@ int main(void)
 		cmocka_unit_test_setup(test_f3_watchers_hear_of_every_attempt, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_denies, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_whose_call_is_gone, setup),
+		cmocka_unit_test_setup(test_f4_a_wait_that_lasts_too_long, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_in_shadow, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_passes, setup),
 		cmocka_unit_test_setup(test_f1_there_and_back, setup),

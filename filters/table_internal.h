@@ -1,0 +1,15 @@
+/* table_internal.h - the registry, between table.c and state.c. */
+#ifndef FILTERS_TABLE_INTERNAL_H
+#define FILTERS_TABLE_INTERNAL_H
+
+#include <stdint.h>
+
+#include "base/list.h"
+
+struct table_registry {
+	uint32_t magic;
+	uint64_t serial; /* of the latest use */
+	struct list tables, stats, states;
+};
+
+#endif
