@@ -62,9 +62,29 @@ struct verdict {
 	const struct reason *why; /* V_DENY */
 };
 
-struct again {    /* one more try?   */
-	bool yes; /* not before ms from now */
-	uint64_t ms;
+/* Why there is one more try, or why there is none although the policy speaks of such failures:
+ * labels of weir_retries_total and weir_retries_suppressed_total. */
+enum again_label {
+	AGAIN_NONE, /* nothing that is tried again: not counted */
+	AGAIN_CONNECT,
+	AGAIN_RESET,
+	AGAIN_TIMEOUT,
+	AGAIN_STATUS,
+	AGAIN_NO_MORE, /* all tries that the policy allows have been made */
+	AGAIN_NO_BUDGET,
+	AGAIN_NO_METHOD,   /* twice may do harm */
+	AGAIN_NO_BODY,     /* it is not kept */
+	AGAIN_NO_TIME,     /* the call's deadline is nearer */
+	AGAIN_RETRY_AFTER, /* the upstream wants to be left alone for longer */
+	AGAIN_LABELS
+};
+
+extern const char *const again_names[AGAIN_LABELS];
+
+struct again { /* one more try? */
+	bool yes;
+	uint64_t ms; /* not before */
+	enum again_label label;
 };
 
 static inline struct verdict verdict_pass(void)
@@ -121,16 +141,16 @@ struct outcome {
 
 /* One try of one endpoint.  A retry is a new struct attempt, never a reset. */
 struct attempt {
-	uint32_t endpoint;        /* stable id across reloads            */
-	uint8_t number;           /* 1, 2, ...                           */
-	uint32_t held;            /* chain-private                       */
-	const struct reason *why; /* NULL while running: reason_ok, an answer came whole */
-	uint16_t status;          /* of the answer; 0: none came */
-	const struct head *head;  /* the answer's; only while `again` is asked before attempted */
-	uint64_t start_ns,
-	    head_ns; /* env->now_ns when it began, when its answer's head came (or 0) */
-	uint64_t
-	    deadline_ns; /* attempt() may set it: when it fails if no head has come; 0: never */
+	uint32_t endpoint;        /* stable id across reloads */
+	uint8_t number;           /* 1, 2, ... */
+	uint32_t held;            /* chain-private */
+	const struct reason *why; /* NULL while running; reason_ok: an answer came whole */
+	uint16_t status;          /* of its answer; 0: none came */
+	bool excused; /* we are shutting down: its failure says nothing of the endpoint */
+	uint64_t retry_after_ms; /* what its answer asks for, from 400 up; 0: nothing */
+	uint64_t start_ns;       /* env->now_ns when it began */
+	uint64_t head_ns;        /* when its answer's head came; 0: none came */
+	uint64_t deadline_ns;    /* attempt may set it: by then a head has come; 0: whenever */
 };
 
 /* One client request as filters see it.  The exchange embeds this. */
@@ -219,7 +239,8 @@ struct filter_ops {
 				  struct attempt *);
 	void (*attempted)(const struct filter *, struct call *, void *mem, const struct attempt *);
 	/* May the call be tried once more, after this attempt?  Asked once an attempt, until a
-	 * filter says yes; a->why is NULL when a->head is at hand. */
+	 * filter says yes; a->why is NULL when an answer
+	 * has come: its status is at hand, and it is dropped for a yes. */
 	struct again (*again)(const struct filter *, struct call *, void *mem,
 			      const struct attempt *);
 	/* How long, in ns, attempt would deny a try of this endpoint (its id) now; 0: it would let

@@ -408,6 +408,41 @@ static void rejections_total(struct render *r)
 	stats_each_route(r->view->stats, visit_rejections, r);
 }
 
+/* Of routes whose policies try again. */
+static void each_again(void *arg, const struct route_stats *stats, enum again_label first,
+		       enum again_label last)
+{
+	struct route_visit v = visit_begin(arg, stats);
+
+	if (v.route == NULL || !chain_retries(&v.route->chain))
+		return;
+	for (enum again_label a = first; a <= last; a++) {
+		label(arg, "route", route_stats_name(stats));
+		label(arg, "reason", again_names[a]);
+		sample(arg, route_stats_again(stats, a));
+	}
+}
+
+static void visit_retries(void *arg, const struct route_stats *stats)
+{
+	each_again(arg, stats, AGAIN_CONNECT, AGAIN_STATUS);
+}
+
+static void retries(struct render *r)
+{
+	stats_each_route(r->view->stats, visit_retries, r);
+}
+
+static void visit_suppressed(void *arg, const struct route_stats *stats)
+{
+	each_again(arg, stats, AGAIN_NO_MORE, AGAIN_RETRY_AFTER);
+}
+
+static void retries_suppressed(struct render *r)
+{
+	stats_each_route(r->view->stats, visit_suppressed, r);
+}
+
 static void route_counter(void *arg, const struct route_stats *stats, enum route_counter which)
 {
 	label(arg, "route", route_stats_name(stats));
@@ -739,6 +774,9 @@ static const struct family families[] = {
 	COUNTER("weir_breaker_transitions_total", breaker_transitions,
 		"Changes of a breaker's state, by the new one."),
 	GAUGE("weir_breaker_forced", breaker_forced, "1 while a breaker is forced open or closed."),
+	COUNTER("weir_retries_total", retries, "Calls tried once more, by what had failed."),
+	COUNTER("weir_retries_suppressed_total", retries_suppressed,
+		"Failures that were not tried again, by what forbade it."),
 	COUNTER("weir_upstream_attempts_total", upstream_attempts,
 		"Calls handed to an endpoint, by how they ended."),
 	HISTOGRAM("weir_upstream_attempt_duration_seconds", upstream_duration,

@@ -678,9 +678,8 @@ static bool answer_is_dropped(struct exchange *x, struct head *h)
 
 	if (h->status < 400 || !chain_retries(&x->route->chain))
 		return false;
-	l->attempt.head = h;
 	again = chain_again(exchange_call(x), &l->attempt);
-	l->attempt.head = NULL;
+	stats_again(x->record.route, x->worker->index, again.label);
 	if (!again.yes)
 		return false;
 	leg_abort(l, ENDPOINT_OK, reason_ok);
@@ -729,7 +728,7 @@ bool exchange_is_draining(const struct exchange *x)
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 {
 	bool idempotent = method_flags[x->req->method_id] & METHOD_IDEMPOTENT;
-	struct again again = { false, 0 };
+	struct again again = { .yes = false };
 	bool fresh = false;
 
 	if (exchange_is_draining(x) && (why->flags & R_FAILURE)) {
@@ -742,6 +741,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		x->tried = 0;
 	} else if (chain_retries(&x->route->chain)) {
 		again = chain_again(exchange_call(x), &x->leg.attempt);
+		stats_again(x->record.route, x->worker->index, again.label);
 	} else if (why->flags & R_UNSENT) {
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
 			    cluster_pick(x->cluster, x->worker->index, x->tried) != NULL;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "http/retry_after.h"
 #include "upstream/pool.h"
 
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
@@ -18,6 +19,9 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	CHECK(l->open);
 	l->open = false;
 	l->attempt.why = why;
+	l->attempt.excused = exchange_is_draining(x);
+	if (l->attempt.excused && result == ENDPOINT_FAILED)
+		result = ENDPOINT_ABORTED;
 	endpoint_end(ep, x->worker->index, result);
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
@@ -66,8 +70,7 @@ static void leg_fail(struct leg *l, const struct reason *why)
 	 * nothing of the endpoint */
 	if (l->reused && !heard && why == reason_upstream_reset)
 		why = reason_upstream_stale;
-	failed =
-	    (why->flags & R_FAILURE) && why != reason_upstream_stale && !exchange_is_draining(x);
+	failed = (why->flags & R_FAILURE) && why != reason_upstream_stale;
 	leg_close(l, failed ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	if (heard)
 		exchange_on_answer_cut(x, why);
@@ -86,6 +89,9 @@ static void on_head(void *owner, struct head *h, bool end)
 		l->heard = true;
 		l->attempt.status = h->status;
 		l->attempt.head_ns = l->last_ns;
+		if (h->status >= 400)
+			(void)retry_after_ms(h, l->x->worker->loop.wall_ns,
+					     &l->attempt.retry_after_ms);
 	}
 	exchange_on_head(l->x, h, end);
 }

@@ -39,6 +39,7 @@ struct rejection_slot {
 struct route_worker {
 	struct stat_counter counter[ROUTE_COUNTERS];
 	struct stat_counter codes_other, rejections_other;
+	struct stat_counter again[AGAIN_LABELS];
 	struct stat_hist duration;
 	struct stat_hist start;
 	struct code_slot code[CODE_SLOTS];
@@ -175,12 +176,10 @@ void stats_free(struct stats *s)
 	if (s == NULL)
 		return;
 	CHECK_MAGIC(s, STATS_MAGIC);
-	LIST_EACH(n, &s->routes)
-	{
+	LIST_EACH (n, &s->routes) {
 		route_free(LIST_ENTRY(n, struct route_stats, named.link));
 	}
-	LIST_EACH(n, &s->listeners)
-	{
+	LIST_EACH (n, &s->listeners) {
 		named_free(LIST_ENTRY(n, struct named, link));
 	}
 	for (unsigned w = 0; w < s->workers; w++)
@@ -193,8 +192,7 @@ void stats_free(struct stats *s)
 
 static struct named *named_find(struct list *list, const char *name)
 {
-	LIST_EACH(n, list)
-	{
+	LIST_EACH (n, list) {
 		struct named *named = LIST_ENTRY(n, struct named, link);
 
 		if (strcmp(named->name, name) == 0)
@@ -307,6 +305,12 @@ static void count_code(struct route_worker *b, unsigned method, unsigned status)
 }
 
 /* As code_find. */
+void stats_again(struct route_stats *r, unsigned w, enum again_label label)
+{
+	if (label != AGAIN_NONE)
+		stat_add(&route_block(r, w)->again[label], 1);
+}
+
 static const struct rejection_slot *rejection_find(const struct route_worker *b, const char *policy,
 						   unsigned reason)
 {
@@ -466,8 +470,7 @@ void stats_lag(const struct stats *s, struct stat_sum *sum)
 void stats_each_route(struct stats *s, void (*visit)(void *, const struct route_stats *), void *arg)
 {
 	pthread_mutex_lock(&s->lock);
-	LIST_EACH(n, &s->routes)
-	{
+	LIST_EACH (n, &s->routes) {
 		visit(arg, LIST_ENTRY(n, struct route_stats, named.link));
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -477,8 +480,7 @@ void stats_each_listener(struct stats *s, void (*visit)(void *, const struct lis
 			 void *arg)
 {
 	pthread_mutex_lock(&s->lock);
-	LIST_EACH(n, &s->listeners)
-	{
+	LIST_EACH (n, &s->listeners) {
 		visit(arg, LIST_ENTRY(n, struct listener_stats, named.link));
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -645,6 +647,15 @@ void route_stats_rejections(const struct route_stats *r,
 	}
 	if (other > 0)
 		visit(arg, "_OTHER", NULL, other);
+}
+
+uint64_t route_stats_again(const struct route_stats *r, enum again_label label)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < r->named.stats->workers; w++)
+		sum += stat_read(&route_block(r, w)->again[label]);
+	return sum;
 }
 
 uint64_t route_stats_request(const struct route_stats *r, enum method_id method, unsigned status)

@@ -65,6 +65,8 @@ void stats_listener_put(struct stats *, struct listener_stats *);
 void stats_call_begin(struct route_stats *, unsigned w); /* in-flight gauge */
 void stats_call_end(struct route_stats *, unsigned w,
 		    const struct call_record *); /* all the rest, and the gauge back */
+/* Another try, or why there is none. */
+void stats_again(struct route_stats *, unsigned w, enum again_label);
 void stats_conn_open(struct listener_stats *, unsigned w);
 void stats_conn_close(struct listener_stats *, unsigned w);
 void stats_conn_refused(struct listener_stats *, unsigned w, const struct reason *);
@@ -118,6 +120,8 @@ void route_stats_rejections(const struct route_stats *,
 			    void (*visit)(void *arg, const char *policy, const struct reason *,
 					  uint64_t n),
 			    void *arg);
+
+uint64_t route_stats_again(const struct route_stats *, enum again_label);
 
 /* One of them; 0 when it has not occurred. */
 uint64_t route_stats_request(const struct route_stats *, enum method_id, unsigned status);
