@@ -23,9 +23,7 @@ struct bucket {
 };
 
 struct override {
-	bool by_network;
-	struct cidr network;
-	uint64_t fingerprint; /* of the value, else */
+	struct scope_match match;
 	struct bucket bucket;
 };
 
@@ -33,7 +31,6 @@ struct override {
 struct limiter {
 	struct table_registry *registry;
 	struct table_use use;
-	uint64_t missing; /* fingerprint */
 	struct bucket bucket;
 	uint32_t n_rules; /* made known to the table: bucket, then overrides */
 	uint32_t n_overrides;
@@ -112,71 +109,15 @@ static bool override_check(struct conf_load *load, const struct node *map, void 
 	return check_bucket(load, map, &o->rate, &o->burst);
 }
 
-static void warn_key(struct conf_load *load, const struct node *map,
-		     const struct token_bucket_conf *c)
-{
-	char buf[128];
-	struct slice part = key_free_choice(&c->key, buf);
-	const struct node *missing = node_get(map, "missing");
-	struct diag *d;
-
-	if (part.p != NULL) {
-		d = diag_warning(
-		    load->diags, place_of(map, "key"), "W104",
-		    "any client can set `%.*s` as it likes: a new value is a new bucket",
-		    SLICE_FMT(part));
-		d->path = path_of(load, "key");
-	}
-	if (missing != NULL && c->missing != MISSING_SHARE && c->key.n == 0) {
-		d = diag_warning(load->diags, missing->at, "W107",
-				 "`missing` means nothing without a `key`");
-		d->path = path_of(load, "missing");
-	}
-}
-
-/* NULL, or what is wrong with an override's match under this key. */
-static const char *check_match(const struct key_spec *key, const char *match)
-{
-	struct cidr network;
-
-	if (key->n == 0)
-		return "without a `key` there is nothing to match";
-	if (cidr_parse(slice_str(match), &network) && key_has_client_ip(key))
-		return NULL;
-	if (key->n > 1)
-		return key_has_client_ip(key) ? "with a compound key, only a network can be matched"
-					      : "a compound key cannot be matched";
-	return key_has_client_ip(key) ? "is not an address or network" : NULL;
-}
-
-static bool check_overrides(struct conf_load *load, const struct node *map,
-			    const struct token_bucket_conf *c)
-{
-	const struct node *list = node_get(map, "overrides");
-	const struct node *n = list != NULL && list->kind == NODE_LIST ? list->first : list;
-	const struct override_conf *o = c->overrides.item;
-	bool ok = true;
-
-	for (uint32_t i = 0; i < c->overrides.n && n != NULL; i++, n = n->next) {
-		const char *wrong = check_match(&c->key, o[i].match);
-
-		if (wrong == NULL)
-			continue;
-		diag_error(load->diags, place_of(n, "match"), "E019", "override `%s`: %s",
-			   o[i].match, wrong)
-		    ->path = path_of(load, "overrides");
-		ok = false;
-	}
-	return ok;
-}
-
 static bool token_bucket_check(struct conf_load *load, const struct node *map, void *conf)
 {
 	struct token_bucket_conf *c = conf;
 	bool ok = check_bucket(load, map, &c->rate, &c->burst);
 
-	warn_key(load, map, c);
-	return check_overrides(load, map, c) && ok;
+	scope_warn(load, map, &c->key, c->missing);
+	return scope_check_overrides(load, map, &c->key, &c->overrides,
+				     sizeof(struct override_conf)) &&
+	       ok;
 }
 
 #define AT(member) offsetof(struct override_conf, member)
@@ -205,13 +146,6 @@ static const struct schema override_schema = {
 	.size = sizeof(struct override_conf),
 	.fields = override_fields,
 	.check = override_check,
-};
-
-static const char *const missing_names[] = {
-	[MISSING_SHARE] = "share",
-	[MISSING_SKIP] = "skip",
-	[MISSING_DENY] = "deny",
-	NULL,
 };
 
 #define AT(member) offsetof(struct token_bucket_conf, member)
@@ -296,11 +230,7 @@ static void bucket_close(struct bucket *b, struct table *table)
 static bool override_open(struct override *o, const struct override_conf *conf,
 			  const struct key_spec *key, struct table *table)
 {
-	struct slice match = slice_str(conf->match);
-
-	o->by_network = key_has_client_ip(key) && cidr_parse(match, &o->network);
-	if (!o->by_network)
-		o->fingerprint = key_fingerprint_value(key, match);
+	scope_match_init(&o->match, key, conf->match);
 	return bucket_open(&o->bucket, &conf->rate, conf->burst, table);
 }
 
@@ -340,7 +270,6 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 		return NULL;
 	l->registry = registry;
 	l->n_overrides = c->overrides.n;
-	l->missing = key_fingerprint_missing();
 	if (table_get(registry, &id, c->key.n == 0 ? 1 : c->max_keys, &l->use))
 		return l;
 	free(l);
@@ -381,12 +310,9 @@ static void token_bucket_close(struct filter *f)
 static const struct bucket *choose_bucket(const struct limiter *l, const struct call *call,
 					  uint64_t key)
 {
-	for (uint32_t i = 0; i < l->n_overrides; i++) {
-		const struct override *o = &l->override[i];
-
-		if (o->by_network ? cidr_match(&o->network, &call->client) : o->fingerprint == key)
-			return &o->bucket;
-	}
+	for (uint32_t i = 0; i < l->n_overrides; i++)
+		if (scope_matches(&l->override[i].match, &call->client, key))
+			return &l->override[i].bucket;
 	return &l->bucket;
 }
 
@@ -395,16 +321,12 @@ static struct verdict find_bucket(const struct filter *f, const struct call *cal
 {
 	const struct token_bucket_conf *c = f->conf;
 	const struct limiter *l = f->state;
+	struct verdict v = scope_find(&c->key, c->missing, call, &t->key);
 
-	if (!key_fingerprint(&c->key, call, &t->key)) {
-		if (c->missing == MISSING_SKIP)
-			return verdict_skip();
-		if (c->missing == MISSING_DENY)
-			return verdict_deny(reason_missing_key, 0);
-		t->key = l->missing;
-	}
+	if (v.kind != V_PASS)
+		return v;
 	t->bucket = choose_bucket(l, call, t->key);
-	return verdict_pass();
+	return v;
 }
 
 static uint64_t ms_up(uint64_t ns)

@@ -3,9 +3,7 @@
 #define FILTERS_TOKEN_BUCKET_H
 
 #include "filters/filter.h"
-#include "filters/key.h"
-
-enum missing { MISSING_SHARE, MISSING_SKIP, MISSING_DENY };
+#include "filters/scope.h"
 
 struct override_conf {
 	const char *match; /* a network where the key has client.ip, else the key's value */
