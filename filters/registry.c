@@ -6,11 +6,20 @@
 
 #include "base/check.h"
 #include "conf/suggest.h"
+#include "filters/retry.h"
 #include "filters/table.h"
 #include "filters/token_bucket.h"
 
-static const struct filter_ops *const kinds[] = { &token_bucket_ops };
-static const struct schema *const variants[] = { &token_bucket_schema, NULL };
+static const struct filter_ops *const kinds[] = {
+	&token_bucket_ops,
+	&retry_ops,
+};
+
+static const struct schema *const variants[] = {
+	&token_bucket_schema,
+	&retry_schema,
+	NULL,
+};
 
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 

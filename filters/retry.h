@@ -1,0 +1,30 @@
+/* retry.h - the filter behind `retry`: whether a try that failed, or was answered badly, is
+ * followed by one more.
+ *
+ * It takes four yeses: the failure is one that the policy names; a second time does no harm
+ * (nothing was sent, or the method allows it) and the whole request is at hand; neither the
+ * upstream's Retry-After nor the call's deadline forbids the wait; the budget has one left. */
+#ifndef FILTERS_RETRY_H
+#define FILTERS_RETRY_H
+
+#include "filters/filter.h"
+
+struct backoff_conf {
+	uint64_t base_ns, max_ns;
+};
+
+struct retry_conf {
+	struct policy_conf policy;
+	uint32_t retries;         /* more tries, after the first */
+	struct conf_list when;    /* of const char *, from the table in retry.c */
+	struct conf_list methods; /* of const char *; none: the idempotent ones */
+	struct backoff_conf backoff;
+	uint32_t budget_ppm;
+	uint64_t per_try_ns; /* until a try's head has come; 0: no bound */
+	uint64_t body;       /* bytes of a request's body that are kept */
+};
+
+extern const struct schema retry_schema;
+extern const struct filter_ops retry_ops;
+
+#endif
