@@ -564,10 +564,10 @@ int control_run(const struct control_options *options, const struct control_serv
 	c->options = options;
 	c->signals = block_signals();
 	raise_descriptor_limit();
+	if (options->watch) /* before the file is read: no change is missed */
+		watch_init(&c->watch, options->config_path, clock_mono_ns());
 	if (c->signals < 0 || !start(c, services))
 		return 1;
-	if (options->watch)
-		watch_init(&c->watch, options->config_path, clock_mono_ns());
 	while (advance(c, clock_mono_ns()))
 		turn(c);
 	stop(c);
