@@ -60,6 +60,7 @@ struct conn {
 	uint8_t timed_phase;
 	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, proxy_header,
 	    wrote, dirty;
+	bool mute; /* an upstream that takes nothing more: what is put is dropped */
 	bool used; /* has carried a call */
 	struct h1 h1;
 };

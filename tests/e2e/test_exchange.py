@@ -1,5 +1,7 @@
 """Calls as they go through: framing both ways, keep-alive, pipelining, HTTP/1.0, interim answers, tunnels."""
 
+import signal
+
 import pytest
 
 from harness import request, response
@@ -113,6 +115,18 @@ def test_answer_before_the_request_body_ends(weir):
     w.upstream.expect_request("POST /", read_body=False)
     w.upstream.answer(403, b"no", {"Connection": "close"}, phrase="Forbidden")
     c.expect(403, b"no")
+
+
+def test_answer_of_an_upstream_that_hangs_up_on_the_upload(weir):
+    w = weir()
+    for _ in range(5):
+        c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome")
+        w.upstream.expect_request("POST /", read_body=False)
+        w.signal(signal.SIGSTOP)  # so that more to write is found before the answer is
+        c.send(b"more")
+        w.upstream.answer(413, b"large", {"Connection": "close"}).reset()
+        w.signal(signal.SIGCONT)
+        c.expect(413, b"large")
 
 
 # ---- bodies of answers
