@@ -59,6 +59,7 @@ struct exchange {
 	size_t queued_seen; /* of the client's stream, when the timer last looked */
 	bool replayable;
 	bool request_ended, admitted;
+	bool continued; /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
 	uint64_t total_deadline_ns; /* 0: none */

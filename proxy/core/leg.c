@@ -147,10 +147,20 @@ static void send_body_so_far(struct leg *l)
 	struct exchange *x = l->x;
 
 	if (x->replay.n > 0 || (x->request_ended && x->req->body != BODY_NONE)) {
+		x->up.bytes = x->replay.n;
 		l->stream->ops->body(l->stream, slice_of(x->replay.p, x->replay.n),
 				     x->request_ended);
 		x->replayable = false; /* the bytes are borrowed now: they must not move */
 	}
+}
+
+/* A 1.0 request may come without Host, but goes on as 1.1: to whom it is sent, then. */
+static struct slice own_authority(const struct endpoint *ep)
+{
+	static const struct slice local = SLICE("localhost");
+
+	return ep->host == NULL && ep->fixed.u.sa.sa_family == AF_UNIX ? local
+								       : slice_str(ep->text);
 }
 
 static void leg_send(struct leg *l)
@@ -158,6 +168,8 @@ static void leg_send(struct leg *l)
 	struct exchange *x = l->x;
 	bool end = x->req->body == BODY_NONE;
 
+	if (x->req->authority.n == 0)
+		x->req->authority = own_authority(l->member->endpoint);
 	l->stream = h1_client_open(&l->conn->h1, &x->arena);
 	l->stream->on = &leg_stream_events;
 	l->stream->owner = l;

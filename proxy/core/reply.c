@@ -163,13 +163,13 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	h->body = BODY_LENGTH;
 	h->length = body_bytes;
 	h->keep_alive = !(r->why->flags & R_CLOSE);
-	if (!head_add(h, F_DATE, worker_date(x->worker)) || !head_add(h, F_CONTENT_TYPE, type) ||
-	    !add_retry_fields(h, r))
+	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
+	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
 		return false;
-	if (r->why == reason_connect_refused) {
-		static const struct slice
-		    allow = SLICE("Allow"),
-		    methods = SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE");
+	if (r->status == 405 || r->status == 204) {
+		static const struct slice allow = SLICE("Allow"),
+					  methods =
+					      SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 
 		if (!head_add_name(h, allow, methods))
 			return false;
