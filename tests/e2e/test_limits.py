@@ -224,6 +224,15 @@ def test_decisions_are_counted(weir):
     assert w.metric("weir_limit_keys", policy="p") == 1
 
 
+def test_keys_are_counted_exactly(weir):
+    w = limited(weir, rate="1/h", burst=1, key="header.x-user")
+    assert w.metric("weir_limit_keys", policy="p") == 0
+    for n in (1, 2, 30):
+        for i in range(n):
+            w.fetch(headers={"X-User": str(i)})
+        assert w.metric("weir_limit_keys", policy="p") == n
+
+
 # ---- denied uploads
 
 def test_a_denied_upload_is_not_asked_for(weir):
