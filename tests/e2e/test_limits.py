@@ -321,7 +321,8 @@ def test_problem_json(weir):
 
 
 OPENAI = [("by the route", "/", {"route": {"dialect": "openai"}}), ("by the path", "/v1/chat/completions", {}),
-          ("by another path", "/v1/embeddings", {})]
+          ("by another path", "/v1/embeddings", {}),
+          ("behind a base path", "/openai/deployments/x/chat/completions?api-version=1", {})]
 
 
 @pytest.mark.parametrize("target,conf", [r[1:] for r in OPENAI], ids=[r[0] for r in OPENAI])
@@ -333,7 +334,8 @@ def test_openai(weir, target, conf):
     assert error["code"] == "rate_limit_exceeded" and error["param"] is None and error["message"] and error["type"]
 
 
-ANTHROPIC = [("by the route", "/", {"route": {"dialect": "anthropic"}}), ("by the path", "/v1/messages", {})]
+ANTHROPIC = [("by the route", "/", {"route": {"dialect": "anthropic"}}), ("by the path", "/v1/messages", {}),
+             ("behind a base path", "/claude/v1/messages/count_tokens", {})]
 
 
 @pytest.mark.parametrize("target,conf", [r[1:] for r in ANTHROPIC], ids=[r[0] for r in ANTHROPIC])
