@@ -273,7 +273,8 @@ void leg_start(struct exchange *x, bool fresh)
 	}
 	endpoint_begin(l->member->endpoint, w);
 	l->open = true;
-	l->conn = fresh ? NULL : pool_take(l->member->endpoint, w, &leg_conn_events, l);
+	if (!fresh) /* what cannot be sent again is worth a look at the connection */
+		l->conn = pool_take(l->member->endpoint, w, !x->replayable, &leg_conn_events, l);
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);

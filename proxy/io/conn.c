@@ -435,6 +435,11 @@ void conn_finish(struct conn *c)
 	mark_dirty(c);
 }
 
+bool conn_is_quiet(const struct conn *c)
+{
+	return c->transport->ops->quiet(c->transport);
+}
+
 void conn_last(struct conn *c)
 {
 	struct codec *k = codec_of(c);

@@ -82,6 +82,8 @@ void conn_close(struct conn *, const struct reason *why);
 void conn_drop(struct conn *);
 /* Closes once all that was put is written; it must have no stream under way. */
 void conn_finish(struct conn *);
+/* Whether an idle one has heard nothing that the loop has not told yet: an end, most likely. */
+bool conn_is_quiet(const struct conn *);
 /* No request after the present one; an idle one closes. */
 void conn_last(struct conn *);
 /* Upstream side: 0 clears. */
