@@ -453,6 +453,23 @@ static void test_sizes_change_and_keys_stay(void **state)
 	table_registry_free(r);
 }
 
+static void test_what_was_taken_before_a_change_of_size_comes_back(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct user old, new;
+
+	(void)state;
+	user_init(&old, r, 1000, 1, 2);
+	assert_true(take(&old, 1, S));
+	assert_true(take(&old, 1, S));
+	user_init(&new, r, 2000, 1, 2);
+	table_give(new.use.table, old.rule.tag, key_of(1), 1);
+	assert_int_equal(left(&new, 1, S), 1);
+	user_close(&old);
+	user_close(&new);
+	table_registry_free(r);
+}
+
 /* When the debts of the old array are over, it goes, and the size changes freely. */
 static void test_thousand_sizes(void **state)
 {
@@ -613,6 +630,7 @@ int main(void)
 		cmocka_unit_test(test_reloads_without_a_take),
 		cmocka_unit_test(test_rules_of_some_keys),
 		cmocka_unit_test(test_sizes_change_and_keys_stay),
+		cmocka_unit_test(test_what_was_taken_before_a_change_of_size_comes_back),
 		cmocka_unit_test(test_thousand_sizes),
 		cmocka_unit_test(test_gauge_is_exact),
 		cmocka_unit_test(test_gauge_and_evictions),
