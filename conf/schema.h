@@ -139,6 +139,9 @@ void schema_reference(const struct schema *, struct buf *);   /* Markdown: key, 
 /* One line per difference: "~ policies.per-client.rate: 100/s -> 200/s", "+ routes.x", "- upstreams.y".
  * Returns how many; *restart counts those on C_RESTART fields. */
 unsigned schema_diff(const struct schema *, const void *old, const void *new_, struct buf *, unsigned *restart);
+/* The same for one field of the schema. */
+unsigned schema_diff_field(const struct schema *, const struct field *, const void *old, const void *new_, struct buf *,
+			   unsigned *restart);
 
 /* The field of this key, or NULL. */
 const struct field *schema_field(const struct schema *, const char *key);

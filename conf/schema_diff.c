@@ -249,17 +249,39 @@ static void diff_map(struct differ *d, const struct schema *s, const void *old, 
 		diff_field(d, f, field_at(f, old), field_at(f, new));
 }
 
+static void differ_init(struct differ *d, const struct schema *s, const void *old, const void *new_,
+			struct buf *out)
+{
+	*d = (struct differ){ .out = out,
+			      .old = { .secrets = schema_secrets(s, old), .reveal = true },
+			      .new = { .secrets = schema_secrets(s, new_), .reveal = true } };
+}
+
+static unsigned differ_end(struct differ *d, unsigned *restart)
+{
+	d->out->oom = d->out->oom || d->path.oom;
+	buf_fini(&d->path);
+	if (restart != NULL)
+		*restart = d->restarts;
+	return d->changes;
+}
+
 unsigned schema_diff(const struct schema *s, const void *old, const void *new_, struct buf *out,
 		     unsigned *restart)
 {
-	struct differ d = { .out = out,
-			    .old = { .secrets = schema_secrets(s, old), .reveal = true },
-			    .new = { .secrets = schema_secrets(s, new_), .reveal = true } };
+	struct differ d;
 
+	differ_init(&d, s, old, new_, out);
 	diff_map(&d, s, old, new_);
-	out->oom = out->oom || d.path.oom;
-	buf_fini(&d.path);
-	if (restart != NULL)
-		*restart = d.restarts;
-	return d.changes;
+	return differ_end(&d, restart);
+}
+
+unsigned schema_diff_field(const struct schema *s, const struct field *f, const void *old,
+			   const void *new_, struct buf *out, unsigned *restart)
+{
+	struct differ d;
+
+	differ_init(&d, s, old, new_, out);
+	diff_field(&d, f, field_at(f, old), field_at(f, new_));
+	return differ_end(&d, restart);
 }

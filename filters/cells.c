@@ -9,14 +9,16 @@
 
 enum {
 	STATE_HI_BITS = GCRA_TIME_BITS - 64, /* 20 */
-	RULE_BITS = 8,
-	PRINT_BITS = 64 - STATE_HI_BITS - RULE_BITS, /* 36 */
-	FLOOR_GRAIN_NS = 16,                         /* 56 bits of it are 36 years */
-	FLOOR_TIME_BITS = 56,
+	RULE_BITS = 10,
+	PRINT_BITS = 64 - STATE_HI_BITS - RULE_BITS, /* 34 */
+	FLOOR_GRAIN_NS = 64,
+	FLOOR_TIME_BITS = 64 - RULE_BITS, /* of 64 ns: 36 years */
 	STRIPES = 16,
-	SAMPLE_SETS = 4096,
+	BLOCK_SETS = 64, /* a page of them */
 	NONE = -1,
 };
+
+_Static_assert(RULES_MAX == 1 << RULE_BITS, "a tag does not fit its cell");
 
 struct set {
 	struct atomic_pair cell[CELLS_PER_SET];
@@ -28,10 +30,11 @@ struct stripe {
 } __attribute__((aligned(64)));
 
 struct cells {
-	uint32_t magic, sets;
-	size_t bytes; /* of the mapping: sets, then floors */
+	uint32_t magic, sets, blocks;
+	size_t bytes; /* of the mapping: sets, floors, touched */
 	struct set *set;
-	_Atomic uint64_t *floor; /* one a set: rule (8) | time at which its debt is over (56) */
+	_Atomic uint64_t *floor;  /* one a set: rule (10) | time at which its debt is over (54) */
+	_Atomic uint8_t *touched; /* one a block: whether a key was ever there */
 	struct cells *_Atomic previous;
 	struct stripe evictions[STRIPES];
 };
@@ -62,8 +65,10 @@ struct cells *cells_new(uint32_t keys)
 	CHECK(sets > 0);
 	if (posix_memalign((void **)&c, 64, sizeof(*c)) != 0)
 		return NULL;
-	*c = (struct cells){ .magic = CELLS_MAGIC, .sets = sets };
-	c->bytes = sets * (sizeof(struct set) + sizeof(uint64_t));
+	*c = (struct cells){ .magic = CELLS_MAGIC,
+			     .sets = sets,
+			     .blocks = sets / BLOCK_SETS + (sets % BLOCK_SETS != 0) };
+	c->bytes = sets * (sizeof(struct set) + sizeof(uint64_t)) + c->blocks;
 	map = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
@@ -72,6 +77,7 @@ struct cells *cells_new(uint32_t keys)
 	}
 	c->set = map;
 	c->floor = (void *)(c->set + sets);
+	c->touched = (void *)(c->floor + sets);
 	return c;
 }
 
@@ -87,7 +93,7 @@ void cells_free(struct cells *c)
 
 /*----------------------------------------------------------------- packing */
 
-static struct pair pack(uint64_t print, uint8_t rule, gcra_time state)
+static struct pair pack(uint64_t print, uint16_t rule, gcra_time state)
 {
 	return (struct pair){
 		.hi = print << (64 - PRINT_BITS) | (uint64_t)rule << STATE_HI_BITS |
@@ -101,9 +107,9 @@ static uint64_t print_of(struct pair p)
 	return p.hi >> (64 - PRINT_BITS);
 }
 
-static uint8_t tag_of(struct pair p)
+static uint16_t tag_of(struct pair p)
 {
-	return (uint8_t)(p.hi >> STATE_HI_BITS);
+	return (uint16_t)(p.hi >> STATE_HI_BITS & (RULES_MAX - 1));
 }
 
 static gcra_time state_of(struct pair p)
@@ -111,30 +117,89 @@ static gcra_time state_of(struct pair p)
 	return (gcra_time)(p.hi & ((UINT64_C(1) << STATE_HI_BITS) - 1)) << 64 | p.lo;
 }
 
-static const struct gcra_rule *rule_at(const struct cell_rules *rules, uint8_t tag)
+/*------------------------------------------------------------------- rules */
+
+static const struct cell_rule *rule_at(const struct cell_rules *rules, uint16_t tag)
 {
 	return atomic_load_explicit(&rules->rule[tag], memory_order_acquire);
 }
 
-/* In units of rule `as`. */
-static gcra_time debt_as(struct pair p, const struct cell_rules *rules, uint8_t as, uint64_t now_ns)
+static bool is_over(const struct cell_rule *r)
 {
-	const struct gcra_rule *to = rule_at(rules, as), *from;
-	gcra_time debt;
-
-	if (tag_of(p) == as)
-		return gcra_debt(state_of(p), to, now_ns);
-	if (print_of(p) == 0)
-		return 0;
-	from = rule_at(rules, tag_of(p));
-	debt = gcra_debt(state_of(p), from, now_ns);
-	return debt == 0 ? 0 : gcra_rescale(debt, from, to);
+	return atomic_load_explicit(&r->phase, memory_order_acquire) == RULE_OVER;
 }
 
-/* 0: empty. */
+static uint16_t next_of(const struct cell_rule *r)
+{
+	return (uint16_t)atomic_load_explicit(&r->next, memory_order_acquire);
+}
+
+/* The rule that is in the place of this one now. */
+static uint16_t present(const struct cell_rules *rules, uint16_t tag)
+{
+	const struct cell_rule *r = rule_at(rules, tag);
+
+	while (is_over(r)) {
+		tag = next_of(r);
+		r = rule_at(rules, tag);
+	}
+	return tag;
+}
+
+/* The same share of the bucket, at that time. */
+static gcra_time change_over(gcra_time state, const struct cell_rule *from,
+			     const struct cell_rule *to, uint64_t at_ns)
+{
+	gcra_time debt = gcra_debt(state, &from->rule, at_ns);
+
+	if (debt == 0)
+		return 0;
+	return gcra_state(gcra_rescale(debt, &from->rule, &to->rule), &to->rule, at_ns);
+}
+
+/* C4: the state under rule `as`, which is not over. */
+static gcra_time state_as(struct pair p, const struct cell_rules *rules, uint16_t as,
+			  uint64_t now_ns)
+{
+	const struct cell_rule *to = rule_at(rules, as), *from;
+	gcra_time state = state_of(p);
+	uint16_t tag = tag_of(p);
+
+	while (tag != as && state != 0) {
+		uint64_t end_ns;
+
+		from = rule_at(rules, tag);
+		if (!is_over(from))
+			return change_over(state, from, to, now_ns);
+		end_ns = atomic_load_explicit(&from->end_ns, memory_order_relaxed);
+		tag = atomic_load_explicit(&to->start_ns, memory_order_relaxed) <= end_ns
+			  ? as
+			  : next_of(from);
+		state = change_over(state, from, rule_at(rules, tag), end_ns);
+	}
+	return state;
+}
+
+static struct pair settle_cell(struct pair p, const struct cell_rules *rules)
+{
+	uint16_t to = present(rules, tag_of(p));
+
+	return pack(print_of(p), to, state_as(p, rules, to, 0));
+}
+
+/* As it is without anybody asking for it: under the rule in the place of its own. */
+static inline struct pair settled(struct pair p, const struct cell_rules *rules)
+{
+	bool as_it_is = print_of(p) == 0 || !is_over(rule_at(rules, tag_of(p)));
+
+	return as_it_is ? p : settle_cell(p, rules);
+}
+
+/* 0: empty.  Of a settled one. */
 static uint64_t full_at_ns(struct pair p, const struct cell_rules *rules)
 {
-	return print_of(p) == 0 ? 0 : gcra_full_at_ns(state_of(p), rule_at(rules, tag_of(p)));
+	return print_of(p) == 0 ? 0
+				: gcra_full_at_ns(state_of(p), &rule_at(rules, tag_of(p))->rule);
 }
 
 /*-------------------------------------------------------------------- sets */
@@ -166,6 +231,7 @@ static int least(const struct view *v, const struct cell_rules *rules, uint64_t 
 {
 	int best = NONE;
 
+	*full_ns = 0;
 	for (int i = 0; i < CELLS_PER_SET; i++) {
 		struct pair p = pair_load(&v->set->cell[i]);
 		uint64_t at;
@@ -174,7 +240,7 @@ static int least(const struct view *v, const struct cell_rules *rules, uint64_t 
 			return NONE;
 		if (best != NONE && *full_ns <= now_ns)
 			continue;
-		at = full_at_ns(p, rules);
+		at = full_at_ns(settled(p, rules), rules);
 		if (best != NONE && at >= *full_ns)
 			continue;
 		best = i;
@@ -193,50 +259,79 @@ static bool has_twin(const struct view *v, int mine)
 	return false;
 }
 
-static void floor_raise(struct cells *c, uint32_t index, uint8_t rule, uint64_t full_ns)
+/* A floor looks like a cell of a key that nobody has. */
+static struct pair floor_cell(uint64_t word, const struct cell_rules *rules)
 {
-	uint64_t at = (full_ns + FLOOR_GRAIN_NS - 1) / FLOOR_GRAIN_NS & FLOOR_TIME_MASK;
+	uint16_t tag = (uint16_t)(word >> FLOOR_TIME_BITS);
+	gcra_time full_ns = (gcra_time)(word & FLOOR_TIME_MASK) * FLOOR_GRAIN_NS;
+
+	return word == 0 ? empty : pack(1, tag, full_ns * rule_at(rules, tag)->rule.count);
+}
+
+static uint64_t floor_word(struct pair p, const struct cell_rules *rules)
+{
+	uint64_t at = (full_at_ns(p, rules) + FLOOR_GRAIN_NS - 1) / FLOOR_GRAIN_NS;
+
+	return (uint64_t)tag_of(p) << FLOOR_TIME_BITS | (at & FLOOR_TIME_MASK);
+}
+
+static uint64_t floor_settled(uint64_t word, const struct cell_rules *rules)
+{
+	if (word == 0 || !is_over(rule_at(rules, (uint16_t)(word >> FLOOR_TIME_BITS))))
+		return word;
+	return floor_word(settled(floor_cell(word, rules), rules), rules);
+}
+
+/* To what the cell, or one like it, owes. */
+static void floor_raise(struct cells *c, uint32_t index, const struct cell_rules *rules,
+			struct pair debtor)
+{
+	uint64_t word = floor_word(settled(debtor, rules), rules);
 	uint64_t old = atomic_load(&c->floor[index]);
 
-	while ((old & FLOOR_TIME_MASK) < at) {
-		if (atomic_compare_exchange_weak(&c->floor[index], &old,
-						 (uint64_t)rule << FLOOR_TIME_BITS | at))
+	do {
+		uint64_t now = floor_settled(old, rules);
+
+		if ((now & FLOOR_TIME_MASK) >= (word & FLOOR_TIME_MASK))
 			return;
-	}
+	} while (!atomic_compare_exchange_weak(&c->floor[index], &old, word));
+}
+
+/* The debts of now, in units of rule `as`. */
+static gcra_time debt_as(struct pair p, const struct cell_rules *rules, uint16_t as,
+			 uint64_t now_ns)
+{
+	return gcra_debt(state_as(p, rules, as, now_ns), &rule_at(rules, as)->rule, now_ns);
 }
 
 static gcra_time floor_debt(const struct cells *c, uint32_t index, const struct cell_rules *rules,
-			    uint8_t as, uint64_t now_ns)
+			    uint16_t as, uint64_t now_ns)
 {
 	uint64_t word = atomic_load(&c->floor[index]);
-	uint64_t full_ns = (word & FLOOR_TIME_MASK) * FLOOR_GRAIN_NS;
-	uint8_t tag = (uint8_t)(word >> FLOOR_TIME_BITS);
-	const struct gcra_rule *from;
 
-	if (full_ns <= now_ns)
+	if (word == 0 || ((word & FLOOR_TIME_MASK) * FLOOR_GRAIN_NS <= now_ns &&
+			  !is_over(rule_at(rules, (uint16_t)(word >> FLOOR_TIME_BITS)))))
 		return 0;
-	from = rule_at(rules, tag);
-	return gcra_rescale(gcra_debt((gcra_time)full_ns * from->count, from, now_ns), from,
-			    rule_at(rules, as));
+	return debt_as(floor_cell(word, rules), rules, as, now_ns);
 }
 
 /* What this array alone knows of a key. */
 static gcra_time debt_in(const struct cells *c, const struct view *v,
-			 const struct cell_rules *rules, uint8_t as, uint64_t now_ns)
+			 const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
 {
 	if (v->found != NONE)
 		return debt_as(v->cell, rules, as, now_ns);
 	return floor_debt(c, v->index, rules, as, now_ns);
 }
 
-static gcra_time key_debt(const struct cells *c, const struct view *v,
-			  const struct cell_rules *rules, uint8_t as, uint64_t key, uint64_t now_ns)
+/* Of a key that has no cell in this array. */
+static gcra_time debt_elsewhere(const struct cells *c, const struct view *v,
+				const struct cell_rules *rules, uint16_t as, uint64_t key,
+				uint64_t now_ns)
 {
-	gcra_time debt = debt_in(c, v, rules, as, now_ns);
+	gcra_time debt = floor_debt(c, v->index, rules, as, now_ns);
 
-	if (v->found != NONE)
-		return debt;
-	while ((c = atomic_load_explicit(&c->previous, memory_order_acquire)) != NULL) {
+	while ((c = cells_previous(c)) != NULL) {
 		struct view old = look(c, key);
 		gcra_time before = debt_in(c, &old, rules, as, now_ns);
 
@@ -245,6 +340,29 @@ static gcra_time key_debt(const struct cells *c, const struct view *v,
 			break;
 	}
 	return debt;
+}
+
+static gcra_time key_state(const struct cells *c, const struct view *v,
+			   const struct cell_rules *rules, uint16_t as, uint64_t key,
+			   uint64_t now_ns)
+{
+	if (v->found != NONE)
+		return state_as(v->cell, rules, as, now_ns);
+	return gcra_state(debt_elsewhere(c, v, rules, as, key, now_ns), &rule_at(rules, as)->rule,
+			  now_ns);
+}
+
+/* The key has its cell in an array that follows these. */
+static void leave(struct cells *c, uint64_t key)
+{
+	for (; c != NULL; c = cells_previous(c)) {
+		struct view v = look(c, key);
+
+		if (v.found == NONE)
+			continue;
+		(void)pair_swap(&v.set->cell[v.found], v.cell, empty);
+		return;
+	}
 }
 
 static void count_eviction(struct cells *c, uint32_t index)
@@ -264,14 +382,17 @@ static bool owe(struct atomic_pair *cell, uint64_t print, struct pair debtor,
 {
 	for (;;) {
 		struct pair p = pair_load(cell);
-		const struct gcra_rule *r = rule_at(rules, tag_of(p));
+		const struct gcra_rule *r;
 		gcra_time debt;
+		uint16_t tag;
 
 		if (print_of(p) != print)
 			return false;
-		debt = together(debt_as(p, rules, tag_of(p), now_ns),
-				debt_as(debtor, rules, tag_of(p), now_ns), r);
-		if (pair_swap(cell, p, pack(print, tag_of(p), gcra_state(debt, r, now_ns))))
+		tag = present(rules, tag_of(p));
+		r = &rule_at(rules, tag)->rule;
+		debt = together(debt_as(p, rules, tag, now_ns), debt_as(debtor, rules, tag, now_ns),
+				r);
+		if (pair_swap(cell, p, pack(print, tag, gcra_state(debt, r, now_ns))))
 			return true;
 	}
 }
@@ -291,8 +412,17 @@ static void fold_twins(struct cells *c, const struct view *seen, const struct ce
 		if (first == j || !pair_swap(&seen->set->cell[j], twin, empty))
 			continue;
 		if (!owe(&seen->set->cell[first], seen->print, twin, rules, now_ns))
-			floor_raise(c, seen->index, tag_of(twin), full_at_ns(twin, rules));
+			floor_raise(c, seen->index, rules, twin);
 	}
+}
+
+/* Read nearly always, so that a block costs one line's change. */
+static void touch(struct cells *c, uint32_t index)
+{
+	_Atomic uint8_t *touched = &c->touched[index / BLOCK_SETS];
+
+	if (atomic_load_explicit(touched, memory_order_relaxed) == 0)
+		atomic_store_explicit(touched, 1, memory_order_relaxed);
 }
 
 /* Puts a new key into the set.  False: somebody was faster, look again. */
@@ -306,7 +436,8 @@ static bool claim(struct cells *c, const struct view *v, const struct cell_rules
 	if (i == NONE)
 		return false;
 	if (full_ns > now_ns)
-		floor_raise(c, v->index, tag_of(from), full_ns);
+		floor_raise(c, v->index, rules, from);
+	touch(c, v->index);
 	if (!pair_swap(&v->set->cell[i], from, to))
 		return false;
 	if (full_ns > now_ns)
@@ -321,45 +452,62 @@ static bool claim(struct cells *c, const struct view *v, const struct cell_rules
 
 /*--------------------------------------------------------------- decisions */
 
-bool cells_take(struct cells *c, const struct cell_rules *rules, uint8_t rule, uint64_t key,
+/* Writes what a take has made of a key.  False: the array is another meanwhile, look again. */
+static bool put(struct cells *c, const struct view *v, const struct cell_rules *rules, uint64_t key,
+		struct pair to, uint64_t now_ns)
+{
+	struct cells *before;
+
+	if (v->found != NONE)
+		return pair_swap(&v->set->cell[v->found], v->cell, to);
+	if (!claim(c, v, rules, to, now_ns))
+		return false;
+	before = cells_previous(c);
+	if (before != NULL)
+		leave(before, key);
+	return true;
+}
+
+bool cells_take(struct cells *c, const struct cell_rules *rules, uint16_t *tag, uint64_t key,
 		uint64_t now_ns, uint64_t cost, struct gcra_view *view)
 {
-	const struct gcra_rule *r = rule_at(rules, rule);
+	uint16_t as = *tag = present(rules, *tag);
+	const struct gcra_rule *r = &rule_at(rules, as)->rule;
 
 	for (;;) {
 		struct view v = look(c, key);
-		gcra_time state = gcra_state(key_debt(c, &v, rules, rule, key, now_ns), r, now_ns);
-		struct pair to;
+		bool mine = v.found != NONE && tag_of(v.cell) == as;
+		gcra_time state =
+		    mine ? state_of(v.cell) : key_state(c, &v, rules, as, key, now_ns);
+		bool ok = gcra_take(&state, r, now_ns, cost, view);
 
-		if (!gcra_take(&state, r, now_ns, cost, view)) {
-			if (v.found == NONE || pair_same(&v.set->cell[v.found], v.cell))
-				return false;
-			continue;
+		if (ok || (v.found != NONE && !mine)) {
+			if (put(c, &v, rules, key, pack(v.print, as, state), now_ns))
+				return ok;
+		} else if (v.found == NONE || pair_same(&v.set->cell[v.found], v.cell)) {
+			return false;
 		}
-		to = pack(v.print, rule, state);
-		if (v.found == NONE ? claim(c, &v, rules, to, now_ns)
-				    : pair_swap(&v.set->cell[v.found], v.cell, to))
-			return true;
 	}
 }
 
-bool cells_peek(const struct cells *c, const struct cell_rules *rules, uint8_t rule, uint64_t key,
+bool cells_peek(const struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
 		uint64_t now_ns, uint64_t cost, struct gcra_view *view)
 {
-	const struct gcra_rule *r = rule_at(rules, rule);
+	uint16_t as = present(rules, tag);
 	struct view v = look(c, key);
-	gcra_time state = gcra_state(key_debt(c, &v, rules, rule, key, now_ns), r, now_ns);
+	gcra_time state = key_state(c, &v, rules, as, key, now_ns);
 
-	return gcra_take(&state, r, now_ns, cost, view);
+	return gcra_take(&state, &rule_at(rules, as)->rule, now_ns, cost, view);
 }
 
 /* Under another rule the same share of the bucket goes back. */
-static gcra_time given(struct pair p, const struct cell_rules *rules, uint8_t rule, uint64_t cost)
+static gcra_time given(struct pair p, const struct cell_rules *rules, uint16_t tag, uint64_t cost)
 {
-	const struct gcra_rule *r = rule_at(rules, rule), *now = rule_at(rules, tag_of(p));
+	const struct gcra_rule *r = &rule_at(rules, tag)->rule;
+	const struct gcra_rule *now = &rule_at(rules, tag_of(p))->rule;
 	gcra_time state = state_of(p), back;
 
-	if (tag_of(p) == rule) {
+	if (tag_of(p) == tag) {
 		gcra_give(&state, r, cost);
 		return state;
 	}
@@ -367,18 +515,16 @@ static gcra_time given(struct pair p, const struct cell_rules *rules, uint8_t ru
 	return state > back ? state - back : 0;
 }
 
-void cells_give(struct cells *c, const struct cell_rules *rules, uint8_t rule, uint64_t key,
+void cells_give(struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
 		uint64_t cost)
 {
-	for (;;) {
+	while (c != NULL) {
 		struct view v = look(c, key);
-		struct pair from;
 
 		if (v.found == NONE)
-			return;
-		from = v.cell;
-		if (pair_swap(&v.set->cell[v.found], from,
-			      pack(v.print, tag_of(from), given(from, rules, rule, cost))))
+			c = cells_previous(c);
+		else if (pair_swap(&v.set->cell[v.found], v.cell,
+				   pack(v.print, tag_of(v.cell), given(v.cell, rules, tag, cost))))
 			return;
 	}
 }
@@ -395,18 +541,43 @@ struct cells *cells_previous(const struct cells *c)
 	return atomic_load_explicit(&c->previous, memory_order_acquire);
 }
 
-/* A set that was never written reads as zeros, but reading touches its page: the owner asks seldom.
- */
+/* The next block at or after this one in which a key ever was; false: there is none.  The others
+ * read as zeros, but reading would cost their pages. */
+static bool next_touched(const struct cells *c, uint32_t *block)
+{
+	while (*block < c->blocks &&
+	       atomic_load_explicit(&c->touched[*block], memory_order_relaxed) == 0)
+		++*block;
+	return *block < c->blocks;
+}
+
+static uint32_t block_end(const struct cells *c, uint32_t block)
+{
+	uint64_t end = (uint64_t)(block + 1) * BLOCK_SETS;
+
+	return end < c->sets ? (uint32_t)end : c->sets;
+}
+
+static uint64_t set_full_at_ns(const struct cells *c, const struct cell_rules *rules, uint32_t set)
+{
+	uint64_t latest =
+	    full_at_ns(settled(floor_cell(atomic_load(&c->floor[set]), rules), rules), rules);
+
+	for (int i = 0; i < CELLS_PER_SET; i++) {
+		uint64_t at = full_at_ns(settled(pair_load(&c->set[set].cell[i]), rules), rules);
+
+		latest = at > latest ? at : latest;
+	}
+	return latest;
+}
+
 uint64_t cells_full_at_ns(const struct cells *c, const struct cell_rules *rules)
 {
 	uint64_t latest = 0;
 
-	for (uint32_t s = 0; s < c->sets; s++) {
-		uint64_t floor = atomic_load(&c->floor[s]) & FLOOR_TIME_MASK;
-
-		latest = floor * FLOOR_GRAIN_NS > latest ? floor * FLOOR_GRAIN_NS : latest;
-		for (int i = 0; i < CELLS_PER_SET; i++) {
-			uint64_t at = full_at_ns(pair_load(&c->set[s].cell[i]), rules);
+	for (uint32_t block = 0; next_touched(c, &block); block++) {
+		for (uint32_t s = block * BLOCK_SETS; s < block_end(c, block); s++) {
+			uint64_t at = set_full_at_ns(c, rules, s);
 
 			latest = at > latest ? at : latest;
 		}
@@ -414,54 +585,66 @@ uint64_t cells_full_at_ns(const struct cells *c, const struct cell_rules *rules)
 	return latest;
 }
 
-static void retag_cell(struct atomic_pair *cell, const struct cell_rules *rules, uint8_t from,
-		       uint8_t to)
+static void settle_set(struct cells *c, const struct cell_rules *rules, uint32_t set)
 {
-	struct pair p;
+	uint64_t floor = atomic_load(&c->floor[set]), to;
 
+	for (int i = 0; i < CELLS_PER_SET; i++) {
+		struct pair from, now;
+
+		do {
+			from = pair_load(&c->set[set].cell[i]);
+			now = settled(from, rules);
+		} while (now.hi != from.hi && !pair_swap(&c->set[set].cell[i], from, now));
+	}
 	do {
-		p = pair_load(cell);
-		if (print_of(p) == 0 || tag_of(p) != from)
-			return;
-	} while (!pair_swap(
-	    cell, p,
-	    pack(print_of(p), to, (gcra_time)full_at_ns(p, rules) * rule_at(rules, to)->count)));
+		to = floor_settled(floor, rules);
+	} while (to != floor && !atomic_compare_exchange_weak(&c->floor[set], &floor, to));
 }
 
-void cells_retag(struct cells *c, const struct cell_rules *rules, uint8_t from, uint8_t to)
+void cells_settle(struct cells *c, const struct cell_rules *rules)
 {
-	for (uint32_t s = 0; s < c->sets; s++) {
-		uint64_t floor = atomic_load(&c->floor[s]);
-
-		for (int i = 0; i < CELLS_PER_SET; i++)
-			retag_cell(&c->set[s].cell[i], rules, from, to);
-		while (floor >> FLOOR_TIME_BITS == from && floor != 0 &&
-		       !atomic_compare_exchange_weak(&c->floor[s], &floor,
-						     (uint64_t)to << FLOOR_TIME_BITS |
-							 (floor & FLOOR_TIME_MASK)))
-			;
-	}
+	for (uint32_t block = 0; next_touched(c, &block); block++)
+		for (uint32_t s = block * BLOCK_SETS; s < block_end(c, block); s++)
+			settle_set(c, rules, s);
 }
 
 /*----------------------------------------------------------------- reading */
 
-static unsigned live_in_set(const struct set *set, const struct cell_rules *rules, uint64_t now_ns)
+static bool in_debt(struct pair p, const struct cell_rules *rules, uint64_t now_ns)
 {
-	unsigned n = 0;
+	if (print_of(p) == 0)
+		return false;
+	p = settled(p, rules);
+	return state_of(p) > (gcra_time)now_ns * rule_at(rules, tag_of(p))->rule.count;
+}
 
-	for (int i = 0; i < CELLS_PER_SET; i++)
-		n += full_at_ns(pair_load(&set->cell[i]), rules) > now_ns;
+static uint64_t live_in_block(const struct cells *c, const struct cell_rules *rules, uint32_t block,
+			      uint64_t now_ns)
+{
+	uint64_t n = 0;
+
+	for (uint32_t s = block * BLOCK_SETS; s < block_end(c, block); s++)
+		for (int i = 0; i < CELLS_PER_SET; i++)
+			n += in_debt(pair_load(&c->set[s].cell[i]), rules, now_ns);
 	return n;
 }
 
 uint64_t cells_live(const struct cells *c, const struct cell_rules *rules, uint64_t now_ns)
 {
-	uint32_t sample = c->sets < SAMPLE_SETS ? c->sets : SAMPLE_SETS;
+	uint32_t every, touched = 0, seen = 0, counted = 0;
 	uint64_t n = 0;
 
-	for (uint32_t i = 0; i < sample; i++)
-		n += live_in_set(&c->set[(uint64_t)i * c->sets / sample], rules, now_ns);
-	return n * c->sets / sample;
+	for (uint32_t block = 0; next_touched(c, &block); block++)
+		touched++;
+	every = touched / (CELLS_COUNTED / CELLS_PER_SET / BLOCK_SETS + 1) + 1;
+	for (uint32_t block = 0; next_touched(c, &block); block++) {
+		if (seen++ % every != 0)
+			continue;
+		n += live_in_block(c, rules, block, now_ns);
+		counted++;
+	}
+	return every == 1 ? n : n * touched / counted;
 }
 
 uint64_t cells_evictions(const struct cells *c)

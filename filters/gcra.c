@@ -75,11 +75,14 @@ gcra_time gcra_state(gcra_time debt, const struct gcra_rule *r, uint64_t now_ns)
 	return debt == 0 ? 0 : (gcra_time)now_ns * r->count + debt;
 }
 
-static uint64_t wait_for(gcra_time debt, gcra_time price, const struct gcra_rule *r)
+/* Not of the debt, which is never more than a bucket: a state may be (a clock that went back, two
+ * cells of one key), and until it is not, nothing passes. */
+static uint64_t wait_for(gcra_time state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost)
 {
-	if (price > r->depth)
+	if (cost > r->burst)
 		return GCRA_NEVER;
-	return (uint64_t)(div_ceil(debt + price - r->depth, r->count));
+	state += (gcra_time)r->period * cost - r->depth;
+	return (uint64_t)div_ceil(state - (gcra_time)now_ns * r->count, r->count);
 }
 
 bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost,
@@ -87,14 +90,14 @@ bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uin
 {
 	gcra_time debt = gcra_debt(*state, r, now_ns);
 	gcra_time price = (gcra_time)r->period * cost;
-	bool ok = debt + price <= r->depth;
+	bool ok = cost <= r->burst && debt + price <= r->depth;
 
-	if (ok) {
+	if (ok && cost > 0) {
 		debt += price;
 		*state = gcra_state(debt, r, now_ns);
 	}
 	view->remaining = (uint64_t)div_floor(r->depth - debt, r->period);
-	view->wait_ns = ok ? 0 : wait_for(debt, price, r);
+	view->wait_ns = ok ? 0 : wait_for(*state, r, now_ns, cost);
 	view->full_ns = (uint64_t)(div_ceil(debt, r->count));
 	return ok;
 }
@@ -106,13 +109,16 @@ void gcra_give(gcra_time *state, const struct gcra_rule *r, uint64_t cost)
 	*state = *state > price ? *state - price : 0;
 }
 
-/* Whole tokens and the rest are scaled apart: no product passes 128 bits. */
+/* Where the product of both depths passes 128 bits, whole tokens and the rest are scaled apart,
+ * which rounds up twice. */
 gcra_time gcra_rescale(gcra_time debt, const struct gcra_rule *from, const struct gcra_rule *to)
 {
 	gcra_time tokens, rest;
 
 	if (debt >= from->depth)
 		return to->depth;
+	if (debt <= ~(gcra_time)0 / to->depth)
+		return debt == 0 ? 0 : (debt * to->depth - 1) / from->depth + 1;
 	tokens = div_floor(debt, from->period);
 	rest = div_ceil((debt - tokens * from->period) * to->period, from->period);
 	return min(to->depth, div_ceil(tokens * to->burst * to->period, from->burst) +

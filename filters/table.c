@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "filters/cells.h"
 #include "filters/stats.h"
 #include "filters/table_internal.h"
@@ -12,11 +13,23 @@
 enum {
 	TABLE_MAGIC = 0x5441424c,
 	REGISTRY_MAGIC = 0x54524547,
-	ARRAYS_MAX = 4, /* one array and those it follows */
+	ARRAYS_MAX = 4,   /* one array and those it follows */
+	CHANGES_MAX = 32, /* of rules, until no state is older: how far one has to be followed */
 };
 
-/* Precision of the clock that the control thread borrows from the takes. */
+/* Precision of seen_ns. */
 #define SEEN_GRAIN_NS UINT64_C(1000000)
+
+struct generation {
+	struct list link;          /* table.generations, the oldest first */
+	struct generation *before; /* is over when this one comes into force */
+	uint64_t opened_ns;
+	_Atomic uint64_t start_ns; /* RULE_NEVER: not in force yet */
+	uint32_t refs;             /* uses */
+	uint32_t n;
+	struct cell_rule **cell; /* n, of rule[i].tag: a slot may be another's by the time */
+	struct table_rule rule[];
+};
 
 struct table {
 	uint32_t magic;
@@ -25,11 +38,14 @@ struct table {
 	_Atomic uint64_t seen_ns;        /* about the latest time of any take */
 	_Atomic uint64_t evicted_before; /* in arrays that are gone */
 	struct cell_rules rules;
-	uint32_t rule_refs[RULES_MAX];
-	char *id;            /* struct table_id as one text */
-	struct list link;    /* registry.tables */
-	struct list uses;    /* struct table_use.link */
-	struct list garbage; /* struct garbage.link */
+	struct generation *owner[RULES_MAX]; /* NULL: a slot that no cell names */
+	uint64_t (*clock)(void);
+	unsigned changes;        /* of rules, since all cells were settled */
+	char *id;                /* struct table_id as one text */
+	struct list link;        /* registry.tables */
+	struct list uses;        /* struct table_use.link */
+	struct list generations; /* one at least, as soon as there are rules */
+	struct list garbage;     /* struct garbage.link */
 };
 
 /* What workers may still read: goes when every use up to `serial` is over. */
@@ -37,7 +53,8 @@ struct garbage {
 	struct list link;
 	uint64_t serial;
 	struct cells *cells;
-	struct gcra_rule *rule;
+	struct cell_rule *rule;
+	struct generation *generation;
 };
 
 struct stats_entry {
@@ -56,6 +73,7 @@ struct table_registry *table_registry_new(void)
 	if (r == NULL)
 		return NULL;
 	r->magic = REGISTRY_MAGIC;
+	r->clock = clock_mono_ns;
 	list_init(&r->tables);
 	list_init(&r->stats);
 	list_init(&r->states);
@@ -72,6 +90,12 @@ void table_registry_free(struct table_registry *r)
 	free(r);
 }
 
+void table_registry_set_clock(struct table_registry *r, uint64_t (*now_ns)(void))
+{
+	CHECK_MAGIC(r, REGISTRY_MAGIC);
+	r->clock = now_ns;
+}
+
 /*----------------------------------------------------------------- garbage */
 
 static void garbage_free(struct garbage *g)
@@ -79,6 +103,7 @@ static void garbage_free(struct garbage *g)
 	list_remove(&g->link);
 	cells_free(g->cells);
 	free(g->rule);
+	free(g->generation);
 	free(g);
 }
 
@@ -108,9 +133,9 @@ static struct garbage *garbage_new(void)
 	return g;
 }
 
-static void garbage_add(const struct table_registry *r, struct table *t, struct garbage *g)
+static void garbage_add(struct table *t, struct garbage *g)
 {
-	g->serial = r->serial;
+	g->serial = LIST_ENTRY(t->uses.prev, struct table_use, link)->serial;
 	list_push_back(&t->garbage, &g->link);
 }
 
@@ -131,7 +156,7 @@ static unsigned count_arrays(const struct table *t)
 }
 
 /* Lets go of the oldest array that is followed, if all its debts are over. */
-static bool drop_oldest(const struct table_registry *r, struct table *t)
+static bool drop_oldest(struct table *t)
 {
 	struct cells *before = NULL, *oldest = cells_of(t);
 	struct garbage *g;
@@ -148,17 +173,17 @@ static bool drop_oldest(const struct table_registry *r, struct table *t)
 	cells_follow(before, NULL);
 	atomic_fetch_add(&t->evicted_before, cells_evictions(oldest));
 	g->cells = oldest;
-	garbage_add(r, t, g);
+	garbage_add(t, g);
 	return true;
 }
 
 /* False when memory is out.  With too many arrays to follow already, the size stays until the next
  * time. */
-static bool resize(const struct table_registry *r, struct table *t, uint32_t max_keys)
+static bool resize(struct table *t, uint32_t max_keys)
 {
 	struct cells *c;
 
-	while (drop_oldest(r, t))
+	while (drop_oldest(t))
 		;
 	if (max_keys == t->max_keys || count_arrays(t) == ARRAYS_MAX)
 		return true;
@@ -224,8 +249,10 @@ static struct table *table_new(struct table_registry *r, char *id, uint32_t max_
 	t->magic = TABLE_MAGIC;
 	t->max_keys = max_keys;
 	t->id = id;
+	t->clock = r->clock;
 	atomic_init(&t->cells, c);
 	list_init(&t->uses);
+	list_init(&t->generations);
 	list_init(&t->garbage);
 	list_push_back(&r->tables, &t->link);
 	return t;
@@ -241,6 +268,8 @@ static void table_free(struct table *t)
 		previous = cells_previous(c);
 		cells_free(c);
 	}
+	LIST_EACH (n, &t->generations)
+		free(LIST_ENTRY(n, struct generation, link));
 	for (int i = 0; i < RULES_MAX; i++)
 		free(atomic_load(&t->rules.rule[i]));
 	list_remove(&t->link);
@@ -261,7 +290,7 @@ static struct table *find_or_make(struct table_registry *r, char *id, uint32_t m
 		return t;
 	}
 	free(id);
-	if (!resize(r, t, max_keys > t->max_keys ? max_keys : t->max_keys))
+	if (!resize(t, max_keys > t->max_keys ? max_keys : t->max_keys))
 		return NULL;
 	return t;
 }
@@ -284,6 +313,258 @@ bool table_get(struct table_registry *r, const struct table_id *id, uint32_t max
 	return true;
 }
 
+/*------------------------------------------------------------------- rules */
+
+static struct cell_rule *rule_in(const struct table *t, unsigned tag)
+{
+	return atomic_load_explicit(&t->rules.rule[tag], memory_order_acquire);
+}
+
+static bool is_pending(const struct generation *g)
+{
+	return atomic_load(&g->start_ns) == RULE_NEVER;
+}
+
+static struct generation *newest(const struct table *t)
+{
+	return list_empty(&t->generations)
+		   ? NULL
+		   : LIST_ENTRY(t->generations.prev, struct generation, link);
+}
+
+static void end_rule(struct cell_rule *r, uint64_t at_ns)
+{
+	atomic_store_explicit(&r->end_ns, at_ns, memory_order_relaxed);
+	atomic_store_explicit(&r->phase, RULE_OVER, memory_order_release);
+}
+
+/* Not when it is over already: a thread that helps may come late. */
+static void start_rule(struct cell_rule *r, uint64_t at_ns)
+{
+	uint32_t pending = RULE_PENDING;
+
+	atomic_store_explicit(&r->start_ns, at_ns, memory_order_relaxed);
+	atomic_compare_exchange_strong(&r->phase, &pending, RULE_CURRENT);
+}
+
+/* T2, to the precision of seen_ns. */
+static uint64_t time_of_change(const struct table *t, const struct generation *g, uint64_t now_ns)
+{
+	uint64_t last_ns = atomic_load(&t->seen_ns);
+
+	if (last_ns <= g->opened_ns)
+		return g->opened_ns;
+	last_ns += SEEN_GRAIN_NS;
+	return last_ns < now_ns ? last_ns : now_ns;
+}
+
+/* Threads that get here together all do it, with the time of the first. */
+static void come_into_force(struct table *t, struct generation *g, uint64_t now_ns)
+{
+	uint64_t at_ns = time_of_change(t, g, now_ns), first = RULE_NEVER;
+
+	if (!atomic_compare_exchange_strong(&g->start_ns, &first, at_ns))
+		at_ns = first;
+	for (uint32_t i = 0; g->before != NULL && i < g->before->n; i++)
+		end_rule(g->before->cell[i], at_ns);
+	for (uint32_t i = 0; i < g->n; i++)
+		start_rule(g->cell[i], at_ns);
+}
+
+/* The rule of this generation in the place of another's. */
+static uint16_t heir(const struct generation *g, uint64_t match)
+{
+	for (uint32_t i = 0; i < g->n; i++)
+		if (g->rule[i].match == match)
+			return g->rule[i].tag;
+	return g->rule[0].tag;
+}
+
+/* Backwards: where rules share a tag, its first place decides. */
+static void name_heirs(const struct generation *of, const struct generation *g)
+{
+	for (uint32_t i = of->n; i-- > 0;)
+		atomic_store(&of->cell[i]->next, heir(g, of->rule[i].match));
+}
+
+static void free_slots(struct table *t, const struct generation *g)
+{
+	for (unsigned i = 0; i < RULES_MAX; i++)
+		if (t->owner[i] == g)
+			t->owner[i] = NULL;
+}
+
+/* That is over and in no use.  Whoever met a cell of it a moment ago still reads it. */
+static void generation_retire(struct table *t, struct generation *g)
+{
+	struct garbage *garbage = garbage_new();
+
+	if (garbage == NULL)
+		return;
+	free_slots(t, g);
+	list_remove(&g->link);
+	garbage->generation = g;
+	garbage_add(t, garbage);
+}
+
+/* No cell names a rule that is over after this: those of closed policies can go. */
+static void settle(struct table *t)
+{
+	const struct generation *last = newest(t);
+
+	for (struct cells *c = cells_of(t); c != NULL; c = cells_previous(c))
+		cells_settle(c, &t->rules);
+	LIST_EACH (n, &t->generations) {
+		struct generation *g = LIST_ENTRY(n, struct generation, link);
+
+		if (g != last && g->refs == 0)
+			generation_retire(t, g);
+		else if (g != last)
+			name_heirs(g, last);
+	}
+	t->changes = 0;
+}
+
+/* A policy that was opened and never asked. */
+static void generation_put(struct table *t, struct generation *g)
+{
+	CHECK(g->refs > 0);
+	if (--g->refs > 0 || !is_pending(g))
+		return;
+	free_slots(t, g);
+	list_remove(&g->link);
+	free(g);
+}
+
+/* The rule that was there may be read by those who met a cell of it a moment ago. */
+static bool fill_slot(struct table *t, uint16_t slot, const struct gcra_rule *rule)
+{
+	struct cell_rule *r = aligned_alloc(64, sizeof(*r)), *old = rule_in(t, slot);
+	struct garbage *g = old == NULL ? NULL : garbage_new();
+
+	if (r == NULL || (old != NULL && g == NULL)) {
+		free(r);
+		free(g);
+		return false;
+	}
+	*r = (struct cell_rule){ .rule = *rule, .phase = RULE_PENDING, .start_ns = RULE_NEVER };
+	atomic_store_explicit(&t->rules.rule[slot], r, memory_order_release);
+	if (g != NULL) {
+		g->rule = old;
+		garbage_add(t, g);
+	}
+	return true;
+}
+
+/* Rule i: as one before it, or in the first slot from *slot on that is free. */
+static bool give_tag(struct table *t, struct generation *g, uint32_t i, uint32_t *slot)
+{
+	struct table_rule *r = &g->rule[i];
+
+	for (uint32_t j = 0; j < i; j++) {
+		if (!gcra_rule_eq(&g->rule[j].rule, &r->rule))
+			continue;
+		r->tag = g->rule[j].tag;
+		return true;
+	}
+	while (*slot < RULES_MAX && t->owner[*slot] != NULL)
+		++*slot;
+	if (*slot == RULES_MAX || !fill_slot(t, (uint16_t)*slot, &r->rule))
+		return false;
+	t->owner[*slot] = g;
+	r->tag = (uint16_t)*slot;
+	return true;
+}
+
+static unsigned count_slots(const struct table *t, const struct generation *of)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < RULES_MAX; i++)
+		n += t->owner[i] == of;
+	return n;
+}
+
+static bool give_tags(struct table *t, struct generation *g)
+{
+	uint32_t slot = 0;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		if (!give_tag(t, g, i, &slot))
+			return false;
+		g->cell[i] = rule_in(t, g->rule[i].tag);
+	}
+	return count_slots(t, g) <= TABLE_RULES_MAX;
+}
+
+static struct generation *generation_new(struct table *t, const struct table_rule *rules,
+					 uint32_t n)
+{
+	struct generation *g =
+	    calloc(1, sizeof(*g) + n * (sizeof(g->rule[0]) + sizeof(g->cell[0])));
+
+	if (g == NULL)
+		return NULL;
+	g->cell = (void *)(g->rule + n);
+	g->before = newest(t);
+	g->opened_ns = t->clock();
+	atomic_init(&g->start_ns, RULE_NEVER);
+	g->n = n;
+	memcpy(g->rule, rules, n * sizeof(rules[0]));
+	list_init(&g->link);
+	if (!give_tags(t, g)) {
+		free_slots(t, g);
+		free(g);
+		return NULL;
+	}
+	if (g->before != NULL)
+		name_heirs(g->before, g);
+	list_push_back(&t->generations, &g->link);
+	t->changes++;
+	return g;
+}
+
+static bool same_rules(const struct generation *g, const struct table_rule *rules, uint32_t n)
+{
+	if (g->n != n)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (g->rule[i].match != rules[i].match ||
+		    !gcra_rule_eq(&g->rule[i].rule, &rules[i].rule))
+			return false;
+	return true;
+}
+
+/* The newest but for this one is in force, whether it was asked or not: a reload that failed has
+ * closed what it opened. */
+static struct generation *find_or_add(struct table *t, const struct table_rule *rules, uint32_t n)
+{
+	struct generation *g = newest(t);
+
+	if (g != NULL && same_rules(g, rules, n))
+		return g;
+	if (g != NULL && is_pending(g))
+		come_into_force(t, g, t->clock());
+	if (t->changes >= CHANGES_MAX || count_slots(t, NULL) < n)
+		settle(t);
+	return generation_new(t, rules, n);
+}
+
+bool table_rules_get(struct table_use *use, struct table_rule *rules, uint32_t n)
+{
+	struct generation *g;
+
+	CHECK_MAGIC(use->table, TABLE_MAGIC);
+	CHECK(n > 0 && use->generation == NULL);
+	g = find_or_add(use->table, rules, n);
+	if (g == NULL)
+		return false;
+	g->refs++;
+	use->generation = g;
+	memcpy(rules, g->rule, n * sizeof(rules[0]));
+	return true;
+}
+
 void table_put(struct table_registry *r, struct table_use *use)
 {
 	struct table *t = use->table;
@@ -291,98 +572,15 @@ void table_put(struct table_registry *r, struct table_use *use)
 	CHECK_MAGIC(r, REGISTRY_MAGIC);
 	CHECK_MAGIC(t, TABLE_MAGIC);
 	list_remove(&use->link);
-	use->table = NULL;
+	if (use->generation != NULL)
+		generation_put(t, use->generation);
+	*use = (struct table_use){ .table = NULL };
 	if (list_empty(&t->uses)) {
 		table_free(t);
 		return;
 	}
 	garbage_collect(t);
-	(void)resize(r, t, wanted_keys(t)); /* too large a table is no reason to fail */
-}
-
-/*------------------------------------------------------------------- rules */
-
-static struct gcra_rule *rule_in(const struct table *t, unsigned tag)
-{
-	return atomic_load_explicit(&t->rules.rule[tag], memory_order_acquire);
-}
-
-/* Slots in the order of preference: the same rule, a new slot, one that no policy uses.  RULES_MAX:
- * none. */
-static unsigned choose_slot(const struct table *t, const struct gcra_rule *rule)
-{
-	unsigned empty = RULES_MAX, idle = RULES_MAX;
-
-	for (unsigned i = RULES_MAX; i-- > 0;) {
-		const struct gcra_rule *r = rule_in(t, i);
-
-		if (r != NULL && gcra_rule_eq(r, rule))
-			return i;
-		if (r == NULL)
-			empty = i;
-		else if (t->rule_refs[i] == 0)
-			idle = i;
-	}
-	return empty != RULES_MAX ? empty : idle;
-}
-
-/* No cell names the slot after this. */
-static void empty_slot(struct table *t, unsigned slot)
-{
-	unsigned to = (slot + 1) % RULES_MAX;
-
-	for (unsigned i = 0; i < RULES_MAX; i++)
-		if (t->rule_refs[i] > 0)
-			to = i;
-	for (struct cells *c = cells_of(t); c != NULL; c = cells_previous(c))
-		cells_retag(c, &t->rules, (uint8_t)slot, (uint8_t)to);
-}
-
-/* The rule that was there is read by those who met a cell of it a moment ago. */
-static bool fill_slot(struct table *t, unsigned slot, const struct gcra_rule *rule)
-{
-	struct gcra_rule *copy = malloc(sizeof(*copy)), *old = rule_in(t, slot);
-	struct garbage *g = old == NULL ? NULL : garbage_new();
-
-	if (copy == NULL || (old != NULL && g == NULL)) {
-		free(copy);
-		free(g);
-		return false;
-	}
-	*copy = *rule;
-	if (old != NULL) {
-		struct table_use *last = LIST_ENTRY(t->uses.prev, struct table_use, link);
-
-		empty_slot(t, slot);
-		g->rule = old;
-		g->serial = last->serial;
-		list_push_back(&t->garbage, &g->link);
-	}
-	atomic_store_explicit(&t->rules.rule[slot], copy, memory_order_release);
-	return true;
-}
-
-bool table_rule_get(struct table *t, const struct gcra_rule *rule, uint8_t *tag)
-{
-	unsigned slot;
-
-	CHECK_MAGIC(t, TABLE_MAGIC);
-	slot = choose_slot(t, rule);
-	if (slot == RULES_MAX)
-		return false;
-	if ((rule_in(t, slot) == NULL || !gcra_rule_eq(rule_in(t, slot), rule)) &&
-	    !fill_slot(t, slot, rule))
-		return false;
-	t->rule_refs[slot]++;
-	*tag = (uint8_t)slot;
-	return true;
-}
-
-void table_rule_put(struct table *t, uint8_t tag)
-{
-	CHECK_MAGIC(t, TABLE_MAGIC);
-	CHECK(t->rule_refs[tag] > 0);
-	t->rule_refs[tag]--;
+	(void)resize(t, wanted_keys(t)); /* too large a table is no reason to fail */
 }
 
 /*-------------------------------------------------------------------- stats */
@@ -430,8 +628,29 @@ void table_stats_put(struct table_registry *r, struct filter_stats *stats)
 	if (e == NULL || --e->refs > 0)
 		return;
 	list_remove(&e->link);
+	free(atomic_load(&stats->waits));
 	free(e->policy);
 	free(e);
+}
+
+bool filter_stats_open_waits(struct filter_stats *stats)
+{
+	struct stat_hist *waits = atomic_load(&stats->waits);
+
+	if (waits != NULL)
+		return true;
+	waits = calloc(FILTER_WORKERS_MAX, sizeof(*waits)); /* the kernel's until touched */
+	atomic_store_explicit(&stats->waits, waits, memory_order_release);
+	return waits != NULL;
+}
+
+bool filter_stats_waits(const struct filter_stats *stats, struct stat_sum *sum)
+{
+	const struct stat_hist *waits = atomic_load_explicit(&stats->waits, memory_order_acquire);
+
+	for (unsigned w = 0; waits != NULL && w < FILTER_WORKERS_MAX; w++)
+		stat_sum_add(sum, &waits[w]);
+	return waits != NULL;
 }
 
 /*--------------------------------------------------------------- decisions */
@@ -443,30 +662,41 @@ static void see(struct table *t, uint64_t now_ns)
 		atomic_store_explicit(&t->seen_ns, now_ns, memory_order_relaxed);
 }
 
-bool table_take(struct table *t, uint8_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
+/* All of it that a policy in force costs: one look at a line that the decision needs anyway. */
+static void before_take(struct table *t, uint16_t tag, uint64_t now_ns)
+{
+	if (atomic_load_explicit(&rule_in(t, tag)->phase, memory_order_acquire) == RULE_PENDING)
+		come_into_force(t, t->owner[tag], now_ns);
+}
+
+bool table_take(struct table *t, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
 		struct gcra_view *view)
 {
+	before_take(t, *tag, now_ns);
 	see(t, now_ns);
 	return cells_take(cells_of(t), &t->rules, tag, key, now_ns, cost, view);
 }
 
-bool table_peek(const struct table *t, uint8_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
+bool table_peek(struct table *t, uint16_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
 		struct gcra_view *view)
 {
+	before_take(t, tag, now_ns);
 	return cells_peek(cells_of(t), &t->rules, tag, key, now_ns, cost, view);
 }
 
-void table_give(struct table *t, uint8_t tag, uint64_t key, uint64_t cost)
+void table_give(struct table *t, uint16_t tag, uint64_t key, uint64_t cost)
 {
 	cells_give(cells_of(t), &t->rules, tag, key, cost);
 }
 
 void table_gauge(const struct table *t, uint64_t *keys, uint64_t *evictions)
 {
-	const struct cells *c = cells_of(t);
+	uint64_t now_ns = t->clock();
 
-	*keys = cells_live(c, &t->rules, atomic_load_explicit(&t->seen_ns, memory_order_relaxed));
+	*keys = 0;
 	*evictions = atomic_load_explicit(&t->evicted_before, memory_order_relaxed);
-	for (; c != NULL; c = cells_previous(c))
+	for (const struct cells *c = cells_of(t); c != NULL; c = cells_previous(c)) {
+		*keys += cells_live(c, &t->rules, now_ns);
 		*evictions += cells_evictions(c);
+	}
 }

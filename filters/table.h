@@ -4,13 +4,21 @@
  * thread; takes come from any thread.
  *
  * Laws
+ *
  *  T1  A table lives as long as some policy uses it.  A reload opens the new policy before it
- * closes the old one, so what stays in the file keeps its state. T2  Opening changes nothing that a
- * policy in force could notice: rules are added, and each key's state is rescaled by the first take
- * under the new one (cells.h, C4). T3  A table is as large as the largest max_keys of the policies
- * that use it: it grows when one is opened and shrinks when one is closed.  Keys come over as they
- * are asked for. T4  Memory that a worker may still read is given back when every policy that was
- * open then has been closed. */
+ * closes the old one, so what stays in the file keeps its state.
+ *
+ *  T2  The rules of a policy come into force together, at its first take, and those before them are
+ * over then; opening alone changes nothing that a policy in force could notice.  The time of that
+ * is when the policy was opened, or the last take before its first, whichever is later: nobody took
+ * anything between, so a table that nobody asks changes over at the reload.  What that means for a
+ * key's state is law C4 of cells.h.  A policy with the rules of the one in force changes nothing.
+ *
+ *  T3  A table is as large as the largest max_keys of the policies that use it: it grows when one
+ * is opened and shrinks when one is closed.  Keys come over as they are asked for.
+ *
+ *  T4  Memory that a worker may still read is given back when every policy that was open then has
+ * been closed. */
 #ifndef FILTERS_TABLE_H
 #define FILTERS_TABLE_H
 
@@ -32,18 +40,33 @@ struct table_id {
 	const char *store;  /* "local" */
 };
 
+struct generation; /* rules that come into force together */
+
 /* One policy's hold on a table. */
 struct table_use {
 	struct table *table;
+	struct generation *generation; /* NULL: no rules */
 	uint64_t serial;
 	uint32_t max_keys;
 	struct list link;
 };
 
+/* A rule, and for which keys: where a policy that comes after has a rule for the same keys, that
+ * one takes its place; else its first. */
+struct table_rule {
+	uint64_t match; /* 0: all others */
+	struct gcra_rule rule;
+	uint16_t tag; /* names it in takes */
+};
+
+enum { TABLE_RULES_MAX = 256 }; /* different ones of one policy */
+
 /*---------------------------------------------------------- control thread */
 
 struct table_registry *table_registry_new(void);   /* NULL: out of memory */
 void table_registry_free(struct table_registry *); /* after every put */
+/* The clock of the takes, in place of clock_mono_ns. */
+void table_registry_set_clock(struct table_registry *, uint64_t (*now_ns)(void));
 
 /* Finds or makes.  The strings are copied; max_keys is 1 or more.  False when memory is out: *use
  * is untouched. */
@@ -51,10 +74,9 @@ bool table_get(struct table_registry *, const struct table_id *, uint32_t max_ke
 	       struct table_use *use);
 void table_put(struct table_registry *, struct table_use *);
 
-/* Makes a rule known; *tag names it in takes until table_rule_put.  False: memory is out, or open
- * policies use RULES_MAX different rules on this table. */
-bool table_rule_get(struct table *, const struct gcra_rule *, uint8_t *tag);
-void table_rule_put(struct table *, uint8_t tag);
+/* Makes the rules of a policy known, once for a use, and fills in their tags, which hold until
+ * table_put.  False: memory is out, or they and those of the policies open are too many. */
+bool table_rules_get(struct table_use *, struct table_rule *, uint32_t n);
 
 /* Decision counters of a policy, by name; kept while some policy of that name is open.  NULL: out
  * of memory. */
@@ -63,13 +85,15 @@ void table_stats_put(struct table_registry *, struct filter_stats *);
 
 /*-------------------------------------------------------------- any thread */
 
-/* True: taken.  *view is filled either way.  `key`: key.h. */
-bool table_take(struct table *, uint8_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
+/* True: taken.  *view is filled either way.  `key`: key.h.  *tag becomes the one for table_give:
+ * after a reload the last calls of the old policy are decided by the new rule. */
+bool table_take(struct table *, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
 		struct gcra_view *view);
-bool table_peek(const struct table *, uint8_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
+bool table_peek(struct table *, uint16_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
 		struct gcra_view *view);
-void table_give(struct table *, uint8_t tag, uint64_t key, uint64_t cost);
-/* Keys that are in debt (an estimate), and how many in debt had to give way so far. */
+void table_give(struct table *, uint16_t tag, uint64_t key, uint64_t cost);
+/* Control thread.  Keys that are in debt now (cells_live says how exact), and how many in debt had
+ * to give way so far. */
 void table_gauge(const struct table *, uint64_t *keys, uint64_t *evictions);
 
 #endif

@@ -9,6 +9,7 @@
 struct table_registry {
 	uint32_t magic;
 	uint64_t serial; /* of the latest use */
+	uint64_t (*clock)(void);
 	struct list tables, stats, states;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "filters/limit_fields.h"
 #include "filters/table.h"
 
@@ -19,11 +20,12 @@ struct bucket {
 	struct gcra_rule rule;
 	uint64_t window_s; /* in which it fills */
 	bool unlimited;
-	uint8_t tag; /* of the rule in the table */
+	uint16_t tag; /* of the rule in the table */
 };
 
 struct override {
 	struct scope_match match;
+	uint64_t text; /* of what is matched: what is the same override after a reload */
 	struct bucket bucket;
 };
 
@@ -32,7 +34,6 @@ struct limiter {
 	struct table_registry *registry;
 	struct table_use use;
 	struct bucket bucket;
-	uint32_t n_rules; /* made known to the table: bucket, then overrides */
 	uint32_t n_overrides;
 	struct override override[];
 };
@@ -41,6 +42,7 @@ struct limiter {
 struct taken {
 	const struct bucket *bucket;
 	uint64_t key;
+	uint16_t tag; /* that was charged */
 	bool took, denied;
 	struct gcra_view view;
 };
@@ -208,53 +210,58 @@ const struct schema token_bucket_schema = {
 
 /*---------------------------------------------------------- open and close */
 
-/* False: the table has no room for one more rule. */
-static bool bucket_open(struct bucket *b, const struct rate *rate, uint32_t burst,
-			struct table *table)
+static void bucket_init(struct bucket *b, const struct rate *rate, uint32_t burst)
 {
 	b->unlimited = rate->unlimited;
 	if (b->unlimited)
-		return true;
+		return;
 	CHECK(gcra_rule_init(&b->rule, rate->count, rate->period_ns, burst) == NULL);
 	b->window_s =
 	    (uint64_t)((gcra_full_at_ns(b->rule.depth, &b->rule) + CLOCK_S - 1) / CLOCK_S);
-	return table_rule_get(table, &b->rule, &b->tag);
 }
 
-static void bucket_close(struct bucket *b, struct table *table)
+static void override_init(struct override *o, const struct override_conf *conf,
+			  const struct key_spec *key)
 {
-	if (!b->unlimited)
-		table_rule_put(table, b->tag);
-}
+	struct slice match = slice_str(conf->match);
 
-static bool override_open(struct override *o, const struct override_conf *conf,
-			  const struct key_spec *key, struct table *table)
-{
 	scope_match_init(&o->match, key, conf->match);
-	return bucket_open(&o->bucket, &conf->rate, conf->burst, table);
+	o->text = hash_siphash(hash_boot_key(), match.p, match.n) | 1;
+	bucket_init(&o->bucket, &conf->rate, conf->burst);
 }
 
 static void limiter_free(struct limiter *l)
 {
-	for (uint32_t i = l->n_rules; i-- > 1;)
-		bucket_close(&l->override[i - 1].bucket, l->use.table);
-	if (l->n_rules > 0)
-		bucket_close(&l->bucket, l->use.table);
 	table_put(l->registry, &l->use);
 	free(l);
 }
 
-static bool open_rules(struct limiter *l, const struct token_bucket_conf *c)
+static struct bucket *bucket_at(struct limiter *l, uint32_t i)
 {
-	const struct override_conf *o = c->overrides.item;
+	return i == 0 ? &l->bucket : &l->override[i - 1].bucket;
+}
 
-	if (!bucket_open(&l->bucket, &c->rate, c->burst, l->use.table))
+/* The rules of what is limited, the policy's own first. */
+static bool open_rules(struct limiter *l)
+{
+	struct table_rule *rules = calloc(1 + l->n_overrides, sizeof(*rules));
+	uint32_t n = 0;
+	bool ok;
+
+	if (rules == NULL)
 		return false;
-	l->n_rules = 1;
-	for (uint32_t i = 0; i < l->n_overrides; i++, l->n_rules++)
-		if (!override_open(&l->override[i], &o[i], &c->key, l->use.table))
-			return false;
-	return true;
+	for (uint32_t i = 0; i <= l->n_overrides; i++)
+		if (!bucket_at(l, i)->unlimited)
+			rules[n++] =
+			    (struct table_rule){ .match = i == 0 ? 0 : l->override[i - 1].text,
+						 .rule = bucket_at(l, i)->rule };
+	ok = n == 0 || table_rules_get(&l->use, rules, n);
+	n = 0;
+	for (uint32_t i = 0; ok && i <= l->n_overrides; i++)
+		if (!bucket_at(l, i)->unlimited)
+			bucket_at(l, i)->tag = rules[n++].tag;
+	free(rules);
+	return ok;
 }
 
 static struct limiter *limiter_new(const struct filter *f, struct table_registry *registry)
@@ -264,12 +271,16 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 			       .kind = f->ops->name,
 			       .key = c->key.text == NULL ? "" : c->key.text,
 			       .store = "local" };
+	const struct override_conf *o = c->overrides.item;
 	struct limiter *l = calloc(1, sizeof(*l) + c->overrides.n * sizeof(l->override[0]));
 
 	if (l == NULL)
 		return NULL;
 	l->registry = registry;
 	l->n_overrides = c->overrides.n;
+	bucket_init(&l->bucket, &c->rate, c->burst);
+	for (uint32_t i = 0; i < c->overrides.n; i++)
+		override_init(&l->override[i], &o[i], &c->key);
 	if (table_get(registry, &id, c->key.n == 0 ? 1 : c->max_keys, &l->use))
 		return l;
 	free(l);
@@ -286,7 +297,7 @@ static bool token_bucket_open(struct filter *f, struct table_registry *registry,
 			   f->name);
 		return false;
 	}
-	if (!open_rules(l, f->conf)) {
+	if (!open_rules(l)) {
 		diag_error(diags, at, "E016",
 			   "policy `%s` and those of earlier configurations with calls still under "
 			   "way have too many "
@@ -349,8 +360,8 @@ static struct verdict token_bucket_admit(const struct filter *f, struct call *ca
 		call->out.limit.policy = v.kind == V_DENY ? f->name : NULL;
 		return v;
 	}
-	t->took =
-	    table_take(l->use.table, t->bucket->tag, t->key, call->env->now_ns, COST, &t->view);
+	t->tag = t->bucket->tag;
+	t->took = table_take(l->use.table, &t->tag, t->key, call->env->now_ns, COST, &t->view);
 	t->denied = !t->took;
 	call->out.limit = (struct limit_info){
 		.policy = f->name,
@@ -386,6 +397,7 @@ static void token_bucket_respond(const struct filter *f, struct call *call, void
 {
 	const struct token_bucket_conf *c = f->conf;
 	const struct taken *t = mem;
+	bool comes_back = call->out.denied && t->took; /* what done will give back */
 
 	if (f->shadow || !(t->denied || (t->took && c->headers)))
 		return;
@@ -394,7 +406,7 @@ static void token_bucket_respond(const struct filter *f, struct call *call, void
 			     .policy = f->name,
 			     .quota = t->bucket->rule.burst,
 			     .window_s = t->bucket->window_s,
-			     .remaining = t->view.remaining,
+			     .remaining = t->view.remaining + (comes_back ? COST : 0),
 			     .reset_s = s_up(t->denied ? t->view.wait_ns : t->view.full_ns),
 			 });
 }
@@ -405,7 +417,7 @@ static void token_bucket_done(const struct filter *f, struct call *call, void *m
 	const struct taken *t = mem;
 
 	if (call->out.denied && t->took)
-		table_give(l->use.table, t->bucket->tag, t->key, COST);
+		table_give(l->use.table, t->tag, t->key, COST);
 }
 
 static void token_bucket_show(const struct filter *f, filter_emit *emit, void *ctx)

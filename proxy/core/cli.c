@@ -15,7 +15,8 @@ static const struct cli_command commands[] = {
 	  "       weir run --to ADDRESS [--listen ADDRESS] [--rate RATE [--burst N]]",
 	  "Serves, in the foreground.\n\n"
 	  "  -c, --config FILE   the configuration (" CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE ")\n"
-	  "      --watch         reload when the file or its folder changes\n"
+	  "      --watch         reload when FILE changes, or the link it is behind; files that\n"
+	  "                      it includes are read again then, but not watched\n"
 	  "      --to ADDRESS    without a file: where calls go\n"
 	  "      --listen ADDR   without a file: where they come in (127.0.0.1:8080)\n"
 	  "      --rate RATE     without a file: what each client address may do, such as 100/s\n"

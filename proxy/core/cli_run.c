@@ -41,6 +41,10 @@ int cli_run(int argc, char **argv, const struct cli_host *host)
 #define COMPILER "gcc " __VERSION__
 #endif
 
+#ifndef WEIR_REVISION
+#define WEIR_REVISION "unknown"
+#endif
+
 struct fact {
 	const char *name, *value;
 };
@@ -67,6 +71,7 @@ int cli_print_version(const struct cli_host *host, bool whole, bool json)
 	struct buf out = { 0 };
 	const struct fact facts[] = {
 		{ "version", WEIR_VERSION },
+		{ "revision", WEIR_REVISION },
 		{ "compiler", COMPILER },
 		{ "libevent", host->event_version },
 		{ "libevent_built_with", host->event_built },

@@ -103,6 +103,7 @@ struct config {
 	struct conf_list include; /* always empty: the reader has put the files together */
 	const char *pid_file; /* NULL: none */
 	uint32_t workers; /* 0: auto */
+	struct place pid_file_at, workers_at;
 	struct conf_list listen;    /* of struct listen_conf */
 	struct client_ip_conf client_ip;
 	struct limits_conf limits;
@@ -126,6 +127,9 @@ struct config *config_from_flags(const char *listen, const char *to, const char 
 				 struct arena *, struct diags *);
 /* SHA-256 of the canonical dump, secrets as "<redacted>", as 64 hex digits; zeros when memory is out. */
 void config_hash(const struct config *, char out[65]);
+
+/* Whether one socket on each would get in each other's way: the same port of the same address, or of all addresses. */
+bool config_addr_clash(const struct addr *, const struct addr *);
 
 /* config_check.c, for config_load: what no table can say.  `whole`: the tables made no findings. */
 void config_check(struct config *, bool whole, struct arena *, struct diags *);

@@ -6,6 +6,7 @@
 #include "conf/suggest.h"
 #include "core/config.h"
 #include "core/route.h"
+#include "filters/filter.h"
 
 enum { NAME_MAX_BYTES = 64 };
 
@@ -103,6 +104,9 @@ static void unknown_name(struct checker *k, struct place at, const char *name, b
 
 static void check_uses(struct checker *k, const struct route_conf *r)
 {
+	if (r->use.n > CHAIN_MAX && use_at(r, CHAIN_MAX)->at.line != 0)
+		diag_error(k->diags, use_at(r, CHAIN_MAX)->at, "E016",
+			   "a route uses at most %d policies, not %u", CHAIN_MAX, r->use.n);
 	for (uint32_t i = 0; i < r->use.n; i++) {
 		const struct use_conf *use = use_at(r, i);
 
@@ -334,8 +338,7 @@ static bool is_wildcard(const struct addr *a)
 	return ip_is_v4(&ip) ? a->u.in.sin_addr.s_addr == 0 : memcmp(ip.b, any6, 16) == 0;
 }
 
-/* The same port of the same address, or of all addresses; port 0 is any free one. */
-static bool clash(const struct addr *a, const struct addr *b)
+bool config_addr_clash(const struct addr *a, const struct addr *b)
 {
 	if (a->u.sa.sa_family == AF_UNIX || b->u.sa.sa_family == AF_UNIX)
 		return a->u.sa.sa_family == b->u.sa.sa_family && addr_eq(a, b);
@@ -349,7 +352,7 @@ static void check_bound(struct checker *k, const struct bound *b, uint32_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		char text[ADDR_TEXT_MAX];
 
-		if (!clash(b[n].addr, b[i].addr))
+		if (!config_addr_clash(b[n].addr, b[i].addr))
 			continue;
 		addr_format(b[n].addr, text);
 		diag_error(k->diags, b[n].at, "E018", "%s is taken by %s at %s:%u:%u", text,

@@ -227,19 +227,34 @@ static void order_all(struct control *c, enum order_kind kind, bool wait)
 
 /*---------------------------------------------------------------- reload */
 
+/* Where a top-level key stands in the new file; the file as a whole, if it is not there. */
+static struct place place_of_key(const struct control *c, const struct loading *l,
+				 const struct field *f)
+{
+	struct place at = { 0 };
+
+	if (f->at != 0)
+		memcpy(&at, (const char *)l->config + f->at, sizeof(at));
+	return at.file != NULL ? at : (struct place){ .file = config_name(c) };
+}
+
 static bool restart_needed(struct control *c, struct loading *l)
 {
-	struct buf changes = { 0 };
-	unsigned restart = 0;
+	bool needed = false;
 
-	schema_diff(&config_schema, c->policy->config, l->config, &changes, &restart);
-	buf_fini(&changes);
-	if (restart > 0)
-		diag_error(&l->diags,
-			   (struct place){
-			       .file = config_name(c), .line = 1, .column = 1, .end_column = 1 },
-			   "E041", "a changed `workers` needs a restart");
-	return restart > 0;
+	for (const struct field *f = config_schema.fields; f->key != NULL; f++) {
+		struct buf changes = { 0 };
+		unsigned restart = 0;
+
+		schema_diff_field(&config_schema, f, c->policy->config, l->config, &changes,
+				  &restart);
+		buf_fini(&changes);
+		if (restart > 0)
+			diag_error(&l->diags, place_of_key(c, l, f), "E041",
+				   "a changed `%s` needs a restart", f->key);
+		needed = needed || restart > 0;
+	}
+	return needed;
 }
 
 static void count_reload(struct control *c, bool ok)
@@ -549,10 +564,10 @@ int control_run(const struct control_options *options, const struct control_serv
 	c->options = options;
 	c->signals = block_signals();
 	raise_descriptor_limit();
+	if (options->watch) /* before the file is read: no change is missed */
+		watch_init(&c->watch, options->config_path, clock_mono_ns());
 	if (c->signals < 0 || !start(c, services))
 		return 1;
-	if (options->watch)
-		watch_init(&c->watch, options->config_path, clock_mono_ns());
 	while (advance(c, clock_mono_ns()))
 		turn(c);
 	stop(c);

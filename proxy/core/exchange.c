@@ -233,7 +233,9 @@ void exchange_touch(struct exchange *x)
 /* Who is to blame for the silence of a request on its way up. */
 static const struct reason *awaiting_reason(const struct exchange *x)
 {
-	if (x->request_ended)
+	bool awaits_100 = x->req->expect_continue && !x->continued && x->up.bytes == 0;
+
+	if (x->request_ended || awaits_100)
 		return reason_first_byte_timeout;
 	return x->up.held ? reason_idle_timeout : reason_body_timeout;
 }
@@ -336,6 +338,8 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
 	leg_abort(&x->leg, ENDPOINT_ABORTED, why);
+	if (x->state == X_ADMITTING)
+		chain_leave(exchange_call(x));
 	x->state = X_REPLYING;
 	x->up.dst = NULL;
 	x->call.out.why = why;
@@ -369,6 +373,7 @@ static bool forward(struct exchange *x)
 	for (uint32_t i = 0; i < conf->set.n; i++) {
 		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
 
+		head_remove_alike(req, slice_str(set->name.name));
 		if (!head_set_name(req, slice_str(set->name.name), slice_str(set->value)))
 			return false;
 	}
@@ -484,6 +489,10 @@ static void exchange_begin(struct exchange *x)
 		why = reason_bad_request;
 	else if (x->route == NULL)
 		why = reason_no_route;
+	else if (x->req->method_id == METHOD_TRACE) /* it would show the fields we set */
+		why = reason_trace_refused;
+	else if (x->req->method_id == METHOD_OPTIONS && !forward_count_hop(x->req))
+		why = reason_max_forwards;
 	else if (x->req->body == BODY_LENGTH && x->req->length > x->route->conf->max_body)
 		why = reason_body_too_large;
 	else if (!begin_call(x))
@@ -643,13 +652,23 @@ const struct codec_events exchange_codec_events = {
 
 /*---------------------------------------------------------------- what the leg says */
 
+/* Via by the version received; Date where there is none (RFC 9110 sections 7.6.3 and 6.6.1). */
+static bool add_fields(struct exchange *x, struct head *h)
+{
+	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
+
+	return head_add(h, F_VIA, h->minor == 0 ? v10 : v11) &&
+	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
+}
+
 static bool send_head(struct exchange *x, struct head *h, bool end)
 {
-	static const struct slice via = SLICE("1.1 weir");
-
-	head_strip_hop_by_hop(h, h->status == 101);
+	/* beside 101, what an upstream would switch to is of interest in a 426 only (RFC 9110
+	 * section 15.5.22) */
+	h->upgrade = h->upgrade && (h->status == 101 || h->status == 426);
+	head_strip_hop_by_hop(h, h->upgrade);
 	if (h->status >= 200) {
-		if (!head_add(h, F_VIA, via))
+		if (!add_fields(x, h))
 			return false;
 		chain_respond(exchange_call(x), h);
 	}
@@ -693,6 +712,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 
 	if (h->status < 200 && h->status != 101) {
 		exchange_touch(x);
+		x->continued = x->continued || h->status == 100;
 		if (x->req->minor > 0 && !send_head(x, h, false))
 			cut(x, reason_out_of_memory);
 		return;
@@ -727,7 +747,6 @@ bool exchange_is_draining(const struct exchange *x)
  * had died may go again when the method says that twice is as good as once, or nothing was sent. */
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 {
-	bool idempotent = method_flags[x->req->method_id] & METHOD_IDEMPOTENT;
 	struct again again = { .yes = false };
 	bool fresh = false;
 
@@ -736,7 +755,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		exchange_reply(x, reason_draining, 1000);
 		return;
 	}
-	if (why == reason_upstream_stale && idempotent && x->call.resendable) {
+	if (why == reason_upstream_stale && exchange_is_replayable(x)) {
 		again.yes = fresh = true;
 		x->tried = 0;
 	} else if (chain_retries(&x->route->chain)) {
@@ -749,7 +768,8 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 	if (again.yes)
 		try_again(x, again.ms, fresh);
 	else
-		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why, 0);
+		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why,
+			       why->flags & R_SHED ? 1000 : 0);
 }
 
 void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint64_t ms)

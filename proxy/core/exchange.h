@@ -63,6 +63,7 @@ struct exchange {
 	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
 	size_t queued_seen;       /* of the client's stream, when the timer last looked */
 	bool request_ended, admitted;
+	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
 	struct call_record record;
@@ -106,6 +107,12 @@ static inline struct call *exchange_call(struct exchange *x)
 	x->worker->env.now_ns = x->worker->loop.now_ns;
 	x->worker->env.wall_ns = x->worker->loop.wall_ns;
 	return &x->call;
+}
+
+/* Twice does no harm, and all that was sent so far is kept. */
+static inline bool exchange_is_replayable(const struct exchange *x)
+{
+	return x->call.resendable && (method_flags[x->req->method_id] & METHOD_IDEMPOTENT);
 }
 
 /* The timer's next meaning: `ns` from now, 0: only the total. */

@@ -202,12 +202,31 @@ static bool is_x_forwarded(struct slice name)
 	return name.n > x_forwarded.n && slice_ieq(slice_of(name.p, x_forwarded.n), x_forwarded);
 }
 
-static void survey_other(struct survey *s, struct slice name)
+/* CGI and what descends from it take X_Forwarded_For for X-Forwarded-For, and so on for every field
+ * that only Weir may speak in. */
+static bool is_alias(struct slice name)
 {
-	if (is_x_forwarded(name))
+	char text[32];
+	enum field_id id;
+
+	if (name.n > sizeof(text) || memchr(name.p, '_', name.n) == NULL)
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		text[i] = name.p[i] == '_' ? '-' : name.p[i];
+	id = field_lookup(slice_of(text, name.n));
+	return slot_of[id] != NO_SLOT || (field_flags[id] & FIELD_HOP) || id == F_HOST ||
+	       id == F_CONTENT_LENGTH || id == F_TRANSFER_ENCODING ||
+	       is_x_forwarded(slice_of(text, name.n));
+}
+
+static void survey_other(struct survey *s, struct header *f)
+{
+	if (is_x_forwarded(f->name))
 		s->x_forwarded = true;
-	else if (slice_ieq(name, tracestate))
+	else if (slice_ieq(f->name, tracestate))
 		s->tracestate = true;
+	else if (is_alias(f->name))
+		f->id = F_REMOVED;
 }
 
 static void survey_head(struct survey *s)
@@ -215,11 +234,11 @@ static void survey_head(struct survey *s)
 	struct head *h = s->head;
 
 	for (uint16_t i = 0; i < h->n; i++) {
-		const struct header *f = &h->fields[i];
+		struct header *f = &h->fields[i];
 		uint8_t slot = slot_of[f->id];
 
 		if (f->id == F_OTHER)
-			survey_other(s, f->name);
+			survey_other(s, f);
 		else if (slot != NO_SLOT && s->count[slot]++ == 0)
 			s->first[slot] = i;
 	}
@@ -447,6 +466,32 @@ static bool set_traceparent(struct survey *s)
 	put(put_hex64(at, random_id(fc->worker)), "-00", 3);
 	fc->trace_id = slice_of(text + TRACE_ID_AT, 32);
 	return set_slot(s, TRACE, slice_of(text, TRACEPARENT_BYTES));
+}
+
+/*---------------------------------------------------------------- how far */
+
+enum { HOPS_DIGITS = 9 };
+
+bool forward_count_hop(struct head *h)
+{
+	static const struct slice name = SLICE("Max-Forwards");
+	const struct header *f = head_find_name(h, name);
+	unsigned long left = 0;
+	char *text;
+
+	if (f == NULL || f->value.n == 0 || f->value.n > HOPS_DIGITS)
+		return true;
+	for (size_t i = 0; i < f->value.n; i++) {
+		if (!char_is(f->value.p[i], CH_DIGIT))
+			return true;
+		left = left * 10 + (unsigned long)(f->value.p[i] - '0');
+	}
+	if (left == 0)
+		return false;
+	text = arena_printf(h->arena, "%lu", left - 1);
+	if (text != NULL)
+		(void)head_set_name(h, name, slice_str(text));
+	return true;
 }
 
 /*---------------------------------------------------------------- all of it */

@@ -13,8 +13,9 @@
  *                     (W3C Trace Context, section 3.2)
  *
  * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
- * out.  A peer on a unix socket has no address: nothing is added to X-Forwarded-For, and Forwarded
- * says for=unknown. */
+ * out.  Names that differ from these, or from those of framing, in `_` for `-` only are taken out
+ * whoever says them: to many applications they are the same.  A peer on a unix socket has no
+ * address: nothing is added to X-Forwarded-For, and Forwarded says for=unknown. */
 #ifndef CORE_FORWARD_H
 #define CORE_FORWARD_H
 
@@ -46,6 +47,9 @@ struct forward_context {
 	struct slice trace_id; /* 32 hex digits */
 };
 
+/* Max-Forwards of OPTIONS (RFC 9110 section 7.6.2) is one less; false: it was 0, the request is to
+ * be answered here. */
+bool forward_count_hop(struct head *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
 

@@ -153,6 +153,7 @@ static void send_body_so_far(struct leg *l)
 {
 	struct exchange *x = l->x;
 
+	x->up.bytes = x->call.resendable ? x->kept_bytes : 0;
 	LIST_EACH (n, &x->kept)
 		l->stream->ops->body(l->stream, LIST_ENTRY(n, struct kept, link)->s,
 				     x->request_ended && n->next == &x->kept);
@@ -160,11 +161,22 @@ static void send_body_so_far(struct leg *l)
 		l->stream->ops->body(l->stream, slice_of(NULL, 0), true);
 }
 
+/* A 1.0 request may come without Host, but goes on as 1.1: to whom it is sent, then. */
+static struct slice own_authority(const struct endpoint *ep)
+{
+	static const struct slice local = SLICE("localhost");
+
+	return ep->host == NULL && ep->fixed.u.sa.sa_family == AF_UNIX ? local
+								       : slice_str(ep->text);
+}
+
 static void leg_send(struct leg *l)
 {
 	struct exchange *x = l->x;
 	bool end = x->req->body == BODY_NONE;
 
+	if (x->req->authority.n == 0)
+		x->req->authority = own_authority(l->member->endpoint);
 	l->stream = h1_client_open(&l->conn->h1, &x->arena);
 	l->stream->on = &leg_stream_events;
 	l->stream->owner = l;
@@ -306,7 +318,9 @@ void leg_start(struct exchange *x, bool fresh)
 	}
 	endpoint_begin(l->member->endpoint, w);
 	l->open = true;
-	l->conn = fresh ? NULL : pool_take(l->member->endpoint, w, &leg_conn_events, l);
+	if (!fresh) /* what cannot be sent again is worth a look at the connection */
+		l->conn = pool_take(l->member->endpoint, w, !exchange_is_replayable(x),
+				    &leg_conn_events, l);
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);

@@ -1,8 +1,10 @@
 /* listen_set.c - slots come and go by address. */
 #include "core/listen_set.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -87,21 +89,48 @@ static struct listen_slot *make(struct listen_set *ls, const struct addr *a, boo
 	return s;
 }
 
-/* TCP: each worker binds for itself (SO_REUSEPORT).  A unix socket is bound once and shared. */
+/* Whether a listener that is still open has this port: it may be about to close, or to give way to
+ * another kind of listener on its address. */
+static bool is_beside_own(const struct listen_set *ls, const struct listen_slot *s)
+{
+	LIST_EACH (n, &ls->slots) {
+		const struct listen_slot *other = LIST_ENTRY(n, struct listen_slot, link);
+
+		if (other->open && config_addr_clash(&other->addr, &s->addr))
+			return true;
+	}
+	return false;
+}
+
+static int bind_worker(const struct listen_set *ls, const struct listen_slot *s, unsigned w,
+		       int backlog, const char **error)
+{
+	int fd;
+
+	if (w == 0 || s->addr.u.sa.sa_family != AF_UNIX)
+		return listener_bind(&s->addr, backlog, w > 0 || is_beside_own(ls, s), error);
+	fd = fcntl(s->fd[0], F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		*error = strerror(errno);
+	return fd;
+}
+
+/* TCP: each worker has a socket of its own (SO_REUSEPORT).  A unix socket is bound once and shared.
+ */
 static bool bind_slot(struct listen_set *ls, struct listen_slot *s, int backlog, struct place at,
 		      struct diags *diags)
 {
-	const char *error = "out of memory";
-
 	for (unsigned w = 0; w < workers_of(ls, s); w++) {
-		bool share = s->addr.u.sa.sa_family == AF_UNIX && w > 0;
+		const char *error = NULL;
 
 		s->wl[w] = calloc(1, sizeof(struct worker_listener));
 		if (s->wl[w] != NULL)
-			s->fd[w] = share ? fcntl(s->fd[0], F_DUPFD_CLOEXEC, 0)
-					 : listener_bind(&s->addr, backlog, &error);
-		if (s->wl[w] == NULL || s->fd[w] < 0) {
+			s->fd[w] = bind_worker(ls, s, w, backlog, &error);
+		if (s->wl[w] == NULL)
+			diags_out_of_memory(diags);
+		else if (s->fd[w] < 0)
 			diag_error(diags, at, "E040", "cannot listen on %s: %s", s->text, error);
+		if (s->fd[w] < 0) {
 			close_unopened(s);
 			return false;
 		}
@@ -118,7 +147,7 @@ static bool want(struct listen_set *ls, const struct addr *a, bool proxy_protoco
 	if (s == NULL)
 		s = make(ls, a, proxy_protocol, service);
 	if (s == NULL) {
-		diag_error(diags, at, "E000", "out of memory");
+		diags_out_of_memory(diags);
 		return false;
 	}
 	s->wanted = true;
@@ -137,8 +166,8 @@ bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct di
 		ok &= want(ls, &l->addr, l->proxy_protocol, (int)l->backlog, NULL, l->at, diags);
 	}
 	if (c->probes.present)
-		ok &= want(ls, &c->probes.addr, false, 64, ls->services->probes,
-			   (struct place){ 0 }, diags);
+		ok &=
+		    want(ls, &c->probes.addr, false, 64, ls->services->probes, c->probes.at, diags);
 	if (c->admin.present)
 		ok &= want(ls, &c->admin.addr, false, 64, ls->services->admin, c->admin.at, diags);
 	if (!ok)

@@ -24,18 +24,13 @@ static void set_limits(struct policy *p)
 						 .headers = (uint16_t)l->headers };
 }
 
-static void out_of_memory(struct diags *diags)
-{
-	diag_error(diags, (struct place){ 0 }, "E000", "out of memory");
-}
-
 static bool open_filters(struct policy *p, struct registries *r, struct diags *diags)
 {
 	const struct conf_list *list = &p->config->policies;
 
 	p->filter = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct filter *));
 	if (p->filter == NULL) {
-		out_of_memory(diags);
+		diags_out_of_memory(diags);
 		return false;
 	}
 	for (uint32_t i = 0; i < list->n; i++) {
@@ -63,7 +58,7 @@ static bool open_clusters(struct policy *p, struct registries *r, struct diags *
 
 	p->cluster = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct cluster *));
 	if (p->cluster == NULL) {
-		out_of_memory(diags);
+		diags_out_of_memory(diags);
 		return false;
 	}
 	for (uint32_t i = 0; i < list->n; i++) {
@@ -94,15 +89,11 @@ static const struct filter *find_filter(const struct policy *p, const char *name
 	return NULL;
 }
 
-static bool make_chain(struct policy *p, struct route *route, struct diags *diags)
+static void make_chain(struct policy *p, struct route *route)
 {
 	const struct conf_list *use = &route->conf->use;
 
-	if (use->n > CHAIN_MAX) {
-		diag_error(diags, route->conf->at, "E000", "a route uses at most %d policies",
-			   CHAIN_MAX);
-		return false;
-	}
+	CHECK(use->n <= CHAIN_MAX); /* config_load has looked */
 	for (uint32_t i = 0; i < use->n; i++) {
 		const struct use_conf *u = (const struct use_conf *)use->item + i;
 
@@ -111,7 +102,6 @@ static bool make_chain(struct policy *p, struct route *route, struct diags *diag
 	}
 	route->chain.n = (uint8_t)use->n;
 	chain_layout(&route->chain);
-	return true;
 }
 
 static bool open_route(struct policy *p, struct route *route, const struct route_conf *conf,
@@ -124,11 +114,12 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	CHECK(route->cluster != NULL); /* config_load has looked */
 	route->stats = stats_route_get(r->stats, conf->name);
 	if (route->stats == NULL) {
-		out_of_memory(diags);
+		diags_out_of_memory(diags);
 		return false;
 	}
 	p->n_routes++;
-	return make_chain(p, route, diags) && route_prepare(route, &p->arena, diags);
+	make_chain(p, route);
+	return route_prepare(route, &p->arena, diags);
 }
 
 static bool open_routes(struct policy *p, struct registries *r, struct diags *diags)
@@ -138,7 +129,7 @@ static bool open_routes(struct policy *p, struct registries *r, struct diags *di
 	p->no_route = stats_route_get(r->stats, "_none");
 	p->route = arena_zalloc(&p->arena, (list->n + 1) * sizeof(struct route));
 	if (p->no_route == NULL || p->route == NULL) {
-		out_of_memory(diags);
+		diags_out_of_memory(diags);
 		return false;
 	}
 	for (uint32_t i = 0; i < list->n; i++)
@@ -154,7 +145,7 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	struct policy *p = calloc(1, sizeof(*p));
 
 	if (p == NULL) {
-		out_of_memory(diags);
+		diags_out_of_memory(diags);
 		arena_fini(&arena);
 		return NULL;
 	}

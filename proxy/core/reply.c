@@ -17,16 +17,27 @@ struct reply {
 };
 
 struct dialect_row {
-	const char *path;
+	struct slice end;
 	enum dialect dialect;
 };
 
-/* dialect: auto */
+/* dialect: auto.  How paths end: an SDK's base URL may have any path in front (/api/v1, /openai,
+ * /openai/deployments/NAME). */
 static const struct dialect_row dialect_paths[] = {
-	{ "/v1/chat/completions", DIALECT_OPENAI }, { "/v1/completions", DIALECT_OPENAI },
-	{ "/v1/responses", DIALECT_OPENAI },        { "/v1/embeddings", DIALECT_OPENAI },
-	{ "/v1/messages", DIALECT_ANTHROPIC },      { "/v1/complete", DIALECT_ANTHROPIC },
+	{ SLICE("/chat/completions"), DIALECT_OPENAI },
+	{ SLICE("/v1/completions"), DIALECT_OPENAI },
+	{ SLICE("/v1/responses"), DIALECT_OPENAI },
+	{ SLICE("/v1/embeddings"), DIALECT_OPENAI },
+	{ SLICE("/v1/messages"), DIALECT_ANTHROPIC },
+	{ SLICE("/v1/messages/count_tokens"), DIALECT_ANTHROPIC },
+	{ SLICE("/v1/messages/batches"), DIALECT_ANTHROPIC },
+	{ SLICE("/v1/complete"), DIALECT_ANTHROPIC },
 };
+
+static bool ends_with(struct slice s, struct slice end)
+{
+	return s.n >= end.n && slice_eq(slice_of(s.p + s.n - end.n, end.n), end);
+}
 
 static enum dialect dialect_of(const struct exchange *x)
 {
@@ -35,7 +46,7 @@ static enum dialect dialect_of(const struct exchange *x)
 	if (x->route->conf->dialect != DIALECT_AUTO)
 		return (enum dialect)x->route->conf->dialect;
 	for (size_t i = 0; i < sizeof(dialect_paths) / sizeof(dialect_paths[0]); i++)
-		if (slice_is(x->call.path, dialect_paths[i].path))
+		if (ends_with(x->call.path, dialect_paths[i].end))
 			return dialect_paths[i].dialect;
 	return DIALECT_PROBLEM;
 }
@@ -163,13 +174,13 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	h->body = BODY_LENGTH;
 	h->length = body_bytes;
 	h->keep_alive = !(r->why->flags & R_CLOSE);
-	if (!head_add(h, F_DATE, worker_date(x->worker)) || !head_add(h, F_CONTENT_TYPE, type) ||
-	    !add_retry_fields(h, r))
+	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
+	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
 		return false;
-	if (r->why == reason_connect_refused) {
-		static const struct slice
-		    allow = SLICE("Allow"),
-		    methods = SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE");
+	if (r->status == 405 || r->status == 204) {
+		static const struct slice allow = SLICE("Allow"),
+					  methods =
+					      SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 
 		if (!head_add_name(h, allow, methods))
 			return false;

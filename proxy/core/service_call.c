@@ -1,5 +1,8 @@
 /* service_call.c - a request to the probes or admin listener: its body is gathered, the service
- * asked, the reply sent. */
+ * asked, the reply sent.
+ *
+ * A body has as long to come as a head has, and a reply as long to be taken as any answer: else a
+ * few idlers would keep the probes from being heard. */
 #include "core/service_call.h"
 
 #include <stdlib.h>
@@ -21,8 +24,11 @@ struct service_call {
 	struct buf body;
 	struct service_reply reply;
 	bool answered;
+	struct timer timer;
 	struct deferred grave;
 };
+
+static void on_timer(struct timer *);
 
 static struct arena *on_arena(void *user, struct stream *s)
 {
@@ -37,6 +43,7 @@ static struct arena *on_arena(void *user, struct stream *s)
 	sc->worker = wl->worker;
 	sc->service = wl->slot->service;
 	arena_init(&sc->arena, &wl->worker->loop.pool);
+	timer_init(&sc->timer, on_timer);
 	return &sc->arena;
 }
 
@@ -52,7 +59,15 @@ static void on_grave(struct deferred *d)
 
 static void end_call(struct service_call *sc)
 {
+	timer_fini(&sc->worker->loop.timers, &sc->timer);
 	loop_defer(&sc->worker->loop, &sc->grave, on_grave);
+}
+
+static bool set_deadline(struct service_call *sc, uint64_t ns)
+{
+	struct loop *loop = &sc->worker->loop;
+
+	return timer_set(&loop->timers, &sc->timer, loop->now_ns + ns);
 }
 
 static bool add(struct head *h, const char *name, const char *value)
@@ -64,7 +79,8 @@ static void send_reply(struct service_call *sc)
 {
 	struct service_reply *r = &sc->reply;
 	struct head *h = arena_alloc(&sc->arena, sizeof(*h));
-	bool ok = h != NULL && !r->body.oom, end = r->status == 304;
+	bool ok = h != NULL && !r->body.oom && set_deadline(sc, sc->worker->times.write_ns);
+	bool end = r->status == 304;
 
 	sc->answered = true;
 	if (ok) {
@@ -124,6 +140,18 @@ static void refuse(struct service_call *sc, const struct reason *why)
 	buf_printf(&sc->reply.body, "%s\n", why->text);
 	conn_last(sc->conn);
 	send_reply(sc);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct service_call *sc = LIST_ENTRY(t, struct service_call, timer);
+
+	if (!sc->answered) {
+		refuse(sc, reason_body_timeout);
+		return;
+	}
+	sc->stream->ops->reset(sc->stream, reason_client_stalled);
+	end_call(sc);
 }
 
 static void on_body(void *owner, struct slice s, bool end)
@@ -187,12 +215,26 @@ static struct service_call *attach(struct conn *c, struct stream *s, struct head
 	return sc;
 }
 
+static bool send_continue(struct service_call *sc)
+{
+	struct head *h = arena_alloc(&sc->arena, sizeof(*h));
+
+	if (h == NULL)
+		return false;
+	head_init(h, &sc->arena);
+	h->status = 100;
+	return sc->stream->ops->head(sc->stream, h, false);
+}
+
 static void on_request(void *user, struct stream *s, struct head *head, bool end)
 {
 	struct service_call *sc = attach(user, s, head);
 
 	if (end)
 		ask(sc);
+	else if (!set_deadline(sc, sc->worker->times.header_ns) ||
+		 (head->expect_continue && !send_continue(sc)))
+		refuse(sc, reason_out_of_memory);
 	else
 		s->ops->pause(s, false);
 }

@@ -60,11 +60,18 @@ void watch_fini(struct watch *w)
 void watch_on_event(struct watch *w, uint64_t now_ns)
 {
 	char events[4096];
+	bool some = false;
 
 	while (read(w->fd, events, sizeof(events)) > 0)
-		w->stirred = true;
-	if (w->stirred)
-		w->look_ns = now_ns + WATCH_SETTLE_MS * CLOCK_MS;
+		some = true;
+	if (!some)
+		return;
+	if (!w->stirred)
+		w->latest_ns = now_ns + WATCH_LATEST_MS * CLOCK_MS;
+	w->stirred = true;
+	w->look_ns = now_ns + WATCH_SETTLE_MS * CLOCK_MS;
+	if (w->look_ns > w->latest_ns)
+		w->look_ns = w->latest_ns;
 }
 
 bool watch_look(struct watch *w, uint64_t now_ns)

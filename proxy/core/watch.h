@@ -18,13 +18,15 @@ struct watch_sign { /* what tells one version of the file from another */
 
 struct watch {
 	const char *path;
-	int fd;           /* inotify; -1: only the slow look */
-	bool stirred;     /* something happened: look once it has settled */
-	uint64_t look_ns; /* when to look next */
+	int fd;             /* inotify; -1: only the slow look */
+	bool stirred;       /* something happened: look once it has settled */
+	uint64_t look_ns;   /* when to look next */
+	uint64_t latest_ns; /* when stirred: it is put off no further than this */
 	struct watch_sign seen;
 };
 
-enum { WATCH_SETTLE_MS = 100, WATCH_SLOW_MS = 5000 };
+/* A look comes once the folder has been quiet for the first, and at the latest after the second. */
+enum { WATCH_SETTLE_MS = 100, WATCH_LATEST_MS = 1000, WATCH_SLOW_MS = 5000 };
 
 void watch_init(struct watch *, const char *path, uint64_t now_ns);
 void watch_fini(struct watch *);

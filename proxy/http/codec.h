@@ -85,6 +85,8 @@ struct codec {
 	void *user;
 	const struct codec_limits *limits;
 	uint8_t phase; /* enum codec_phase */
+	bool turned;   /* a call has begun since the connection last looked: it may be over, and the
+			  phase what it was, but times start anew */
 	bool cut;  /* CODEC_CLOSED in the middle of a message: reset the connection, do not close it
 		      in order */
 	bool shut; /* a tunnel's end: once all is written, shut down the sending side; reading goes

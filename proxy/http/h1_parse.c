@@ -507,7 +507,7 @@ static void finish_connection(const struct parse *p)
 	struct head *h = p->head;
 
 	h->keep_alive = !p->says_close && (h->minor > 0 || p->says_keep_alive);
-	h->upgrade = p->has_upgrade && p->says_upgrade && h->minor > 0;
+	h->upgrade = p->has_upgrade && p->says_upgrade && h->minor > 0 && !p->foreign_upgrade;
 }
 
 static const struct reason *finish_request(struct parse *p, const struct scheme *scheme)
@@ -520,8 +520,7 @@ static const struct reason *finish_request(struct parse *p, const struct scheme 
 	if (why != NULL)
 		return why;
 	finish_connection(p);
-	h->upgrade =
-	    h->upgrade && !p->foreign_upgrade && h->method_id == METHOD_GET && h->body == BODY_NONE;
+	h->upgrade = h->upgrade && h->method_id == METHOD_GET && h->body == BODY_NONE;
 	h->expect_continue = p->expects && h->minor > 0 && h->body != BODY_NONE;
 	return NULL;
 }
@@ -580,6 +579,10 @@ static void finish_response_body(const struct parse *p, enum method_id method)
 {
 	struct head *h = p->head;
 
+	/* 204 has no content (RFC 9110 section 8.6); one that announces some may send it, too,
+	 * where the next answer belongs */
+	if (h->status == 204 && (h->body == BODY_CHUNKED || h->length > 0))
+		h->keep_alive = false;
 	if (h->status == 101)
 		h->body = BODY_TUNNEL;
 	else if (h->status < 200 || h->status == 204)

@@ -77,6 +77,7 @@ static void server_open(struct h1 *h)
 	h->method_id = METHOD_OTHER;
 	h->minor = 1;
 	h->codec.phase = CODEC_BUSY;
+	h->codec.turned = true;
 	h->arena = h->codec.events->arena(h->codec.user, &h->stream);
 }
 

@@ -218,6 +218,23 @@ bool head_set_name(struct head *h, struct slice name, struct slice value)
 	return head_add_name(h, name, value);
 }
 
+static bool name_alike(struct slice a, struct slice b)
+{
+	if (a.n != b.n)
+		return false;
+	for (size_t i = 0; i < a.n; i++)
+		if (char_lower(a.p[i]) != char_lower(b.p[i]) && !(a.p[i] == '_' && b.p[i] == '-'))
+			return false;
+	return true;
+}
+
+void head_remove_alike(struct head *h, struct slice name)
+{
+	for (unsigned i = 0; i < h->n; i++)
+		if (h->fields[i].id == F_OTHER && name_alike(h->fields[i].name, name))
+			h->fields[i].id = F_REMOVED;
+}
+
 /*---------------------------------------- hop-by-hop fields */
 
 struct slice list_next(struct slice *rest)

@@ -109,6 +109,10 @@ void head_remove_name(struct head *, struct slice name);
 bool head_set(struct head *, enum field_id, struct slice value);
 bool head_set_name(struct head *, struct slice name, struct slice value);
 
+/* Removes fields that differ from `name` by `_` for `-` only: to an application that reads them as
+ * CGI does they are the same. */
+void head_remove_alike(struct head *, struct slice name);
+
 /* Takes out Connection, what it nominates (but never a FIELD_PROTECTED one) and
  * every FIELD_HOP field (RFC 9110 section 7.6.1).  `keep_upgrade` leaves Upgrade in:
  * the codec writes the Connection that goes with it. */

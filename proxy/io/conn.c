@@ -130,6 +130,26 @@ static void gather_keep(struct conn *c, size_t sent)
 	}
 }
 
+static void backlog_free(struct conn *c)
+{
+	free(c->out);
+	c->out = NULL;
+	c->out_at = 0;
+	c->out_n = c->out_cap = 0;
+}
+
+/* The other side takes no more.  A client is gone; but an upstream may have answered before it hung
+ * up on the rest of the upload (413 and the like), so what it has said is read to its end. */
+static void on_write_broken(struct conn *c)
+{
+	c->broken = c->times != NULL;
+	c->mute = !c->broken;
+	if (!c->mute)
+		return;
+	backlog_free(c);
+	c->h1.codec.ops->last(&c->h1.codec);
+}
+
 /* Writes what was put.  Raises nothing: a failure is a mark. */
 static void gather_flush(struct conn *c)
 {
@@ -138,14 +158,14 @@ static void gather_flush(struct conn *c)
 
 	if (g == NULL)
 		return;
-	if (!c->broken && backlog(c) == 0 && !c->connecting) {
+	if (!c->broken && !c->mute && backlog(c) == 0 && !c->connecting) {
 		sent = c->transport->ops->writev(c->transport, g->v, g->n);
 		if (sent == TRANSPORT_BROKEN)
-			c->broken = true;
+			on_write_broken(c);
 		if (sent < 0)
 			sent = 0;
 	}
-	if ((size_t)sent < g->bytes)
+	if ((size_t)sent < g->bytes && !c->mute)
 		gather_keep(c, (size_t)sent);
 	c->wrote = true;
 	gather_put(c);
@@ -210,17 +230,13 @@ static void flush_backlog(struct conn *c)
 		return;
 	sent = c->transport->ops->writev(c->transport, &v, 1);
 	if (sent == TRANSPORT_BROKEN)
-		c->broken = true;
+		on_write_broken(c);
+	c->wrote = c->wrote || sent > 0 || c->mute;
 	if (sent <= 0)
 		return;
 	c->out_at += (uint32_t)sent;
-	c->wrote = true;
-	if (backlog(c) > 0)
-		return;
-	free(c->out);
-	c->out = NULL;
-	c->out_at = 0;
-	c->out_n = c->out_cap = 0;
+	if (backlog(c) == 0)
+		backlog_free(c);
 }
 
 /*---------------------------------------------------------------- input */
@@ -342,7 +358,9 @@ static void on_readable(struct conn *c)
 	n = c->transport->ops->recv(c->transport, loop->in + have, LOOP_READ_BYTES);
 	if (n == TRANSPORT_AGAIN)
 		return;
-	if (n == TRANSPORT_BROKEN) {
+	if (n == TRANSPORT_BROKEN || (n == 0 && c->mute)) {
+		/* the failed write may have used up the error: this end of stream is none in order
+		 */
 		c->broken = true;
 		mark_dirty(c);
 	} else if (n == 0) {
@@ -417,6 +435,11 @@ void conn_finish(struct conn *c)
 	mark_dirty(c);
 }
 
+bool conn_is_quiet(const struct conn *c)
+{
+	return c->transport->ops->quiet(c->transport);
+}
+
 void conn_last(struct conn *c)
 {
 	struct codec *k = codec_of(c);
@@ -450,10 +473,11 @@ static void set_phase_time(struct conn *c)
 		[CODEC_CLOSED] = t->write_ns, [CODEC_LINGER] = t->linger_ns,
 	};
 
-	if (phase == c->timed_phase)
+	if (phase == c->timed_phase && !codec_of(c)->turned)
 		return;
+	c->used = c->used || codec_of(c)->turned;
+	codec_of(c)->turned = false;
 	c->timed_phase = phase;
-	c->used = c->used || phase == CODEC_BUSY;
 	if (!conn_set_timer(c, after[phase] == 0 ? 0 : c->loop->now_ns + after[phase]))
 		c->broken = true;
 }
@@ -480,11 +504,9 @@ static unsigned wanted(struct conn *c)
 
 	if (c->connecting)
 		return wants;
-	if (c->eof)
-		return wants | WANT_HANGUP;
-	if (k->phase == CODEC_LINGER && c->half_closed)
+	if (!c->eof && k->phase == CODEC_LINGER && c->half_closed)
 		return wants | WANT_READ;
-	if (k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
+	if (!c->eof && k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
 		return wants | WANT_READ;
 	/* a client that resets is gone, whatever it had sent; an upstream that does may have
 	 * answered in full */

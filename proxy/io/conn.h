@@ -60,6 +60,7 @@ struct conn {
 	uint8_t timed_phase;
 	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, proxy_header,
 	    wrote, dirty;
+	bool mute; /* an upstream that takes nothing more: what is put is dropped */
 	bool used; /* has carried a call */
 	struct h1 h1;
 };
@@ -81,6 +82,8 @@ void conn_close(struct conn *, const struct reason *why);
 void conn_drop(struct conn *);
 /* Closes once all that was put is written; it must have no stream under way. */
 void conn_finish(struct conn *);
+/* Whether an idle one has heard nothing that the loop has not told yet: an end, most likely. */
+bool conn_is_quiet(const struct conn *);
 /* No request after the present one; an idle one closes. */
 void conn_last(struct conn *);
 /* Upstream side: 0 clears. */

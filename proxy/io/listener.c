@@ -34,6 +34,7 @@ static void remove_stale_socket(const struct addr *a)
 		unlink(a->u.un.sun_path);
 }
 
+/* SO_REUSEADDR: connections of a process that ended, in TIME_WAIT, are no hindrance. */
 static bool set_options(int fd, const struct addr *a)
 {
 	static const int on = 1, off = 0;
@@ -42,18 +43,32 @@ static bool set_options(int fd, const struct addr *a)
 		return true;
 	if (a->u.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
+}
+
+static bool allow_sharing(int fd, const struct addr *a)
+{
+	static const int on = 1;
+
+	return a->u.sa.sa_family == AF_UNIX ||
 	       setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0;
 }
 
-int listener_bind(const struct addr *a, int backlog, const char **error)
+/* With SO_REUSEPORT from the start, two processes would share an address and neither be told.  So
+ * the first socket of ours takes it alone, and only then lets others of ours in. */
+static bool take_address(int fd, const struct addr *a, int backlog, bool beside_own)
+{
+	return (!beside_own || allow_sharing(fd, a)) && bind(fd, &a->u.sa, a->len) == 0 &&
+	       listen(fd, backlog) == 0 && (beside_own || allow_sharing(fd, a));
+}
+
+int listener_bind(const struct addr *a, int backlog, bool beside_own, const char **error)
 {
 	int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (a->u.sa.sa_family == AF_UNIX)
 		remove_stale_socket(a);
-	if (fd >= 0 && set_options(fd, a) && bind(fd, &a->u.sa, a->len) == 0 &&
-	    listen(fd, backlog) == 0)
+	if (fd >= 0 && set_options(fd, a) && take_address(fd, a, backlog, beside_own))
 		return fd;
 	*error = strerror(errno);
 	if (fd >= 0)

@@ -164,6 +164,13 @@ static bool pair_intact(struct transport *t)
 	return e->pair->connect == CONNECTED && !e->reset;
 }
 
+static bool pair_quiet(struct transport *t)
+{
+	const struct pair_end *e = end_of(t);
+
+	return pair_intact(t) && e->n == 0 && !e->in_ended;
+}
+
 static void pair_free(struct pair *p)
 {
 	free(p->end[0].in);
@@ -194,6 +201,7 @@ static const struct transport_ops pair_ops = {
 	.want = pair_want,
 	.half_close = pair_half_close,
 	.intact = pair_intact,
+	.quiet = pair_quiet,
 	.close = pair_close,
 };
 

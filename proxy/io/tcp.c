@@ -114,6 +114,13 @@ static bool tcp_intact(struct transport *t)
 	return getsockopt(tcp_of(t)->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
 }
 
+static bool tcp_quiet(struct transport *t)
+{
+	char byte;
+
+	return recv(tcp_of(t)->fd, &byte, sizeof(byte), MSG_PEEK) < 0 && would_block();
+}
+
 static void tcp_close(struct transport *t, bool reset)
 {
 	static const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
@@ -132,6 +139,7 @@ static const struct transport_ops tcp_ops = {
 	.want = tcp_want,
 	.half_close = tcp_half_close,
 	.intact = tcp_intact,
+	.quiet = tcp_quiet,
 	.close = tcp_close,
 };
 

@@ -39,6 +39,8 @@ struct transport_ops {
 	/* Whether nothing has broken it: asked once when a connect under way becomes writable
 	 * (false: it failed), and at each hangup. */
 	bool (*intact)(struct transport *);
+	/* Whether nothing waits to be read: no byte, no end, no reset. */
+	bool (*quiet)(struct transport *);
 	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
 	void (*close)(struct transport *, bool reset);
 };

@@ -50,15 +50,28 @@ static const struct conn_events idle_events = { .timeout = on_discarded_timeout,
 static const struct conn_events discarded_events = { .timeout = on_discarded_timeout,
 						     .closed = on_discarded_closed };
 
-struct conn *pool_take(struct endpoint *ep, unsigned w, const struct conn_events *on, void *owner)
+/* The newest idle one; `quiet`: of which nothing has been heard since. */
+static struct conn *newest(struct endpoint_worker *cell, bool quiet)
+{
+	while (!list_empty(&cell->idle)) {
+		struct conn *c = LIST_ENTRY(cell->idle.next, struct conn, pool_link);
+
+		if (!quiet || conn_is_quiet(c))
+			return c;
+		conn_close(c, NULL);
+	}
+	return NULL;
+}
+
+struct conn *pool_take(struct endpoint *ep, unsigned w, bool quiet, const struct conn_events *on,
+		       void *owner)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
-	struct list *n = list_pop_front(&cell->idle);
-	struct conn *c;
+	struct conn *c = newest(cell, quiet);
 
-	if (n == NULL)
+	if (c == NULL)
 		return NULL;
-	c = LIST_ENTRY(n, struct conn, pool_link);
+	list_remove(&c->pool_link);
 	add(&cell->idle_count, -1);
 	conn_set_timer(c, 0);
 	c->on = on;

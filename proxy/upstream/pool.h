@@ -8,8 +8,10 @@
 #include "io/conn.h"
 #include "upstream/upstream.h"
 
-/* An idle connection, or NULL.  Its events are the caller's from here. */
-struct conn *pool_take(struct endpoint *, unsigned w, const struct conn_events *, void *owner);
+/* An idle connection, or NULL.  `quiet`: one whose end, as far as this machine knows, has not come.
+ * Its events are the caller's from here. */
+struct conn *pool_take(struct endpoint *, unsigned w, bool quiet, const struct conn_events *,
+		       void *owner);
 /* Whether max_connections are open. */
 bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf *);
 /* A new connection; connected or closed follows.  NULL: it failed at once, or the endpoint has

@@ -21,7 +21,7 @@ struct work {
 	_Atomic uint64_t
 	    *line; /* the floor: one swap in a random line of as much memory, and nothing else */
 	struct table *table;
-	uint8_t tag;
+	uint16_t tag;
 	uint32_t keys;
 	uint64_t seed, start_ns, step_ns;
 	uint64_t ns, passed;
@@ -64,7 +64,7 @@ static void *work_run(void *arg)
 		n = n * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 		now += w->step_ns;
 		w->passed +=
-		    table_take(w->table, w->tag, key_of((n >> 32) % w->keys), now, 1, &view);
+		    table_take(w->table, &w->tag, key_of((n >> 32) % w->keys), now, 1, &view);
 	}
 	w->ns = cpu_ns() - start;
 	return NULL;
@@ -141,23 +141,22 @@ static void measure(const struct scene *s)
 	struct table_registry *registry = table_registry_new();
 	struct work w[THREADS_MAX];
 	struct table_use use;
-	struct gcra_rule rule;
+	struct table_rule rule = { .match = 0 };
 	struct gcra_view view;
 	uint64_t keys, evictions, passed = 0, best = UINT64_MAX;
-	uint8_t tag;
 
 	CHECK(registry != NULL && table_get(registry, &id, s->max_keys, &use));
-	CHECK(gcra_rule_init(&rule, s->count, CLOCK_S, s->burst) == NULL);
-	CHECK(table_rule_get(use.table, &rule, &tag));
+	CHECK(gcra_rule_init(&rule.rule, s->count, CLOCK_S, s->burst) == NULL);
+	CHECK(table_rules_get(&use, &rule, 1));
 	for (uint32_t i = 0; i < s->keys; i++)
-		table_take(use.table, tag, key_of(i), CLOCK_S, 1, &view);
+		table_take(use.table, &rule.tag, key_of(i), CLOCK_S, 1, &view);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		uint64_t ns = 0;
 
 		passed = 0;
 		for (unsigned t = 0; t < s->threads; t++)
 			w[t] = (struct work){ .table = use.table,
-					      .tag = tag,
+					      .tag = rule.tag,
 					      .keys = s->keys,
 					      .seed = 1000 * round + t,
 					      .start_ns = CLOCK_S + round * DECISIONS * s->step_ns,
@@ -174,7 +173,6 @@ static void measure(const struct scene *s)
 	       " evictions)\n",
 	       s->what, s->keys, s->threads, (double)best / ((double)s->threads * DECISIONS),
 	       100.0 * (double)passed / ((double)s->threads * DECISIONS), evictions);
-	table_rule_put(use.table, tag);
 	table_put(registry, &use);
 	table_registry_free(registry);
 }

@@ -201,7 +201,7 @@ def test_schema(run):
 
 def test_version(run):
     assert re.search(r"\d+\.\d+\.\d+", run("version").stdout)
-    assert {"version", "libevent", "libyaml"} <= set(json.loads(run("version", "--json").stdout))
+    assert {"version", "revision", "libevent", "libyaml"} <= set(json.loads(run("version", "--json").stdout))
 
 
 @pytest.mark.parametrize("flag", ["-v", "-V"])

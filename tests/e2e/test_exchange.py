@@ -1,5 +1,7 @@
 """Calls as they go through: framing both ways, keep-alive, pipelining, HTTP/1.0, interim answers, tunnels."""
 
+import signal
+
 import pytest
 
 from harness import request, response
@@ -115,6 +117,18 @@ def test_answer_before_the_request_body_ends(weir):
     c.expect(403, b"no")
 
 
+def test_answer_of_an_upstream_that_hangs_up_on_the_upload(weir):
+    w = weir()
+    for _ in range(5):
+        c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome")
+        w.upstream.expect_request("POST /", read_body=False)
+        w.signal(signal.SIGSTOP)  # so that more to write is found before the answer is
+        c.send(b"more")
+        w.upstream.answer(413, b"large", {"Connection": "close"}).reset()
+        w.signal(signal.SIGCONT)
+        c.expect(413, b"large")
+
+
 # ---- bodies of answers
 
 def test_chunked_answer_with_trailers(weir):
@@ -161,6 +175,18 @@ def test_no_body_by_status(weir, status):
     c.expect(200, b"next")
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_204_that_announces_a_body_is_the_last_of_its_connection(weir, framing):
+    w = weir()
+    c = w.client().ask("/1")
+    w.upstream.expect_request("GET /1")
+    w.upstream.send(b"HTTP/1.1 204 No Content\r\n" + framing + b"\r\n\r\n")
+    c.expect(204, content_length=None, transfer_encoding=None)
+    c.ask("/2")
+    w.upstream.expect_request("GET /2")
+    assert w.upstream.accepted == 2
+
+
 def test_304_keeps_the_length_it_names(weir):
     w = weir()
     c = w.client().ask("/1").ask("/2")
@@ -199,7 +225,7 @@ def test_empty_body_stays_empty(weir):
 def test_http10_closes(weir):
     w = weir()
     c = w.client().ask(version="1.0", host=None)
-    w.upstream.expect_request("GET / HTTP/1.1", host="")  # RFC 9112 section 3.2: no authority, an empty Host
+    w.upstream.expect_request("GET / HTTP/1.1", host=w.upstream.addr)  # many refuse an empty Host
     w.upstream.answer(200, b"old")
     c.expect(200, b"old", transfer_encoding=None)
     c.expect_closed()
@@ -245,6 +271,14 @@ def test_100_continue_is_the_upstreams_to_give(weir):
     w.upstream.wire.expect_bytes(b"body")
     w.upstream.answer(200, b"done")
     c.expect(200, b"done")
+
+
+def test_a_100_that_never_comes_is_the_upstreams_fault(weir):
+    w = weir(route={"timeout": {"idle": "200ms"}})
+    c = w.client().ask(method="POST", headers={"Expect": "100-continue", "Content-Length": 5})
+    w.upstream.expect_request(read_body=False)
+    c.refused(504)
+    assert w.access()[0]["reason"] == "first_byte_timeout"
 
 
 def test_expect_refused_by_the_upstream(weir):
@@ -328,6 +362,16 @@ def test_upgrade_declined_is_an_ordinary_answer(weir):
     w.upstream.expect_request("GET /ws")
     w.upstream.answer(200, b"no tunnel")
     c.expect(200, b"no tunnel")
+
+
+@pytest.mark.parametrize("status,protocol,want", [(426, "websocket", "websocket"), (426, "h2c", None), (200, "h2,h2c", None),
+                                                  (200, "websocket", None)])
+def test_upgrade_is_offered_by_426_only(weir, status, protocol, want):
+    w = weir()
+    c = w.client().ask()
+    w.upstream.expect_request()
+    w.upstream.answer(status, b"x", {"Connection": "Upgrade, Keep-Alive", "Upgrade": protocol})
+    c.expect(status, b"x", upgrade=want, connection=want and "upgrade")
 
 
 def test_upgrade_not_allowed_is_not_passed_on(weir):

@@ -209,3 +209,61 @@ def test_no_route_is_404_and_the_connection_lives_on(weir):
     assert c.expect(404).get("content-type").startswith("application/problem+json")
     c.ask("/x")
     c.expect(200, b"ok")
+
+
+# ---- methods for proxies
+
+@pytest.mark.parametrize("told,passed", [("10", "9"), ("1", "0"), ("x", "x"), ("-1", "-1"), ("99999999999999999999",) * 2])
+def test_max_forwards_is_counted(weir, told, passed):
+    w = weir()
+    c = w.client().ask("*", method="OPTIONS", headers={"Max-Forwards": told})
+    w.upstream.expect_request("OPTIONS *", max_forwards=passed)
+    w.upstream.answer()
+    c.expect(200)
+
+
+def test_max_forwards_ends_here(weir):
+    w = weir(serve=True)
+    c = w.client().ask(method="OPTIONS", headers={"Max-Forwards": "0"})
+    c.expect(204, allow=re.compile("GET.*OPTIONS"), content_type=None)
+    w.upstream.untouched()
+    c.ask(headers={"Max-Forwards": "0"}).expect(200)  # of no meaning for other methods
+
+
+def test_trace_is_refused(weir):
+    w = weir(route={"set": {"authorization": "secret"}})
+    c = w.client().ask(method="TRACE")
+    assert b"secret" not in c.expect(405, allow=re.compile("GET")).body
+    w.upstream.untouched()
+
+
+# ---- what is added to answers, and to requests that lack it
+
+def test_answers_have_a_date(weir):
+    w = weir()
+    c = w.client()
+    for date, want in (({}, re.compile(r"^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")), ({"Date": "then"}, "then")):
+        c.ask()
+        w.upstream.expect_request()
+        w.upstream.answer(headers=date)
+        c.expect(200, date=want)
+
+
+def test_via_of_an_answer_names_the_version_received(weir):
+    w = weir()
+    c = w.client().ask()
+    w.upstream.expect_request()
+    w.upstream.answer(200, version="1.0", headers={"Connection": "keep-alive"})
+    c.expect(200, via="1.0 weir")
+
+
+ALIASES = ["X_Forwarded_For", "x-forwarded_proto", "X_Forwarded_Port", "x_real_ip", "X_Request_Id", "Content_Length",
+           "Transfer_Encoding", "Proxy_Connection", "X_Set"]
+
+
+@pytest.mark.parametrize("trust", [[], ["127.0.0.0/8"]])
+def test_fields_that_cgi_takes_for_others_are_taken_out(weir, trust):
+    w = weir(client_ip={"trust": trust}, route={"set": {"x-set": "ours"}})
+    w.client().ask(headers=[*((name, "5") for name in ALIASES), ("Snake_Case", "kept"), ("user_agent", "kept")])
+    r = w.upstream.expect_request(x_set="ours")
+    assert not [name for name in ALIASES if r.has(name)] and r.has("snake_case") and r.has("user_agent")

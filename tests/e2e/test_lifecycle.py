@@ -1,5 +1,6 @@
 """From the start to the end: readiness, delay, drain, the second signal."""
 
+import re
 import signal
 import time
 
@@ -21,6 +22,17 @@ def test_bad_configuration_is_exit_1(weir, run):
 def test_missing_file_is_exit_1(run):
     got = run("run", "-c", "no-such-file.yaml")
     assert got.returncode == 1 and "no-such-file.yaml" in got.stderr
+
+
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("second", [1, 2])
+def test_an_address_that_another_serves(weir, run, policy, first, second):
+    w = weir(workers=first, serve=True)
+    for own in ({"probes": None, "admin": None}, {"listen": f"127.0.0.1:{harness.free_port()}", "admin": None}):
+        got = run("run", "-c", policy(w.config(workers=second, **own), "second.yaml"))
+        assert got.returncode == 1 and re.search(r"second.yaml:\d+:\d+", got.stderr)
+        assert f"{w.probes_addr if 'listen' in own else w.addr}: Address already in use" in got.stderr
+    assert w.fetch().status == 200
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

@@ -224,6 +224,15 @@ def test_decisions_are_counted(weir):
     assert w.metric("weir_limit_keys", policy="p") == 1
 
 
+def test_keys_are_counted_exactly(weir):
+    w = limited(weir, rate="1/h", burst=1, key="header.x-user")
+    assert w.metric("weir_limit_keys", policy="p") == 0
+    for n in (1, 2, 30):
+        for i in range(n):
+            w.fetch(headers={"X-User": str(i)})
+        assert w.metric("weir_limit_keys", policy="p") == n
+
+
 # ---- denied uploads
 
 def test_a_denied_upload_is_not_asked_for(weir):
@@ -312,7 +321,8 @@ def test_problem_json(weir):
 
 
 OPENAI = [("by the route", "/", {"route": {"dialect": "openai"}}), ("by the path", "/v1/chat/completions", {}),
-          ("by another path", "/v1/embeddings", {})]
+          ("by another path", "/v1/embeddings", {}),
+          ("behind a base path", "/openai/deployments/x/chat/completions?api-version=1", {})]
 
 
 @pytest.mark.parametrize("target,conf", [r[1:] for r in OPENAI], ids=[r[0] for r in OPENAI])
@@ -324,7 +334,8 @@ def test_openai(weir, target, conf):
     assert error["code"] == "rate_limit_exceeded" and error["param"] is None and error["message"] and error["type"]
 
 
-ANTHROPIC = [("by the route", "/", {"route": {"dialect": "anthropic"}}), ("by the path", "/v1/messages", {})]
+ANTHROPIC = [("by the route", "/", {"route": {"dialect": "anthropic"}}), ("by the path", "/v1/messages", {}),
+             ("behind a base path", "/claude/v1/messages/count_tokens", {})]
 
 
 @pytest.mark.parametrize("target,conf", [r[1:] for r in ANTHROPIC], ids=[r[0] for r in ANTHROPIC])

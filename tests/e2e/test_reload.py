@@ -64,11 +64,16 @@ def test_a_listener_that_cannot_be_bound_changes_nothing(weir):
     taken.close()
 
 
-def test_workers_cannot_change_without_a_restart(weir):
-    w = weir(serve=True, workers=1)
+@pytest.mark.parametrize("changes,named", [({"workers": 2}, ["workers"]), ({"pid_file": "./b"}, ["pid_file"]),
+                                           ({"workers": 2, "pid_file": None}, ["workers", "pid_file"])],
+                         ids=["workers", "pid_file", "both"])
+def test_what_needs_a_restart_is_refused_by_name(weir, changes, named):
+    w = weir(serve=True, workers=1, pid_file="./a")
     w.allow(".")
-    w.reload(good=False, workers=2)
-    assert "restart" in w.stderr() and w.fetch().status == 200
+    w.reload(good=False, **changes)
+    for key in ("workers", "pid_file"):
+        assert (f"a changed `{key}` needs a restart" in w.stderr()) == (key in named)
+    assert "weir.yaml:" in w.stderr() and w.fetch().status == 200
 
 
 # ---- good files
@@ -179,6 +184,14 @@ def test_listeners_come_and_go(weir):
     held.expect_closed()  # between calls, and not by a reset
     assert not held.was_reset
     assert w.fetch().status == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_listener_gives_way_to_another_on_its_port(weir, workers):
+    w = weir(serve=True, workers=workers)
+    for listen in (f"0.0.0.0:{w.port}", f"[::]:{w.port}", {"addr": w.addr, "proxy_protocol": True}, w.addr):
+        w.reload(listen=listen)
+        assert isinstance(listen, dict) or w.fetch().status == 200
 
 
 def test_a_listener_that_goes_drops_no_call(weir):

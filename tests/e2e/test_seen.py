@@ -58,6 +58,19 @@ def test_probes_are_strict_too(weir):
     w.client(w.probes_addr).send(b"GET /live HTTP/1.1\nHost: a\n\n").refused(400)
 
 
+def test_probes_do_not_wait_for_bodies(weir):
+    w = weir(limits={"header_timeout": "300ms"})
+    c = w.client(w.probes_addr).send(b"GET /ready HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    c.refused(408)
+
+
+def test_admin_asks_for_a_body_that_waits(weir):
+    w = weir()
+    c = w.client(w.admin_addr).ask(method="POST", host=w.admin_addr, headers={"Expect": "100-continue", "Content-Length": 2})
+    assert c.read_head().status == 100
+    c.send(b"{}").expect()
+
+
 def test_probes_keep_alive(weir):
     w = weir()
     c = w.client(w.probes_addr)

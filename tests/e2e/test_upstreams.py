@@ -1,6 +1,7 @@
 """The other side misbehaves: refused, reset, silent, malformed, truncated, lying; then pools and balancing."""
 
 import collections
+import signal
 import socket
 import time
 
@@ -72,6 +73,19 @@ def test_reset_while_the_body_is_sent(weir):
         if readable([c], 0.01):
             break
     c.expect(502)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_answer_until_close_is_not_whole_when_the_upload_failed(weir, upstreams, tmp_path, kind):
+    u = upstreams(1, f"unix:{tmp_path}/app.sock" if kind == "unix" else "127.0.0.1:0")[0]
+    w = weir(upstreams={"app": u.addr})
+    c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 50_000)
+    u.expect_request(read_body=False)
+    w.signal(signal.SIGSTOP)  # the upload goes on first, and fails: that its end was none in order is hidden then
+    c.send(b"x" * 500_000)
+    u.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npart").reset()
+    w.signal(signal.SIGCONT)
+    assert c.read_head().status == 200 and not c.read_eof().endswith(b"0\r\n\r\n")
 
 
 def test_silence_until_first_byte_timeout(weir):
@@ -327,6 +341,21 @@ def test_idle_connection_that_was_closed_is_not_used(weir):
     w.wait_metric("weir_upstream_connections", 0)
     c.ask("/2", body=b"a post")
     w.upstream.expect_request("POST /2")
+    w.upstream.answer(200, b"two")
+    c.expect(200, b"two")
+
+
+def test_post_does_not_go_over_a_connection_whose_end_has_come(weir):
+    w = weir()
+    c = w.client().ask("/1")
+    w.upstream.expect_request()
+    w.upstream.answer(200, b"one")
+    c.expect(200, b"one")
+    w.signal(signal.SIGSTOP)  # the call is found before the end is
+    c.ask("/2", body=b"pay")
+    w.upstream.close()
+    w.signal(signal.SIGCONT)
+    w.upstream.expect_request("POST /2", body=b"pay")
     w.upstream.answer(200, b"two")
     c.expect(200, b"two")
 

@@ -221,6 +221,7 @@ static void on_acknowledged(void *reader, struct message *m)
 	free(m);
 	if (--sim->commits_open > 0)
 		return;
+	ledger_limits_in_force(sim);
 	sim_trace(sim, "policy %llu is in force", (unsigned long long)sim->generations);
 }
 
@@ -242,6 +243,7 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
 	sim->policy = p;
 	atomic_fetch_add(&sim->shared.policies, 1);
 	ledger_limits(sim, rule->rate_per_s, rule->burst);
+	limits_commit(sim, rule);
 	sim->commits_open = sim->workers;
 	for (unsigned w = 0; w < sim->workers; w++) {
 		struct worker_order *o = sim_alloc(sizeof(*o));
@@ -272,10 +274,12 @@ void control_reload(struct sim *sim)
 	if (bad && p != NULL)
 		sim_fail("a bad file was loaded");
 	sim_trace(sim, "reload: %s", p != NULL ? "commit" : "failed");
-	if (p != NULL)
+	if (p != NULL) {
 		commit(sim, p, &rule);
-	else
+	} else {
 		sim->reloads_failed++;
+		limits_failed(sim);
+	}
 	buf_fini(&text);
 }
 

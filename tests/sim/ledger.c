@@ -112,24 +112,31 @@ struct answer *ledger_find_answer(struct ledger *l, uint64_t id)
 static void accrue(struct sim *sim)
 {
 	struct ledger *l = &sim->ledger;
+	uint64_t per_s = l->former_per_s > l->rate_per_s ? l->former_per_s : l->rate_per_s;
 
-	l->allowed += l->share_per_s * l->most * (double)(sim->now_ns - l->allowed_at_ns) / 1e9;
+	l->allowed += (double)per_s * (double)(sim->now_ns - l->allowed_at_ns) / 1e9;
 	l->allowed_at_ns = sim->now_ns;
 }
 
 void ledger_limits(struct sim *sim, uint64_t rate_per_s, uint64_t burst)
 {
 	struct ledger *l = &sim->ledger;
-	double share_per_s = (double)rate_per_s / (double)burst;
 
 	accrue(sim);
 	if (burst > l->burst)
 		l->allowed += (double)(burst - l->burst);
 	l->burst = burst;
-	if (share_per_s > l->share_per_s)
-		l->share_per_s = share_per_s;
-	if ((double)burst > l->most)
-		l->most = (double)burst;
+	l->former_per_s = l->rate_per_s;
+	l->rate_per_s = rate_per_s;
+}
+
+void ledger_limits_in_force(struct sim *sim)
+{
+	struct ledger *l = &sim->ledger;
+
+	accrue(sim);
+	l->allowed += (double)l->former_per_s / 1e3; /* a table sees the change to the ms */
+	l->former_per_s = 0;
 }
 
 static void check_limit(struct sim *sim, struct request *r)
@@ -137,7 +144,7 @@ static void check_limit(struct sim *sim, struct request *r)
 	struct ledger *l = &sim->ledger;
 
 	accrue(sim);
-	if (++l->limit[r->key].passed > (uint64_t)l->allowed + 1)
+	if (++l->limit[r->key].passed > (uint64_t)(l->allowed + 1e-6))
 		sim_fail("%llu calls with key %u have passed, %.1f could",
 			 (unsigned long long)l->limit[r->key].passed, r->key, l->allowed);
 }

@@ -68,8 +68,8 @@ struct ledger {
 	struct limit_account limit[KEYS];
 	double allowed; /* calls that each bucket could have let pass so far, at most */
 	uint64_t allowed_at_ns;
-	uint64_t burst;           /* the present one */
-	double share_per_s, most; /* of a bucket, and its size: the greatest so far */
+	uint64_t rate_per_s, burst; /* the present ones */
+	uint64_t former_per_s;      /* while some worker still has the old policy, else 0 */
 	unsigned own_answers, upstream_answers, refusals, cut_answers, unanswered, tunnels;
 };
 
@@ -89,9 +89,11 @@ uint64_t ledger_size(struct dice *, uint64_t usual);
 void ledger_body(char *out, unsigned stream, uint64_t at, size_t n);
 bool ledger_body_is(const char *, unsigned stream, uint64_t at, size_t n);
 
-/* The limits change from now on.  A bucket that nobody asks goes on filling by the rule of its last
- * call, so the fastest rule so far is the bound. */
+/* The limits change from now on: a bucket keeps its share, so it gets what a full one would.  Until
+ * every worker has followed, it fills by the faster of both rules; after that by the new one,
+ * whether anybody asks it or not. */
 void ledger_limits(struct sim *, uint64_t rate_per_s, uint64_t burst);
+void ledger_limits_in_force(struct sim *);
 /* A request's head has come to an upstream. */
 void ledger_arrival(struct sim *, struct request *);
 /* A status that Weir gives of its own. */

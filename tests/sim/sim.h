@@ -19,6 +19,7 @@
 #include "dice.h"
 #include "io/pair.h"
 #include "ledger.h"
+#include "limits.h"
 
 enum { SIM_WORKERS = 2, SIM_SLOTS = 2, SIM_SITES = 5 };
 
@@ -52,11 +53,6 @@ struct site {
 	unsigned connections;
 };
 
-/* What the policy in force says, as far as the checks want to know. */
-struct rule {
-	uint64_t rate_per_s, burst;
-};
-
 struct sim {
 	uint64_t seed;
 	bool trace;
@@ -86,6 +82,7 @@ struct sim {
 	uint64_t next_client_ns, next_reload_ns, next_jump_ns, drain_ns, cut_ns, stop_ns;
 	struct site site[SIM_SITES];
 	struct ledger ledger;
+	struct limits limits;
 };
 
 /* Ends the program: the seed, why, and how to run it again. */

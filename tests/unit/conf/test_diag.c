@@ -1,4 +1,5 @@
 /* test_diag.c - findings: order, bounds, the four formats. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -353,6 +354,51 @@ static void test_sha256(void **state)
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static bool is_registered(const char *code)
+{
+	for (const struct diag_code *c = diag_codes; c->code != NULL; c++)
+		if (strncmp(c->code, code, 4) == 0)
+			return true;
+	return false;
+}
+
+static void expect_registered(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char line[4096];
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) != NULL) {
+		for (const char *at = line; (at = strchr(at, '"')) != NULL; at++) {
+			if ((at[1] != 'E' && at[1] != 'W') || strspn(at + 2, "0123456789") != 3 ||
+			    at[5] != '"')
+				continue;
+			if (!is_registered(at + 1))
+				fail_msg("%s: %.4s is not in diag.def", path, at + 1);
+		}
+	}
+	fclose(file);
+}
+
+static void test_every_code_used_is_registered(void **state)
+{
+	static const char *const folders[] = { "conf", "filters", "proxy/*" };
+	unsigned files = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		char pattern[512];
+		glob_t found;
+
+		snprintf(pattern, sizeof(pattern), "%s/../%s/*.c", TESTS_DIR, folders[i]);
+		assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+		for (size_t k = 0; k < found.gl_pathc; k++, files++)
+			expect_registered(found.gl_pathv[k]);
+		globfree(&found);
+	}
+	assert_true(files > 50);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_suggestions),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_sha256),
+		cmocka_unit_test(test_every_code_used_is_registered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

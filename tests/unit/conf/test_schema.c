@@ -367,6 +367,16 @@ static void test_diff(void **state)
 				      "+ rooms.new\n"
 				      "- rooms.gone\n"
 				      "~ pets.p: a cat -> a dog\n");
+	f->out.n = 0;
+	assert_int_equal(schema_diff_field(&house_schema, schema_field(&house_schema, "floors"),
+					   &old, &f->house, &f->out, &restart),
+			 1);
+	assert_int_equal(restart, 1);
+	assert_string_equal(f->out.p, "~ floors: 3 -> 2 (needs a restart)\n");
+	assert_int_equal(schema_diff_field(&house_schema, schema_field(&house_schema, "street"),
+					   &old, &f->house, &f->out, &restart),
+			 1);
+	assert_int_equal(restart, 0);
 }
 
 static void test_documents(void **state)

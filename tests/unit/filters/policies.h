@@ -96,6 +96,23 @@ static inline const struct diag *policies_finding(struct policies *p, const char
 	return NULL;
 }
 
+/* The clock of the registry: a reload comes at the time of the last visit. */
+static uint64_t policies_now_ns;
+
+static inline uint64_t policies_clock(void)
+{
+	return policies_now_ns;
+}
+
+static inline struct table_registry *policies_tables(void)
+{
+	struct table_registry *r = table_registry_new();
+
+	assert_non_null(r);
+	table_registry_set_clock(r, policies_clock);
+	return r;
+}
+
 /* A call as the exchange makes one. */
 struct visit {
 	struct env env;
@@ -108,6 +125,7 @@ struct visit {
 static inline void visit_init(struct visit *v, const char *client, uint64_t now_ns)
 {
 	memset(v, 0, sizeof(*v));
+	policies_now_ns = now_ns;
 	v->env = (struct env){ .now_ns = now_ns };
 	arena_init(&v->arena, NULL);
 	head_init(&v->req, &v->arena);

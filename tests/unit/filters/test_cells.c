@@ -24,7 +24,7 @@ static uint64_t key_of(uint64_t n)
 }
 
 struct fixture {
-	struct gcra_rule rule[3];
+	struct cell_rule rule[4]; /* 0 to 2 are current */
 	struct cell_rules rules;
 	struct cells *cells;
 };
@@ -32,10 +32,11 @@ struct fixture {
 static void fixture_init(struct fixture *f, uint32_t keys)
 {
 	memset(f, 0, sizeof(*f));
-	assert_null(gcra_rule_init(&f->rule[0], 7, 60 * S, 10));
-	assert_null(gcra_rule_init(&f->rule[1], 1, S, 20));
-	assert_null(gcra_rule_init(&f->rule[2], 999983, 3600 * S, 3));
-	for (int i = 0; i < 3; i++)
+	assert_null(gcra_rule_init(&f->rule[0].rule, 7, 60 * S, 10));
+	assert_null(gcra_rule_init(&f->rule[1].rule, 1, S, 20));
+	assert_null(gcra_rule_init(&f->rule[2].rule, 999983, 3600 * S, 3));
+	assert_null(gcra_rule_init(&f->rule[3].rule, 1, 3600 * S, 10));
+	for (int i = 0; i < 4; i++)
 		atomic_init(&f->rules.rule[i], &f->rule[i]);
 	f->cells = cells_new(keys);
 	assert_non_null(f->cells);
@@ -46,14 +47,14 @@ static void fixture_fini(struct fixture *f)
 	cells_free(f->cells);
 }
 
-static bool take(struct fixture *f, uint8_t rule, uint64_t n, uint64_t now)
+static bool take(struct fixture *f, uint16_t tag, uint64_t n, uint64_t now)
 {
 	struct gcra_view view;
 
-	return cells_take(f->cells, &f->rules, rule, key_of(n), now, 1, &view);
+	return cells_take(f->cells, &f->rules, &tag, key_of(n), now, 1, &view);
 }
 
-static uint64_t left(struct fixture *f, uint8_t rule, uint64_t n, uint64_t now)
+static uint64_t left(struct fixture *f, uint16_t rule, uint64_t n, uint64_t now)
 {
 	struct gcra_view view;
 
@@ -157,7 +158,7 @@ static void test_another_rule_keeps_the_share(void **state)
 	assert_int_equal(left(&f, 0, 1, S), 4); /* peeking changed nothing */
 	for (int i = 0; i < 8; i++)
 		assert_true(take(&f, 1, 1, S));
-	for (uint8_t rule = 0; rule < 3; rule++)
+	for (uint16_t rule = 0; rule < 3; rule++)
 		assert_false(take(&f, rule, 1, S));
 	fixture_fini(&f);
 }
@@ -177,20 +178,70 @@ static void test_a_floor_keeps_the_share_too(void **state)
 	fixture_fini(&f);
 }
 
-static void test_retag_keeps_the_time(void **state)
+/* Rule `from` is over at that time, and `to` in its place. */
+static void change(struct fixture *f, uint16_t from, uint16_t to, uint64_t at)
+{
+	atomic_store(&f->rule[to].start_ns, at);
+	atomic_store(&f->rule[from].next, to);
+	atomic_store(&f->rule[from].end_ns, at);
+	atomic_store(&f->rule[from].phase, RULE_OVER);
+}
+
+/* Five of ten left at the change: at 7/min idle keys would be full a minute later. */
+static void test_a_rule_that_is_over_fills_nobody(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, 4);
+	for (uint64_t n = 0; n < 5; n++) /* the last one evicts */
+		for (int i = 0; i < 5 && take(&f, 0, n, S); i++)
+			;
+	change(&f, 0, 3, S);
+	for (uint64_t n = 0; n < 6; n++)
+		assert_in_range(left(&f, 3, n, 3000 * S), 4, 5);
+	assert_int_equal(cells_live(f.cells, &f.rules, 3000 * S), 4);
+	cells_settle(f.cells, &f.rules);
+	atomic_store(&f.rules.rule[0], NULL);
+	for (uint64_t n = 0; n < 6; n++)
+		assert_in_range(left(&f, 3, n, 3000 * S), 4, 5);
+	fixture_fini(&f);
+}
+
+/* The floor of a slow rule is no floor of an hour under the fast one, and no more is it none. */
+static void test_floors_change_over(void **state)
 {
 	struct fixture f;
 
 	(void)state;
 	fixture_init(&f, 4);
 	for (uint64_t n = 0; n < 5; n++)
-		take(&f, 1, n, 0); /* a debt of 1 s each, and of the floor */
-	cells_retag(f.cells, &f.rules, 1, 2);
-	atomic_store(&f.rules.rule[1], NULL);
-	for (uint64_t n = 0; n < 5; n++) {
-		assert_true(left(&f, 2, n, S / 2) < 3);
-		assert_int_equal(left(&f, 2, n, 2 * S), 3);
-	}
+		for (int i = 0; i < 10 && take(&f, 3, n, S); i++)
+			;
+	change(&f, 3, 1, S);
+	assert_int_equal(left(&f, 1, 99, S), 0);
+	assert_int_equal(left(&f, 1, 99, 3 * S), 2);
+	for (uint64_t n = 100; n < 108; n++) /* more evictions raise it */
+		while (take(&f, 1, n, 10 * S))
+			;
+	assert_int_equal(left(&f, 1, 99, 10 * S), 0);
+	fixture_fini(&f);
+}
+
+static void test_a_take_under_a_rule_that_is_over(void **state)
+{
+	struct gcra_view view;
+	struct fixture f;
+	uint16_t tag = 0;
+
+	(void)state;
+	fixture_init(&f, 100);
+	change(&f, 0, 1, S);
+	assert_true(cells_take(f.cells, &f.rules, &tag, key_of(1), 2 * S, 1, &view));
+	assert_int_equal(tag, 1);
+	assert_int_equal(view.remaining, 19);
+	cells_give(f.cells, &f.rules, tag, key_of(1), 1);
+	assert_int_equal(left(&f, 1, 1, 2 * S), 20);
 	fixture_fini(&f);
 }
 
@@ -223,6 +274,10 @@ static void test_a_follower_knows_the_keys(void **state)
 	assert_true(cells_full_at_ns(c[0], &f.rules) > 80 * S);
 	assert_true(cells_full_at_ns(c[0], &f.rules) < 90 * S);
 	assert_int_equal(cells_full_at_ns(c[1], &f.rules), 0);
+	assert_int_equal(cells_live(c[0], &f.rules, S), 10); /* those that were only refused */
+	for (int i = 1; i < 4; i++)
+		assert_int_equal(cells_live(c[i], &f.rules, S), 0);
+	assert_int_equal(cells_live(c[4], &f.rules, S), 90);
 	for (int i = 0; i < 5; i++)
 		cells_free(c[i]);
 }
@@ -254,20 +309,21 @@ static void test_never_richer_than_an_endless_table(void **state)
 	for (int i = 0; i < 400000; i++) {
 		uint64_t n = random_below(MODEL_KEYS), cost = 1 + random_below(3);
 		struct gcra_view seen, told;
+		uint16_t tag = 0;
 		bool ok;
 
 		now += random_below(4) == 0 ? random_below(2 * S) : 0;
-		ok = cells_take(f.cells, &f.rules, 0, key_of(n), now, cost, &seen);
+		ok = cells_take(f.cells, &f.rules, &tag, key_of(n), now, cost, &seen);
 		if (ok)
-			assert_true(gcra_take(&model[n], &f.rule[0], now, cost, &told));
+			assert_true(gcra_take(&model[n], &f.rule[0].rule, now, cost, &told));
 		else
-			stricter +=
-			    gcra_debt(model[n], &f.rule[0], now) + cost * f.rule[0].period <=
-			    f.rule[0].depth;
+			stricter += gcra_debt(model[n], &f.rule[0].rule, now) +
+					cost * f.rule[0].rule.period <=
+				    f.rule[0].rule.depth;
 		if (ok)
 			assert_true(seen.remaining <= told.remaining);
 		if (ok && random_below(8) == 0) {
-			gcra_give(&model[n], &f.rule[0], cost);
+			gcra_give(&model[n], &f.rule[0].rule, cost);
 			cells_give(f.cells, &f.rules, 0, key_of(n), cost);
 		}
 	}
@@ -370,8 +426,7 @@ static void test_threads_on_one_key_admit_exactly_the_bound(void **state)
 
 	(void)state;
 	fixture_init(&f, 100);
-	f.rule[1].burst = 50000;
-	assert_null(gcra_rule_init(&f.rule[1], 1, S, 50000));
+	assert_null(gcra_rule_init(&f.rule[1].rule, 1, S, 50000));
 	hammer(&f, 1, S, passed);
 	assert_int_equal(passed[0], 50000);
 	hammer(&f, 1, 1001 * S, passed);
@@ -421,7 +476,9 @@ int main(void)
 		cmocka_unit_test(test_give),
 		cmocka_unit_test(test_another_rule_keeps_the_share),
 		cmocka_unit_test(test_a_floor_keeps_the_share_too),
-		cmocka_unit_test(test_retag_keeps_the_time),
+		cmocka_unit_test(test_a_rule_that_is_over_fills_nobody),
+		cmocka_unit_test(test_floors_change_over),
+		cmocka_unit_test(test_a_take_under_a_rule_that_is_over),
 		cmocka_unit_test(test_a_follower_knows_the_keys),
 		cmocka_unit_test(test_never_richer_than_an_endless_table),
 		cmocka_unit_test(test_ten_million_keys),

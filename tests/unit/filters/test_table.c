@@ -2,10 +2,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,44 +28,74 @@ static uint64_t key_of(uint64_t n)
 
 static const struct table_id id_a = { "a", "rate", "client.ip", "local" };
 
+/* A reload comes at the time of the last take, unless a test says otherwise. */
+static uint64_t now_ns;
+
+static uint64_t test_clock(void)
+{
+	return now_ns;
+}
+
+static struct table_registry *registry_new(void)
+{
+	struct table_registry *r = table_registry_new();
+
+	assert_non_null(r);
+	now_ns = 0;
+	table_registry_set_clock(r, test_clock);
+	return r;
+}
+
 /* One policy that uses a table under one rule. */
 struct user {
 	struct table_registry *registry;
 	struct table_use use;
-	uint8_t tag;
+	struct table_rule rule;
 };
 
 static void user_close(struct user *u)
 {
-	table_rule_put(u->use.table, u->tag);
 	table_put(u->registry, &u->use);
+}
+
+static bool take_of(const struct user *u, uint64_t n, uint64_t now, uint64_t cost,
+		    struct gcra_view *view)
+{
+	uint16_t tag = u->rule.tag;
+
+	now_ns = now;
+	return table_take(u->use.table, &tag, key_of(n), now, cost, view);
 }
 
 static bool take(const struct user *u, uint64_t n, uint64_t now)
 {
 	struct gcra_view view;
 
-	return table_take(u->use.table, u->tag, key_of(n), now, 1, &view);
+	return take_of(u, n, now, 1, &view);
 }
 
 static uint64_t left(const struct user *u, uint64_t n, uint64_t now)
 {
 	struct gcra_view view;
 
-	table_peek(u->use.table, u->tag, key_of(n), now, 0, &view);
+	table_peek(u->use.table, u->rule.tag, key_of(n), now, 0, &view);
 	return view.remaining;
 }
 
 /* The use is linked where it lies, so it is opened in place. */
+static void user_open(struct user *u, struct table_registry *r, uint32_t max_keys, uint64_t count,
+		      uint64_t period_ns, uint64_t burst)
+{
+	*u = (struct user){ .registry = r };
+	assert_null(gcra_rule_init(&u->rule.rule, count, period_ns, burst));
+	assert_true(table_get(r, &id_a, max_keys, &u->use));
+	assert_true(table_rules_get(&u->use, &u->rule, 1));
+}
+
 static void user_init(struct user *u, struct table_registry *r, uint32_t max_keys, uint64_t count,
 		      uint64_t burst)
 {
-	struct gcra_rule rule;
-
-	u->registry = r;
-	assert_null(gcra_rule_init(&rule, count, 3600 * S, burst));
-	assert_true(table_get(r, &id_a, max_keys, &u->use));
-	assert_true(table_rule_get(u->use.table, &rule, &u->tag));
+	user_open(u, r, max_keys, count, 3600 * S, burst);
 }
 
 /*---------------------------------------------------------------- identity */
@@ -75,7 +107,7 @@ static void test_identity(void **state)
 		{ "a", "rate", "host", "local" },         { "a", "rate", "client.ip", "redis" },
 		{ "a 4:rate", "", "client.ip", "local" },
 	};
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct table_use a, again, other;
 
 	(void)state;
@@ -94,7 +126,7 @@ static void test_identity(void **state)
 
 static void test_nobody_uses_it_any_more(void **state)
 {
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct user u;
 
 	(void)state;
@@ -109,7 +141,7 @@ static void test_nobody_uses_it_any_more(void **state)
 
 static void test_stats_by_name(void **state)
 {
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct filter_stats *a = table_stats_get(r, "a"), *b = table_stats_get(r, "b");
 
 	(void)state;
@@ -127,38 +159,50 @@ static void test_stats_by_name(void **state)
 
 /*------------------------------------------------------------------- rules */
 
+static void rules_init(struct table_rule *rules, uint32_t n, uint64_t first)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		rules[i] = (struct table_rule){ .match = i };
+		assert_null(gcra_rule_init(&rules[i].rule, 1, S, first + i));
+	}
+}
+
 static void test_rules_are_shared_and_bounded(void **state)
 {
-	struct table_registry *r = table_registry_new();
-	struct gcra_rule rule;
-	struct user u;
-	uint8_t tag[256];
+	struct table_registry *r = registry_new();
+	struct table_rule rules[300];
+	struct table_use use[8], last;
+	unsigned held = 0;
 
 	(void)state;
-	user_init(&u, r, 100, 1, 1);
-	for (unsigned i = 1; i < 256; i++) {
-		assert_null(gcra_rule_init(&rule, 1, S, i));
-		assert_true(table_rule_get(u.use.table, &rule, &tag[i]));
-		assert_true(table_rule_get(u.use.table, &rule, &tag[0]));
-		assert_int_equal(tag[0], tag[i]);
-		table_rule_put(u.use.table, tag[0]);
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(table_get(r, &id_a, 100, &use[i]));
+	rules_init(rules, 300, 1);
+	assert_false(table_rules_get(&use[0], rules, 257));
+	for (unsigned i = 256; i < 300; i++)
+		rules[i].rule = rules[i - 256].rule;
+	assert_true(table_rules_get(&use[0], rules, 300));
+	assert_int_equal(rules[299].tag, rules[43].tag);
+	for (held = 1; held < 8; held++) {
+		rules_init(rules, 256, held * 1000);
+		if (!table_rules_get(&use[held], rules, 256))
+			break;
 	}
-	assert_null(gcra_rule_init(&rule, 1, S, 1000));
-	assert_false(table_rule_get(u.use.table, &rule, &tag[0]));
-	table_rule_put(u.use.table, tag[77]);
-	assert_true(table_rule_get(u.use.table, &rule, &tag[0]));
-	assert_int_equal(tag[0], tag[77]);
-	for (unsigned i = 0; i < 256; i++)
-		if (i != 77)
-			table_rule_put(u.use.table, tag[i]);
-	user_close(&u);
+	assert_int_equal(held, 4);
+	table_put(r, &use[1]);
+	assert_true(table_get(r, &id_a, 100, &last));
+	assert_true(table_rules_get(&last, rules, 256));
+	table_put(r, &last);
+	for (unsigned i = 0; i < 8; i++)
+		if (i != 1)
+			table_put(r, &use[i]);
 	table_registry_free(r);
 }
 
 /* A key that was last seen hundreds of rules ago is neither refilled nor locked out. */
 static void test_a_rule_that_is_long_gone(void **state)
 {
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct user old, new;
 
 	(void)state;
@@ -168,13 +212,216 @@ static void test_a_rule_that_is_long_gone(void **state)
 	for (unsigned i = 0; i < 600; i++) {
 		user_init(&new, r, 100, 2 + i, 2);
 		user_close(&old);
-		memset(&old, 0, sizeof(old));
 		user_init(&old, r, 100, 2 + i, 2);
 		user_close(&new);
 	}
 	assert_false(take(&old, 1, S));
-	assert_int_equal(left(&old, 1, 2 * 3600 * S + S), 2);
+	assert_int_equal(left(&old, 1, S + 3600 * S), 2);
 	user_close(&old);
+	table_registry_free(r);
+}
+
+/*----------------------------------------------------------------- reloads */
+
+struct replay {
+	struct table_registry *registry;
+	struct user user[2];
+	unsigned at, decisions; /* user[at] is open, if any */
+};
+
+static void replay_end(struct replay *r)
+{
+	if (r->registry == NULL)
+		return;
+	user_close(&r->user[r->at]);
+	table_registry_free(r->registry);
+	r->registry = NULL;
+}
+
+static bool replay_policy(struct replay *r, const char *line)
+{
+	uint64_t count, period, burst;
+
+	if (sscanf(line, "open %" SCNu64 " %" SCNu64 " %" SCNu64, &count, &period, &burst) == 3) {
+		replay_end(r);
+		r->registry = registry_new();
+		user_open(&r->user[r->at], r->registry, 100, count, period, burst);
+		return true;
+	}
+	if (sscanf(line, "reload %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &now_ns, &count,
+		   &period, &burst) != 4)
+		return false;
+	user_open(&r->user[!r->at], r->registry, 100, count, period, burst);
+	user_close(&r->user[r->at]);
+	r->at = !r->at;
+	return true;
+}
+
+static void replay_decision(struct replay *r, const char *line, unsigned number)
+{
+	uint64_t now, cost, wait, remaining;
+	struct gcra_view view;
+	char verdict[8];
+	int n = sscanf(line, "%" SCNu64 " %" SCNu64 " -> %7s %" SCNu64 " %" SCNu64, &now, &cost,
+		       verdict, &wait, &remaining);
+	bool ok;
+
+	if (n < 4)
+		fail_msg("line %u is no vector: %s", number, line);
+	ok = take_of(&r->user[r->at], 1, now, cost, &view);
+	if (ok != (strcmp(verdict, "allow") == 0) || view.wait_ns != wait ||
+	    (n == 5 && view.remaining != remaining))
+		fail_msg("line %u: %s %" PRIu64 " %" PRIu64 ", expected %s", number,
+			 ok ? "allow" : "deny", view.wait_ns, view.remaining, line);
+	r->decisions++;
+}
+
+static void test_vectors(void **state)
+{
+	FILE *f = fopen(TESTS_DIR "/vectors/reload.txt", "r");
+	struct replay r = { .at = 0 };
+	char line[256];
+
+	(void)state;
+	assert_non_null(f);
+	for (unsigned number = 1; fgets(line, sizeof(line), f) != NULL; number++)
+		if (line[0] != '#' && line[0] != '\n' && !replay_policy(&r, line))
+			replay_decision(&r, line, number);
+	fclose(f);
+	replay_end(&r);
+	assert_in_range(r.decisions, 40, 1000);
+}
+
+/* One reload a second, of rate and size, to 3/h and 1/h in turns; a bucket of 3 that was emptied at
+ * first has 5/9 of a token after 1000 of them, at a third of the rate: asked or not makes no
+ * difference but of rounding. */
+static void reload_often(unsigned ask_every)
+{
+	struct table_registry *r = registry_new();
+	struct gcra_view view;
+	struct user u[2];
+
+	user_init(&u[0], r, 1000, 3, 3);
+	assert_true(take_of(&u[0], 1, 0, 3, &view));
+	for (unsigned i = 1; i <= 1000; i++) {
+		now_ns = i * S;
+		user_init(&u[i % 2], r, 1000 + i / 300 * 100, i % 2 == 0 ? 3 : 1, 3);
+		user_close(&u[(i + 1) % 2]);
+		if (i % ask_every == 0)
+			assert_false(take(&u[i % 2], 1, now_ns));
+	}
+	assert_false(take_of(&u[0], 1, 1000 * S, 1, &view));
+	assert_in_range(view.wait_ns, 1600 * S / 3, 1600 * S / 3 + 4000);
+	assert_false(take(&u[0], 1, 1000 * S + view.wait_ns - 1));
+	assert_true(take(&u[0], 1, 1000 * S + view.wait_ns));
+	user_close(&u[0]);
+	table_registry_free(r);
+}
+
+static void test_a_thousand_reloads(void **state)
+{
+	(void)state;
+	reload_often(1);
+	reload_often(7);
+	reload_often(100);
+	reload_often(100000);
+}
+
+/* What was opened and closed again was never in force. */
+static void test_a_reload_that_fails(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct user u, failed;
+	struct gcra_view view;
+
+	(void)state;
+	user_init(&u, r, 100, 1, 1);
+	assert_true(take(&u, 1, S));
+	for (unsigned i = 0; i < 3000; i++) {
+		user_init(&failed, r, 100, 1000 + i, 1000);
+		user_close(&failed);
+	}
+	assert_false(take_of(&u, 1, 2 * S, 1, &view));
+	assert_int_equal(view.wait_ns, 3599 * S);
+	user_close(&u);
+	table_registry_free(r);
+}
+
+/* It counts from its opening until its first take as in force only when nobody takes under the old
+ * one meanwhile. */
+static void test_a_policy_that_is_slow_to_come(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct gcra_view view;
+	struct user old, new;
+
+	(void)state;
+	user_open(&old, r, 100, 1, 100 * S, 10);
+	assert_true(take_of(&old, 1, S, 10, &view));
+	user_open(&new, r, 100, 10, 100 * S, 10);
+	assert_false(take(&old, 1, 51 * S)); /* half a token is there */
+	assert_false(take_of(&new, 1, 51 * S, 1, &view));
+	assert_in_range(view.wait_ns, 5 * S, 5 * S + 1000);
+	assert_true(take_of(&old, 1, 56 * S + 1000, 1, &view)); /* the last calls of the old one */
+	assert_false(take_of(&old, 1, 56 * S + 1000, 1, &view));
+	assert_in_range(view.wait_ns, 9 * S, 10 * S);
+	user_close(&old);
+	user_close(&new);
+	table_registry_free(r);
+}
+
+/* Two policies a table of which nobody asks. */
+static void test_reloads_without_a_take(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct gcra_view view;
+	struct user u[4];
+
+	(void)state;
+	user_open(&u[0], r, 100, 1, 3600 * S, 2);
+	assert_true(take_of(&u[0], 1, S, 2, &view));
+	user_open(&u[1], r, 100, 1, S, 2); /* fills one */
+	user_close(&u[0]);
+	now_ns = 2 * S;
+	user_open(&u[2], r, 100, 1, 3600 * S, 2);
+	user_close(&u[1]);
+	assert_true(take_of(&u[2], 1, 1000 * S, 1, &view));
+	assert_false(take_of(&u[2], 1, 1000 * S, 1, &view));
+	assert_int_equal(view.wait_ns, 2602 * S);
+	user_close(&u[2]);
+	table_registry_free(r);
+}
+
+/* A rule of its own for some keys comes, changes and goes: idle keys change over in time. */
+static void test_rules_of_some_keys(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct table_use use[3];
+	struct table_rule first[1], second[2], third[2];
+	struct gcra_view view;
+
+	(void)state;
+	rules_init(first, 1, 10); /* 1/s */
+	rules_init(second, 2, 10);
+	rules_init(third, 2, 10);
+	assert_null(gcra_rule_init(&second[1].rule, 1, 3600 * S, 10));
+	assert_null(gcra_rule_init(&third[1].rule, 1, 60 * S, 10));
+	for (int i = 0; i < 3; i++)
+		assert_true(table_get(r, &id_a, 100, &use[i]));
+	assert_true(table_rules_get(&use[0], first, 1));
+	assert_true(table_take(use[0].table, &first[0].tag, key_of(1), S, 10, &view));
+	assert_true(table_take(use[0].table, &first[0].tag, key_of(2), S, 10, &view));
+	now_ns = S;
+	assert_true(table_rules_get(&use[1], second, 2));
+	assert_false(table_take(use[1].table, &second[1].tag, key_of(1), 11 * S, 1, &view));
+	assert_int_equal(view.wait_ns, 3590 * S);
+	now_ns = 361 * S; /* a tenth of a token later */
+	assert_true(table_rules_get(&use[2], third, 2));
+	assert_false(table_take(use[2].table, &third[1].tag, key_of(1), 361 * S, 1, &view));
+	assert_in_range(view.wait_ns, 54 * S, 54 * S + 1000);
+	assert_true(table_take(use[2].table, &third[0].tag, key_of(2), 361 * S, 10, &view));
+	for (int i = 0; i < 3; i++)
+		table_put(r, &use[i]);
 	table_registry_free(r);
 }
 
@@ -185,7 +432,7 @@ static void test_sizes_change_and_keys_stay(void **state)
 	static const uint32_t sizes[] = {
 		1000, 5000, 200, 200000, 1, 3000, 4000, 500, 600, 700, 800
 	};
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct user u[2];
 	uint64_t keys, evictions;
 
@@ -206,10 +453,27 @@ static void test_sizes_change_and_keys_stay(void **state)
 	table_registry_free(r);
 }
 
+static void test_what_was_taken_before_a_change_of_size_comes_back(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct user old, new;
+
+	(void)state;
+	user_init(&old, r, 1000, 1, 2);
+	assert_true(take(&old, 1, S));
+	assert_true(take(&old, 1, S));
+	user_init(&new, r, 2000, 1, 2);
+	table_give(new.use.table, old.rule.tag, key_of(1), 1);
+	assert_int_equal(left(&new, 1, S), 1);
+	user_close(&old);
+	user_close(&new);
+	table_registry_free(r);
+}
+
 /* When the debts of the old array are over, it goes, and the size changes freely. */
 static void test_thousand_sizes(void **state)
 {
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct user u[2];
 
 	(void)state;
@@ -228,21 +492,55 @@ static void test_thousand_sizes(void **state)
 	table_registry_free(r);
 }
 
-static void test_gauge(void **state)
+static uint64_t keys_of(const struct user *u, uint64_t now)
 {
-	struct table_registry *r = table_registry_new();
 	uint64_t keys, evictions;
+
+	now_ns = now;
+	table_gauge(u->use.table, &keys, &evictions);
+	return keys;
+}
+
+static void test_gauge_is_exact(void **state)
+{
+	struct table_registry *r = registry_new();
+	struct user u, larger;
+
+	(void)state;
+	user_init(&u, r, 1000000, 1, 1);
+	assert_int_equal(keys_of(&u, S), 0);
+	for (uint64_t n = 1; n <= 1000; n++) {
+		assert_true(take(&u, n, S));
+		if (n % 100 == 1)
+			assert_int_equal(keys_of(&u, S), n);
+	}
+	assert_true(take(&u, 2000, 2 * S));
+	assert_int_equal(keys_of(&u, 2 * S), 1001);
+	user_init(&larger, r, 2000000, 1, 1); /* keys come over when they take, and are one */
+	user_close(&u);
+	assert_int_equal(keys_of(&larger, 2 * S), 1001);
+	assert_false(take(&larger, 2000, 3 * S));
+	assert_true(take(&larger, 1, 3601 * S));
+	assert_int_equal(keys_of(&larger, 3601 * S), 2);
+	assert_int_equal(keys_of(&larger, 3602 * S), 1); /* nobody asks, but time goes on */
+	assert_int_equal(keys_of(&larger, 7201 * S), 0);
+	user_close(&larger);
+	table_registry_free(r);
+}
+
+static void test_gauge_and_evictions(void **state)
+{
+	struct table_registry *r = registry_new();
+	uint64_t keys, evictions, passed = 0;
 	struct user u;
 
 	(void)state;
 	user_init(&u, r, 1000000, 1, 1);
-	table_gauge(u.use.table, &keys, &evictions);
-	assert_int_equal(keys, 0);
 	for (uint64_t n = 0; n < 500000; n++)
-		take(&u, n, S);
+		passed += take(&u, n, S);
+	assert_in_range(passed, 450000, 500000); /* a floor may refuse a new key */
 	table_gauge(u.use.table, &keys, &evictions);
-	assert_in_range(keys, 440000, 500000); /* an estimate, less what was evicted */
-	assert_in_range(keys + evictions, 480000, 520000);
+	assert_int_equal(keys, passed - evictions);
 	user_close(&u);
 	table_registry_free(r);
 }
@@ -268,8 +566,12 @@ static void *worker_run(void *arg)
 		struct user *u = atomic_load(&w->given);
 
 		atomic_store(&w->seen, u);
-		for (int i = 0; i < 50; i++)
-			w->passed += take(u, 1, S);
+		for (int i = 0; i < 50; i++) {
+			struct gcra_view view;
+			uint16_t tag = u->rule.tag;
+
+			w->passed += table_take(u->use.table, &tag, key_of(1), S, 1, &view);
+		}
 	}
 	return NULL;
 }
@@ -278,7 +580,7 @@ static void *worker_run(void *arg)
  * of size is lost. */
 static void test_threads_while_reloading(void **state)
 {
-	struct table_registry *r = table_registry_new();
+	struct table_registry *r = registry_new();
 	struct worker w[THREADS];
 	struct user u[2];
 	uint64_t passed = 0;
@@ -321,9 +623,17 @@ int main(void)
 		cmocka_unit_test(test_stats_by_name),
 		cmocka_unit_test(test_rules_are_shared_and_bounded),
 		cmocka_unit_test(test_a_rule_that_is_long_gone),
+		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_a_thousand_reloads),
+		cmocka_unit_test(test_a_reload_that_fails),
+		cmocka_unit_test(test_a_policy_that_is_slow_to_come),
+		cmocka_unit_test(test_reloads_without_a_take),
+		cmocka_unit_test(test_rules_of_some_keys),
 		cmocka_unit_test(test_sizes_change_and_keys_stay),
+		cmocka_unit_test(test_what_was_taken_before_a_change_of_size_comes_back),
 		cmocka_unit_test(test_thousand_sizes),
-		cmocka_unit_test(test_gauge),
+		cmocka_unit_test(test_gauge_is_exact),
+		cmocka_unit_test(test_gauge_and_evictions),
 		cmocka_unit_test(test_threads_while_reloading),
 	};
 

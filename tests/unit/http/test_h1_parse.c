@@ -342,12 +342,14 @@ static const struct {
 	{ METHOD_GET, "HTTP/1.1 304 N" E E, "304 N 1.1 body=0:0 keep" },
 	{ METHOD_GET, "HTTP/1.1 204 N" E E, "204 N 1.1 body=0:0 keep" },
 	{ METHOD_GET, "HTTP/1.1 204 N" E CL "0" E E, "204 N 1.1 body=0:0 keep Content-Length=0" },
-	{ METHOD_GET, "HTTP/1.1 204 N" E CL "3" E E, "204 N 1.1 body=0:0 keep Content-Length=3" },
+	{ METHOD_GET, "HTTP/1.1 204 N" E CL "3" E E, "204 N 1.1 body=0:0 Content-Length=3" },
 	{ METHOD_GET, "HTTP/1.1 204 N" E TE "chunked" E E,
-	  "204 N 1.1 body=0:0 keep Transfer-Encoding=chunked" },
+	  "204 N 1.1 body=0:0 Transfer-Encoding=chunked" },
 	{ METHOD_GET, "HTTP/1.1 100 C" E E, "100 C 1.1 body=0:0 keep" },
+	{ METHOD_GET, "HTTP/1.1 101 S" E "Connection: upgrade" E "Upgrade: websocket" E E,
+	  "101 S 1.1 body=4:0 keep upgrade Connection=upgrade Upgrade=websocket" },
 	{ METHOD_GET, "HTTP/1.1 101 S" E "Connection: upgrade" E "Upgrade: h2c" E E,
-	  "101 S 1.1 body=4:0 keep upgrade Connection=upgrade Upgrade=h2c" },
+	  "101 S 1.1 body=4:0 keep Connection=upgrade Upgrade=h2c" },
 };
 
 static void good_responses_are_understood(void **state)
