@@ -249,6 +249,10 @@ struct filter_ops {
 	void (*respond)(const struct filter *, struct call *, void *mem, struct head *);
 	void (*done)(const struct filter *, struct call *, void *mem);
 
+	/* From the loop of each worker, when it begins to follow the filter's policy; may be NULL.
+	 */
+	void (*in_force)(const struct filter *, const struct env *);
+
 	/* Any thread: what there is to see of it now; may be NULL. */
 	void (*show)(const struct filter *, filter_emit *emit, void *ctx);
 };
@@ -325,5 +329,7 @@ void wait_begin(struct wait *, struct call *, void (*leave)(struct wait *), stru
 void wait_settle(struct wait *, struct verdict);
 /* Its time is over: what the call does now, as chain_admit says it. */
 struct verdict chain_late(struct call *);
+/* The call is answered without it: it waits no more, if it did. */
+void chain_leave(struct call *);
 
 #endif

@@ -17,6 +17,7 @@ struct filter_stats_cell {
 
 struct filter_stats {
 	struct filter_stats_cell worker[FILTER_WORKERS_MAX];
+	struct stat_hist *_Atomic waits; /* one for each worker; NULL: the policy has no queue */
 };
 
 /* Worker `worker` only.  stats may be NULL: not counted. */
@@ -36,6 +37,22 @@ static inline uint64_t filter_stats_read(const struct filter_stats *stats, enum 
 		sum += stat_read(&stats->worker[w].n[d]);
 	return sum;
 }
+
+/* How long calls wait in the policy's queue.  Control thread, before the policy is in force; false:
+ * out of memory. */
+bool filter_stats_open_waits(struct filter_stats *);
+
+/* Worker `worker` only, after filter_stats_open_waits; a wait has ended, whichever way. */
+static inline void filter_stats_wait(struct filter_stats *stats, unsigned worker, uint64_t ns)
+{
+	struct stat_hist *waits = atomic_load_explicit(&stats->waits, memory_order_acquire);
+
+	CHECK(worker < FILTER_WORKERS_MAX && waits != NULL);
+	stat_hist_add(&waits[worker], ns);
+}
+
+/* Any thread.  False: the policy has no queue.  *sum starts zeroed. */
+bool filter_stats_waits(const struct filter_stats *, struct stat_sum *sum);
 
 /* "allow" "deny" "shadow_deny" "skip": the metric label. */
 extern const char *const decision_names[DECISION_COUNT];

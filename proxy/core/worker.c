@@ -59,6 +59,15 @@ void worker_use_put(struct worker *w, struct policy_use *use)
 		worker_let_go(w, use);
 }
 
+static void tell_filters(struct worker *w, const struct policy *p)
+{
+	w->env.now_ns = w->loop.now_ns;
+	w->env.wall_ns = w->loop.wall_ns;
+	for (uint32_t i = 0; i < p->n_filters; i++)
+		if (p->filter[i]->ops->in_force != NULL)
+			p->filter[i]->ops->in_force(p->filter[i], &w->env);
+}
+
 static void follow(struct worker *w, struct policy_use *use)
 {
 	const struct limits_conf *limits = &use->policy->config->limits;
@@ -73,6 +82,7 @@ static void follow(struct worker *w, struct policy_use *use)
 					.linger_ns = 2 * CLOCK_S };
 	if (old != NULL && old->calls == 0)
 		worker_let_go(w, old);
+	tell_filters(w, use->policy);
 }
 
 /*---------------------------------------------------------------- connections */
@@ -278,6 +288,35 @@ void worker_order_run(void *worker, struct message *m)
 	acknowledge(ack);
 }
 
+/*---------------------------------------------------------------- waits that others end */
+
+static void on_wake_mail(void *worker, struct message *m)
+{
+	struct worker *w = worker;
+
+	(void)m;
+	wakes_run(&w->shared->wakes[w->index]);
+}
+
+static void on_wake_later(struct deferred *d)
+{
+	struct worker *w = LIST_ENTRY(d, struct worker, wake_later);
+
+	wakes_run(&w->shared->wakes[w->index]);
+}
+
+/* Our own are for when the present hook is over; from elsewhere, into the mailbox, once until it
+ * was read. */
+static void tell(struct wakes *wakes, bool own)
+{
+	struct worker *w = wakes->owner;
+
+	if (own)
+		loop_defer(&w->loop, &w->wake_later, on_wake_later);
+	else
+		mailbox_post(&w->mailbox, &w->wake_mail);
+}
+
 /*---------------------------------------------------------------- the thread */
 
 static void on_mail(evutil_socket_t fd, short what, void *arg)
@@ -328,6 +367,9 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 		return NULL;
 	}
 	w->loop.data = w;
+	w->wake_mail.run = on_wake_mail;
+	wakes_init(&shared->wakes[index], tell, w);
+	w->env.wakes = shared->wakes;
 	if (real) {
 		w->mail = event_new(w->loop.base, w->mailbox.fd, EV_READ | EV_PERSIST, on_mail, w);
 		CHECK(w->mail != NULL && event_add(w->mail, NULL) == 0);
@@ -352,6 +394,7 @@ void worker_free(struct worker *w)
 	exchange_fini_spare(w);
 	if (w->mail != NULL)
 		event_free(w->mail);
+	wakes_fini(&w->shared->wakes[w->index]);
 	mailbox_fini(&w->mailbox);
 	loop_fini(&w->loop);
 	free(w);

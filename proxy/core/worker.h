@@ -16,6 +16,7 @@
 #include "core/mailbox.h"
 #include "core/policy.h"
 #include "core/service.h"
+#include "filters/wait.h"
 #include "io/conn.h"
 #include "io/listener.h"
 
@@ -65,6 +66,7 @@ struct shared {
 	_Atomic uint32_t connections; /* of clients, all listeners and workers */
 	_Atomic bool ready, draining;
 	_Atomic uint32_t policies; /* not yet freed */
+	struct wakes wakes[WORKERS_MAX];
 	uint64_t start_wall_ns;
 };
 
@@ -88,6 +90,8 @@ struct worker {
 	uint64_t date_s;
 	struct mailbox mailbox;
 	struct event *mail;
+	struct message wake_mail; /* from other workers: there are wakes */
+	struct deferred wake_later;
 	pthread_t thread;
 	bool draining;
 };

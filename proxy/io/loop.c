@@ -111,19 +111,25 @@ static void set_tick(struct loop *loop)
 	loop->tick_at = next;
 }
 
+static void run_deferred(struct deferred *d)
+{
+	d->run(d);
+}
+
 void loop_settle(struct loop *loop)
 {
 	struct list *n;
 
 	CHECK(!loop->settling);
 	loop->settling = true;
-	while ((n = list_pop_front(&loop->dirty)) != NULL)
-		conn_settle(LIST_ENTRY(n, struct conn, dirty_link));
-	while ((n = list_pop_front(&loop->dead)) != NULL) {
-		struct deferred *d = LIST_ENTRY(n, struct deferred, link);
-
-		d->run(d);
-	}
+	do {
+		while ((n = list_pop_front(&loop->dirty)) != NULL)
+			conn_settle(LIST_ENTRY(n, struct conn, dirty_link));
+		/* may write, or let calls go on that waited for what has just ended */
+		n = list_pop_front(&loop->dead);
+		if (n != NULL)
+			run_deferred(LIST_ENTRY(n, struct deferred, link));
+	} while (n != NULL);
 	CHECK(list_empty(&loop->dirty) && list_empty(&loop->gathers));
 	loop->out_used = 0;
 	loop->settling = false;

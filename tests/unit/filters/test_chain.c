@@ -439,6 +439,23 @@ static void test_f4_a_wait_that_lasts_too_long(void **state)
 	assert_decisions(1, 0, 1, 0, 0);
 }
 
+static void test_f4_a_waiting_call_that_is_answered_otherwise(void **state)
+{
+	struct wait w;
+	struct call *c = begin_waiting(&w);
+
+	(void)state;
+	chain_leave(c);
+	assert_int_equal(left, 1);
+	assert_null(c->wait);
+	assert_false(c->out.denied);
+	chain_leave(c); /* no wait, nothing to leave */
+	chain_done(c);
+	assert_int_equal(left, 1);
+	assert_journal("admit1 admit2 done1");
+	assert_decisions(1, 0, 0, 0, 0);
+}
+
 static void test_f4_a_wait_in_shadow(void **state)
 {
 	struct wait w;
@@ -609,6 +626,20 @@ static void test_the_limit_told_is_the_deniers(void **state)
 	chain_done(&stage.call);
 }
 
+static void test_the_limit_told_is_the_one_that_lets_wait(void **state)
+{
+	struct wait w;
+
+	(void)state;
+	stage.strings[0].limit = (struct limit_info){ .policy = "1", .remaining = 0 };
+	stage.strings[1].limit = (struct limit_info){ .policy = "2", .remaining = 0 };
+	begin_waiting(&w);
+	assert_string_equal(stage.call.out.limit.policy, "2");
+	assert_int_equal(chain_late(&stage.call).kind, V_DENY);
+	assert_string_equal(stage.call.out.limit.policy, "2");
+	chain_done(&stage.call);
+}
+
 static void test_the_limit_told_is_none_that_is_tried_out(void **state)
 {
 	(void)state;
@@ -634,6 +665,7 @@ int main(void)
 		cmocka_unit_test_setup(test_f4_a_wait_that_denies, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_whose_call_is_gone, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_lasts_too_long, setup),
+		cmocka_unit_test_setup(test_f4_a_waiting_call_that_is_answered_otherwise, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_in_shadow, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_passes, setup),
 		cmocka_unit_test_setup(test_f1_there_and_back, setup),
@@ -651,6 +683,7 @@ int main(void)
 		cmocka_unit_test_setup(test_f8_a_refusal_for_good_has_no_wait, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_the_nearest, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_the_deniers, setup),
+		cmocka_unit_test_setup(test_the_limit_told_is_the_one_that_lets_wait, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_none_that_is_tried_out, setup),
 	};
 
