@@ -44,6 +44,7 @@ static const char *own_name(const struct diags *d, const char *file)
 
 void diags_add_source(struct diags *d, const char *name, struct slice text, struct place from)
 {
+	static const struct slice byte_order_mark = SLICE("\xEF\xBB\xBF");
 	struct source *s = arena_alloc(d->arena, sizeof(*s));
 	char *copy = arena_strdup(d->arena, name);
 
@@ -51,6 +52,8 @@ void diags_add_source(struct diags *d, const char *name, struct slice text, stru
 		diags_out_of_memory(d);
 		return;
 	}
+	if (slice_starts(text, byte_order_mark)) /* it takes no column */
+		text = slice_of(text.p + byte_order_mark.n, text.n - byte_order_mark.n);
 	from.file = own_name(d, from.file);
 	*s = (struct source){ .name = copy, .text = text, .from = from };
 	*d->sources_tail = s;

@@ -244,6 +244,12 @@ static void put_gcc(struct printer *p, const struct diag *d)
 		buf_puts(p->out, "`?");
 	}
 	buf_printf(p->out, " [%s]\n", d->code);
+	if (d->help == NULL || d->at.file == NULL)
+		return;
+	put_place(p->out, d->at);
+	buf_puts(p->out, ": note: ");
+	put_plain_string(p->out, d->help);
+	buf_putc(p->out, '\n');
 }
 
 static void put_json_text(struct buf *out, const char *key, const char *text)
@@ -277,6 +283,7 @@ static void put_json(struct printer *p, const struct diag *d)
 	put_json_text(p->out, "code", d->code);
 	put_json_text(p->out, "message", d->message);
 	put_json_text(p->out, "suggestion", d->suggestion);
+	put_json_text(p->out, "help", d->help);
 	put_json_text(p->out, "path", d->path);
 	buf_putc(p->out, '}');
 }
@@ -309,6 +316,10 @@ static void put_github(struct printer *p, const struct diag *d)
 		buf_puts(p->out, "; did you mean `");
 		put_github_text(p->out, d->suggestion, false);
 		buf_puts(p->out, "`?");
+	}
+	if (d->help != NULL) {
+		buf_puts(p->out, "%0A");
+		put_github_text(p->out, d->help, false);
 	}
 	buf_putc(p->out, '\n');
 }

@@ -135,7 +135,10 @@ struct hint {
 /* What libyaml says, and what it mostly means. */
 static const struct hint hints[] = {
 	{ "mapping values are not allowed in this context",
-	  "a value that holds `: ` needs quotes, or the line above has another indentation" },
+	  "a value that holds `: ` needs quotes; or the line above has another indentation, or no "
+	  "space behind its `:`" },
+	{ "did not find expected '-' indicator",
+	  "the indentation differs from the lines above, or a `- ` is missing" },
 	{ "did not find expected key",
 	  "the indentation differs from the lines above, or a value needs quotes" },
 	{ "could not find expected ':'", "a `:` is missing behind a key" },
@@ -167,24 +170,87 @@ static size_t find_indenting_tab(const struct document *d, size_t line_at, size_
 	return d->text.n;
 }
 
+/* Whether only structure stands between the start of the line and this byte: an indentation, or a
+ * key or dash that just ended. */
+static bool is_structural(const struct document *d, size_t line_at, size_t at)
+{
+	size_t i = line_at;
+
+	while (i < at && d->text.p[i] == ' ')
+		i++;
+	return i == at || d->text.p[at - 1] == ':' || d->text.p[at - 1] == '-';
+}
+
+/* U+00A0 in the place of a space, in this line or the one before; it comes with text from web
+ * pages.  text.n: there is none. */
+static size_t find_no_break_space(const struct document *d, size_t line_at)
+{
+	size_t end = source_next_line(d->text, line_at), from = line_at == 0 ? 0 : line_at - 1;
+
+	while (from > 0 && d->text.p[from - 1] != '\n')
+		from--;
+	for (size_t at = from; at + 1 < end; at++) {
+		if (at == line_at)
+			from = at;
+		if (memcmp(d->text.p + at, "\xC2\xA0", 2) == 0 && is_structural(d, from, at))
+			return at;
+	}
+	return d->text.n;
+}
+
+/* What looks like a space and is none.  False: that is not what is wrong. */
+static bool report_lookalike(struct document *d)
+{
+	size_t offset = mark_offset(d, d->parser.problem_mark);
+	size_t tab = find_indenting_tab(d, d->line_at, offset);
+	size_t no_break = find_no_break_space(d, d->line_at);
+	struct diags *diags = d->reader->diags;
+
+	if (tab < d->text.n)
+		diag_error(diags, place_of_offset(d, tab), "E004", "a tab in the indentation")
+		    ->help = "YAML is indented by spaces only";
+	else if (no_break < d->text.n)
+		diag_error(diags, place_of_offset(d, no_break), "E003",
+			   "not YAML: a no-break space (U+00A0), which only looks like a space");
+	return tab < d->text.n || no_break < d->text.n;
+}
+
+/* Where libyaml notices is not where one has to mend. */
+static bool blame_beginning(const yaml_parser_t *p)
+{
+	return p->problem != NULL && p->context != NULL &&
+	       (strcmp(p->context, "while scanning a quoted scalar") == 0 ||
+		strcmp(p->problem, "could not find expected ':'") == 0);
+}
+
+static const char *help_for(struct document *d)
+{
+	const yaml_parser_t *p = &d->parser;
+	const char *help = hint_for(p->problem);
+
+	if (p->context == NULL || p->context_mark.line == p->problem_mark.line)
+		return help;
+	if (strcmp(p->context, "while scanning a quoted scalar") == 0)
+		return "the quote that begins here has no end";
+	if (strncmp(p->context, "while parsing a flow", 20) != 0 || help == NULL)
+		return help;
+	return arena_printf(d->reader->diags->arena, "what began on line %zu has no end: %s",
+			    p->context_mark.line + 1, help);
+}
+
 static void report_syntax(struct document *d)
 {
 	yaml_parser_t *p = &d->parser;
-	struct place at = place_of(d, p->problem_mark, p->problem_mark);
-	size_t offset = mark_offset(d, p->problem_mark);
-	size_t tab = find_indenting_tab(d, d->line_at, offset);
+	yaml_mark_t mark = blame_beginning(p) ? p->context_mark : p->problem_mark;
+	struct place at = place_of(d, mark, mark);
 	struct diag *f;
 
 	if (p->error == YAML_MEMORY_ERROR) {
 		diags_out_of_memory(d->reader->diags);
 		return;
 	}
-	if (tab < d->text.n) {
-		f = diag_error(d->reader->diags, place_of_offset(d, tab), "E004",
-			       "a tab in the indentation");
-		f->help = "YAML is indented by spaces only";
+	if (report_lookalike(d))
 		return;
-	}
 	if (p->problem != NULL &&
 	    strcmp(p->problem, "did not find expected <document start>") == 0) {
 		diag_error(d->reader->diags, at, "E005", "%s", second_document);
@@ -192,7 +258,12 @@ static void report_syntax(struct document *d)
 	}
 	f = diag_error(d->reader->diags, at, "E003", "not YAML: %s",
 		       p->problem == NULL ? "unreadable" : p->problem);
-	f->help = p->problem == NULL ? NULL : hint_for(p->problem);
+	f->help = p->problem == NULL ? NULL : help_for(d);
+}
+
+static bool is_utf16(struct slice s)
+{
+	return s.n >= 2 && (memcmp(s.p, "\xFF\xFE", 2) == 0 || memcmp(s.p, "\xFE\xFF", 2) == 0);
 }
 
 /* libyaml would stop at these too, but without a line. */
@@ -207,7 +278,8 @@ static bool check_characters(struct document *d)
 		n = utf8_decode(d->text.p + at, d->text.n - at, &c);
 		if (n == 0) {
 			diag_error(diags, place_of_offset(d, at), "E002",
-				   "invalid UTF-8: byte 0x%02X", (unsigned char)d->text.p[at]);
+				   "invalid UTF-8: byte 0x%02X", (unsigned char)d->text.p[at])
+			    ->help = is_utf16(d->text) ? "this is UTF-16: save it as UTF-8" : NULL;
 			return false;
 		}
 		if (!utf8_is_printable(c)) {
@@ -454,6 +526,9 @@ static bool read_key(struct document *d, const yaml_event_t *e, struct node *key
 		return false;
 	}
 	key->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	if (!d->reader->unbounded && strstr(key->text.p, "${") != NULL)
+		diag_warning(diags, key->at, "W108", "`%s` stays as it is: a key is never replaced",
+			     key->text.p);
 	return true;
 }
 
@@ -521,6 +596,12 @@ static struct node *read_value(struct document *d, const yaml_event_t *e, unsign
 
 /*---------------------------------------------------------------- document */
 
+static void report_empty(struct document *d)
+{
+	diag_error(d->reader->diags, (struct place){ .file = d->name }, "E011",
+		   "the file is empty");
+}
+
 /* Takes the next event, which must be of this type. */
 static bool expect(struct document *d, yaml_event_type_t type)
 {
@@ -531,8 +612,7 @@ static bool expect(struct document *d, yaml_event_type_t type)
 		return false;
 	ok = e.type == type;
 	if (!ok && e.type == YAML_STREAM_END_EVENT)
-		diag_error(d->reader->diags, (struct place){ .file = d->name }, "E011",
-			   "the file is empty");
+		report_empty(d);
 	else if (!ok)
 		diag_error(d->reader->diags, event_place(d, &e), "E005", "%s", second_document);
 	yaml_event_delete(&e);
@@ -552,6 +632,10 @@ static struct node *read_stream(struct document *d)
 	if (root == NULL || !expect(d, YAML_DOCUMENT_END_EVENT) ||
 	    !expect(d, YAML_STREAM_END_EVENT))
 		return NULL;
+	if (root->kind == NODE_NULL && root->text.n == 0) {
+		report_empty(d);
+		return NULL;
+	}
 	return root;
 }
 

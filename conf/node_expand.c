@@ -144,6 +144,29 @@ static bool expand_reference(struct expansion *x, struct slice whole, struct sli
 	return false;
 }
 
+static bool is_upper(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* "$TOKEN" is what a shell would replace; here it is text, and mostly not meant as such. */
+static void doubt_variable(struct expansion *x, struct slice from_dollar)
+{
+	struct reader *r = x->origin->reader;
+	struct slice name = slice_of(from_dollar.p + 1, 0), whole;
+	struct diag *d;
+
+	while (name.n + 1 < from_dollar.n && is_upper(name.p[name.n]))
+		name.n++;
+	whole = slice_of(from_dollar.p, name.n + 1);
+	if (r->unbounded || name.n < 2 || !is_name(name))
+		return;
+	d = diag_warning(r->diags, reference_place(x, whole), "W108", "`%.*s` stays as it is",
+			 SLICE_FMT(whole));
+	d->suggestion = arena_printf(r->diags->arena, "${%.*s}", SLICE_FMT(name));
+	d->help = "what stands in ${...} is replaced; $$ is a dollar sign";
+}
+
 /* Takes one piece off the front of *rest: plain text, "$$" or "${...}". */
 static bool expand_piece(struct expansion *x, struct slice *rest)
 {
@@ -156,6 +179,7 @@ static bool expand_piece(struct expansion *x, struct slice *rest)
 	if (dollar == NULL)
 		return true;
 	if (from_dollar.n < 2 || (dollar[1] != '$' && dollar[1] != '{')) {
+		doubt_variable(x, from_dollar);
 		buf_putc(&x->out, '$');
 		*rest = slice_of(dollar + 1, from_dollar.n - 1);
 		return true;

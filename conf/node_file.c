@@ -174,6 +174,20 @@ static void include_file(struct reader *r, struct node *root, const char *path, 
 		r->incomplete = true;
 }
 
+/* A folder may be empty; one that does not exist is mostly misspelt. */
+static void doubt_folder(struct reader *r, const char *pattern, struct place at)
+{
+	const char *slash = strrchr(pattern, '/');
+	struct slice folder = slice_of(pattern, slash == NULL ? 0 : (size_t)(slash - pattern));
+	const char *path = arena_copy(r->nodes, folder).p;
+
+	if (path == NULL)
+		diags_out_of_memory(r->diags);
+	else if (folder.n > 0 && strpbrk(path, "*?[") == NULL && access(path, F_OK) != 0)
+		diag_warning(r->diags, at, "W107", "nothing is included: there is no folder `%s`",
+			     path);
+}
+
 static void include_pattern(struct reader *r, struct node *root, const struct node *item,
 			    unsigned depth)
 {
@@ -187,6 +201,8 @@ static void include_pattern(struct reader *r, struct node *root, const struct no
 		diag_error(r->diags, item->at, "E010", "there is no file `%s`", pattern);
 	else if (rc != 0 && rc != GLOB_NOMATCH)
 		diag_error(r->diags, item->at, "E010", "cannot look for `%s`", pattern);
+	else if (rc == GLOB_NOMATCH)
+		doubt_folder(r, pattern, item->at);
 	if (rc != 0 && rc != GLOB_NOMATCH)
 		r->incomplete = true;
 	for (size_t i = 0; rc == 0 && i < found.gl_pathc; i++)

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "conf/schema_internal.h"
 #include "conf/suggest.h"
+#include "conf/value.h"
 
 struct conf_secret {
 	struct conf_secret *next;
@@ -160,6 +161,8 @@ static void load_scalar(struct conf_load *l, const struct field *f, enum conf_ty
 			const struct node *n, void *dst)
 {
 	const struct scalar_type *t = &scalar_types[type];
+	uint64_t most = f->max != 0 ? f->max : t->most;
+	struct field bounded = *f;
 	const char *wrong;
 	struct diag *d;
 
@@ -171,6 +174,11 @@ static void load_scalar(struct conf_load *l, const struct field *f, enum conf_ty
 		wrong = "in quotes it is text; true and false stand without";
 	else
 		wrong = t->parse(l, f, n->text, dst);
+	if (wrong == value_too_large && t->print_number != NULL && most != 0) {
+		bounded.max = most;
+		out_of_bounds(l, t, &bounded, n);
+		return;
+	}
 	if (wrong != NULL) {
 		d = diag_error(l->diags, n->at, "E015", "`%s`: %s", f->key, wrong);
 		if (t->suggest != NULL && !n->secret)
@@ -222,6 +230,17 @@ static void check_not_empty(struct conf_load *l, const struct field *f, const st
 			   f->key);
 }
 
+/* A mapping that is no item, since it knows none of its keys, but whose values may be items. */
+static bool is_named_by_mistake(const struct field *f, const struct node *n)
+{
+	if (n->kind != NODE_MAP || f->sub == NULL || f->sub->variant != NULL || n->first == NULL)
+		return false;
+	for (const struct node *child = n->first; child != NULL; child = child->next)
+		if (child->kind != NODE_MAP || schema_field(f->sub, child->key.p) != NULL)
+			return false;
+	return true;
+}
+
 static void load_list(struct conf_load *l, const struct field *f, const struct node *n, void *dst)
 {
 	struct conf_list *list = dst;
@@ -232,6 +251,12 @@ static void load_list(struct conf_load *l, const struct field *f, const struct n
 
 	if (array == NULL || is_broken(l, n))
 		return;
+	if (is_named_by_mistake(f, n)) {
+		diag_error(l->diags, n->at, "E014", "`%s` is a list, not a mapping of names",
+			   f->key)
+		    ->help = "each item begins with `- `; a name, if it has one, is a key of it";
+		return;
+	}
 	*list = (struct conf_list){ .n = items, .item = array };
 	if (n->kind == NODE_LIST)
 		check_not_empty(l, f, n);
@@ -281,7 +306,12 @@ static void load_named(struct conf_load *l, const struct field *f, const struct 
 	char *array;
 
 	if (n->kind != NODE_MAP) {
-		wrong_kind(l, f, n, "a mapping of names");
+		if (n->kind == NODE_LIST)
+			diag_error(l->diags, n->at, "E014",
+				   "`%s` is a mapping of names, not a list", f->key)
+			    ->help = "the names are the keys, `NAME: ...`, without a `- ` before";
+		else
+			wrong_kind(l, f, n, "a mapping of names");
 		return;
 	}
 	array = conf_zalloc(l, count(n->first) * size);
@@ -307,10 +337,9 @@ static void load_custom(struct conf_load *l, const struct field *f, const struct
 		remember_secret(l, dst);
 }
 
-static void load_value(struct conf_load *l, const struct field *f, const struct node *n, void *dst)
+static void load_by_type(struct conf_load *l, const struct field *f, const struct node *n,
+			 void *dst)
 {
-	const char *outer = enter(l, slice_str(f->key));
-
 	if (f->type == C_MAP)
 		load_map(l, f->sub, n, dst);
 	else if (f->type == C_LIST)
@@ -321,6 +350,13 @@ static void load_value(struct conf_load *l, const struct field *f, const struct 
 		load_custom(l, f, n, dst);
 	else
 		load_scalar(l, f, f->type, n, dst);
+}
+
+static void load_value(struct conf_load *l, const struct field *f, const struct node *n, void *dst)
+{
+	const char *outer = enter(l, slice_str(f->key));
+
+	load_by_type(l, f, n, dst);
 	leave(l, outer);
 }
 
@@ -397,7 +433,8 @@ static const char *list_keys(struct conf_load *l, const struct schema *s)
 	return text;
 }
 
-static void unknown_key(struct conf_load *l, const struct schema *s, const struct node *n)
+/* Returns the key that was meant, or NULL. */
+static const char *unknown_key(struct conf_load *l, const struct schema *s, const struct node *n)
 {
 	struct suggest suggest;
 	struct diag *d = diag_error(l->diags, n->key_at, "E012", "unknown key `%.*s` in %s",
@@ -408,33 +445,81 @@ static void unknown_key(struct conf_load *l, const struct schema *s, const struc
 		suggest_offer(&suggest, f->key);
 	d->suggestion = suggest.best;
 	d->help = list_keys(l, s);
+	return suggest.best;
+}
+
+enum { MEANT_MAX = 16 };
+
+/* Keys that are misspelt in a mapping; they are not missing as well. */
+struct meant {
+	const char *key[MEANT_MAX];
+	unsigned n;
+};
+
+static bool is_meant(const struct meant *m, const char *key)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->key[i] == key)
+			return true;
+	return false;
 }
 
 static void load_keys(struct conf_load *l, const struct schema *s, const struct node *map,
 		      void *dst)
 {
+	struct meant meant = { .n = 0 };
+
 	for (const struct node *n = map->first; n != NULL; n = n->next) {
+		const char *best = NULL;
 		bool known = false;
 
 		for (const struct field *f = s->fields; f->key != NULL && !known; f++)
 			known = slice_is(n->key, f->key);
 		if (!known)
-			unknown_key(l, s, n);
+			best = unknown_key(l, s, n);
+		if (best != NULL && meant.n < MEANT_MAX)
+			meant.key[meant.n++] = best;
 	}
 	for (const struct field *f = s->fields; f->key != NULL; f++) {
 		const struct node *n = node_get(map, f->key);
 		void *at = (char *)dst + f->offset;
 
-		if (n == NULL && (f->flags & C_REQUIRED))
+		if (n == NULL && !(f->flags & C_REQUIRED))
+			fill_in(l, f, at);
+		else if (n == NULL && !is_meant(&meant, f->key))
 			missing_key(l, s, f, map);
 		else if (n == NULL)
-			fill_in(l, f, at);
+			continue;
 		else if (n->kind == NODE_NULL)
 			diag_error(l->diags, n->key_at, "E011", "`%s` has nothing in it", f->key)
 			    ->help = "are the lines below indented?";
 		else
 			load_field(l, f, n, dst);
 	}
+}
+
+/* The key as the file has it: `timeout: 30` is not about a `total` that nobody wrote. */
+static struct field as_written(struct conf_load *l, const struct field *f, const struct node *n)
+{
+	struct field out = *f;
+	const char *dot = l->path == NULL ? NULL : strrchr(l->path, '.');
+
+	if (n->key.p != NULL)
+		out.key = n->key.p;
+	else if (l->path != NULL)
+		out.key = dot == NULL ? l->path : dot + 1;
+	return out;
+}
+
+static void load_taken(struct conf_load *l, const struct field *taken, const struct node *n,
+		       void *map)
+{
+	struct field f = as_written(l, taken, n);
+	const char *outer = enter(l, slice_str(taken->key));
+
+	note_place(map, f.at, n->at);
+	load_by_type(l, &f, n, (char *)map + f.offset);
+	leave(l, outer);
 }
 
 static void load_short_form(struct conf_load *l, const struct schema *s, const struct node *n,
@@ -446,14 +531,15 @@ static void load_short_form(struct conf_load *l, const struct schema *s, const s
 		return;
 	if (taken == NULL || (n->kind == NODE_LIST && taken->type != C_LIST)) {
 		diag_error(l->diags, n->at, "E014", "%s is a mapping, not %s", schema_article(s),
-			   node_kind_name(n->kind));
+			   node_kind_name(n->kind))
+		    ->help = list_keys(l, s);
 		return;
 	}
 	for (const struct field *f = s->fields; f->key != NULL; f++) {
 		void *at = (char *)dst + f->offset;
 
 		if (f == taken)
-			load_field(l, f, n, dst);
+			load_taken(l, f, n, dst);
 		else if (f->flags & C_REQUIRED)
 			missing_key(l, s, f, n);
 		else

@@ -24,6 +24,7 @@ struct scalar_type {
 	/* For bounds; NULL: the type has none. */
 	uint64_t (*number)(const void *src);
 	void (*print_number)(uint64_t, char out[32]);
+	uint64_t most; /* that can be stored; 0: no more than what can be read */
 	const char *json_type; /* members of a JSON Schema object */
 	const char *pattern;   /* of the string form; NULL: any */
 };

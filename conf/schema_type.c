@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "conf/schema_internal.h"
 #include "conf/suggest.h"
+#include "conf/suggest_value.h"
 #include "conf/value.h"
 
 /*----------------------------------------------------------------- parsing */
@@ -98,13 +99,18 @@ static const char *parse_enum(struct conf_load *l, const struct field *f, struct
 
 static const char *parse_addr(struct conf_load *l, const struct field *f, struct slice s, void *dst)
 {
+	const struct addr *a = dst;
+
 	(void)l;
 	(void)f;
-	if (addr_parse(s, dst))
-		return NULL;
-	return "an address is a numeric one with a port, such as 127.0.0.1:8080, [::1]:8080 or "
-	       ":8080, "
-	       "or unix:/path";
+	if (s.n > 0 && memchr(s.p, ',', s.n) != NULL)
+		return "that is more than one address: several make a list, [:8080, :8081]";
+	if (!addr_parse(s, dst))
+		return "an address is a numeric one with a port from 1 to 65535, such as "
+		       "127.0.0.1:8080, [::1]:8080 or :8080, or unix:/path";
+	if (a->u.sa.sa_family != AF_UNIX && addr_port(a) == 0)
+		return "a port is between 1 and 65535";
+	return NULL;
 }
 
 static const char *parse_cidr(struct conf_load *l, const struct field *f, struct slice s, void *dst)
@@ -133,25 +139,43 @@ static const char *suggest_bool(struct conf_load *l, const struct field *f, stru
 	return NULL;
 }
 
-static const char *suggest_unit(struct conf_load *l, struct slice s, const char *unit)
+/* NULL when there is none, or memory is out: that is no loss. */
+static const char *suggest_by(struct conf_load *l, struct slice s,
+			      bool (*find)(struct slice, char out[SUGGEST_VALUE_MAX]))
 {
-	uint32_t n;
+	char text[SUGGEST_VALUE_MAX];
 
-	if (value_u32(s, &n) != NULL)
-		return NULL;
-	return arena_printf(l->diags->arena, "%u%s", n, unit);
+	return find(s, text) ? arena_strdup(l->diags->arena, text) : NULL;
+}
+
+static const char *suggest_u32(struct conf_load *l, const struct field *f, struct slice s)
+{
+	(void)f;
+	return suggest_by(l, s, suggest_value_u32);
 }
 
 static const char *suggest_duration(struct conf_load *l, const struct field *f, struct slice s)
 {
 	(void)f;
-	return suggest_unit(l, s, "s");
+	return suggest_by(l, s, suggest_value_duration);
 }
 
 static const char *suggest_rate(struct conf_load *l, const struct field *f, struct slice s)
 {
 	(void)f;
-	return suggest_unit(l, s, "/s");
+	return suggest_by(l, s, suggest_value_rate);
+}
+
+static const char *suggest_bytes(struct conf_load *l, const struct field *f, struct slice s)
+{
+	(void)f;
+	return suggest_by(l, s, suggest_value_bytes);
+}
+
+static const char *suggest_addr(struct conf_load *l, const struct field *f, struct slice s)
+{
+	(void)f;
+	return suggest_by(l, s, suggest_value_addr);
 }
 
 static const char *suggest_share(struct conf_load *l, const struct field *f, struct slice s)
@@ -159,45 +183,14 @@ static const char *suggest_share(struct conf_load *l, const struct field *f, str
 	uint32_t n;
 
 	(void)f;
-	return value_u32(s, &n) == NULL && n <= 100 ? suggest_unit(l, s, "%") : NULL;
-}
-
-/* KB, MB, k, m, ...: what other programs write for the binary units. */
-static const char *suggest_bytes(struct conf_load *l, const struct field *f, struct slice s)
-{
-	static const char letters[] = "kmgt";
-	size_t n = 0;
-	const char *unit;
-
-	(void)f;
-	while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
-		n++;
-	if (n == 0 || n == s.n || s.n - n > 3)
-		return NULL;
-	unit = strchr(letters, s.p[n] | 0x20);
-	if (unit == NULL)
-		return NULL;
-	return arena_printf(l->diags->arena, "%.*s%ciB", (int)n, s.p, *unit & ~0x20);
+	return value_u32(s, &n) == NULL && n <= 100 ? arena_printf(l->diags->arena, "%u%%", n)
+						    : NULL;
 }
 
 static const char *suggest_name(struct conf_load *l, const struct field *f, struct slice s)
 {
 	(void)l;
 	return f->names == NULL ? NULL : suggest_among(s, f->names);
-}
-
-static const char *suggest_addr(struct conf_load *l, const struct field *f, struct slice s)
-{
-	static const struct slice localhost = SLICE("localhost:");
-	uint32_t port;
-
-	(void)f;
-	if (value_u32(s, &port) == NULL && port <= 65535)
-		return arena_printf(l->diags->arena, ":%u", port);
-	if (slice_starts(s, localhost))
-		return arena_printf(l->diags->arena, "127.0.0.1:%.*s", (int)(s.n - localhost.n),
-				    s.p + localhost.n);
-	return NULL;
 }
 
 /*---------------------------------------------------------------- printing */
@@ -318,9 +311,11 @@ const struct scalar_type scalar_types[C_TYPE_COUNT] = {
 	[C_U32] = { .what = "a whole number",
 		    .size = sizeof(uint32_t),
 		    .parse = parse_u32,
+		    .suggest = suggest_u32,
 		    .print = print_u32,
 		    .number = number_u32,
 		    .print_number = put_number_u32,
+		    .most = UINT32_MAX,
 		    .json_type = "\"integer\",\"string\"",
 		    .pattern = "^[0-9]+$|[$][{]" },
 	[C_DURATION] = { .what = "a duration such as 250ms or 1h30m",

@@ -45,6 +45,15 @@ void suggest_begin(struct suggest *s, struct slice word)
 	*s = (struct suggest){ .word = word, .distance = SIZE_MAX };
 }
 
+/* `warning` for warn, `timeouts` for timeout, `max` for max_body: as near as anything may be that
+ * is still offered. */
+static bool is_beginning(struct slice a, struct slice b)
+{
+	struct slice shorter = a.n < b.n ? a : b;
+
+	return shorter.n >= 3 && slice_ieq(slice_of(a.p, shorter.n), slice_of(b.p, shorter.n));
+}
+
 /* One slip for three letters: `brust` is burst, `x` is nothing. */
 void suggest_offer(struct suggest *s, const char *candidate)
 {
@@ -52,6 +61,8 @@ void suggest_offer(struct suggest *s, const char *candidate)
 	size_t distance = suggest_distance(s->word, c);
 	size_t longest = s->word.n > c.n ? s->word.n : c.n;
 
+	if (distance != SIZE_MAX && distance > longest / 3 && is_beginning(s->word, c))
+		distance = longest / 3;
 	if (distance < s->distance && distance <= longest / 3) {
 		s->distance = distance;
 		s->best = candidate;

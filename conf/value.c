@@ -31,7 +31,9 @@ static const struct unit byte_units[] = {
 
 enum { BYTE_UNITS = sizeof(byte_units) / sizeof(byte_units[0]) };
 
-static const char too_large[] = "the number is too large";
+const char value_too_large[] = "the number is too large";
+
+static const char negative[] = "the number cannot be negative";
 
 static bool is_digit(char c)
 {
@@ -65,9 +67,9 @@ static const char *take_decimal(struct slice *s, struct decimal *d)
 
 	*d = (struct decimal){ .scale = 1 };
 	if (!take_digits(s, &d->whole, &digits))
-		return too_large;
+		return value_too_large;
 	if (digits == 0)
-		return "a number is missing";
+		return s->n > 0 && s->p[0] == '-' ? negative : "a number is missing";
 	if (s->n == 0 || s->p[0] != '.')
 		return NULL;
 	s->p++;
@@ -90,7 +92,7 @@ static const char *multiply(const struct decimal *d, uint64_t unit, uint64_t *ou
 		return "the number is finer than its unit can be split";
 	if (__builtin_mul_overflow(d->whole, unit, out) ||
 	    __builtin_add_overflow(*out, (uint64_t)(part / d->scale), out))
-		return too_large;
+		return value_too_large;
 	return NULL;
 }
 
@@ -144,7 +146,7 @@ const char *value_duration(struct slice s, uint64_t *ns)
 		if (wrong != NULL)
 			return wrong;
 		if (__builtin_add_overflow(*ns, one, ns))
-			return too_large;
+			return value_too_large;
 	}
 	return NULL;
 }
@@ -173,12 +175,14 @@ const char *value_rate(struct slice s, struct rate *out)
 		out->unlimited = true;
 		return NULL;
 	}
+	if (s.n > 0 && s.p[0] == '-')
+		return negative;
 	if (rest.p == NULL)
 		return "a rate is a number per time, such as 100/s, 600/m or 5/10s";
 	if (!take_digits(&count, &out->count, &digits))
-		return too_large;
+		return value_too_large;
 	if (digits == 0 || count.n != 0)
-		return "a rate begins with a whole number, as in 100/s; write 0.5/s as 30/m";
+		return "a rate begins with a whole number, as in 100/s";
 	wrong = rate_period(rest, &out->period_ns);
 	if (wrong != NULL)
 		return wrong;
@@ -233,9 +237,11 @@ const char *value_u32(struct slice s, uint32_t *out)
 
 	*out = 0;
 	if (s.n > 0 && s.p[0] == '-')
-		return "the number cannot be negative";
+		return negative;
+	if (s.n > 1 && s.p[0] == '0' && is_digit(s.p[1]))
+		return "a number does not begin with 0, which some take for octal";
 	if (!take_digits(&s, &v, &digits) || v > UINT32_MAX)
-		return too_large;
+		return value_too_large;
 	if (digits == 0 || s.n != 0)
 		return "that is no whole number";
 	*out = (uint32_t)v;

@@ -16,6 +16,9 @@ const char *value_share(struct slice, uint32_t *ppm);    /* "50%" "0.5%" */
 const char *value_u32(struct slice, uint32_t *);
 const char *value_bool(struct slice, bool *);            /* true | false */
 
+/* What is said of a number that does not fit: the same string, not only the same text. */
+extern const char value_too_large[];
+
 enum { VALUE_RATE_MAX = 56 }; /* twenty digits, a slash, and the longest duration */
 
 void value_print_duration(uint64_t ns, char out[32]);    /* shortest form that parses back to the same */

@@ -427,7 +427,7 @@ static bool set_text(struct conf_load *load, struct key_spec *spec)
 	spec->text = b.oom || b.n == 0 ? NULL : arena_strdup(load->arena, b.p);
 	buf_fini(&b);
 	if (spec->text == NULL)
-		diag_error(load->diags, (struct place){ .file = NULL }, "E099", "out of memory");
+		diags_out_of_memory(load->diags);
 	return spec->text != NULL;
 }
 

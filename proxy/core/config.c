@@ -239,6 +239,19 @@ static const char *const level_names[] = {
 	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error", NULL
 };
 
+static const char *suggest_access(struct conf_load *l, const struct node *n)
+{
+	static const char *const off[] = { "off", "no", "false", NULL };
+	const char *name = suggest_among(n->text, access_names);
+
+	for (int i = 0; off[i] != NULL; i++)
+		if (slice_ieq(n->text, slice_str(off[i])))
+			return access_names[ACCESS_NONE];
+	if (name == NULL && !n->secret && memchr(n->text.p, '.', n->text.n) != NULL)
+		return arena_printf(l->diags->arena, "./%.*s", SLICE_FMT(n->text));
+	return name;
+}
+
 /* dst is the member `access`; `access_file` is set along with it. */
 static bool parse_access(struct conf_load *l, const struct node *n, void *dst)
 {
@@ -261,7 +274,7 @@ static bool parse_access(struct conf_load *l, const struct node *n, void *dst)
 		diag_error(
 		    l->diags, n->at, "E015",
 		    "`access`: it is stdout, stderr, none or the path of a file, with a `/` in it")
-		    ->suggestion = suggest_among(n->text, access_names);
+		    ->suggestion = suggest_access(l, n);
 		return false;
 	}
 	log->access = ACCESS_FILE;

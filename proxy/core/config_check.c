@@ -112,7 +112,8 @@ static void check_uses(struct checker *k, const struct route_conf *r)
 
 		if (use->name == NULL || use->at.line == 0)
 			continue;
-		if (!has_policy(k->config, use->name))
+		/* without a single policy the section may be what is wrong, and was said */
+		if ((k->whole || k->config->policies.n > 0) && !has_policy(k->config, use->name))
 			unknown_name(k, use->at, use->name, false);
 		for (uint32_t j = 0; j < i; j++) {
 			if (!same(use->name, use_at(r, j)->name))

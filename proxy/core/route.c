@@ -159,7 +159,7 @@ bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
 			return true;
 	}
 	if (diags->errors == errors)
-		diag_error(diags, r->conf->at, "E099", "route `%s`: out of memory", r->name);
+		diags_out_of_memory(diags);
 	return false;
 }
 

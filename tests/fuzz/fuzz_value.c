@@ -3,8 +3,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/addr.h"
 #include "base/check.h"
 #include "conf/suggest.h"
+#include "conf/suggest_value.h"
 #include "conf/utf8.h"
 #include "conf/value.h"
 #include "conf/yaml_text.h"
@@ -73,6 +75,22 @@ static void try_string(struct slice s)
 	suggest_distance(s, slice_str("header_timeout"));
 }
 
+/* Whatever is suggested can be read. */
+static void try_suggestions(struct slice s)
+{
+	char text[SUGGEST_VALUE_MAX];
+	struct rate rate;
+	struct addr addr;
+	uint64_t v;
+	uint32_t n;
+
+	CHECK(!suggest_value_duration(s, text) || value_duration(slice_str(text), &v) == NULL);
+	CHECK(!suggest_value_rate(s, text) || value_rate(slice_str(text), &rate) == NULL);
+	CHECK(!suggest_value_bytes(s, text) || value_bytes(slice_str(text), &v) == NULL);
+	CHECK(!suggest_value_u32(s, text) || value_u32(slice_str(text), &n) == NULL);
+	CHECK(!suggest_value_addr(s, text) || addr_parse(slice_str(text), &addr));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice s = slice_of((const char *)data, size);
@@ -84,6 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_bytes(s);
 	try_share(s);
 	try_string(s);
+	try_suggestions(s);
 	(void)value_u32(s, &n);
 	(void)value_bool(s, &b);
 	return 0;

@@ -98,25 +98,29 @@ static void test_machine_formats(void **state)
 	    print(f, DIAG_GCC, false),
 	    "weir: warning: 100% \"odd\"\\u000aline [W101]\n"
 	    "weir.yaml:3:30: error: unknown key `brust` in a rate policy; did you mean `burst`? "
-	    "[E012]\n");
-	assert_string_equal(print(f, DIAG_JSON, false),
-			    "[\n"
-			    "  "
-			    "{\"file\":null,\"line\":null,\"column\":null,\"end_column\":null,"
-			    "\"severity\":\"warning\","
-			    "\"code\":\"W101\",\"message\":\"100% "
-			    "\\\"odd\\\"\\nline\",\"suggestion\":null,\"path\":null},\n"
-			    "  "
-			    "{\"file\":\"weir.yaml\",\"line\":3,\"column\":30,\"end_column\":35,"
-			    "\"severity\":\"error\","
-			    "\"code\":\"E012\",\"message\":\"unknown key `brust` in a rate "
-			    "policy\",\"suggestion\":\"burst\","
-			    "\"path\":\"policies.per-client\"}\n]\n");
-	assert_string_equal(print(f, DIAG_GITHUB, false),
-			    "::warning title=W101::100%25 \"odd\"%0Aline\n"
-			    "::error file=weir.yaml,line=3,col=30,endColumn=35,title=E012::unknown "
-			    "key `brust` in a "
-			    "rate policy; did you mean `burst`?\n");
+	    "[E012]\n"
+	    "weir.yaml:3:30: note: a rate policy takes: rate burst algorithm\n");
+	assert_string_equal(
+	    print(f, DIAG_JSON, false),
+	    "[\n"
+	    "  "
+	    "{\"file\":null,\"line\":null,\"column\":null,\"end_column\":null,"
+	    "\"severity\":\"warning\","
+	    "\"code\":\"W101\",\"message\":\"100% "
+	    "\\\"odd\\\"\\nline\",\"suggestion\":null,\"help\":null,\"path\":null},\n"
+	    "  "
+	    "{\"file\":\"weir.yaml\",\"line\":3,\"column\":30,\"end_column\":35,"
+	    "\"severity\":\"error\","
+	    "\"code\":\"E012\",\"message\":\"unknown key `brust` in a rate "
+	    "policy\",\"suggestion\":\"burst\","
+	    "\"help\":\"a rate policy takes: rate burst algorithm\","
+	    "\"path\":\"policies.per-client\"}\n]\n");
+	assert_string_equal(
+	    print(f, DIAG_GITHUB, false),
+	    "::warning title=W101::100%25 \"odd\"%0Aline\n"
+	    "::error file=weir.yaml,line=3,col=30,endColumn=35,title=E012::unknown "
+	    "key `brust` in a "
+	    "rate policy; did you mean `burst`?%0Aa rate policy takes: rate burst algorithm\n");
 }
 
 static void test_nothing_wrong(void **state)

@@ -115,11 +115,12 @@ static int make_files(void **state)
 	    "10.0.0.1, rate: 5/s } ] } }\n"
 	    "routes:\n  - { to: app, use: [per-client], match: { path: /a, hosts: [x.example] } }\n"
 	    "  - { to: two, set: { x-a: '${HOME:-b}' }, timeout: 3s }\n");
-	put("bad.yaml", "include: more.yaml\nlisten: [ 127.0.0.1:80801 ]\nupstreams: { app: "
-			"127.0.0.1:1 }\nlimts: { a: 1 }\n"
-			"policies: { p: { rate: 5, brust: 3 }, p: { rate: 1/s } }\nroutes: [ { to: "
-			"ap, use: q }, ~ ]\n"
-			"log: { level: inf, access: '${NOT_SET_ANYWHERE}' }\n");
+	put("bad.yaml",
+	    "include: [more.yaml, none.d/*.yaml]\nlisten: [ 127.0.0.1:80801 ]\nupstreams: { app: "
+	    "127.0.0.1:1 }\nlimts: { a: 1 }\n"
+	    "policies: { p: { rate: 5 per min, brust: 3 }, p: { rate: 1/s } }\nroutes: [ { to: "
+	    "ap, use: q }, ~ ]\n"
+	    "log: { level: inf, access: '${NOT_SET_ANYWHERE} $TOKEN' }\n");
 	return 0;
 }
 
