@@ -87,6 +87,9 @@ struct again { /* one more try? */
 	enum again_label label;
 };
 
+/* V_DENY with this many ms or more: such a call never passes, however long it waits. */
+#define VERDICT_NEVER_MS (UINT64_C(3650) * 24 * 3600 * 1000)
+
 static inline struct verdict verdict_pass(void)
 {
 	return (struct verdict){ .kind = V_PASS };

@@ -59,11 +59,17 @@ static bool upstream_speaks(const struct call *c, const struct head *h)
 	return false;
 }
 
+/* Of a refusal, the one that refused is told: it comes first. */
+static bool is_nearer(const struct call *c, const struct limit_view *v)
+{
+	return c->denier == CHAIN_MAX && v->remaining < c->limit_shown_remaining;
+}
+
 static void set_x_fields(struct call *c, struct head *h, const struct limit_view *v)
 {
 	const uint64_t value[] = { v->quota, v->remaining, v->reset_s };
 
-	if (upstream_speaks(c, h) || (c->limit_shown && c->limit_shown_remaining <= v->remaining))
+	if (upstream_speaks(c, h) || (c->limit_shown && !is_nearer(c, v)))
 		return;
 	for (int i = 0; i < 3; i++) {
 		const char *text = arena_printf(h->arena, "%" PRIu64, value[i]);
@@ -75,10 +81,28 @@ static void set_x_fields(struct call *c, struct head *h, const struct limit_view
 	c->limit_shown_remaining = v->remaining;
 }
 
-void limit_fields_add(struct call *c, struct head *h, const struct limit_view *v)
+/* A refusal's Retry-After is not to be earlier than a reset beside it (the draft): of limits that let
+ * the call in, no more of the time is told. */
+static uint64_t reset_of(const struct call *c, const struct head *h, const struct limit_view *v)
 {
+	static const struct slice name = SLICE("Retry-After");
+	const struct header *found = c->out.denied ? head_find_name(h, name) : NULL;
+	uint64_t s = 0;
+
+	if (found == NULL)
+		return v->reset_s;
+	for (size_t i = 0; i < found->value.n; i++)
+		s = s * 10 + (uint64_t)(found->value.p[i] - '0');
+	return v->reset_s < s ? v->reset_s : s;
+}
+
+void limit_fields_add(struct call *c, struct head *h, const struct limit_view *view)
+{
+	struct limit_view shown = *view;
+	const struct limit_view *v = &shown;
 	char name[2 * NAME_MAX_BYTES + 3];
 
+	shown.reset_s = reset_of(c, h, view);
 	sf_string(v->policy, name);
 	prepend(h, field_policy,
 		arena_printf(h->arena, "%s;q=%" PRIu64 ";w=%" PRIu64, name, sf_integer(v->quota),

@@ -570,6 +570,7 @@ static const struct schema set_schema = {
 static const char *const dialect_names[] = { [DIALECT_AUTO] = "auto",
 					     [DIALECT_OPENAI] = "openai",
 					     [DIALECT_ANTHROPIC] = "anthropic",
+					     [DIALECT_GEMINI] = "gemini",
 					     [DIALECT_PROBLEM] = "problem",
 					     NULL };
 

@@ -75,7 +75,7 @@ struct set_conf {
 	const char *value;     /* may be secret */
 };
 
-enum dialect { DIALECT_AUTO, DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_PROBLEM };
+enum dialect { DIALECT_AUTO, DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GEMINI, DIALECT_PROBLEM };
 
 struct route_conf {
 	const char *name; /* made from the path when not given: unique */

@@ -661,6 +661,14 @@ static bool add_fields(struct exchange *x, struct head *h)
 	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
 }
 
+/* What an SDK obeys before all else; an upstream's own word stands. */
+static bool say_budget_is_spent(struct head *h)
+{
+	static const struct slice should = SLICE("x-should-retry"), no = SLICE("false");
+
+	return head_find_name(h, should) != NULL || head_add_name(h, should, no);
+}
+
 static bool send_head(struct exchange *x, struct head *h, bool end)
 {
 	/* beside 101, what an upstream would switch to is of interest in a 426 only (RFC 9110
@@ -668,7 +676,7 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	h->upgrade = h->upgrade && (h->status == 101 || h->status == 426);
 	head_strip_hop_by_hop(h, h->upgrade);
 	if (h->status >= 200) {
-		if (!add_fields(x, h))
+		if (!add_fields(x, h) || (x->budget_spent && !say_budget_is_spent(h)))
 			return false;
 		chain_respond(exchange_call(x), h);
 	}
@@ -689,6 +697,15 @@ static void try_again(struct exchange *x, uint64_t ms, bool fresh)
 	exchange_set_deadline(x, ms * CLOCK_MS);
 }
 
+static struct again ask_again(struct exchange *x)
+{
+	struct again again = chain_again(exchange_call(x), &x->leg.attempt);
+
+	stats_again(x->record.route, x->worker->index, again.label);
+	x->budget_spent = again.label == AGAIN_NO_BUDGET;
+	return again;
+}
+
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
 static bool answer_is_dropped(struct exchange *x, struct head *h)
 {
@@ -697,8 +714,7 @@ static bool answer_is_dropped(struct exchange *x, struct head *h)
 
 	if (h->status < 400 || !chain_retries(&x->route->chain))
 		return false;
-	again = chain_again(exchange_call(x), &l->attempt);
-	stats_again(x->record.route, x->worker->index, again.label);
+	again = ask_again(x);
 	if (!again.yes)
 		return false;
 	leg_abort(l, ENDPOINT_OK, reason_ok);
@@ -743,6 +759,14 @@ bool exchange_is_draining(const struct exchange *x)
 	return atomic_load_explicit(&x->worker->shared->draining, memory_order_relaxed);
 }
 
+/* A bad gateway says when to come back if a breaker has opened for it. */
+static uint64_t wait_after_failure(struct exchange *x, const struct reason *why)
+{
+	if (why->flags & R_SHED)
+		return CLOCK_S / CLOCK_MS;
+	return why->status == 502 ? leg_shut_ms(x) : 0;
+}
+
 /* A try that never reached its endpoint may go to another; one over a kept-alive connection that
  * had died may go again when the method says that twice is as good as once, or nothing was sent. */
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
@@ -759,8 +783,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		again.yes = fresh = true;
 		x->tried = 0;
 	} else if (chain_retries(&x->route->chain)) {
-		again = chain_again(exchange_call(x), &x->leg.attempt);
-		stats_again(x->record.route, x->worker->index, again.label);
+		again = ask_again(x);
 	} else if (why->flags & R_UNSENT) {
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
 			    cluster_pick(x->cluster, x->worker->index, x->tried) != NULL;
@@ -769,7 +792,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		try_again(x, again.ms, fresh);
 	else
 		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why,
-			       why->flags & R_SHED ? 1000 : 0);
+			       wait_after_failure(x, why));
 }
 
 void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint64_t ms)

@@ -63,6 +63,8 @@ struct exchange {
 	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
 	size_t queued_seen;       /* of the client's stream, when the timer last looked */
 	bool request_ended, admitted;
+	bool budget_spent; /* a retry would have been due, but for its budget: clients shall not
+			      retry in its place */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
@@ -124,6 +126,8 @@ void exchange_touch(struct exchange *);
 
 void leg_start(struct exchange *, bool fresh);
 void leg_abort(struct leg *, enum endpoint_result, const struct reason *);
+/* How long, in ms, a filter shuts every endpoint of the call's cluster; 0: one is open. */
+uint64_t leg_shut_ms(struct exchange *);
 
 void pump_init(struct pump *, struct stream *src, struct stream *dst);
 void pump_body(struct pump *, struct slice, bool end);

@@ -6,6 +6,7 @@
  * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
  * broke). */
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
 #include "http/retry_after.h"
@@ -273,6 +274,17 @@ static struct cluster_member *pick_open(struct exchange *x, uint64_t tried,
 			return NULL;
 		tried |= bit_of(x->cluster, m);
 	}
+}
+
+uint64_t leg_shut_ms(struct exchange *x)
+{
+	struct cluster_member *shut;
+	uint64_t ns;
+
+	if (pick_open(x, 0, &shut) != NULL || shut == NULL)
+		return 0;
+	ns = chain_shut(exchange_call(x), shut->endpoint->id);
+	return ns / CLOCK_MS + (ns % CLOCK_MS != 0);
 }
 
 /* Those that were tried already come again when no other is left; and one that is shut when all

@@ -1,18 +1,25 @@
 /* reply.c - answers that Weir makes itself: refusals and failures, in the dialect the client
  * speaks.
  *
- * RFC 9457 problem details; the error objects of the OpenAI and Anthropic APIs, whose SDKs read
- * them. */
+ * RFC 9457 problem details; the error objects of the OpenAI, Anthropic and Gemini APIs, whose SDKs
+ * read them. */
 #include "base/reason.h"
 #include "core/exchange.h"
 
-enum { FAR_AWAY_MS = 60000 }; /* the SDKs do not wait longer */
+enum {
+	FAR_AWAY_MS = 60 * 1000,  /* the SDKs do not wait longer */
+	NEVER_SAYS_MS = 86400000, /* what is said to one whose call can never pass: many timers take
+				     no more than 24 days */
+	ANTHROPIC_OVERLOADED = 529 /* a status of that API alone */
+};
 
 struct reply {
 	struct exchange *x;
 	const struct reason *why;
+	enum dialect dialect;
 	uint16_t status;
 	uint64_t retry_after_ms; /* 0: says nothing of coming back */
+	bool never;              /* coming back is of no use */
 	const char *policy;      /* NULL: none refused */
 };
 
@@ -32,6 +39,11 @@ static const struct dialect_row dialect_paths[] = {
 	{ SLICE("/v1/messages/count_tokens"), DIALECT_ANTHROPIC },
 	{ SLICE("/v1/messages/batches"), DIALECT_ANTHROPIC },
 	{ SLICE("/v1/complete"), DIALECT_ANTHROPIC },
+	{ SLICE(":generateContent"), DIALECT_GEMINI },
+	{ SLICE(":streamGenerateContent"), DIALECT_GEMINI },
+	{ SLICE(":countTokens"), DIALECT_GEMINI },
+	{ SLICE(":embedContent"), DIALECT_GEMINI },
+	{ SLICE(":batchEmbedContents"), DIALECT_GEMINI },
 };
 
 static bool ends_with(struct slice s, struct slice end)
@@ -60,7 +72,9 @@ static void put_message(struct buf *b, const struct reply *r)
 		buf_json(b, slice_str(r->policy));
 		buf_puts(b, ")");
 	}
-	if (r->retry_after_ms > 0)
+	if (r->never)
+		buf_puts(b, "; it asks for more than the limit ever allows");
+	else if (r->retry_after_ms > 0)
 		buf_printf(b, "; retry after %.3f s", (double)r->retry_after_ms / 1000);
 	buf_puts(b, "\"");
 }
@@ -118,7 +132,7 @@ static const char *anthropic_type(uint16_t status)
 		{ 400, "invalid_request_error" }, { 403, "permission_error" },
 		{ 404, "not_found_error" },       { 413, "request_too_large" },
 		{ 429, "rate_limit_error" },      { 503, "overloaded_error" },
-		{ 504, "timeout_error" },
+		{ 504, "timeout_error" },         { ANTHROPIC_OVERLOADED, "overloaded_error" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -134,12 +148,46 @@ static void anthropic_body(struct buf *b, const struct reply *r)
 	buf_puts(b, "}}\n");
 }
 
+/* google.rpc.Code, as the mapping of HTTP statuses in google/rpc/code.proto has it. */
+static const char *gemini_status(uint16_t status)
+{
+	static const struct {
+		uint16_t status;
+		const char *name;
+	} rows[] = {
+		{ 403, "PERMISSION_DENIED" },  { 404, "NOT_FOUND" },   { 408, "DEADLINE_EXCEEDED" },
+		{ 429, "RESOURCE_EXHAUSTED" }, { 500, "INTERNAL" },    { 501, "UNIMPLEMENTED" },
+		{ 502, "UNAVAILABLE" },        { 503, "UNAVAILABLE" }, { 504, "DEADLINE_EXCEEDED" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].status == status)
+			return rows[i].name;
+	return status >= 500 ? "INTERNAL" : "INVALID_ARGUMENT";
+}
+
+/* RetryInfo of google/rpc/error_details.proto; a Duration in the JSON form of protobuf. */
+static void gemini_body(struct buf *b, const struct reply *r)
+{
+	buf_printf(b, "{\"error\":{\"code\":%u,", r->status);
+	put_message(b, r);
+	buf_printf(b, ",\"status\":\"%s\"", gemini_status(r->status));
+	if (r->retry_after_ms > 0)
+		buf_printf(b,
+			   ",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\","
+			   "\"retryDelay\":\"%llu.%03us\"}]",
+			   (unsigned long long)(r->retry_after_ms / 1000),
+			   (unsigned)(r->retry_after_ms % 1000));
+	buf_puts(b, "}}\n");
+}
+
 static const struct {
 	void (*body)(struct buf *, const struct reply *);
 	struct slice content_type;
 } dialects[] = {
 	[DIALECT_OPENAI] = { openai_body, SLICE("application/json") },
 	[DIALECT_ANTHROPIC] = { anthropic_body, SLICE("application/json") },
+	[DIALECT_GEMINI] = { gemini_body, SLICE("application/json") },
 	[DIALECT_PROBLEM] = { problem_body, SLICE("application/problem+json") },
 };
 
@@ -156,11 +204,12 @@ static bool add_retry_fields(struct head *h, const struct reply *r)
 				  exact = SLICE("retry-after-ms"), should = SLICE("x-should-retry"),
 				  no = SLICE("false");
 	uint64_t s = (r->retry_after_ms + 999) / 1000;
+	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS;
 
+	if (hopeless && !head_add_name(h, should, no))
+		return false;
 	if (r->retry_after_ms == 0)
 		return true;
-	if (r->retry_after_ms > FAR_AWAY_MS && !head_add_name(h, should, no))
-		return false;
 	return add_number(h, retry_after, s == 0 ? 1 : s) &&
 	       add_number(h, exact, r->retry_after_ms);
 }
@@ -191,16 +240,16 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 static void send_reply(struct reply *r)
 {
 	struct exchange *x = r->x;
-	enum dialect d = dialect_of(x);
 	struct buf b = { 0 };
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body;
 	bool ok;
 
-	dialects[d].body(&b, r);
+	dialects[r->dialect].body(&b, r);
 	body = b.oom ? slice_of(NULL, 0) : arena_copy(&x->arena, slice_of(b.p, b.n));
 	buf_fini(&b);
-	ok = h != NULL && body.p != NULL && make_head(h, r, dialects[d].content_type, body.n);
+	ok = h != NULL && body.p != NULL &&
+	     make_head(h, r, dialects[r->dialect].content_type, body.n);
 	if (ok && x->admitted)
 		chain_respond(&x->call, h);
 	if (r->why->flags & R_CLOSE)
@@ -216,16 +265,28 @@ static void send_reply(struct reply *r)
 	x->client->ops->body(x->client, body, true);
 }
 
+static uint16_t status_of(const struct exchange *x, const struct reason *why, enum dialect dialect)
+{
+	if (x->call.out.status != 0)
+		return x->call.out.status;
+	return why == reason_breaker_open && dialect == DIALECT_ANTHROPIC ? ANTHROPIC_OVERLOADED
+									  : why->status;
+}
+
 void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	struct reply r = {
 		.x = x,
 		.why = why,
-		.status = x->call.out.status != 0 ? x->call.out.status : why->status,
+		.dialect = dialect_of(x),
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
+		.never = retry_after_ms >= VERDICT_NEVER_MS,
 		.policy = x->call.out.denied ? x->call.out.limit.policy : NULL,
 	};
 
+	if (r.never)
+		r.retry_after_ms = NEVER_SAYS_MS;
+	r.status = status_of(x, why, r.dialect);
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
