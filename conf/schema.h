@@ -38,6 +38,7 @@ enum conf_flag {
 	C_REQUIRED = 1 << 0,
 	C_RESTART = 1 << 1, /* a reload that changes it is refused, and says so        */
 	C_SECRET = 1 << 2,  /* dumped as <redacted>                                    */
+	C_ONE = 1 << 3,     /* a list of one scalar is shown as that scalar            */
 };
 
 struct rate {

@@ -108,8 +108,9 @@ static void dump_flow_list(const struct dump *d, const struct field *f,
 {
 	const struct field *only = f->sub == NULL ? NULL : schema_short(f->sub);
 	size_t size = field_item_size(f);
+	bool bare = (f->flags & C_ONE) && list->n == 1;
 
-	buf_putc(d->out, '[');
+	buf_puts(d->out, bare ? "" : "[");
 	for (uint32_t i = 0; i < list->n; i++) {
 		const void *item = list_at(list, size, i);
 
@@ -119,7 +120,7 @@ static void dump_flow_list(const struct dump *d, const struct field *f,
 		else
 			dump_scalar(d, f, f->item, item);
 	}
-	buf_putc(d->out, ']');
+	buf_puts(d->out, bare ? "" : "]");
 }
 
 void dump_value(const struct dump *d, const struct field *f, const void *at)

@@ -69,7 +69,7 @@ static bool share_allows(const struct budget *b, const struct budget_rule *r, ui
 bool budget_take(struct budget *b, const struct budget_rule *r, uint64_t now_ns)
 {
 	uint64_t second = now_ns / CLOCK_S;
-	struct gcra_view view;
+	struct quota_view view;
 	bool ok;
 
 	pthread_mutex_lock(&b->lock);

@@ -8,13 +8,12 @@
 #include "filters/atomic_pair.h"
 
 enum {
-	STATE_HI_BITS = GCRA_TIME_BITS - 64, /* 20 */
+	STATE_HI_BITS = QUOTA_STATE_BITS - 64, /* 20 */
 	RULE_BITS = 10,
 	PRINT_BITS = 64 - STATE_HI_BITS - RULE_BITS, /* 34 */
-	FLOOR_GRAIN_NS = 64,
-	FLOOR_TIME_BITS = 64 - RULE_BITS, /* of 64 ns: 36 years */
 	STRIPES = 16,
 	BLOCK_SETS = 64, /* a page of them */
+	FLOOR_PRINT = 1,
 	NONE = -1,
 };
 
@@ -33,13 +32,11 @@ struct cells {
 	uint32_t magic, sets, blocks;
 	size_t bytes; /* of the mapping: sets, floors, touched */
 	struct set *set;
-	_Atomic uint64_t *floor;  /* one a set: rule (10) | time at which its debt is over (54) */
-	_Atomic uint8_t *touched; /* one a block: whether a key was ever there */
+	struct atomic_pair *floor; /* one a set: as a cell, of nobody */
+	_Atomic uint8_t *touched;  /* one a block: whether a key was ever there */
 	struct cells *_Atomic previous;
 	struct stripe evictions[STRIPES];
 };
-
-#define FLOOR_TIME_MASK ((UINT64_C(1) << FLOOR_TIME_BITS) - 1)
 
 enum { CELLS_MAGIC = 0x43454c4c };
 
@@ -68,7 +65,7 @@ struct cells *cells_new(uint32_t keys)
 	*c = (struct cells){ .magic = CELLS_MAGIC,
 			     .sets = sets,
 			     .blocks = sets / BLOCK_SETS + (sets % BLOCK_SETS != 0) };
-	c->bytes = sets * (sizeof(struct set) + sizeof(uint64_t)) + c->blocks;
+	c->bytes = sets * (sizeof(struct set) + sizeof(struct atomic_pair)) + c->blocks;
 	map = mmap(NULL, c->bytes, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
@@ -93,7 +90,7 @@ void cells_free(struct cells *c)
 
 /*----------------------------------------------------------------- packing */
 
-static struct pair pack(uint64_t print, uint16_t rule, gcra_time state)
+static struct pair pack(uint64_t print, uint16_t rule, quota_state state)
 {
 	return (struct pair){
 		.hi = print << (64 - PRINT_BITS) | (uint64_t)rule << STATE_HI_BITS |
@@ -107,14 +104,19 @@ static uint64_t print_of(struct pair p)
 	return p.hi >> (64 - PRINT_BITS);
 }
 
+static bool is_same(struct pair a, struct pair b)
+{
+	return a.lo == b.lo && a.hi == b.hi;
+}
+
 static uint16_t tag_of(struct pair p)
 {
 	return (uint16_t)(p.hi >> STATE_HI_BITS & (RULES_MAX - 1));
 }
 
-static gcra_time state_of(struct pair p)
+static quota_state state_of(struct pair p)
 {
-	return (gcra_time)(p.hi & ((UINT64_C(1) << STATE_HI_BITS) - 1)) << 64 | p.lo;
+	return (quota_state)(p.hi & ((UINT64_C(1) << STATE_HI_BITS) - 1)) << 64 | p.lo;
 }
 
 /*------------------------------------------------------------------- rules */
@@ -146,23 +148,20 @@ static uint16_t present(const struct cell_rules *rules, uint16_t tag)
 	return tag;
 }
 
-/* The same share of the bucket, at that time. */
-static gcra_time change_over(gcra_time state, const struct cell_rule *from,
-			     const struct cell_rule *to, uint64_t at_ns)
+/* The same share, at that time. */
+static quota_state change_over(quota_state state, const struct cell_rules *rules,
+			       const struct cell_rule *from, const struct cell_rule *to,
+			       uint64_t at_ns)
 {
-	gcra_time debt = gcra_debt(state, &from->rule, at_ns);
-
-	if (debt == 0)
-		return 0;
-	return gcra_state(gcra_rescale(debt, &from->rule, &to->rule), &to->rule, at_ns);
+	return quota_convert(state, &from->rule, &to->rule, &rules->epoch, at_ns);
 }
 
 /* C4: the state under rule `as`, which is not over. */
-static gcra_time state_as(struct pair p, const struct cell_rules *rules, uint16_t as,
-			  uint64_t now_ns)
+static quota_state state_as(struct pair p, const struct cell_rules *rules, uint16_t as,
+			    uint64_t now_ns)
 {
 	const struct cell_rule *to = rule_at(rules, as), *from;
-	gcra_time state = state_of(p);
+	quota_state state = state_of(p);
 	uint16_t tag = tag_of(p);
 
 	while (tag != as && state != 0) {
@@ -170,12 +169,12 @@ static gcra_time state_as(struct pair p, const struct cell_rules *rules, uint16_
 
 		from = rule_at(rules, tag);
 		if (!is_over(from))
-			return change_over(state, from, to, now_ns);
+			return change_over(state, rules, from, to, now_ns);
 		end_ns = atomic_load_explicit(&from->end_ns, memory_order_relaxed);
 		tag = atomic_load_explicit(&to->start_ns, memory_order_relaxed) <= end_ns
 			  ? as
 			  : next_of(from);
-		state = change_over(state, from, rule_at(rules, tag), end_ns);
+		state = change_over(state, rules, from, rule_at(rules, tag), end_ns);
 	}
 	return state;
 }
@@ -198,8 +197,9 @@ static inline struct pair settled(struct pair p, const struct cell_rules *rules)
 /* 0: empty.  Of a settled one. */
 static uint64_t full_at_ns(struct pair p, const struct cell_rules *rules)
 {
-	return print_of(p) == 0 ? 0
-				: gcra_full_at_ns(state_of(p), &rule_at(rules, tag_of(p))->rule);
+	return print_of(p) == 0
+		   ? 0
+		   : quota_full_at_ns(state_of(p), &rule_at(rules, tag_of(p))->rule, &rules->epoch);
 }
 
 /*-------------------------------------------------------------------- sets */
@@ -259,97 +259,66 @@ static bool has_twin(const struct view *v, int mine)
 	return false;
 }
 
-/* A floor looks like a cell of a key that nobody has. */
-static struct pair floor_cell(uint64_t word, const struct cell_rules *rules)
+/* What neither of two debtors would be richer by; of different rules, the one that lasts longer. */
+static struct pair worse_of(struct pair a, struct pair b, const struct cell_rules *rules)
 {
-	uint16_t tag = (uint16_t)(word >> FLOOR_TIME_BITS);
-	gcra_time full_ns = (gcra_time)(word & FLOOR_TIME_MASK) * FLOOR_GRAIN_NS;
+	uint16_t tag = tag_of(a);
 
-	return word == 0 ? empty : pack(1, tag, full_ns * rule_at(rules, tag)->rule.count);
-}
-
-static uint64_t floor_word(struct pair p, const struct cell_rules *rules)
-{
-	uint64_t at = (full_at_ns(p, rules) + FLOOR_GRAIN_NS - 1) / FLOOR_GRAIN_NS;
-
-	return (uint64_t)tag_of(p) << FLOOR_TIME_BITS | (at & FLOOR_TIME_MASK);
-}
-
-static uint64_t floor_settled(uint64_t word, const struct cell_rules *rules)
-{
-	if (word == 0 || !is_over(rule_at(rules, (uint16_t)(word >> FLOOR_TIME_BITS))))
-		return word;
-	return floor_word(settled(floor_cell(word, rules), rules), rules);
+	if (print_of(b) == 0)
+		return a;
+	if (tag == tag_of(b))
+		return pack(FLOOR_PRINT, tag,
+			    quota_worse(state_of(a), state_of(b), &rule_at(rules, tag)->rule));
+	return full_at_ns(a, rules) > full_at_ns(b, rules) ? a : b;
 }
 
 /* To what the cell, or one like it, owes. */
 static void floor_raise(struct cells *c, uint32_t index, const struct cell_rules *rules,
 			struct pair debtor)
 {
-	uint64_t word = floor_word(settled(debtor, rules), rules);
-	uint64_t old = atomic_load(&c->floor[index]);
+	struct pair as_it_is, now, to;
 
+	debtor = settled(debtor, rules);
+	debtor = pack(FLOOR_PRINT, tag_of(debtor), state_of(debtor));
 	do {
-		uint64_t now = floor_settled(old, rules);
-
-		if ((now & FLOOR_TIME_MASK) >= (word & FLOOR_TIME_MASK))
-			return;
-	} while (!atomic_compare_exchange_weak(&c->floor[index], &old, word));
+		as_it_is = pair_load(&c->floor[index]);
+		now = settled(as_it_is, rules);
+		to = worse_of(debtor, now, rules);
+	} while (!is_same(to, now) && !pair_swap(&c->floor[index], as_it_is, to));
 }
 
-/* The debts of now, in units of rule `as`. */
-static gcra_time debt_as(struct pair p, const struct cell_rules *rules, uint16_t as,
-			 uint64_t now_ns)
+static quota_state floor_state(const struct cells *c, uint32_t index,
+			       const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
 {
-	return gcra_debt(state_as(p, rules, as, now_ns), &rule_at(rules, as)->rule, now_ns);
-}
+	struct pair p = pair_load(&c->floor[index]);
 
-static gcra_time floor_debt(const struct cells *c, uint32_t index, const struct cell_rules *rules,
-			    uint16_t as, uint64_t now_ns)
-{
-	uint64_t word = atomic_load(&c->floor[index]);
-
-	if (word == 0 || ((word & FLOOR_TIME_MASK) * FLOOR_GRAIN_NS <= now_ns &&
-			  !is_over(rule_at(rules, (uint16_t)(word >> FLOOR_TIME_BITS)))))
-		return 0;
-	return debt_as(floor_cell(word, rules), rules, as, now_ns);
+	return print_of(p) == 0 ? 0 : state_as(p, rules, as, now_ns);
 }
 
 /* What this array alone knows of a key. */
-static gcra_time debt_in(const struct cells *c, const struct view *v,
-			 const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
-{
-	if (v->found != NONE)
-		return debt_as(v->cell, rules, as, now_ns);
-	return floor_debt(c, v->index, rules, as, now_ns);
-}
-
-/* Of a key that has no cell in this array. */
-static gcra_time debt_elsewhere(const struct cells *c, const struct view *v,
-				const struct cell_rules *rules, uint16_t as, uint64_t key,
-				uint64_t now_ns)
-{
-	gcra_time debt = floor_debt(c, v->index, rules, as, now_ns);
-
-	while ((c = cells_previous(c)) != NULL) {
-		struct view old = look(c, key);
-		gcra_time before = debt_in(c, &old, rules, as, now_ns);
-
-		debt = before > debt ? before : debt;
-		if (old.found != NONE)
-			break;
-	}
-	return debt;
-}
-
-static gcra_time key_state(const struct cells *c, const struct view *v,
-			   const struct cell_rules *rules, uint16_t as, uint64_t key,
-			   uint64_t now_ns)
+static quota_state state_in(const struct cells *c, const struct view *v,
+			    const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
 {
 	if (v->found != NONE)
 		return state_as(v->cell, rules, as, now_ns);
-	return gcra_state(debt_elsewhere(c, v, rules, as, key, now_ns), &rule_at(rules, as)->rule,
-			  now_ns);
+	return floor_state(c, v->index, rules, as, now_ns);
+}
+
+static quota_state key_state(const struct cells *c, const struct view *v,
+			     const struct cell_rules *rules, uint16_t as, uint64_t key,
+			     uint64_t now_ns)
+{
+	quota_state state = state_in(c, v, rules, as, now_ns);
+	bool found = v->found != NONE;
+
+	while (!found && (c = cells_previous(c)) != NULL) {
+		struct view old = look(c, key);
+
+		state = quota_worse(state, state_in(c, &old, rules, as, now_ns),
+				    &rule_at(rules, as)->rule);
+		found = old.found != NONE;
+	}
+	return state;
 }
 
 /* The key has its cell in an array that follows these. */
@@ -370,29 +339,22 @@ static void count_eviction(struct cells *c, uint32_t index)
 	atomic_fetch_add_explicit(&c->evictions[index % STRIPES].n, 1, memory_order_relaxed);
 }
 
-/* Up to twice a bucket: what twins have let pass together may be more than one of them may hold. */
-static gcra_time together(gcra_time a, gcra_time b, const struct gcra_rule *r)
-{
-	return a + b < 2 * r->depth ? a + b : 2 * r->depth;
-}
-
 /* Adds a debt, under the rule of the cell, to a key's cell; false: it is not there any more. */
 static bool owe(struct atomic_pair *cell, uint64_t print, struct pair debtor,
 		const struct cell_rules *rules, uint64_t now_ns)
 {
 	for (;;) {
 		struct pair p = pair_load(cell);
-		const struct gcra_rule *r;
-		gcra_time debt;
+		quota_state state;
 		uint16_t tag;
 
 		if (print_of(p) != print)
 			return false;
 		tag = present(rules, tag_of(p));
-		r = &rule_at(rules, tag)->rule;
-		debt = together(debt_as(p, rules, tag, now_ns), debt_as(debtor, rules, tag, now_ns),
-				r);
-		if (pair_swap(cell, p, pack(print, tag, gcra_state(debt, r, now_ns))))
+		state =
+		    quota_sum(state_as(p, rules, tag, now_ns), state_as(debtor, rules, tag, now_ns),
+			      &rule_at(rules, tag)->rule, now_ns);
+		if (pair_swap(cell, p, pack(print, tag, state)))
 			return true;
 	}
 }
@@ -469,18 +431,19 @@ static bool put(struct cells *c, const struct view *v, const struct cell_rules *
 }
 
 bool cells_take(struct cells *c, const struct cell_rules *rules, uint16_t *tag, uint64_t key,
-		uint64_t now_ns, uint64_t cost, struct gcra_view *view)
+		uint64_t now_ns, uint64_t cost, struct quota_view *view)
 {
 	uint16_t as = *tag = present(rules, *tag);
-	const struct gcra_rule *r = &rule_at(rules, as)->rule;
+	const struct quota_rule *r = &rule_at(rules, as)->rule;
 
 	for (;;) {
 		struct view v = look(c, key);
 		bool mine = v.found != NONE && tag_of(v.cell) == as;
-		gcra_time state =
+		quota_state state =
 		    mine ? state_of(v.cell) : key_state(c, &v, rules, as, key, now_ns);
-		bool ok = gcra_take(&state, r, now_ns, cost, view);
+		bool ok = quota_take(&state, r, &rules->epoch, now_ns, cost, view);
 
+		view->state = state;
 		if (ok || (v.found != NONE && !mine)) {
 			if (put(c, &v, rules, key, pack(v.print, as, state), now_ns))
 				return ok;
@@ -491,32 +454,26 @@ bool cells_take(struct cells *c, const struct cell_rules *rules, uint16_t *tag, 
 }
 
 bool cells_peek(const struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
-		uint64_t now_ns, uint64_t cost, struct gcra_view *view)
+		uint64_t now_ns, uint64_t cost, struct quota_view *view)
 {
 	uint16_t as = present(rules, tag);
 	struct view v = look(c, key);
-	gcra_time state = key_state(c, &v, rules, as, key, now_ns);
+	quota_state state = key_state(c, &v, rules, as, key, now_ns);
 
-	return gcra_take(&state, &rule_at(rules, as)->rule, now_ns, cost, view);
+	return quota_take(&state, &rule_at(rules, as)->rule, &rules->epoch, now_ns, cost, view);
 }
 
-/* Under another rule the same share of the bucket goes back. */
-static gcra_time given(struct pair p, const struct cell_rules *rules, uint16_t tag, uint64_t cost)
+/* Under another rule the same share goes back. */
+static struct pair given(struct pair p, const struct cell_rules *rules, uint16_t tag,
+			 uint64_t window, uint64_t cost)
 {
-	const struct gcra_rule *r = &rule_at(rules, tag)->rule;
-	const struct gcra_rule *now = &rule_at(rules, tag_of(p))->rule;
-	gcra_time state = state_of(p), back;
-
-	if (tag_of(p) == tag) {
-		gcra_give(&state, r, cost);
-		return state;
-	}
-	back = gcra_rescale((gcra_time)r->period * cost, r, now);
-	return state > back ? state - back : 0;
+	return pack(print_of(p), tag_of(p),
+		    quota_give(state_of(p), &rule_at(rules, tag_of(p))->rule,
+			       &rule_at(rules, tag)->rule, window, cost));
 }
 
 void cells_give(struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
-		uint64_t cost)
+		uint64_t window, uint64_t cost)
 {
 	while (c != NULL) {
 		struct view v = look(c, key);
@@ -524,9 +481,18 @@ void cells_give(struct cells *c, const struct cell_rules *rules, uint16_t tag, u
 		if (v.found == NONE)
 			c = cells_previous(c);
 		else if (pair_swap(&v.set->cell[v.found], v.cell,
-				   pack(v.print, tag_of(v.cell), given(v.cell, rules, tag, cost))))
+				   given(v.cell, rules, tag, window, cost)))
 			return;
 	}
+}
+
+bool cells_undo(struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
+		quota_state state, uint64_t cost)
+{
+	struct view v = look(c, key);
+
+	return v.found != NONE && tag_of(v.cell) == tag && state_of(v.cell) == state &&
+	       pair_swap(&v.set->cell[v.found], v.cell, given(v.cell, rules, tag, 0, cost));
 }
 
 /*------------------------------------------------------------------ moving */
@@ -560,8 +526,7 @@ static uint32_t block_end(const struct cells *c, uint32_t block)
 
 static uint64_t set_full_at_ns(const struct cells *c, const struct cell_rules *rules, uint32_t set)
 {
-	uint64_t latest =
-	    full_at_ns(settled(floor_cell(atomic_load(&c->floor[set]), rules), rules), rules);
+	uint64_t latest = full_at_ns(settled(pair_load(&c->floor[set]), rules), rules);
 
 	for (int i = 0; i < CELLS_PER_SET; i++) {
 		uint64_t at = full_at_ns(settled(pair_load(&c->set[set].cell[i]), rules), rules);
@@ -585,21 +550,21 @@ uint64_t cells_full_at_ns(const struct cells *c, const struct cell_rules *rules)
 	return latest;
 }
 
+static void settle_pair(struct atomic_pair *at, const struct cell_rules *rules)
+{
+	struct pair from, to;
+
+	do {
+		from = pair_load(at);
+		to = settled(from, rules);
+	} while (to.hi != from.hi && !pair_swap(at, from, to));
+}
+
 static void settle_set(struct cells *c, const struct cell_rules *rules, uint32_t set)
 {
-	uint64_t floor = atomic_load(&c->floor[set]), to;
-
-	for (int i = 0; i < CELLS_PER_SET; i++) {
-		struct pair from, now;
-
-		do {
-			from = pair_load(&c->set[set].cell[i]);
-			now = settled(from, rules);
-		} while (now.hi != from.hi && !pair_swap(&c->set[set].cell[i], from, now));
-	}
-	do {
-		to = floor_settled(floor, rules);
-	} while (to != floor && !atomic_compare_exchange_weak(&c->floor[set], &floor, to));
+	for (int i = 0; i < CELLS_PER_SET; i++)
+		settle_pair(&c->set[set].cell[i], rules);
+	settle_pair(&c->floor[set], rules);
 }
 
 void cells_settle(struct cells *c, const struct cell_rules *rules)
@@ -611,29 +576,28 @@ void cells_settle(struct cells *c, const struct cell_rules *rules)
 
 /*----------------------------------------------------------------- reading */
 
-static bool in_debt(struct pair p, const struct cell_rules *rules, uint64_t now_ns)
+static void add_live(struct pair p, const struct cell_rules *rules, uint64_t now_ns,
+		     uint64_t live[static ENTRIES_MAX])
 {
 	if (print_of(p) == 0)
-		return false;
+		return;
 	p = settled(p, rules);
-	return state_of(p) > (gcra_time)now_ns * rule_at(rules, tag_of(p))->rule.count;
+	live[rule_at(rules, tag_of(p))->entry] += full_at_ns(p, rules) > now_ns;
 }
 
-static uint64_t live_in_block(const struct cells *c, const struct cell_rules *rules, uint32_t block,
-			      uint64_t now_ns)
+static void live_in_block(const struct cells *c, const struct cell_rules *rules, uint32_t block,
+			  uint64_t now_ns, uint64_t live[static ENTRIES_MAX])
 {
-	uint64_t n = 0;
-
 	for (uint32_t s = block * BLOCK_SETS; s < block_end(c, block); s++)
 		for (int i = 0; i < CELLS_PER_SET; i++)
-			n += in_debt(pair_load(&c->set[s].cell[i]), rules, now_ns);
-	return n;
+			add_live(pair_load(&c->set[s].cell[i]), rules, now_ns, live);
 }
 
-uint64_t cells_live(const struct cells *c, const struct cell_rules *rules, uint64_t now_ns)
+void cells_live(const struct cells *c, const struct cell_rules *rules, uint64_t now_ns,
+		uint64_t live[static ENTRIES_MAX])
 {
+	uint64_t here[ENTRIES_MAX] = { 0 };
 	uint32_t every, touched = 0, seen = 0, counted = 0;
-	uint64_t n = 0;
 
 	for (uint32_t block = 0; next_touched(c, &block); block++)
 		touched++;
@@ -641,10 +605,11 @@ uint64_t cells_live(const struct cells *c, const struct cell_rules *rules, uint6
 	for (uint32_t block = 0; next_touched(c, &block); block++) {
 		if (seen++ % every != 0)
 			continue;
-		n += live_in_block(c, rules, block, now_ns);
+		live_in_block(c, rules, block, now_ns, here);
 		counted++;
 	}
-	return every == 1 ? n : n * touched / counted;
+	for (int i = 0; i < ENTRIES_MAX; i++)
+		live[i] += every == 1 ? here[i] : here[i] * touched / counted;
 }
 
 uint64_t cells_evictions(const struct cells *c)

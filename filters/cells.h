@@ -13,8 +13,8 @@
  *  C1  A cell whose debt has run out is as good as an empty one.  Nothing is ever cleaned up.
  *
  *  C2  In a full set the cell that is free of debt first gives way; before it does, its debt
- * becomes the set's floor.  A key without a cell starts with the debt of the floor: who was evicted
- * comes back no richer than it left.
+ * becomes the set's floor, a cell of nobody.  A key without a cell starts with the debt of the
+ * floor: who was evicted comes back no richer than it left.
  *
  *  C3  A refusal writes nothing, but for the new form of a state that another rule wrote.
  *
@@ -44,9 +44,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "filters/gcra.h"
+#include "filters/quota.h"
 
-enum { CELLS_PER_SET = 4, RULES_MAX = 1024 };
+enum {
+	CELLS_PER_SET = 4,
+	RULES_MAX = 1024,
+	ENTRIES_MAX = 4, /* rules that one key meets together, each with a cell of its own */
+};
 
 enum rule_phase {
 	RULE_CURRENT,
@@ -58,16 +62,18 @@ enum rule_phase {
 
 /* One rule for as long as it is in force.  What a take needs is in its first cache line. */
 struct cell_rule {
-	struct gcra_rule rule;
+	struct quota_rule rule;
 	_Atomic uint32_t phase; /* enum rule_phase */
 	_Atomic uint32_t next;  /* tag of what takes its place; means nothing before it is over */
 	_Atomic uint64_t start_ns; /* RULE_NEVER while it is pending */
 	_Atomic uint64_t end_ns;   /* once it is over */
+	uint8_t entry;             /* which of a key's rules it is */
 } __attribute__((aligned(64)));
 
 /* The rules that cells name, by tag.  Published with release; what a slot points to stays until no
  * thread can hold it, and a slot that was filled is never empty again. */
 struct cell_rules {
+	struct quota_epoch epoch;
 	struct cell_rule *_Atomic rule[RULES_MAX];
 };
 
@@ -79,14 +85,18 @@ struct cells *cells_new(uint32_t keys);
 void cells_free(struct cells *);
 
 /* Any thread.  `key` is a hash that clients cannot steer; the rule of *tag is current or over.
- * *tag becomes the rule that decided (C5): what cells_give wants to know. */
+ * *tag becomes the rule that decided (C5): what cells_give wants to know, with the window charged.
+ */
 bool cells_take(struct cells *, const struct cell_rules *, uint16_t *tag, uint64_t key,
-		uint64_t now_ns, uint64_t cost, struct gcra_view *);
+		uint64_t now_ns, uint64_t cost, struct quota_view *);
 /* What cells_take would say, without taking. */
 bool cells_peek(const struct cells *, const struct cell_rules *, uint16_t tag, uint64_t key,
-		uint64_t now_ns, uint64_t cost, struct gcra_view *);
+		uint64_t now_ns, uint64_t cost, struct quota_view *);
 /* A key that was evicted in between gets nothing back. */
 void cells_give(struct cells *, const struct cell_rules *, uint16_t tag, uint64_t key,
+		uint64_t window, uint64_t cost);
+/* The same, only if nothing was taken since the take that left this state (view.state). */
+bool cells_undo(struct cells *, const struct cell_rules *, uint16_t tag, uint64_t key, quota_state,
 		uint64_t cost);
 
 /* One thread (control), while others use both: keys that are unknown to the array are looked for in
@@ -103,11 +113,12 @@ uint64_t cells_full_at_ns(const struct cells *, const struct cell_rules *);
  * takes that were under way. */
 void cells_settle(struct cells *, const struct cell_rules *);
 
-/* Any thread.  Keys in debt at now_ns that have their cell here.  Exact as long as no more than
- * CELLS_COUNTED cells lie where keys ever were; of larger arrays every so manieth page is
- * counted. */
+/* Any thread.  Adds the keys in debt at now_ns that have their cell here, by entry.  Exact as long
+ * as no more than CELLS_COUNTED cells lie where keys ever were; of larger arrays every so manieth
+ * page is counted. */
 enum { CELLS_COUNTED = 4 << 20 };
-uint64_t cells_live(const struct cells *, const struct cell_rules *, uint64_t now_ns);
+void cells_live(const struct cells *, const struct cell_rules *, uint64_t now_ns,
+		uint64_t live[static ENTRIES_MAX]);
 uint64_t cells_evictions(const struct cells *); /* of keys in debt */
 uint64_t cells_capacity(const struct cells *);  /* cells */
 

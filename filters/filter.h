@@ -27,8 +27,9 @@
  *      away pays, or an h2 client that resets its streams is admitted free.
  *  F8  peek takes nothing: it says what admit would say now.
  *
- * Every answer of admit and attempt is counted once, by the chain, and so is
- * shadow mode applied: no filter knows of either. */
+ * Every answer of admit and attempt is counted once, by the chain (but for an
+ * attempt that is not a filter's business), and so is shadow mode applied: no
+ * filter knows of either. */
 #ifndef FILTERS_FILTER_H
 #define FILTERS_FILTER_H
 
@@ -60,6 +61,8 @@ struct verdict {
 	uint64_t ms; /* V_DELAY: the wait.  V_DENY: until it would pass (Retry-After), rounded up.
 			V_PENDING: the longest wait */
 	const struct reason *why; /* V_DENY */
+	uint64_t ns;              /* V_DELAY: the wait; ms is it, rounded up */
+	bool trial; /* V_DENY, V_DELAY: for this call, as if the policy said `shadow: true` */
 };
 
 /* Why there is one more try, or why there is none although the policy speaks of such failures:
@@ -102,7 +105,14 @@ static inline struct verdict verdict_deny(const struct reason *why, uint64_t ms)
 
 static inline struct verdict verdict_delay(uint64_t ms)
 {
-	return (struct verdict){ .kind = ms ? V_DELAY : V_PASS, .ms = ms };
+	return (struct verdict){ .kind = ms ? V_DELAY : V_PASS, .ms = ms, .ns = ms * 1000000 };
+}
+
+static inline struct verdict verdict_delay_ns(uint64_t ns)
+{
+	return (struct verdict){ .kind = ns ? V_DELAY : V_PASS,
+				 .ms = ns / 1000000 + (ns % 1000000 != 0),
+				 .ns = ns };
 }
 
 static inline struct verdict verdict_skip(void)

@@ -7,8 +7,9 @@
  * place. */
 enum { FILL_BITS = 57 };
 
-_Static_assert(FILL_BITS + 24 + 1 < GCRA_TIME_BITS && GCRA_COUNT_MAX <= 1 << 24,
+_Static_assert(FILL_BITS + 24 + 1 < QUOTA_STATE_BITS && GCRA_COUNT_MAX <= 1 << 24,
 	       "a state has no room for the debt");
+_Static_assert(sizeof(struct gcra_rule) == 48, "a rule has grown");
 
 static gcra_time min(gcra_time a, gcra_time b)
 {
@@ -46,28 +47,42 @@ const char *gcra_rule_init(struct gcra_rule *r, uint64_t count, uint64_t period_
 {
 	uint64_t divisor = greatest_common_divisor(count, period_ns);
 
-	*r = (struct gcra_rule){ .count = count / divisor,
-				 .period = period_ns / divisor,
-				 .burst = burst };
-	if (r->count > GCRA_COUNT_MAX)
+	*r = (struct gcra_rule){ .period = period_ns / divisor };
+	count /= divisor;
+	if (count > GCRA_COUNT_MAX)
 		return "the rate is too fine: choose one with a count of at most 16777216, or a "
 		       "rounder one";
-	if (burst > UINT32_MAX || (gcra_time)burst * r->period > (gcra_time)r->count << FILL_BITS)
+	if (burst > UINT32_MAX || (gcra_time)burst * r->period > (gcra_time)count << FILL_BITS)
 		return "the burst is too large for the rate: it would take years to fill";
-	r->depth = (gcra_time)r->period * burst;
+	r->count = (uint32_t)count;
+	r->burst = (uint32_t)burst;
+	r->depth = r->reach = (gcra_time)r->period * burst;
+	return NULL;
+}
+
+const char *gcra_rule_shape(struct gcra_rule *r, uint64_t wait_ns, uint32_t queue)
+{
+	gcra_time owed = (gcra_time)wait_ns * r->count;
+
+	if (queue > 0)
+		owed = min(owed, (gcra_time)r->period * queue);
+	if (r->depth + owed > (gcra_time)r->count << FILL_BITS)
+		return "the wait and the burst are too long for the rate";
+	r->reach = r->depth + owed;
 	return NULL;
 }
 
 bool gcra_rule_eq(const struct gcra_rule *a, const struct gcra_rule *b)
 {
-	return a->count == b->count && a->period == b->period && a->burst == b->burst;
+	return a->count == b->count && a->period == b->period && a->burst == b->burst &&
+	       a->reach == b->reach;
 }
 
 gcra_time gcra_debt(gcra_time state, const struct gcra_rule *r, uint64_t now_ns)
 {
 	gcra_time now = (gcra_time)now_ns * r->count;
 
-	return state <= now ? 0 : min(state - now, r->depth);
+	return state <= now ? 0 : min(state - now, r->reach);
 }
 
 gcra_time gcra_state(gcra_time debt, const struct gcra_rule *r, uint64_t now_ns)
@@ -75,30 +90,32 @@ gcra_time gcra_state(gcra_time debt, const struct gcra_rule *r, uint64_t now_ns)
 	return debt == 0 ? 0 : (gcra_time)now_ns * r->count + debt;
 }
 
-/* Not of the debt, which is never more than a bucket: a state may be (a clock that went back, two
+/* Not of the debt, which is never more than the reach: a state may be (a clock that went back, two
  * cells of one key), and until it is not, nothing passes. */
 static uint64_t wait_for(gcra_time state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost)
 {
 	if (cost > r->burst)
-		return GCRA_NEVER;
-	state += (gcra_time)r->period * cost - r->depth;
+		return QUOTA_NEVER;
+	state += (gcra_time)r->period * cost - r->reach;
 	return (uint64_t)div_ceil(state - (gcra_time)now_ns * r->count, r->count);
 }
 
 bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost,
-	       struct gcra_view *view)
+	       struct quota_view *view)
 {
 	gcra_time debt = gcra_debt(*state, r, now_ns);
 	gcra_time price = (gcra_time)r->period * cost;
-	bool ok = cost <= r->burst && debt + price <= r->depth;
+	bool ok = cost <= r->burst && debt + price <= r->reach;
 
 	if (ok && cost > 0) {
 		debt += price;
 		*state = gcra_state(debt, r, now_ns);
 	}
-	view->remaining = (uint64_t)div_floor(r->depth - debt, r->period);
+	view->remaining = debt >= r->depth ? 0 : (uint64_t)div_floor(r->depth - debt, r->period);
 	view->wait_ns = ok ? 0 : wait_for(*state, r, now_ns, cost);
+	view->delay_ns = ok && debt > r->depth ? (uint64_t)div_ceil(debt - r->depth, r->count) : 0;
 	view->full_ns = (uint64_t)(div_ceil(debt, r->count));
+	view->window = 0;
 	return ok;
 }
 
@@ -109,6 +126,13 @@ void gcra_give(gcra_time *state, const struct gcra_rule *r, uint64_t cost)
 	*state = *state > price ? *state - price : 0;
 }
 
+/* The same time as before. */
+static gcra_time rescale_owed(gcra_time owed, const struct gcra_rule *from,
+			      const struct gcra_rule *to)
+{
+	return owed == 0 ? 0 : div_ceil(owed * to->count, from->count);
+}
+
 /* Where the product of both depths passes 128 bits, whole tokens and the rest are scaled apart,
  * which rounds up twice. */
 gcra_time gcra_rescale(gcra_time debt, const struct gcra_rule *from, const struct gcra_rule *to)
@@ -116,7 +140,7 @@ gcra_time gcra_rescale(gcra_time debt, const struct gcra_rule *from, const struc
 	gcra_time tokens, rest;
 
 	if (debt >= from->depth)
-		return to->depth;
+		return to->depth + rescale_owed(min(debt, from->reach) - from->depth, from, to);
 	if (debt <= ~(gcra_time)0 / to->depth)
 		return debt == 0 ? 0 : (debt * to->depth - 1) / from->depth + 1;
 	tokens = div_floor(debt, from->period);

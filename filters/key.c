@@ -508,6 +508,7 @@ const struct custom_ops key_custom = {
 /*------------------------------------------------------------ fingerprints */
 
 struct print {
+	const struct hash_key *key;
 	size_t n;
 	char p[KEY_PARTS_MAX * (sizeof(uint32_t) + INLINE_BYTES)];
 };
@@ -520,7 +521,7 @@ static void print_add(struct print *print, struct slice value)
 	memcpy(print->p + print->n, &n, sizeof(n));
 	print->n += sizeof(n);
 	if (value.n > INLINE_BYTES) {
-		hash = hash_siphash(hash_boot_key(), value.p, value.n);
+		hash = hash_siphash(print->key, value.p, value.n);
 		value = slice_of((const char *)&hash, sizeof(hash));
 	}
 	memcpy(print->p + print->n, value.p, value.n);
@@ -529,13 +530,15 @@ static void print_add(struct print *print, struct slice value)
 
 static uint64_t print_hash(const struct print *print)
 {
-	return hash_siphash(hash_boot_key(), print->p, print->n);
+	return hash_siphash(print->key, print->p, print->n);
 }
 
-bool key_fingerprint(const struct key_spec *spec, const struct call *call, uint64_t *out)
+static bool fingerprint(const struct key_spec *spec, const struct call *call,
+			const struct hash_key *key, uint64_t *out)
 {
 	struct print print;
 
+	print.key = key;
 	print.n = 0;
 	for (uint32_t i = 0; i < spec->n; i++) {
 		const struct key_part *part = &spec->part[i];
@@ -550,10 +553,22 @@ bool key_fingerprint(const struct key_spec *spec, const struct call *call, uint6
 	return true;
 }
 
+bool key_fingerprint(const struct key_spec *spec, const struct call *call, uint64_t *out)
+{
+	return fingerprint(spec, call, hash_boot_key(), out);
+}
+
+bool key_fingerprint_everywhere(const struct key_spec *spec, const struct call *call, uint64_t *out)
+{
+	static const struct hash_key nobodys = { .k0 = 0, .k1 = 0 };
+
+	return fingerprint(spec, call, &nobodys, out);
+}
+
 uint64_t key_fingerprint_missing(void)
 {
 	/* A length no value has. */
-	struct print print = { .n = sizeof(uint32_t) };
+	struct print print = { .key = hash_boot_key(), .n = sizeof(uint32_t) };
 
 	memset(print.p, 0xff, sizeof(uint32_t));
 	return print_hash(&print);
@@ -565,6 +580,7 @@ uint64_t key_fingerprint_value(const struct key_spec *spec, struct slice value)
 	struct print print;
 	struct scratch scratch;
 
+	print.key = hash_boot_key();
 	print.n = 0;
 	print_add(&print, s->normal == NULL ? value : s->normal(value, &scratch));
 	return print_hash(&print);

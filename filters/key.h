@@ -35,6 +35,8 @@ extern const struct custom_ops key_custom;
 
 /* False: the call lacks one of the parts. */
 bool key_fingerprint(const struct key_spec *, const struct call *, uint64_t *out);
+/* The same in every process, so no secret: for what replicas are to choose alike, not for limits. */
+bool key_fingerprint_everywhere(const struct key_spec *, const struct call *, uint64_t *out);
 /* What calls without the key share. */
 uint64_t key_fingerprint_missing(void);
 /* Of a value written in the configuration; the specification has one part. */

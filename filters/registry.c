@@ -6,17 +6,17 @@
 
 #include "base/check.h"
 #include "conf/suggest.h"
+#include "filters/rate.h"
 #include "filters/retry.h"
 #include "filters/table.h"
-#include "filters/token_bucket.h"
 
 static const struct filter_ops *const kinds[] = {
-	&token_bucket_ops,
+	&rate_ops,
 	&retry_ops,
 };
 
 static const struct schema *const variants[] = {
-	&token_bucket_schema,
+	&rate_schema,
 	&retry_schema,
 	NULL,
 };

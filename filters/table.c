@@ -74,6 +74,7 @@ struct table_registry *table_registry_new(void)
 		return NULL;
 	r->magic = REGISTRY_MAGIC;
 	r->clock = clock_mono_ns;
+	r->wall = clock_wall_ns;
 	list_init(&r->tables);
 	list_init(&r->stats);
 	list_init(&r->states);
@@ -93,7 +94,7 @@ void table_registry_free(struct table_registry *r)
 void table_registry_set_clock(struct table_registry *r, uint64_t (*now_ns)(void))
 {
 	CHECK_MAGIC(r, REGISTRY_MAGIC);
-	r->clock = now_ns;
+	r->clock = r->wall = now_ns;
 }
 
 /*----------------------------------------------------------------- garbage */
@@ -250,6 +251,7 @@ static struct table *table_new(struct table_registry *r, char *id, uint32_t max_
 	t->max_keys = max_keys;
 	t->id = id;
 	t->clock = r->clock;
+	quota_epoch_set(&t->rules.epoch, r->clock(), r->wall());
 	atomic_init(&t->cells, c);
 	list_init(&t->uses);
 	list_init(&t->generations);
@@ -372,19 +374,24 @@ static void come_into_force(struct table *t, struct generation *g, uint64_t now_
 }
 
 /* The rule of this generation in the place of another's. */
-static uint16_t heir(const struct generation *g, uint64_t match)
+static uint16_t heir(const struct generation *g, const struct table_rule *of)
 {
+	uint16_t tag = g->rule[0].tag;
+
+	for (uint32_t i = g->n; i-- > 0;)
+		if (g->rule[i].match == 0 && g->rule[i].entry == of->entry)
+			tag = g->rule[i].tag;
 	for (uint32_t i = 0; i < g->n; i++)
-		if (g->rule[i].match == match)
+		if (g->rule[i].match == of->match && g->rule[i].entry == of->entry)
 			return g->rule[i].tag;
-	return g->rule[0].tag;
+	return tag;
 }
 
 /* Backwards: where rules share a tag, its first place decides. */
 static void name_heirs(const struct generation *of, const struct generation *g)
 {
 	for (uint32_t i = of->n; i-- > 0;)
-		atomic_store(&of->cell[i]->next, heir(g, of->rule[i].match));
+		atomic_store(&of->cell[i]->next, heir(g, &of->rule[i]));
 }
 
 static void free_slots(struct table *t, const struct generation *g)
@@ -437,7 +444,7 @@ static void generation_put(struct table *t, struct generation *g)
 }
 
 /* The rule that was there may be read by those who met a cell of it a moment ago. */
-static bool fill_slot(struct table *t, uint16_t slot, const struct gcra_rule *rule)
+static bool fill_slot(struct table *t, uint16_t slot, const struct table_rule *rule)
 {
 	struct cell_rule *r = aligned_alloc(64, sizeof(*r)), *old = rule_in(t, slot);
 	struct garbage *g = old == NULL ? NULL : garbage_new();
@@ -447,7 +454,10 @@ static bool fill_slot(struct table *t, uint16_t slot, const struct gcra_rule *ru
 		free(g);
 		return false;
 	}
-	*r = (struct cell_rule){ .rule = *rule, .phase = RULE_PENDING, .start_ns = RULE_NEVER };
+	*r = (struct cell_rule){ .rule = rule->rule,
+				 .phase = RULE_PENDING,
+				 .start_ns = RULE_NEVER,
+				 .entry = rule->entry };
 	atomic_store_explicit(&t->rules.rule[slot], r, memory_order_release);
 	if (g != NULL) {
 		g->rule = old;
@@ -462,14 +472,14 @@ static bool give_tag(struct table *t, struct generation *g, uint32_t i, uint32_t
 	struct table_rule *r = &g->rule[i];
 
 	for (uint32_t j = 0; j < i; j++) {
-		if (!gcra_rule_eq(&g->rule[j].rule, &r->rule))
+		if (g->rule[j].entry != r->entry || !quota_rule_eq(&g->rule[j].rule, &r->rule))
 			continue;
 		r->tag = g->rule[j].tag;
 		return true;
 	}
 	while (*slot < RULES_MAX && t->owner[*slot] != NULL)
 		++*slot;
-	if (*slot == RULES_MAX || !fill_slot(t, (uint16_t)*slot, &r->rule))
+	if (*slot == RULES_MAX || !fill_slot(t, (uint16_t)*slot, r))
 		return false;
 	t->owner[*slot] = g;
 	r->tag = (uint16_t)*slot;
@@ -529,8 +539,8 @@ static bool same_rules(const struct generation *g, const struct table_rule *rule
 	if (g->n != n)
 		return false;
 	for (uint32_t i = 0; i < n; i++)
-		if (g->rule[i].match != rules[i].match ||
-		    !gcra_rule_eq(&g->rule[i].rule, &rules[i].rule))
+		if (g->rule[i].match != rules[i].match || g->rule[i].entry != rules[i].entry ||
+		    !quota_rule_eq(&g->rule[i].rule, &rules[i].rule))
 			return false;
 	return true;
 }
@@ -669,8 +679,13 @@ static void before_take(struct table *t, uint16_t tag, uint64_t now_ns)
 		come_into_force(t, t->owner[tag], now_ns);
 }
 
+void table_set_wall(struct table *t, uint64_t now_ns, uint64_t wall_ns)
+{
+	quota_epoch_set(&t->rules.epoch, now_ns, wall_ns);
+}
+
 bool table_take(struct table *t, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		struct gcra_view *view)
+		struct quota_view *view)
 {
 	before_take(t, *tag, now_ns);
 	see(t, now_ns);
@@ -678,25 +693,32 @@ bool table_take(struct table *t, uint16_t *tag, uint64_t key, uint64_t now_ns, u
 }
 
 bool table_peek(struct table *t, uint16_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		struct gcra_view *view)
+		struct quota_view *view)
 {
 	before_take(t, tag, now_ns);
 	return cells_peek(cells_of(t), &t->rules, tag, key, now_ns, cost, view);
 }
 
-void table_give(struct table *t, uint16_t tag, uint64_t key, uint64_t cost)
+void table_give(struct table *t, uint16_t tag, uint64_t key, uint64_t window, uint64_t cost)
 {
-	cells_give(cells_of(t), &t->rules, tag, key, cost);
+	cells_give(cells_of(t), &t->rules, tag, key, window, cost);
+}
+
+bool table_undo(struct table *t, uint16_t tag, uint64_t key, quota_state state, uint64_t cost)
+{
+	return cells_undo(cells_of(t), &t->rules, tag, key, state, cost);
 }
 
 void table_gauge(const struct table *t, uint64_t *keys, uint64_t *evictions)
 {
-	uint64_t now_ns = t->clock();
+	uint64_t now_ns = t->clock(), live[ENTRIES_MAX] = { 0 };
 
 	*keys = 0;
 	*evictions = atomic_load_explicit(&t->evicted_before, memory_order_relaxed);
 	for (const struct cells *c = cells_of(t); c != NULL; c = cells_previous(c)) {
-		*keys += cells_live(c, &t->rules, now_ns);
+		cells_live(c, &t->rules, now_ns, live);
 		*evictions += cells_evictions(c);
 	}
+	for (int i = 0; i < ENTRIES_MAX; i++) /* the longest memory has all keys */
+		*keys = live[i] > *keys ? live[i] : *keys;
 }

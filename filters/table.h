@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
-#include "filters/gcra.h"
+#include "filters/quota.h"
 
 struct filter_stats;
 struct table;
@@ -51,12 +51,13 @@ struct table_use {
 	struct list link;
 };
 
-/* A rule, and for which keys: where a policy that comes after has a rule for the same keys, that
- * one takes its place; else its first. */
+/* A rule, and for which keys: where a policy that comes after has a rule for the same keys and
+ * entry, that one takes its place; else its rule for all others of that entry, else its first. */
 struct table_rule {
 	uint64_t match; /* 0: all others */
-	struct gcra_rule rule;
-	uint16_t tag; /* names it in takes */
+	struct quota_rule rule;
+	uint8_t entry; /* which of the rules that such a key meets, below ENTRIES_MAX */
+	uint16_t tag;  /* names it in takes */
 };
 
 enum { TABLE_RULES_MAX = 256 }; /* different ones of one policy */
@@ -65,7 +66,8 @@ enum { TABLE_RULES_MAX = 256 }; /* different ones of one policy */
 
 struct table_registry *table_registry_new(void);   /* NULL: out of memory */
 void table_registry_free(struct table_registry *); /* after every put */
-/* The clock of the takes, in place of clock_mono_ns. */
+/* The clock of the takes, in place of clock_mono_ns; and in place of clock_wall_ns, until
+ * table_set_wall. */
 void table_registry_set_clock(struct table_registry *, uint64_t (*now_ns)(void));
 
 /* Finds or makes.  The strings are copied; max_keys is 1 or more.  False when memory is out: *use
@@ -85,13 +87,18 @@ void table_stats_put(struct table_registry *, struct filter_stats *);
 
 /*-------------------------------------------------------------- any thread */
 
-/* True: taken.  *view is filled either way.  `key`: key.h.  *tag becomes the one for table_give:
- * after a reload the last calls of the old policy are decided by the new rule. */
+/* The wall clock as it stands, before takes under rules of windows. */
+void table_set_wall(struct table *, uint64_t now_ns, uint64_t wall_ns);
+/* True: taken.  *view is filled either way.  `key`: key.h; each entry of one asks with another.
+ * *tag becomes the one for table_give: after a reload the last calls of the old policy are decided
+ * by the new rule. */
 bool table_take(struct table *, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		struct gcra_view *view);
+		struct quota_view *view);
 bool table_peek(struct table *, uint16_t tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		struct gcra_view *view);
-void table_give(struct table *, uint16_t tag, uint64_t key, uint64_t cost);
+		struct quota_view *view);
+void table_give(struct table *, uint16_t tag, uint64_t key, uint64_t window, uint64_t cost);
+/* Only if nothing was taken since: the state is view.state of that take. */
+bool table_undo(struct table *, uint16_t tag, uint64_t key, quota_state, uint64_t cost);
 /* Control thread.  Keys that are in debt now (cells_live says how exact), and how many in debt had
  * to give way so far. */
 void table_gauge(const struct table *, uint64_t *keys, uint64_t *evictions);

@@ -9,7 +9,7 @@
 struct table_registry {
 	uint32_t magic;
 	uint64_t serial; /* of the latest use */
-	uint64_t (*clock)(void);
+	uint64_t (*clock)(void), (*wall)(void);
 	struct list tables, stats, states;
 };
 

@@ -390,7 +390,7 @@ static void on_answer_of_chain(struct exchange *x, struct verdict v)
 	case V_DELAY:
 	case V_PENDING:
 		x->queued_since_ns = x->worker->loop.now_ns;
-		exchange_set_deadline(x, v.ms * CLOCK_MS);
+		exchange_set_deadline(x, v.kind == V_DELAY ? v.ns : v.ms * CLOCK_MS);
 		return;
 	default:
 		break;

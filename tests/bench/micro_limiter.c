@@ -54,7 +54,7 @@ static void *work_run(void *arg)
 {
 	struct work *w = arg;
 	uint64_t n = w->seed, now = w->start_ns, start;
-	struct gcra_view view;
+	struct quota_view view;
 
 	atomic_fetch_add(&ready, 1);
 	while (!atomic_load(&go))
@@ -142,11 +142,11 @@ static void measure(const struct scene *s)
 	struct work w[THREADS_MAX];
 	struct table_use use;
 	struct table_rule rule = { .match = 0 };
-	struct gcra_view view;
+	struct quota_view view;
 	uint64_t keys, evictions, passed = 0, best = UINT64_MAX;
 
 	CHECK(registry != NULL && table_get(registry, &id, s->max_keys, &use));
-	CHECK(gcra_rule_init(&rule.rule, s->count, CLOCK_S, s->burst) == NULL);
+	CHECK(gcra_rule_init(&rule.rule.bucket, s->count, CLOCK_S, s->burst) == NULL);
 	CHECK(table_rules_get(&use, &rule, 1));
 	for (uint32_t i = 0; i < s->keys; i++)
 		table_take(use.table, &rule.tag, key_of(i), CLOCK_S, 1, &view);

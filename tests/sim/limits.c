@@ -85,7 +85,7 @@ static long double *bucket_of(struct limits *l, uint64_t key)
 }
 
 static void check(struct sim *sim, uint64_t key, uint64_t now_ns, bool passed,
-		  const struct gcra_view *view)
+		  const struct quota_view *view)
 {
 	struct limits *l = &sim->limits;
 	long double *full_ns = bucket_of(l, key);
@@ -110,12 +110,12 @@ static void see(struct limits *l, uint64_t now_ns)
 }
 
 bool __real_table_take(struct table *, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		       struct gcra_view *);
+		       struct quota_view *);
 bool __wrap_table_take(struct table *, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		       struct gcra_view *);
+		       struct quota_view *);
 
 bool __wrap_table_take(struct table *t, uint16_t *tag, uint64_t key, uint64_t now_ns, uint64_t cost,
-		       struct gcra_view *view)
+		       struct quota_view *view)
 {
 	struct limits *l = &bound->limits;
 	uint16_t asked = *tag;

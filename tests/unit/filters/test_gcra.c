@@ -55,7 +55,7 @@ static void replay_decision(struct replay *r, const char *line, unsigned number)
 {
 	uint64_t cost, remaining;
 	char verdict[8], wait[24];
-	struct gcra_view view;
+	struct quota_view view;
 	int n = sscanf(line, "%" SCNu64 " %" SCNu64 " -> %7s %23s %" SCNu64, &r->now, &cost,
 		       verdict, wait, &remaining);
 	bool ok;
@@ -64,7 +64,7 @@ static void replay_decision(struct replay *r, const char *line, unsigned number)
 		fail_msg("line %u is no vector: %s", number, line);
 	ok = gcra_take(&r->state, &r->rule, r->now, cost, &view);
 	if (ok != (strcmp(verdict, "allow") == 0) ||
-	    view.wait_ns != (strcmp(wait, "never") == 0 ? GCRA_NEVER : strtoull(wait, NULL, 10)) ||
+	    view.wait_ns != (strcmp(wait, "never") == 0 ? QUOTA_NEVER : strtoull(wait, NULL, 10)) ||
 	    (n == 5 && view.remaining != remaining))
 		fail_msg("line %u: %s %" PRIu64 " %" PRIu64 ", expected %s", number,
 			 ok ? "allow" : "deny", view.wait_ns, view.remaining, line);
@@ -215,7 +215,7 @@ static void compare_run(uint64_t count, uint64_t period, uint64_t burst, unsigne
 	struct reference ref = reference_of(count, period, burst);
 	uint64_t now = random_below(365 * DAY), interval = period / count + 1;
 	gcra_time state = 0;
-	struct gcra_view view;
+	struct quota_view view;
 
 	for (unsigned i = 0; i < decisions; i++) {
 		uint64_t cost = random_below(8) == 0 ? 1 + random_below(burst + 2) : 1;
@@ -231,7 +231,7 @@ static void compare_run(uint64_t count, uint64_t period, uint64_t burst, unsigne
 			fail_msg("%" PRIu64 "/%" PRIu64 " burst %" PRIu64 ": wait %" PRIu64
 				 " differs",
 				 count, period, burst, view.wait_ns);
-		assert_int_equal(!ok && cost > burst, view.wait_ns == GCRA_NEVER);
+		assert_int_equal(!ok && cost > burst, view.wait_ns == QUOTA_NEVER);
 		/* Come back exactly when told to, or one too early. */
 		if (!ok && cost <= burst && random_below(2) == 0)
 			now += view.wait_ns - random_below(2);
@@ -263,7 +263,7 @@ static void compare_day(uint64_t count, uint64_t period, uint64_t burst, uint64_
 	struct reference ref = reference_of(count, period, burst);
 	uint64_t n = 0, expected = 0;
 	gcra_time state = 0;
-	struct gcra_view view;
+	struct quota_view view;
 
 	for (uint64_t now = 0; now <= DAY; now += step) {
 		n += gcra_take(&state, &rule, now, 1, &view);
@@ -297,7 +297,7 @@ static void test_a_day_admits_burst_and_rate(void **state)
 		gcra_time bucket = 0, expected = (gcra_time)DAY * rules[i].count / rules[i].period +
 						 rules[i].burst;
 		uint64_t n = 0, now = 0, start = 123456789;
-		struct gcra_view view;
+		struct quota_view view;
 
 		while (now <= DAY) {
 			if (gcra_take(&bucket, &rule, start + now, 1, &view))
@@ -333,7 +333,7 @@ static void test_state_fits_its_bits(void **state)
 	uint64_t now = 18 * 365 * DAY;
 
 	(void)state;
-	assert_true(gcra_state(r.depth, &r, now) >> GCRA_TIME_BITS == 0);
+	assert_true(gcra_state(r.depth, &r, now) >> QUOTA_STATE_BITS == 0);
 }
 
 static void test_rescale(void **state)

@@ -59,7 +59,7 @@ static void user_close(struct user *u)
 }
 
 static bool take_of(const struct user *u, uint64_t n, uint64_t now, uint64_t cost,
-		    struct gcra_view *view)
+		    struct quota_view *view)
 {
 	uint16_t tag = u->rule.tag;
 
@@ -69,14 +69,14 @@ static bool take_of(const struct user *u, uint64_t n, uint64_t now, uint64_t cos
 
 static bool take(const struct user *u, uint64_t n, uint64_t now)
 {
-	struct gcra_view view;
+	struct quota_view view;
 
 	return take_of(u, n, now, 1, &view);
 }
 
 static uint64_t left(const struct user *u, uint64_t n, uint64_t now)
 {
-	struct gcra_view view;
+	struct quota_view view;
 
 	table_peek(u->use.table, u->rule.tag, key_of(n), now, 0, &view);
 	return view.remaining;
@@ -87,7 +87,7 @@ static void user_open(struct user *u, struct table_registry *r, uint32_t max_key
 		      uint64_t period_ns, uint64_t burst)
 {
 	*u = (struct user){ .registry = r };
-	assert_null(gcra_rule_init(&u->rule.rule, count, period_ns, burst));
+	assert_null(gcra_rule_init(&u->rule.rule.bucket, count, period_ns, burst));
 	assert_true(table_get(r, &id_a, max_keys, &u->use));
 	assert_true(table_rules_get(&u->use, &u->rule, 1));
 }
@@ -163,7 +163,7 @@ static void rules_init(struct table_rule *rules, uint32_t n, uint64_t first)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		rules[i] = (struct table_rule){ .match = i };
-		assert_null(gcra_rule_init(&rules[i].rule, 1, S, first + i));
+		assert_null(gcra_rule_init(&rules[i].rule.bucket, 1, S, first + i));
 	}
 }
 
@@ -260,7 +260,7 @@ static bool replay_policy(struct replay *r, const char *line)
 static void replay_decision(struct replay *r, const char *line, unsigned number)
 {
 	uint64_t now, cost, wait, remaining;
-	struct gcra_view view;
+	struct quota_view view;
 	char verdict[8];
 	int n = sscanf(line, "%" SCNu64 " %" SCNu64 " -> %7s %" SCNu64 " %" SCNu64, &now, &cost,
 		       verdict, &wait, &remaining);
@@ -298,7 +298,7 @@ static void test_vectors(void **state)
 static void reload_often(unsigned ask_every)
 {
 	struct table_registry *r = registry_new();
-	struct gcra_view view;
+	struct quota_view view;
 	struct user u[2];
 
 	user_init(&u[0], r, 1000, 3, 3);
@@ -332,7 +332,7 @@ static void test_a_reload_that_fails(void **state)
 {
 	struct table_registry *r = registry_new();
 	struct user u, failed;
-	struct gcra_view view;
+	struct quota_view view;
 
 	(void)state;
 	user_init(&u, r, 100, 1, 1);
@@ -352,7 +352,7 @@ static void test_a_reload_that_fails(void **state)
 static void test_a_policy_that_is_slow_to_come(void **state)
 {
 	struct table_registry *r = registry_new();
-	struct gcra_view view;
+	struct quota_view view;
 	struct user old, new;
 
 	(void)state;
@@ -374,7 +374,7 @@ static void test_a_policy_that_is_slow_to_come(void **state)
 static void test_reloads_without_a_take(void **state)
 {
 	struct table_registry *r = registry_new();
-	struct gcra_view view;
+	struct quota_view view;
 	struct user u[4];
 
 	(void)state;
@@ -398,14 +398,14 @@ static void test_rules_of_some_keys(void **state)
 	struct table_registry *r = registry_new();
 	struct table_use use[3];
 	struct table_rule first[1], second[2], third[2];
-	struct gcra_view view;
+	struct quota_view view;
 
 	(void)state;
 	rules_init(first, 1, 10); /* 1/s */
 	rules_init(second, 2, 10);
 	rules_init(third, 2, 10);
-	assert_null(gcra_rule_init(&second[1].rule, 1, 3600 * S, 10));
-	assert_null(gcra_rule_init(&third[1].rule, 1, 60 * S, 10));
+	assert_null(gcra_rule_init(&second[1].rule.bucket, 1, 3600 * S, 10));
+	assert_null(gcra_rule_init(&third[1].rule.bucket, 1, 60 * S, 10));
 	for (int i = 0; i < 3; i++)
 		assert_true(table_get(r, &id_a, 100, &use[i]));
 	assert_true(table_rules_get(&use[0], first, 1));
@@ -463,7 +463,7 @@ static void test_what_was_taken_before_a_change_of_size_comes_back(void **state)
 	assert_true(take(&old, 1, S));
 	assert_true(take(&old, 1, S));
 	user_init(&new, r, 2000, 1, 2);
-	table_give(new.use.table, old.rule.tag, key_of(1), 1);
+	table_give(new.use.table, old.rule.tag, key_of(1), 0, 1);
 	assert_int_equal(left(&new, 1, S), 1);
 	user_close(&old);
 	user_close(&new);
@@ -567,7 +567,7 @@ static void *worker_run(void *arg)
 
 		atomic_store(&w->seen, u);
 		for (int i = 0; i < 50; i++) {
-			struct gcra_view view;
+			struct quota_view view;
 			uint16_t tag = u->rule.tag;
 
 			w->passed += table_take(u->use.table, &tag, key_of(1), S, 1, &view);

@@ -55,10 +55,9 @@ static void test_what_is_no_rate_policy(void **state)
 	assert_refused("policies: { a: { rat: 5/s } }", "E012", "unknown key `rat`");
 	assert_refused("policies: { a: 5/s }", "E014", "mapping");
 	assert_refused("policies: { a: { rate: 5/s, brust: 9 } }", "E012", "brust");
-	assert_refused("policies: { a: { rate: 5/s, wait: 2s } }", "E012", "wait");
 	assert_refused("policies: { a: { rate: 5/s, store: redis } }", "E012", "store");
-	assert_refused("policies: { a: { rate: 5/s, algorithm: token-bucket } }", "E012",
-		       "algorithm");
+	assert_refused("policies: { a: { rate: 5/s, algorithm: leaky } }", "E015",
+		       "token-bucket, sliding-window or fixed-window");
 	assert_refused("policies: { a: { rate: 5/s, burst: 0 } }", "E016", "");
 	assert_refused("policies: { a: { rate: 5/s, max_keys: 0 } }", "E016", "");
 	assert_refused("policies: { a: { rate: 5/s, missing: maybe, key: host } }", "E015", "");
