@@ -21,7 +21,8 @@
  * what the last P really held by less than what the window before held.  So over any P at most
  * twice the limit passes, and that only where all of the window before came in its last moment; a
  * fixed window lets twice the limit pass within a moment, and gives no more than the limit to each
- * window.
+ * window.  Of calls that come at random the number let in over a day differs from that of an exact
+ * log of calls by less than 3 % at 7/s, 1.5 % at 100/s and 0.2 % from 600/m on (test_accuracy.c).
  *
  *  W3  A refusal takes nothing, and after exactly the wait that it tells, the cost passes if nobody
  * took anything meanwhile: for a sliding window in the midst of a window, not at its end.

@@ -63,12 +63,26 @@ static void replay_decision(struct replay *r, const char *line, unsigned number)
 	if (n < 4)
 		fail_msg("line %u is no vector: %s", number, line);
 	ok = gcra_take(&r->state, &r->rule, r->now, cost, &view);
-	if (ok != (strcmp(verdict, "allow") == 0) ||
-	    view.wait_ns != (strcmp(wait, "never") == 0 ? QUOTA_NEVER : strtoull(wait, NULL, 10)) ||
+	if (ok != (strcmp(verdict, "deny") != 0) ||
+	    (ok && (view.delay_ns > 0) != (strcmp(verdict, "delay") == 0)) ||
+	    (ok ? view.delay_ns : view.wait_ns) !=
+		(strcmp(wait, "never") == 0 ? QUOTA_NEVER : strtoull(wait, NULL, 10)) ||
 	    (n == 5 && view.remaining != remaining))
 		fail_msg("line %u: %s %" PRIu64 " %" PRIu64 ", expected %s", number,
-			 ok ? "allow" : "deny", view.wait_ns, view.remaining, line);
+			 ok ? "allow" : "deny", ok ? view.delay_ns : view.wait_ns, view.remaining,
+			 line);
 	r->decisions++;
+}
+
+static bool replay_shape(struct replay *r, const char *line)
+{
+	uint64_t wait_ns;
+	uint32_t queue;
+
+	if (sscanf(line, "shape %" SCNu64 " %" SCNu32, &wait_ns, &queue) != 2)
+		return false;
+	assert_null(gcra_rule_shape(&r->rule, wait_ns, queue));
+	return true;
 }
 
 static void test_vectors(void **state)
@@ -87,7 +101,7 @@ static void test_vectors(void **state)
 			replay_rule(&r, line);
 		else if (sscanf(line, "give %" SCNu64, &cost) == 1)
 			gcra_give(&r.state, &r.rule, cost);
-		else
+		else if (!replay_shape(&r, line))
 			replay_decision(&r, line, number);
 	}
 	fclose(f);
@@ -376,6 +390,30 @@ static void test_rescale_is_never_richer(void **state)
 	}
 }
 
+/* Calls that come at random, of whom each goes on when it was told: in the order in which they
+ * came, no more than the bucket at once, and as far apart as the rate says. */
+static void test_shaped_calls_are_in_order_and_apart(void **state)
+{
+	struct gcra_rule r = rule_of(7, S, 1);
+	uint64_t now = 12345, last = 0, delayed = 0;
+	gcra_time bucket = 0;
+	struct quota_view view;
+
+	(void)state;
+	assert_null(gcra_rule_shape(&r, 3 * S, 0));
+	for (int i = 0; i < 100000; i++) {
+		now += random_below(2 * S / 7);
+		if (!gcra_take(&bucket, &r, now, 1, &view))
+			continue;
+		delayed += view.delay_ns > 0;
+		assert_true(view.delay_ns <= 3 * S);
+		if (last != 0)
+			assert_true(now + view.delay_ns >= last + S / 7);
+		last = now + view.delay_ns;
+	}
+	assert_true(delayed > 1000);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -387,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_state_fits_its_bits),
 		cmocka_unit_test(test_rescale),
 		cmocka_unit_test(test_rescale_is_never_richer),
+		cmocka_unit_test(test_shaped_calls_are_in_order_and_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

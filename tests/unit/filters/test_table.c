@@ -83,13 +83,21 @@ static uint64_t left(const struct user *u, uint64_t n, uint64_t now)
 }
 
 /* The use is linked where it lies, so it is opened in place. */
+static void user_open_rule(struct user *u, struct table_registry *r, uint32_t max_keys,
+			   struct quota_rule rule)
+{
+	*u = (struct user){ .registry = r, .rule.rule = rule };
+	assert_true(table_get(r, &id_a, max_keys, &u->use));
+	assert_true(table_rules_get(&u->use, &u->rule, 1));
+}
+
 static void user_open(struct user *u, struct table_registry *r, uint32_t max_keys, uint64_t count,
 		      uint64_t period_ns, uint64_t burst)
 {
-	*u = (struct user){ .registry = r };
-	assert_null(gcra_rule_init(&u->rule.rule.bucket, count, period_ns, burst));
-	assert_true(table_get(r, &id_a, max_keys, &u->use));
-	assert_true(table_rules_get(&u->use, &u->rule, 1));
+	struct quota_rule rule = { .algorithm = TOKEN_BUCKET };
+
+	assert_null(gcra_rule_init(&rule.bucket, count, period_ns, burst));
+	user_open_rule(u, r, max_keys, rule);
 }
 
 static void user_init(struct user *u, struct table_registry *r, uint32_t max_keys, uint64_t count,
@@ -238,20 +246,37 @@ static void replay_end(struct replay *r)
 	r->registry = NULL;
 }
 
+static struct quota_rule rule_of_line(const char *text)
+{
+	struct quota_rule r = { .algorithm = TOKEN_BUCKET };
+	uint64_t count, period, burst;
+	char kind[8];
+
+	if (sscanf(text, "%7[a-z] %" SCNu64 " %" SCNu64, kind, &count, &period) == 3) {
+		r.algorithm = strcmp(kind, "fixed") == 0 ? FIXED_WINDOW : SLIDING_WINDOW;
+		assert_null(
+		    window_rule_init(&r.window, count, period, r.algorithm == SLIDING_WINDOW));
+		return r;
+	}
+	assert_int_equal(sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64, &count, &period, &burst),
+			 3);
+	assert_null(gcra_rule_init(&r.bucket, count, period, burst));
+	return r;
+}
+
 static bool replay_policy(struct replay *r, const char *line)
 {
-	uint64_t count, period, burst;
+	int at = 0;
 
-	if (sscanf(line, "open %" SCNu64 " %" SCNu64 " %" SCNu64, &count, &period, &burst) == 3) {
+	if (strncmp(line, "open ", 5) == 0) {
 		replay_end(r);
 		r->registry = registry_new();
-		user_open(&r->user[r->at], r->registry, 100, count, period, burst);
+		user_open_rule(&r->user[r->at], r->registry, 100, rule_of_line(line + 5));
 		return true;
 	}
-	if (sscanf(line, "reload %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &now_ns, &count,
-		   &period, &burst) != 4)
+	if (sscanf(line, "reload %" SCNu64 " %n", &now_ns, &at) != 1)
 		return false;
-	user_open(&r->user[!r->at], r->registry, 100, count, period, burst);
+	user_open_rule(&r->user[!r->at], r->registry, 100, rule_of_line(line + at));
 	user_close(&r->user[r->at]);
 	r->at = !r->at;
 	return true;
