@@ -238,6 +238,8 @@ struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
 	const struct schema *schema; /* option table: parse, check, dump, doc            */
 	size_t mem_size;             /* per-call bytes, zeroed                           */
+	uint8_t refusals[4]; /* enum reason_index: why it may refuse, known to metrics before it
+				does; REASON_ok: no more */
 
 	/* Control thread.  open may fail (with a finding at `at`); close may not. */
 	bool (*open)(struct filter *, struct table_registry *, struct diags *, struct place at);
@@ -337,6 +339,8 @@ struct wait {
 
 /* In admit, which then returns verdict_pending. */
 void wait_begin(struct wait *, struct call *, void (*leave)(struct wait *), struct verdict late);
+/* In the same admit: there is nothing to wait for after all. */
+void wait_cancel(struct wait *);
 /* From the loop: the wait is the operation's again (to free), and the call goes on by its resume.
  */
 void wait_settle(struct wait *, struct verdict);

@@ -10,7 +10,7 @@
 #include "conf/value.h"
 
 enum {
-	SCRATCH_BYTES = 1024,
+	SCRATCH_BYTES = KEY_SCRATCH_BYTES,
 	INLINE_BYTES = 64, /* longer values go in as their own hash */
 };
 
@@ -563,6 +563,14 @@ bool key_fingerprint_everywhere(const struct key_spec *spec, const struct call *
 	static const struct hash_key nobodys = { .k0 = 0, .k1 = 0 };
 
 	return fingerprint(spec, call, &nobodys, out);
+}
+
+bool key_value(const struct key_spec *spec, const struct call *call,
+	       char scratch[static KEY_SCRATCH_BYTES], struct slice *out)
+{
+	const struct key_part *part = &spec->part[0];
+
+	return part->source->read(part, call, (struct scratch *)(void *)scratch, out);
 }
 
 uint64_t key_fingerprint_missing(void)

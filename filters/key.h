@@ -42,6 +42,12 @@ uint64_t key_fingerprint_missing(void);
 /* Of a value written in the configuration; the specification has one part. */
 uint64_t key_fingerprint_value(const struct key_spec *, struct slice value);
 
+/* The value itself, of a specification of one part; it lies in the call or in `scratch`.  False:
+ * the call lacks it. */
+enum { KEY_SCRATCH_BYTES = 1024 };
+bool key_value(const struct key_spec *, const struct call *, char scratch[static KEY_SCRATCH_BYTES],
+	       struct slice *out);
+
 bool key_has_client_ip(const struct key_spec *);
 /* A part that any client can set as it likes, as text ("header.x-tenant"); p == NULL: none. */
 struct slice key_free_choice(const struct key_spec *, char out[static 128]);

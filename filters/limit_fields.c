@@ -81,6 +81,16 @@ static void set_x_fields(struct call *c, struct head *h, const struct limit_view
 	c->limit_shown_remaining = v->remaining;
 }
 
+/* "per-key";q=600;w=60, or with a quota unit (section 3.1.2 of the draft) and no window. */
+static const char *policy_member(struct head *h, const char *name, const struct limit_view *v)
+{
+	if (v->unit != NULL)
+		return arena_printf(h->arena, "%s;q=%" PRIu64 ";qu=\"%s\"", name,
+				    sf_integer(v->quota), v->unit);
+	return arena_printf(h->arena, "%s;q=%" PRIu64 ";w=%" PRIu64, name, sf_integer(v->quota),
+			    sf_integer(v->window_s));
+}
+
 /* A refusal's Retry-After is not to be earlier than a reset beside it (the draft): of limits that let
  * the call in, no more of the time is told. */
 static uint64_t reset_of(const struct call *c, const struct head *h, const struct limit_view *v)
@@ -104,9 +114,7 @@ void limit_fields_add(struct call *c, struct head *h, const struct limit_view *v
 
 	shown.reset_s = reset_of(c, h, view);
 	sf_string(v->policy, name);
-	prepend(h, field_policy,
-		arena_printf(h->arena, "%s;q=%" PRIu64 ";w=%" PRIu64, name, sf_integer(v->quota),
-			     sf_integer(v->window_s)));
+	prepend(h, field_policy, policy_member(h, name, v));
 	prepend(h, field_ratelimit,
 		arena_printf(h->arena, "%s;r=%" PRIu64 ";t=%" PRIu64, name,
 			     sf_integer(v->remaining), sf_integer(v->reset_s)));

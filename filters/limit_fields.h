@@ -12,6 +12,7 @@
 struct limit_view {
 	const char *policy;
 	uint64_t quota, window_s; /* burst, and the time in which it fills */
+	const char *unit;         /* what the quota counts, where that is not calls in a window */
 	uint64_t remaining;
 	uint64_t reset_s; /* admitted: until it is full again; refused: until a call would pass */
 };

@@ -537,6 +537,7 @@ const struct filter_ops rate_ops = {
 	.name = "rate",
 	.schema = &rate_schema,
 	.mem_size = sizeof(struct taken),
+	.refusals = { REASON_rate_limited, REASON_missing_key },
 	.open = rate_open,
 	.close = rate_close,
 	.admit = rate_admit,

@@ -6,17 +6,20 @@
 
 #include "base/check.h"
 #include "conf/suggest.h"
+#include "filters/concurrency.h"
 #include "filters/rate.h"
 #include "filters/retry.h"
 #include "filters/table.h"
 
 static const struct filter_ops *const kinds[] = {
 	&rate_ops,
+	&concurrency_ops,
 	&retry_ops,
 };
 
 static const struct schema *const variants[] = {
 	&rate_schema,
+	&concurrency_schema,
 	&retry_schema,
 	NULL,
 };

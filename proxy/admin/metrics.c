@@ -323,7 +323,6 @@ static void requests_total(struct render *r)
 	stats_each_route(r->view->stats, visit_requests, r);
 }
 
-static const enum reason_index filter_reasons[] = { REASON_rate_limited, REASON_missing_key };
 static const enum reason_index route_reasons[] = { REASON_no_endpoint, REASON_body_too_large,
 						   REASON_body_timeout, REASON_bad_chunk,
 						   REASON_draining };
@@ -332,6 +331,15 @@ static const enum reason_index no_route_reasons[] = {
 	REASON_bad_field,      REASON_bad_version,     REASON_bad_coding,   REASON_connect_refused,
 	REASON_head_too_large, REASON_target_too_long, REASON_head_timeout, REASON_draining,
 };
+
+/* Whether this is among the reasons that its kind has. */
+static bool may_refuse(const struct filter *f, const struct reason *why)
+{
+	for (size_t i = 0; i < COUNT_OF(f->ops->refusals); i++)
+		if (f->ops->refusals[i] != REASON_ok && f->ops->refusals[i] == why->index)
+			return true;
+	return false;
+}
 
 static bool reason_in(const enum reason_index *list, size_t n, const struct reason *why)
 {
@@ -354,7 +362,7 @@ static bool rejection_is_known(const struct route_visit *v, const char *policy,
 		       reason_in(no_route_reasons, COUNT_OF(no_route_reasons), why);
 	for (unsigned i = 0; v->route != NULL && i < v->route->chain.n; i++)
 		if (strcmp(v->route->chain.filter[i]->name, policy) == 0)
-			return reason_in(filter_reasons, COUNT_OF(filter_reasons), why);
+			return may_refuse(v->route->chain.filter[i], why);
 	return false;
 }
 
@@ -594,6 +602,20 @@ static void concurrency_limit(struct render *r)
 	each_shown(r, SHOW_CONCURRENCY_LIMIT, NULL);
 }
 
+static void queue_wait(struct render *r)
+{
+	const struct policy *p = r->view->policy;
+
+	for (uint32_t i = 0; i < p->n_filters; i++) {
+		struct stat_sum sum = { 0 };
+
+		if (!filter_stats_waits(p->filter[i]->stats, &sum))
+			continue;
+		label(r, "policy", p->filter[i]->name);
+		sample_hist(r, stat_bounds_call, &sum);
+	}
+}
+
 static void breaker_state(struct render *r)
 {
 	each_shown(r, SHOW_BREAKER_STATE, "state");
@@ -766,6 +788,9 @@ static const struct family families[] = {
 	COUNTER("weir_limit_key_evictions_total", limit_evictions,
 		"Keys that gave way to others in a full table."),
 	GAUGE("weir_queue_length", queue_length, "Calls that wait in a policy's queue."),
+	HISTOGRAM("weir_queue_wait_seconds", queue_wait,
+		  "How long calls waited in a policy's queue, let in or not; those that need not "
+		  "wait are not counted."),
 	GAUGE("weir_concurrency_in_use", concurrency_in_use,
 	      "Calls that a policy lets be under way."),
 	GAUGE("weir_concurrency_limit", concurrency_limit,

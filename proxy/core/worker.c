@@ -59,10 +59,15 @@ void worker_use_put(struct worker *w, struct policy_use *use)
 		worker_let_go(w, use);
 }
 
-static void tell_filters(struct worker *w, const struct policy *p)
+static void refresh_env(struct worker *w)
 {
 	w->env.now_ns = w->loop.now_ns;
 	w->env.wall_ns = w->loop.wall_ns;
+}
+
+static void tell_filters(struct worker *w, const struct policy *p)
+{
+	refresh_env(w);
 	for (uint32_t i = 0; i < p->n_filters; i++)
 		if (p->filter[i]->ops->in_force != NULL)
 			p->filter[i]->ops->in_force(p->filter[i], &w->env);
@@ -295,6 +300,7 @@ static void on_wake_mail(void *worker, struct message *m)
 	struct worker *w = worker;
 
 	(void)m;
+	refresh_env(w);
 	wakes_run(&w->shared->wakes[w->index]);
 }
 
@@ -302,6 +308,7 @@ static void on_wake_later(struct deferred *d)
 {
 	struct worker *w = LIST_ENTRY(d, struct worker, wake_later);
 
+	refresh_env(w);
 	wakes_run(&w->shared->wakes[w->index]);
 }
 

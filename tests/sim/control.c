@@ -78,7 +78,8 @@ static void put_route(struct sim *sim, struct buf *b, const char *name, const ch
 	buf_puts(b, more);
 }
 
-static void put_file(struct sim *sim, struct buf *b, const struct rule *rule)
+static void put_file(struct sim *sim, struct buf *b, const struct rule *rule,
+		     const struct crowd_rule *crowd)
 {
 	bool fresh = dice_chance(&sim->dice, 500);
 
@@ -87,10 +88,12 @@ static void put_file(struct sim *sim, struct buf *b, const struct rule *rule)
 	buf_printf(b,
 		   "policies:\n  per-key: { rate: %llu/s, burst: %llu, key: header.x-sim-key }\n",
 		   (unsigned long long)rule->rate_per_s, (unsigned long long)rule->burst);
+	crowd_put(crowd, b);
 	buf_printf(b, "routes:\n");
 	put_route(sim, b, "limited", "app", "    use: [per-key]\n");
 	put_route(sim, b, "small", "other", "    max_body: 1KiB\n");
 	put_route(sim, b, "tunnel", "other", "    upgrade: true\n");
+	put_route(sim, b, "held", "other", crowd_use(crowd));
 	if (fresh)
 		put_route(sim, b, "fresh", "fresh", "");
 	put_route(sim, b, "app", "app", "");
@@ -236,7 +239,8 @@ static void follow_order(void *worker, struct message *m)
 	mailbox_post(w->shared->control, told);
 }
 
-static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
+static void commit(struct sim *sim, struct policy *p, const struct rule *rule,
+		   const struct crowd_rule *crowd)
 {
 	p->generation = ++sim->generations;
 	p->holders = sim->workers;
@@ -244,6 +248,7 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
 	atomic_fetch_add(&sim->shared.policies, 1);
 	ledger_limits(sim, rule->rate_per_s, rule->burst);
 	limits_commit(sim, rule);
+	crowd_commit(sim, crowd);
 	sim->commits_open = sim->workers;
 	for (unsigned w = 0; w < sim->workers; w++) {
 		struct worker_order *o = sim_alloc(sizeof(*o));
@@ -261,12 +266,14 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule)
 void control_reload(struct sim *sim)
 {
 	struct buf text = { 0 };
+	struct crowd_rule crowd;
 	struct rule rule;
 	struct policy *p;
 	bool bad = dice_chance(&sim->dice, 100);
 
 	draw_rule(sim, &rule);
-	put_file(sim, &text, &rule);
+	crowd_draw(sim, &crowd);
+	put_file(sim, &text, &rule, &crowd);
 	if (bad)
 		buf_puts(&text, "nonsense: true\n");
 	sim->reloads++;
@@ -275,7 +282,7 @@ void control_reload(struct sim *sim)
 		sim_fail("a bad file was loaded");
 	sim_trace(sim, "reload: %s", p != NULL ? "commit" : "failed");
 	if (p != NULL) {
-		commit(sim, p, &rule);
+		commit(sim, p, &rule, &crowd);
 	} else {
 		sim->reloads_failed++;
 		limits_failed(sim);
@@ -343,6 +350,7 @@ static void start_shared(struct sim *sim)
 void control_start(struct sim *sim)
 {
 	struct buf text = { 0 };
+	struct crowd_rule crowd;
 	struct rule rule;
 	struct policy *p;
 
@@ -352,12 +360,13 @@ void control_start(struct sim *sim)
 		start_worker(sim, w);
 	slots_init(sim);
 	draw_rule(sim, &rule);
-	put_file(sim, &text, &rule);
+	crowd_draw(sim, &crowd);
+	put_file(sim, &text, &rule, &crowd);
 	p = open_policy(sim, &text, false);
 	if (p == NULL)
 		sim_fail("the policy is refused: %.*s", (int)text.n, text.p);
 	buf_fini(&text);
-	commit(sim, p, &rule);
+	commit(sim, p, &rule, &crowd);
 	for (unsigned w = 0; w < sim->workers; w++) {
 		loop_enter(&sim->worker[w]->loop);
 		mailbox_drain(&sim->worker[w]->mailbox, sim->worker[w]);

@@ -25,7 +25,8 @@ enum destination {
 	PLACE_SMALL,
 	PLACE_NOWHERE,
 	PLACE_TUNNEL,
-	PLACE_FRESH
+	PLACE_FRESH,
+	PLACE_HELD /* under a limit of calls at once: crowd.h */
 };
 
 struct request {

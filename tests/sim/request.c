@@ -7,6 +7,7 @@
 static const char *const place_names[] = {
 	[PLACE_APP] = "app",         [PLACE_LIMITED] = "limited", [PLACE_SMALL] = "small",
 	[PLACE_NOWHERE] = "nowhere", [PLACE_TUNNEL] = "tunnel",   [PLACE_FRESH] = "fresh",
+	[PLACE_HELD] = "held",
 };
 
 static const char *const methods[] = { "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS" };
@@ -109,7 +110,8 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 {
 	static const enum destination places[] = { PLACE_APP,     PLACE_APP,     PLACE_APP,
 						   PLACE_LIMITED, PLACE_LIMITED, PLACE_SMALL,
-						   PLACE_FRESH,   PLACE_NOWHERE, PLACE_TUNNEL };
+						   PLACE_FRESH,   PLACE_NOWHERE, PLACE_TUNNEL,
+						   PLACE_HELD,    PLACE_HELD,    PLACE_HELD };
 	struct dice *d = &sim->dice;
 
 	r->method = methods[dice_below(d, sizeof(methods) / sizeof(methods[0]))];
@@ -119,7 +121,7 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 	r->key = (unsigned)dice_below(d, KEYS);
 	if (sim->weather.flood && dice_chance(d, 900)) {
 		r->method = "GET";
-		r->place = PLACE_LIMITED;
+		r->place = dice_chance(d, 500) ? PLACE_LIMITED : PLACE_HELD;
 		r->key = 0;
 	}
 	if (sim->weather.calm && (r->place == PLACE_NOWHERE || r->place == PLACE_FRESH))
@@ -159,6 +161,11 @@ static void put_head(struct sim *sim, struct buf *out, const struct request *r, 
 		   absolute ? "http://sim" : "", r->target, r->is_1_0 ? 0 : 1, r->id);
 	if (r->key > 0)
 		buf_printf(out, "X-Sim-Key: %u\r\n", r->key);
+	if (r->place == PLACE_HELD && dice_chance(&sim->dice, 500)) {
+		unsigned urgency = (unsigned)dice_below(&sim->dice, 9);
+
+		buf_printf(out, "Priority: u=%u\r\n", urgency);
+	}
 	put_connection(sim, out, r, last);
 	if (r->expects)
 		buf_puts(out, "Expect: 100-continue\r\n");

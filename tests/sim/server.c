@@ -264,6 +264,26 @@ static void check_head(struct server *s, const struct wire_head *h)
 		sim_fail("request %u: another framing: %s", r->id, h->text);
 }
 
+static void on_time(struct actor *);
+
+/* Weir waits for the rest of an answer of it. */
+static bool has_held_call(const struct actor *a)
+{
+	const struct server *s = (const struct server *)(const void *)a;
+
+	return a->on_time == on_time && s->request != NULL && s->request->place == PLACE_HELD &&
+	       (s->answer == NULL || !s->answer->complete) && pair_is_open(a->pair, 0);
+}
+
+static unsigned count_held(const struct sim *sim)
+{
+	unsigned there = 0;
+
+	LIST_EACH (n, &sim->actors)
+		there += has_held_call(LIST_ENTRY(n, struct actor, link));
+	return there;
+}
+
 static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 {
 	struct server *s = w->owner;
@@ -282,6 +302,8 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text,
 		  s->request->id);
 	ledger_arrival(sim, s->request);
+	if (s->request->place == PLACE_HELD)
+		crowd_arrival(sim, count_held(sim));
 	check_head(s, h);
 	draw_conduct(s);
 	return wire_body_state(w, h, false);

@@ -326,6 +326,7 @@ static void check_conns(struct worker *w)
 
 static void check_workers(struct sim *sim)
 {
+	crowd_check(sim);
 	for (unsigned i = 0; i < sim->workers; i++) {
 		struct loop *l = &sim->worker[i]->loop;
 
@@ -487,6 +488,7 @@ static void check_rest(struct sim *sim)
 {
 	for (unsigned i = 0; i < sim->workers; i++)
 		check_worker_rest(sim->worker[i]);
+	crowd_check_rest(sim);
 	check_endpoints(sim->policy);
 	stats_each_route(sim->shared.stats, check_in_flight, NULL);
 	stats_each_listener(sim->shared.stats, check_listener, NULL);

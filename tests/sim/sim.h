@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "core/worker.h"
+#include "crowd.h"
 #include "dice.h"
 #include "io/pair.h"
 #include "ledger.h"
@@ -83,6 +84,7 @@ struct sim {
 	struct site site[SIM_SITES];
 	struct ledger ledger;
 	struct limits limits;
+	struct crowd crowd;
 };
 
 /* Ends the program: the seed, why, and how to run it again. */
