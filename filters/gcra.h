@@ -32,12 +32,9 @@ typedef quota_state gcra_time; /* units */
 
 enum { GCRA_COUNT_MAX = 1 << 24 }; /* after reduction; 18 years of ns times that make a state */
 
-/* A gcra_time that does not make the struct larger than what is in it. */
-#define GCRA_TIME_MEMBER gcra_time __attribute__((packed, aligned(8)))
-
 struct gcra_rule {
-	GCRA_TIME_MEMBER depth; /* burst, in units */
-	GCRA_TIME_MEMBER reach; /* and what may be owed besides */
+	gcra_time depth; /* burst, in units */
+	gcra_time reach; /* and what may be owed besides */
 	uint64_t period;
 	uint32_t count; /* no common divisor with period */
 	uint32_t burst; /* tokens */

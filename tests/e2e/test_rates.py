@@ -1,0 +1,298 @@
+"""Every way to count calls, seen from outside: windows, several rates, costs, trials, delays, tries that pay."""
+
+import threading
+import time
+
+import pytest
+
+import harness
+from harness import parallel, response, until
+
+
+def limited(weir, rate, **policy):
+    """A Weir with one limit `p` on its one route; the upstream answers by itself."""
+    more = {k: policy.pop(k) for k in ("serve", "use", "route", "workers") if k in policy}
+    return weir(policies={"p": {"rate": rate, **policy}}, **{"use": ["p"], "serve": True, **more})
+
+
+def early_in(seconds, room):
+    """Waits until a window of so many seconds has at least that much left."""
+    left = seconds - time.time() % seconds
+    if left < room:
+        time.sleep(left + 0.03)
+    return seconds - time.time() % seconds
+
+
+# ---- windows
+
+def test_a_fixed_window_starts_anew_at_its_boundary(weir):
+    w = limited(weir, "3/2s", algorithm="fixed-window")
+    left = early_in(2, 1)
+    assert w.statuses(4) == [200, 200, 200, 429]
+    assert 0 < int(w.fetch().get("retry-after-ms")) <= left * 1000 + 1
+    early_in(2, 1.99)
+    assert w.statuses(4) == [200, 200, 200, 429]
+
+
+def test_what_a_fixed_window_says_is_true(weir):
+    w = limited(weir, "1/1s", algorithm="fixed-window")
+    c = w.client()
+    while c.ask().expect().status != 429:
+        pass
+    ms = int(c.ask().expect(429).get("retry-after-ms"))
+    end = int(time.time()) + 1 if ms < 1000 else int(time.time()) + 1
+    time.sleep(max(0, end - time.time() - 0.1))
+    c.ask().expect(429)
+    time.sleep(0.15)
+    c.ask().expect(200)
+
+
+def test_a_sliding_window_gives_back_what_has_slid_out(weir):
+    w = limited(weir, "4/2s", algorithm="sliding-window")
+    early_in(2, 1)
+    assert w.statuses(5) == [200] * 4 + [429]
+    c = w.client()
+    ms = int(c.ask().expect(429).get("retry-after-ms"))
+    assert 500 < ms <= 2500  # the window's end, and a quarter of the next
+    time.sleep(ms / 1000)
+    assert c.ask().expect().status == 200 and c.ask().expect().status == 429
+
+
+@pytest.mark.parametrize("algorithm, window, reset", [("token-bucket", 60, "60"), ("fixed-window", 60, None),
+                                                      ("sliding-window", 60, None)])
+def test_what_answers_tell(weir, algorithm, window, reset):
+    w = limited(weir, "1/m", algorithm=algorithm, headers=True)
+    first, second = w.fetch(), w.fetch()
+    assert first.get("ratelimit-policy") == second.get("ratelimit-policy") == f'"p";q=1;w={window}'
+    assert first.get("ratelimit").startswith('"p";r=0;t=') and first.get("x-ratelimit-limit") == "1"
+    t = int(second.get("ratelimit").rpartition("=")[2])
+    assert second.status == 429 and t <= int(second.get("retry-after")) <= 121
+    assert reset is None or first.get("x-ratelimit-reset") == reset
+
+
+# ---- several rates
+
+def test_of_several_rates_a_call_needs_them_all(weir):
+    w = limited(weir, ["2/s", "3/h"])
+    assert w.statuses(3) == [200, 200, 429]
+    time.sleep(1.05)
+    r = [w.fetch() for _ in range(2)]
+    assert [x.status for x in r] == [200, 429] and int(r[1].get("retry-after")) > 1000
+    assert r[1].get("ratelimit-policy") == '"p";q=3;w=3600' and r[1].get("x-should-retry") == "false"
+
+
+def test_refused_by_one_of_them_has_paid_none(weir):
+    w = limited(weir, ["1/2s", "3/h"], algorithm="fixed-window")
+    early_in(2, 1)
+    assert w.statuses(9) == [200] + [429] * 8
+    for _ in range(2):
+        early_in(2, 1.99)
+        assert w.statuses(2) == [200, 429]
+    early_in(2, 1.99)
+    assert w.statuses(1) == [429]
+
+
+def test_overrides_may_have_several_too(weir):
+    w = limited(weir, "1/h", key="header.x-k", overrides=[{"match": "gold", "rate": ["5/s", "7/h"]}])
+    assert w.statuses(2, headers={"x-k": "lead"}) == [200, 429]
+    assert w.statuses(6, headers={"x-k": "gold"}) == [200] * 5 + [429]
+
+
+# ---- costs
+
+def test_a_cost(weir):
+    w = limited(weir, "1/m", burst=10, cost=4)
+    assert w.statuses(3) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("says, left", [("4", 6), ("1", 9), ("0", 9), ("-3", 9), ("x", 9), ("", 9), ("1.5", 9), ("10", 0)])
+def test_a_cost_in_a_header(weir, says, left):
+    w = limited(weir, "1/h", burst=10, cost="header.x-cost", headers=True)
+    assert w.fetch(headers={"X-Cost": says}).get("x-ratelimit-remaining") == str(left)
+
+
+@pytest.mark.parametrize("says", ["11", "999999999999999999999"])
+def test_a_cost_that_never_passes(weir, says):
+    w = limited(weir, "1/s", burst=10, cost="header.x-cost")
+    r = w.fetch(headers={"X-Cost": says})
+    assert r.status == 429 and r.get("x-should-retry") == "false"
+    assert w.statuses(11) == [200] * 10 + [429]
+
+
+# ---- trials
+
+def test_a_share_of_the_keys_is_refused_and_always_the_same(weir):
+    w = limited(weir, "1/h", key="header.x-k", enforce="30%")
+    keys = [f"k{i}" for i in range(200)]
+    first = [w.statuses(2, headers={"x-k": k})[1] for k in keys]
+    assert 30 < first.count(429) < 90 and set(first) == {200, 429}
+    assert [w.statuses(1, headers={"x-k": k})[0] for k in keys] == first
+    assert w.metric("weir_limit_decisions_total", policy="p", decision="shadow_deny") == 2 * first.count(200)
+
+
+def test_who_is_in_stays_in_when_the_share_grows(weir):
+    w = limited(weir, "1/h", key="header.x-k", enforce="20%")
+    keys = [f"k{i}" for i in range(60)]
+    before = {k for k in keys if w.statuses(2, headers={"x-k": k})[1] == 429}
+    w.reload(policies={"p": {"rate": "1/h", "key": "header.x-k", "enforce": "60%"}})
+    after = {k for k in keys if w.statuses(1, headers={"x-k": k})[0] == 429}
+    assert before < after and len(after) < 60
+
+
+# ---- delays
+
+def times_of(upstream_times):
+    return lambda r: upstream_times.append((time.monotonic(), r.path)) or response(200)
+
+
+def test_shaped_calls_come_out_evenly_and_in_order(weir):
+    seen, order = [], []
+    w = limited(weir, "10/s", burst=1, wait="3s", serve=times_of(seen))
+    clients = [w.client() for _ in range(12)]
+    for i, c in enumerate(clients):
+        order.append(f"/{i}")
+        c.ask(f"/{i}")
+        time.sleep(0.005)
+    for c in clients:
+        c.expect(200)
+    assert [p for _, p in seen] == order
+    gaps = [b - a for (a, _), (b, _) in zip(seen, seen[1:])]
+    assert abs(seen[-1][0] - seen[0][0] - 1.1) < 0.05 * harness.SLOW and min(gaps) > 0.1 - 0.04 * harness.SLOW
+
+
+def test_a_full_queue_refuses(weir):
+    w = limited(weir, "1/s", burst=1, wait="10s", queue=2, headers=True)
+    w.fetch()
+    waiting = [w.client().ask() for _ in range(2)]
+    w.wait_metric("weir_queue_length", 2, policy="p")
+    r = w.fetch()
+    assert r.status == 429 and 0 < int(r.get("retry-after-ms")) <= 1000
+    assert [c.expect().status for c in waiting] == [200, 200]
+    assert w.metric("weir_queue_length", policy="p") == 0
+    assert w.metric("weir_queue_wait_seconds_count", policy="p") == 2
+
+
+def test_a_wait_too_long_is_refused(weir):
+    w = limited(weir, "1/s", burst=1, wait="1500ms")
+    w.fetch()
+    waiting = w.client().ask()
+    w.wait_metric("weir_queue_length", 1, policy="p")
+    r = w.fetch()
+    assert r.status == 429 and 300 < int(r.get("retry-after-ms")) <= 500
+    waiting.expect(200)
+
+
+def test_a_wait_beyond_the_calls_own_time_is_refused_at_once(weir):
+    w = limited(weir, "1/s", burst=1, wait="30s", route={"timeout": "500ms"})
+    w.fetch()
+    r = w.fetch()
+    assert r.status == 429 and 300 <= int(r.get("retry-after-ms")) <= 501
+    assert w.metric("weir_queue_length", policy="p") == 0
+
+
+def test_who_goes_away_leaves_its_place(weir):
+    w = limited(weir, "1/2s", burst=1, wait="10s", queue=1)
+    w.fetch()
+    gone = w.client().ask("/gone")
+    w.wait_metric("weir_queue_length", 1, policy="p")
+    assert w.fetch().status == 429
+    gone.reset()
+    w.wait_metric("weir_queue_length", 0, policy="p")
+    w.client().ask("/next").expect(200)
+    assert w.upstream.requests == 2
+
+
+def test_who_goes_away_from_the_middle_changes_nobodys_turn(weir):
+    seen = []
+    w = limited(weir, "4/s", burst=1, wait="10s", serve=times_of(seen))
+    w.fetch("/0")
+    clients = []
+    for i in range(1, 4):
+        clients.append(w.client().ask(f"/{i}"))
+        w.wait_metric("weir_queue_length", i, policy="p")
+    clients[1].reset()
+    clients[0].expect(200)
+    clients[2].expect(200)
+    assert [p for _, p in seen] == ["/0", "/1", "/3"] and seen[2][0] - seen[0][0] > 0.7
+
+
+def test_a_delayed_call_that_is_then_refused_has_paid_nothing(weir):
+    w = weir(policies={"slow": {"rate": "2/s", "burst": 1, "wait": "5s"}, "few": {"rate": "1/h", "key": "path"}},
+             use=["slow", "few"], serve=True)
+    assert w.fetch("/a").status == 200
+    begin = time.monotonic()
+    assert w.fetch("/a").status == 429
+    assert 0.4 < time.monotonic() - begin < 1 * harness.SLOW
+    assert w.fetch("/b").status == 200
+    assert time.monotonic() - begin < 0.9 * harness.SLOW  # at once: the refused one gave its token back
+
+
+def test_a_delay_is_a_delay_in_the_log(weir):
+    w = limited(weir, "5/s", burst=1, wait="5s")
+    w.statuses(2)
+    assert 0.15 < w.access(2)[1]["duration.queue"] < 0.3 * harness.SLOW
+
+
+# ---- tries
+
+def test_every_try_pays(weir):
+    answers = iter([response(503)] * 2 + [response(200)] * 9)
+    w = weir(policies={"p": {"rate": "1/h", "burst": 5, "charge": "attempt", "headers": True},
+                       "again": {"retry": 2, "when": ["503"], "backoff": {"base": "1ms", "max": "1ms"}}},
+             use=["p", "again"], serve=lambda r: next(answers))
+    assert w.fetch().status == 200 and w.upstream.requests == 3
+    assert w.fetch().get("x-ratelimit-remaining") == "1"
+    assert w.metric("weir_limit_decisions_total", policy="p", decision="allow") == 4
+
+
+def test_a_try_that_cannot_pay_is_not_made(weir):
+    w = weir(policies={"p": {"rate": "1/h", "burst": 2, "charge": "attempt"},
+                       "again": {"retry": 5, "when": ["503"], "backoff": {"base": "1ms", "max": "1ms"}}},
+             use=["p", "again"], serve=lambda r: response(503))
+    r = w.fetch()
+    assert r.status == 429 and int(r.get("retry-after")) > 3000 and w.upstream.requests == 2
+
+
+def test_by_default_tries_are_free(weir):
+    answers = iter([response(503)] * 2 + [response(200)] * 9)
+    w = weir(policies={"p": {"rate": "1/h", "burst": 2},
+                       "again": {"retry": 2, "when": ["503"], "backoff": {"base": "1ms", "max": "1ms"}}},
+             use=["p", "again"], serve=lambda r: next(answers))
+    assert w.statuses(3) == [200, 200, 429]
+
+
+# ---- reloads, and many at once
+
+@pytest.mark.parametrize("first", ["token-bucket", "sliding-window", "fixed-window"])
+@pytest.mark.parametrize("second", ["token-bucket", "sliding-window", "fixed-window"])
+def test_another_algorithm_keeps_the_share(weir, first, second):
+    def rate(n, algorithm):
+        return {"p": {"rate": f"{n}/d", "algorithm": algorithm, **({"burst": n} if algorithm[0] == "t" else {})}}
+
+    w = weir(policies=rate(10, first), use=["p"], serve=True)
+    assert w.statuses(6) == [200] * 6
+    w.reload(policies=rate(20, second))
+    assert w.statuses(9) == [200] * 8 + [429]
+
+
+@pytest.mark.parametrize("algorithm", ["token-bucket", "sliding-window", "fixed-window"])
+def test_workers_let_in_exactly_the_limit_together(weir, algorithm):
+    burst = {"burst": 100} if algorithm == "token-bucket" else {}
+    w = limited(weir, ["100/d", "150/7d"], algorithm=algorithm, workers=4, **({"burst": [100, 150]} if burst else {}))
+    got = sum(parallel(8, lambda i: w.statuses(40)), [])
+    assert got.count(200) == 100 and got.count(429) == 220
+
+
+def test_workers_share_one_queue(weir):
+    seen, lock = [], threading.Lock()
+
+    def serve(r):
+        with lock:
+            seen.append(time.monotonic())
+        return response(200)
+
+    w = limited(weir, "20/s", burst=1, wait="5s", workers=4, serve=serve)
+    assert sum(parallel(10, lambda i: w.statuses(2)), []) == [200] * 20
+    seen.sort()
+    assert 0.9 < seen[-1] - seen[0] < 1.2 * harness.SLOW
+    until(lambda: w.metric("weir_queue_length", policy="p") == 0, "nobody is delayed any more")
