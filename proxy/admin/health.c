@@ -20,8 +20,9 @@ static void check_begin(struct report *r)
 	r->begun_ns = clock_mono_ns();
 }
 
-static void check_end(struct report *r, const char *name, enum health health, uint64_t failures,
-		      const char *message)
+/* `took_ns`: of a check that was made elsewhere. */
+static void check_show(struct report *r, const char *name, enum health health, uint64_t failures,
+		       const char *message, uint64_t took_ns)
 {
 	struct buf *b = r->out;
 
@@ -32,10 +33,16 @@ static void check_end(struct report *r, const char *name, enum health health, ui
 	buf_puts(b, ",\"consecutive_failures\":");
 	buf_u64(b, failures);
 	buf_puts(b, ",\"duration\":");
-	stat_print_seconds(b, clock_mono_ns() - r->begun_ns);
+	stat_print_seconds(b, took_ns);
 	buf_putc(b, '}');
 	if (health > r->worst)
 		r->worst = health;
+}
+
+static void check_end(struct report *r, const char *name, enum health health, uint64_t failures,
+		      const char *message)
+{
+	check_show(r, name, health, failures, message, clock_mono_ns() - r->begun_ns);
 }
 
 static void check_config(struct report *r)
@@ -60,25 +67,62 @@ static void check_listeners(struct report *r)
 			  r->view->ready ? "open" : "not yet open");
 }
 
-/* An upstream none of whose endpoints has an address answers nothing. */
+/* What the last check of an endpoint found. */
+static void put_finding(struct buf *b, const struct endpoint *e)
+{
+	const struct endpoint_health *h = &e->health;
+	unsigned last = atomic_load_explicit(&h->last, memory_order_relaxed);
+	unsigned status = atomic_load_explicit(&h->status, memory_order_relaxed);
+
+	buf_printf(b, "%s", endpoint_state(e));
+	if (atomic_load(&h->passed) == 0 && atomic_load(&h->failed) == 0)
+		buf_puts(b, ": not yet checked");
+	else if (status != 0 && last <= CHECK_STATUS)
+		buf_printf(b, ": status %u", status);
+	else
+		buf_printf(b, ": %s", check_result_texts[last]);
+}
+
+/* One that is asked how it is. */
+static void check_endpoint(struct report *r, const struct endpoint *e)
+{
+	const struct endpoint_health *h = &e->health;
+	struct buf name = { 0 }, message = { 0 };
+
+	buf_printf(&name, "upstream.%s.%s", e->cluster, e->text);
+	put_finding(&message, e);
+	r->out->oom |= name.oom || message.oom;
+	if (!r->out->oom)
+		check_show(r, name.p, endpoint_is_up(e) ? HEALTHY : DEGRADED,
+			   atomic_load_explicit(&h->failed, memory_order_relaxed), message.p,
+			   atomic_load_explicit(&h->took_ns, memory_order_relaxed));
+	buf_fini(&name);
+	buf_fini(&message);
+}
+
+/* An upstream none of whose endpoints is up is lost, be it that its calls are still tried. */
 static bool check_upstream(struct report *r, const struct cluster *c)
 {
 	struct buf name = { 0 }, message = { 0 };
-	enum health health = HEALTHY;
+	enum health worst = r->worst;
 	uint32_t up = 0;
 
 	check_begin(r);
 	for (uint32_t i = 0; i < c->n; i++)
-		up += endpoint_addr_count(c->member[i].endpoint) > 0;
-	if (up < c->n)
-		health = DEGRADED;
+		up += endpoint_is_up(c->member[i].endpoint);
 	buf_printf(&name, "upstream.%s", c->name);
-	buf_printf(&message, "%u of %u endpoints have an address", up, c->n);
+	buf_printf(&message, "%u of %u endpoints are up", up, c->n);
 	r->out->oom |= name.oom || message.oom;
 	if (!r->out->oom)
-		check_end(r, name.p, health, health != HEALTHY, message.p);
+		check_end(r, name.p, up == c->n ? HEALTHY : up > 0 ? DEGRADED : UNHEALTHY, up < c->n,
+			  message.p);
 	buf_fini(&name);
 	buf_fini(&message);
+	/* one upstream of several does not make the whole unhealthy */
+	r->worst = up == c->n ? worst : worst > DEGRADED ? worst : DEGRADED;
+	for (uint32_t i = 0; i < c->n; i++)
+		if (atomic_load(&c->member[i].endpoint->health.checked))
+			check_endpoint(r, c->member[i].endpoint);
 	return up > 0;
 }
 

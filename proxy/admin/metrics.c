@@ -696,12 +696,30 @@ static void upstream_connections(struct render *r)
 static void visit_up(struct render *r, const struct endpoint *e)
 {
 	endpoint_labels(r, e);
-	sample(r, endpoint_addr_count(e) > 0);
+	sample(r, endpoint_is_up(e));
 }
 
 static void upstream_up(struct render *r)
 {
 	each_endpoint(r, visit_up);
+}
+
+static void visit_checks(struct render *r, const struct endpoint *e)
+{
+	const struct endpoint_health *h = &e->health;
+
+	if (!atomic_load_explicit(&h->checked, memory_order_relaxed))
+		return;
+	for (unsigned i = 0; i < CHECK_RESULTS; i++) {
+		endpoint_labels(r, e);
+		label(r, "result", check_result_names[i]);
+		sample(r, atomic_load_explicit(&h->results[i], memory_order_relaxed));
+	}
+}
+
+static void upstream_checks(struct render *r)
+{
+	each_endpoint(r, visit_checks);
 }
 
 static void visit_upstream(void *arg, const char *upstream, const struct stat_sum *sum)
@@ -808,7 +826,11 @@ static const struct family families[] = {
 		  "How long an endpoint had a call."),
 	GAUGE("weir_upstream_connections", upstream_connections,
 	      "Open connections to an endpoint."),
-	GAUGE("weir_upstream_endpoint_up", upstream_up, "1 when an endpoint may be sent calls."),
+	GAUGE("weir_upstream_endpoint_up", upstream_up,
+	      "1 when an endpoint is sent calls: it has an address, its checks pass, and nobody took "
+	      "it out."),
+	COUNTER("weir_upstream_health_checks_total", upstream_checks,
+		"Checks of an endpoint, by how they ended."),
 	COUNTER("weir_log_lines_dropped_total", log_lines_dropped,
 		"Log lines that their target was too slow for."),
 	HISTOGRAM("weir_loop_lag_seconds", loop_lag,

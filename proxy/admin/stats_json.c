@@ -213,6 +213,23 @@ static void policies(struct json *j)
 	close_with(j, ']');
 }
 
+static void health_check(struct json *j, const struct endpoint_health *h)
+{
+	uint64_t checks = 0;
+
+	key(j, "check");
+	open_with(j, '{');
+	for (unsigned i = 0; i < CHECK_RESULTS; i++)
+		checks += atomic_load_explicit(&h->results[i], memory_order_relaxed);
+	number(j, "checks", checks);
+	number(j, "passed_in_a_row", atomic_load_explicit(&h->passed, memory_order_relaxed));
+	number(j, "failed_in_a_row", atomic_load_explicit(&h->failed, memory_order_relaxed));
+	seconds(j, "duration", atomic_load_explicit(&h->took_ns, memory_order_relaxed));
+	if (checks > 0)
+		text(j, "last", check_result_names[atomic_load(&h->last)]);
+	close_with(j, '}');
+}
+
 static void endpoint(struct json *j, const struct cluster_member *m)
 {
 	const struct endpoint *e = m->endpoint;
@@ -222,6 +239,9 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	text(j, "endpoint", e->text);
 	number(j, "weight", m->weight);
 	boolean(j, "backup", m->backup);
+	text(j, "state", endpoint_state(e));
+	if (atomic_load_explicit(&e->health.checked, memory_order_relaxed))
+		health_check(j, &e->health);
 	number(j, "addresses", endpoint_addr_count(e));
 	number(j, "connections", endpoint_connections(e));
 	number(j, "idle", endpoint_idle(e));

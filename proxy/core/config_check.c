@@ -5,6 +5,7 @@
 
 #include "conf/suggest.h"
 #include "core/config.h"
+#include "core/hash_key.h"
 #include "core/route.h"
 #include "filters/filter.h"
 
@@ -387,6 +388,12 @@ static void check_addresses(struct checker *k)
 	arena_fini(&scratch);
 }
 
+static void check_hashes(struct checker *k)
+{
+	for (uint32_t i = 0; i < k->config->upstreams.n; i++)
+		hash_key_check(cluster_at(k->config, i), k->arena, k->diags);
+}
+
 static void check_admin_reach(struct checker *k)
 {
 	const struct admin_conf *admin = &k->config->admin;
@@ -410,6 +417,7 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	name_routes(&k);
 	check_matches(&k);
 	check_addresses(&k);
+	check_hashes(&k);
 	if (diags->errors > 0)
 		return; /* a name misspelt would look like a name unused */
 	check_unused(&k);

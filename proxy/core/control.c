@@ -196,6 +196,7 @@ static bool commit(struct control *c, struct policy *p)
 	p->generation = ++c->generations;
 	p->holders = c->workers;
 	c->policy = p;
+	upstreams_follow(c->registries.upstreams, p->cluster, p->n_clusters);
 	atomic_fetch_add(&c->shared.policies, 1);
 	log_set_level((enum log_level)p->config->log.level);
 	ack_init(&ack, c->workers);

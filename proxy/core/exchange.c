@@ -786,7 +786,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		again = ask_again(x);
 	} else if (why->flags & R_UNSENT) {
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
-			    cluster_pick(x->cluster, x->worker->index, x->tried) != NULL;
+			    cluster_has_untried(x->cluster, x->tried);
 	}
 	if (again.yes)
 		try_again(x, again.ms, fresh);

@@ -9,8 +9,29 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "core/hash_key.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
+
+/* What the balancer is to know of a try that was not answered. */
+static void tell_unanswered(struct leg *l, enum endpoint_result result)
+{
+	struct exchange *x = l->x;
+	uint64_t now_ns = x->worker->loop.now_ns;
+
+	if (!l->heard && !l->attempt.excused && result != ENDPOINT_OK)
+		cluster_heard(x->cluster, x->worker->index, l->member, now_ns, now_ns - l->start_ns,
+			      result == ENDPOINT_FAILED ? HEARD_FAILURE : HEARD_NOTHING);
+}
+
+/* A fast refusal is not a fast answer. */
+static void tell_answered(struct leg *l, uint16_t status)
+{
+	bool failure = status == 429 || status >= 500;
+
+	cluster_heard(l->x->cluster, l->x->worker->index, l->member, l->last_ns,
+		      l->last_ns - l->start_ns, failure ? HEARD_FAILURE : HEARD_ANSWER);
+}
 
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
 {
@@ -23,6 +44,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	l->attempt.excused = exchange_is_draining(x);
 	if (l->attempt.excused && result == ENDPOINT_FAILED)
 		result = ENDPOINT_ABORTED;
+	tell_unanswered(l, result);
 	endpoint_end(ep, x->worker->index, result);
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
@@ -90,6 +112,7 @@ static void on_head(void *owner, struct head *h, bool end)
 		l->heard = true;
 		l->attempt.status = h->status;
 		l->attempt.head_ns = l->last_ns;
+		tell_answered(l, h->status);
 		if (h->status >= 400)
 			(void)retry_after_ms(h, l->x->worker->loop.wall_ns,
 					     &l->attempt.retry_after_ms);
@@ -257,11 +280,13 @@ static uint64_t bit_of(const struct cluster *cl, const struct cluster_member *m)
 static struct cluster_member *pick_open(struct exchange *x, uint64_t tried,
 					struct cluster_member **shut)
 {
+	struct pick pick = { .tried = tried, .now_ns = x->worker->loop.now_ns };
 	uint64_t shortest = UINT64_MAX;
 
 	*shut = NULL;
+	pick.hashed = hash_key_of(x->cluster, exchange_call(x), &pick.hash);
 	for (;;) {
-		struct cluster_member *m = cluster_pick(x->cluster, x->worker->index, tried);
+		struct cluster_member *m = cluster_pick(x->cluster, x->worker->index, &pick);
 		uint64_t ns = m == NULL ? 0 : chain_shut(exchange_call(x), m->endpoint->id);
 
 		if (ns == 0)
@@ -272,7 +297,7 @@ static struct cluster_member *pick_open(struct exchange *x, uint64_t tried,
 		}
 		if (bit_of(x->cluster, m) == 0)
 			return NULL;
-		tried |= bit_of(x->cluster, m);
+		pick.tried |= bit_of(x->cluster, m);
 	}
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/hash_key.h"
 #include "core/route.h"
 #include "filters/registry.h"
 
@@ -69,6 +70,8 @@ static bool open_clusters(struct policy *p, struct registries *r, struct diags *
 		if (p->cluster[i] == NULL)
 			return false;
 		p->n_clusters++;
+		if (!hash_key_open(p->cluster[i], &p->arena, diags))
+			return false;
 	}
 	return true;
 }

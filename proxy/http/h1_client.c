@@ -109,7 +109,7 @@ static bool client_head(struct stream *s, const struct head *head, bool end)
 	CHECK(h->open && h->out_state == OUT_HEAD);
 	if (says_no_content(head) || (end && head->body == BODY_CHUNKED))
 		f = (struct h1_framing){ .body = BODY_LENGTH };
-	f.connection = head->upgrade ? H1_UPGRADE : H1_SAYS_NOTHING;
+	f.connection = head->upgrade ? H1_UPGRADE : h->last ? H1_CLOSE : H1_SAYS_NOTHING;
 	if (!h1_out_head(h, head, &f))
 		return false;
 	h->method_id = head->method_id;

@@ -1,45 +1,121 @@
 /* balance.c - which endpoint a call goes to.
  *
- *  B1  Each worker chooses by what it knows itself: its own turn, its own calls under way.
- *      Nothing is shared.
+ *  B1  Each worker chooses by what it knows itself: its own turn, its own calls under way, how it
+ *      was answered.  Nothing is shared but the health of endpoints.
  *  B2  Among equals the smooth weighted round-robin decides (nginx's: each candidate gains its
  *      weight, the richest is chosen and pays the sum of the weights), so that the calls of a
  *      heavy one are spread out.
  *  B3  Round-robin: all candidates are equals.  Least requests: those with the fewest calls under
  *      way for their weight.
- *  B4  Backups are candidates only when no other member is.  A name without an address is no
- *      candidate. */
+ *  B4  p2c-ewma: two candidates are drawn by weight, and the one with less load is chosen.  Load is
+ *      peak-EWMA latency (ewma.h) times one more than the calls under way for the weight.  Two
+ *      loads that differ by less than a quarter are equal, and the first drawn is chosen: so
+ *      weights are heeded where nothing else speaks, at low load too.  (Mitzenmacher, "The Power of
+ *      Two Choices in Randomized Load Balancing", 2001; Finagle's and linkerd's P2C.)
+ *  B5  ring-hash: the candidate that the call's key belongs to (rendezvous.h), or, with a bound,
+ * the first in the key's order that carries no more than its share and `spill` of it (Mirrokni,
+ *      Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018).
+ *  B6  Slow start: the weight of an endpoint that has just joined or become healthy grows from a
+ *      tenth to the whole.
+ *  B7  Candidates are the members that are up (endpoint_is_up) and not yet tried; backups only when
+ *      no other is.  When no member at all is up, those count that are down by their checks only:
+ *      the last candidate is never ejected. */
 #include "upstream/balance.h"
 
 #include <stdint.h>
 
-enum { CACHE_LINE = 64, TRIED_MAX = 64 };
+#include "base/clock.h"
+#include "upstream/rendezvous.h"
+
+enum {
+	CACHE_LINE = 64,
+	TRIED_MAX = 64,
+	UNIT = 1024, /* of weights, so that a tenth of 1 is something */
+	SLOW_SHARE = 10,
+};
+
+#define EQUAL_LOADS 1.25
 
 struct cluster_worker {
 	int64_t *credit; /* one a member */
+	uint64_t random;
+	double usual_ns; /* how long an answer takes, of whatever member; 0: none has come */
+} __attribute__((aligned(64)));
+
+/* One choice: who chooses among whom. */
+struct choice {
+	struct cluster *c;
+	struct cluster_worker *own;
+	unsigned w;
+	const struct pick *pick;
+	bool backup, all_down;
 };
 
 bool balance_open(struct cluster *c, struct arena *arena)
 {
 	size_t bytes = (c->n * sizeof(int64_t) + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
-	char *credit = arena_zalloc(arena, WORKERS_MAX * bytes + CACHE_LINE);
+	size_t each = bytes + sizeof(*c->worker);
+	char *credit = arena_zalloc(arena, WORKERS_MAX * each + CACHE_LINE);
 
-	c->worker = arena_alloc(arena, WORKERS_MAX * sizeof(*c->worker));
-	if (credit == NULL || c->worker == NULL)
+	if (credit == NULL)
 		return false;
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->member[i].weight > c->heaviest)
+			c->heaviest = c->member[i].weight;
 	credit += (CACHE_LINE - (uintptr_t)credit % CACHE_LINE) % CACHE_LINE;
-	for (size_t w = 0; w < WORKERS_MAX; w++)
+	c->worker = (struct cluster_worker *)(void *)credit;
+	credit += WORKERS_MAX * sizeof(*c->worker);
+	for (size_t w = 0; w < WORKERS_MAX; w++) {
 		c->worker[w].credit = (int64_t *)(void *)(credit + w * bytes);
+		c->worker[w].random = w;
+	}
 	return true;
 }
 
-static bool usable(const struct cluster *c, uint32_t i, uint64_t tried, bool backup)
-{
-	const struct cluster_member *m = &c->member[i];
+/*---------------------------------------------------------------- candidates */
 
-	if (m->backup != backup || (i < TRIED_MAX && (tried >> i & 1) != 0))
+static bool may_serve(const struct endpoint *e)
+{
+	return atomic_load_explicit(&e->health.order, memory_order_relaxed) == ENDPOINT_UP &&
+	       (e->addrs == NULL || endpoint_addr_count(e) > 0);
+}
+
+static bool is_tried(uint32_t i, uint64_t tried)
+{
+	return i < TRIED_MAX && (tried >> i & 1) != 0;
+}
+
+static bool none_is_up(const struct cluster *c)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (endpoint_is_up(c->member[i].endpoint))
+			return false;
+	return true;
+}
+
+static bool usable(const struct choice *ch, uint32_t i)
+{
+	const struct cluster_member *m = &ch->c->member[i];
+
+	if (m->backup != ch->backup || is_tried(i, ch->pick->tried))
 		return false;
-	return m->endpoint->host == NULL || endpoint_addr_count(m->endpoint) > 0;
+	return ch->all_down ? may_serve(m->endpoint) : endpoint_is_up(m->endpoint);
+}
+
+/* In UNITs; B6. */
+static uint64_t weight_of(const struct choice *ch, const struct cluster_member *m)
+{
+	uint64_t slow_ns = ch->c->conf->slow_start_ns, full = (uint64_t)m->weight * UNIT, from, age;
+
+	if (slow_ns == 0)
+		return full;
+	from = atomic_load_explicit(&m->endpoint->health.warm_from_ns, memory_order_relaxed);
+	age = ch->pick->now_ns > from ? ch->pick->now_ns - from : 0;
+	if (from == 0 || age >= slow_ns)
+		return full;
+	if (age < slow_ns / SLOW_SHARE)
+		return full / SLOW_SHARE;
+	return full * (age / CLOCK_MS) / (slow_ns / CLOCK_MS + 1) + 1;
 }
 
 static uint64_t active(const struct cluster_member *m, unsigned w)
@@ -47,20 +123,27 @@ static uint64_t active(const struct cluster_member *m, unsigned w)
 	return atomic_load_explicit(&m->endpoint->worker[w].active, memory_order_relaxed);
 }
 
-/* Whether a has fewer calls under way for its weight than b. */
-static bool less_busy(const struct cluster_member *a, const struct cluster_member *b, unsigned w)
+/*---------------------------------------------------------------- in turn, least requests */
+
+/* Whether a has fewer calls under way for its weight than b.  With slow start the next one is
+ * counted, too: else who has none would always be first, however small its weight. */
+static bool less_busy(const struct choice *ch, const struct cluster_member *a,
+		      const struct cluster_member *b)
 {
-	return active(a, w) * b->weight < active(b, w) * a->weight;
+	unsigned next = ch->c->conf->slow_start_ns != 0;
+
+	return (active(a, ch->w) + next) * weight_of(ch, b) <
+	       (active(b, ch->w) + next) * weight_of(ch, a);
 }
 
-static struct cluster_member *least_busy(struct cluster *c, unsigned w, uint64_t tried, bool backup)
+static struct cluster_member *least_busy(const struct choice *ch)
 {
 	struct cluster_member *least = NULL;
 
-	for (uint32_t i = 0; i < c->n; i++) {
-		struct cluster_member *m = &c->member[i];
+	for (uint32_t i = 0; i < ch->c->n; i++) {
+		struct cluster_member *m = &ch->c->member[i];
 
-		if (usable(c, i, tried, backup) && (least == NULL || less_busy(m, least, w)))
+		if (usable(ch, i) && (least == NULL || less_busy(ch, m, least)))
 			least = m;
 	}
 	return least;
@@ -68,46 +151,198 @@ static struct cluster_member *least_busy(struct cluster *c, unsigned w, uint64_t
 
 /* Smooth weighted round-robin over the usable members that are no busier than `least` (NULL: over
  * all). */
-static struct cluster_member *take_turn(struct cluster *c, unsigned w, uint64_t tried, bool backup,
-					const struct cluster_member *least)
+static struct cluster_member *take_turn(const struct choice *ch, const struct cluster_member *least)
 {
-	int64_t *credit = c->worker[w].credit, total = 0;
+	int64_t *credit = ch->own->credit, total = 0;
 	uint32_t best = UINT32_MAX;
 
-	for (uint32_t i = 0; i < c->n; i++) {
-		const struct cluster_member *m = &c->member[i];
+	for (uint32_t i = 0; i < ch->c->n; i++) {
+		const struct cluster_member *m = &ch->c->member[i];
+		int64_t weight;
 
-		if (!usable(c, i, tried, backup) || (least != NULL && less_busy(least, m, w)))
+		if (!usable(ch, i) || (least != NULL && less_busy(ch, least, m)))
 			continue;
-		credit[i] += m->weight;
-		total += m->weight;
+		weight = (int64_t)weight_of(ch, m);
+		credit[i] += weight;
+		total += weight;
 		if (best == UINT32_MAX || credit[i] > credit[best])
 			best = i;
 	}
 	if (best == UINT32_MAX)
 		return NULL;
 	credit[best] -= total;
-	return &c->member[best];
+	return &ch->c->member[best];
 }
 
-static struct cluster_member *pick_of(struct cluster *c, unsigned w, uint64_t tried, bool backup)
+static struct cluster_member *pick_in_turn(const struct choice *ch)
 {
-	const struct cluster_member *least = NULL;
+	return take_turn(ch, NULL);
+}
 
-	if (c->conf->lb == LB_LEAST_REQUESTS) {
-		least = least_busy(c, w, tried, backup);
-		if (least == NULL)
-			return NULL;
+static struct cluster_member *pick_least(const struct choice *ch)
+{
+	const struct cluster_member *least = least_busy(ch);
+
+	return least == NULL ? NULL : take_turn(ch, least);
+}
+
+/*---------------------------------------------------------------- two at random */
+
+/* splitmix64: a balancer's dice need to be fair, not secret. */
+static uint64_t random_next(struct cluster_worker *own)
+{
+	uint64_t x = own->random += UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+/* One of the usable members by weight, but not `but`; NULL: there is none. */
+static struct cluster_member *draw(const struct choice *ch, const struct cluster_member *but)
+{
+	uint64_t total = 0, at;
+
+	for (uint32_t i = 0; i < ch->c->n; i++)
+		if (&ch->c->member[i] != but && usable(ch, i))
+			total += weight_of(ch, &ch->c->member[i]);
+	if (total == 0)
+		return NULL;
+	at = random_next(ch->own) % total;
+	for (uint32_t i = 0; i < ch->c->n; i++) {
+		struct cluster_member *m = &ch->c->member[i];
+		uint64_t weight;
+
+		if (m == but || !usable(ch, i))
+			continue;
+		weight = weight_of(ch, m);
+		if (at < weight)
+			return m;
+		at -= weight;
 	}
-	return take_turn(c, w, tried, backup, least);
+	return NULL; /* the checker was faster than we: somebody has just gone down */
 }
 
-struct cluster_member *cluster_pick(struct cluster *c, unsigned w, uint64_t tried)
+static double usual(const struct cluster_worker *own)
 {
+	return own->usual_ns > 0 ? own->usual_ns : (double)EWMA_GUESS_NS;
+}
+
+static double load_of(const struct choice *ch, const struct cluster_member *m)
+{
+	double cost =
+	    ewma_cost(&m->endpoint->worker[ch->w].latency, ch->pick->now_ns, usual(ch->own));
+
+	return cost * (1 + (double)active(m, ch->w) * (double)ch->c->heaviest * UNIT /
+			       (double)weight_of(ch, m));
+}
+
+static struct cluster_member *pick_of_two(const struct choice *ch)
+{
+	struct cluster_member *first = draw(ch, NULL);
+	struct cluster_member *second = first == NULL ? NULL : draw(ch, first);
+
+	if (second == NULL)
+		return first;
+	return load_of(ch, second) * EQUAL_LOADS < load_of(ch, first) ? second : first;
+}
+
+void cluster_heard(struct cluster *c, unsigned w, struct cluster_member *m, uint64_t now_ns,
+		   uint64_t took_ns, enum cluster_heard heard)
+{
+	struct cluster_worker *own = &c->worker[w];
+	struct ewma *latency = &m->endpoint->worker[w].latency;
+
+	if (c->conf->lb != LB_P2C_EWMA)
+		return;
+	if (heard == HEARD_NOTHING) {
+		ewma_at_least(latency, now_ns, took_ns);
+		return;
+	}
+	ewma_add(latency, now_ns, took_ns, heard == HEARD_FAILURE, usual(own));
+	if (heard == HEARD_ANSWER)
+		own->usual_ns = own->usual_ns == 0
+				    ? (double)took_ns
+				    : own->usual_ns + ((double)took_ns - own->usual_ns) / 16;
+}
+
+/*---------------------------------------------------------------- by key */
+
+/* What one member may carry beside its share: rounded up, or nobody could take the last call. */
+static bool has_room(const struct choice *ch, const struct cluster_member *m, uint64_t calls,
+		     uint64_t weights)
+{
+	double bound = 1 + ch->c->conf->spill_ppm / 1e6;
+	double share = (double)(calls + 1) * (double)weight_of(ch, m) / (double)weights;
+
+	return (double)active(m, ch->w) < bound * share;
+}
+
+static struct cluster_member *pick_by_key(const struct choice *ch)
+{
+	uint64_t key = ch->pick->hashed ? ch->pick->hash : random_next(ch->own);
+	struct cluster_member *best = NULL, *roomy = NULL;
+	double best_time = 0, roomy_time = 0;
+	uint64_t calls = 0, weights = 0;
+
+	for (uint32_t i = 0; ch->c->conf->spill_ppm != 0 && i < ch->c->n; i++) {
+		if (!usable(ch, i))
+			continue;
+		calls += active(&ch->c->member[i], ch->w);
+		weights += weight_of(ch, &ch->c->member[i]);
+	}
+	for (uint32_t i = 0; i < ch->c->n; i++) {
+		struct cluster_member *m = &ch->c->member[i];
+		double time;
+
+		if (!usable(ch, i))
+			continue;
+		time = rendezvous_time(m->seed, key, (double)weight_of(ch, m));
+		if (best == NULL || time < best_time) {
+			best = m;
+			best_time = time;
+		}
+		if (weights != 0 && has_room(ch, m, calls, weights) &&
+		    (roomy == NULL || time < roomy_time)) {
+			roomy = m;
+			roomy_time = time;
+		}
+	}
+	return roomy != NULL ? roomy : best;
+}
+
+/*---------------------------------------------------------------- the choice */
+
+static struct cluster_member *(*const picks[])(const struct choice *) = {
+	[LB_ROUND_ROBIN] = pick_in_turn,
+	[LB_LEAST_REQUESTS] = pick_least,
+	[LB_P2C_EWMA] = pick_of_two,
+	[LB_RING_HASH] = pick_by_key,
+};
+
+struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct pick *pick)
+{
+	struct choice ch = { .c = c, .own = &c->worker[w], .w = w, .pick = pick };
 	struct cluster_member *m;
 
 	if (c->n == 1)
-		return usable(c, 0, tried, c->member[0].backup) ? &c->member[0] : NULL;
-	m = pick_of(c, w, tried, false);
-	return m != NULL ? m : pick_of(c, w, tried, true);
+		return may_serve(c->member[0].endpoint) && !is_tried(0, pick->tried) ? &c->member[0]
+										     : NULL;
+	ch.all_down = none_is_up(c);
+	m = picks[c->conf->lb](&ch);
+	if (m != NULL)
+		return m;
+	ch.backup = true;
+	return picks[c->conf->lb](&ch);
+}
+
+bool cluster_has_untried(const struct cluster *c, uint64_t tried)
+{
+	bool all_down = none_is_up(c);
+
+	for (uint32_t i = 0; i < c->n; i++)
+		if (!is_tried(i, tried) && (all_down ? may_serve(c->member[i].endpoint)
+						     : endpoint_is_up(c->member[i].endpoint)))
+			return true;
+	return false;
 }

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "upstream/address.h"
 #include "upstream/balance.h"
+#include "upstream/checker.h"
+#include "upstream/rendezvous.h"
 #include "upstream/resolve.h"
 #include "upstream/upstream.h"
 
@@ -91,9 +93,51 @@ static bool check_doubles(struct conf_load *load, const struct cluster_conf *c)
 	return ok;
 }
 
+static const struct field hash_fields[] = {
+	{ .key = "key",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct hash_conf, key),
+	  .at = offsetof(struct hash_conf, at),
+	  .min = 1,
+	  .max = 256,
+	  .doc = "A key as policies have it: `client.ip`, `header.NAME`, `cookie.NAME`, ..." },
+	{ .key = NULL },
+};
+
+static const struct schema hash_schema = {
+	.name = "hash",
+	.size = sizeof(struct hash_conf),
+	.fields = hash_fields,
+	.scalar = "key",
+};
+
+static bool check_hash(struct conf_load *load, const struct node *node,
+		       const struct cluster_conf *c)
+{
+	const struct node *lb = node->kind == NODE_MAP ? node_get(node, "lb") : NULL;
+	const struct node *spill = node->kind == NODE_MAP ? node_get(node, "spill") : NULL;
+	struct diag *d;
+
+	if (c->lb == LB_RING_HASH && c->hash.n == 0) {
+		d = diag_error(load->diags, lb->at, "E013",
+			       "`lb: ring-hash` needs `hash`: what an endpoint is chosen by");
+		d->help = "for example `hash: client.ip`, `hash: header.x-user` or a list of such";
+	} else if (c->lb != LB_RING_HASH && (c->hash.n > 0 || c->spill_ppm > 0)) {
+		d = diag_error(load->diags, c->hash.n > 0 ? c->hash_at : spill->at, "E018",
+			       "`%s` means something with `lb: ring-hash` only",
+			       c->hash.n > 0 ? "hash" : "spill");
+	} else {
+		return true;
+	}
+	d->path = load->path;
+	return false;
+}
+
 static bool check_cluster(struct conf_load *load, const struct node *node, void *conf)
 {
 	const struct cluster_conf *c = conf;
+	bool ok = check_hash(load, node, c);
 
 	if (c->endpoints.n > CLUSTER_ENDPOINTS_MAX) {
 		diag_error(load->diags, node->at, "E016",
@@ -102,12 +146,14 @@ static bool check_cluster(struct conf_load *load, const struct node *node, void 
 		    ->path = load->path;
 		return false;
 	}
-	return check_doubles(load, c);
+	return check_doubles(load, c) && ok;
 }
 
-static const char *const lb_names[] = {
-	[LB_ROUND_ROBIN] = "round-robin", [LB_LEAST_REQUESTS] = "least-requests", NULL
-};
+static const char *const lb_names[] = { [LB_ROUND_ROBIN] = "round-robin",
+					[LB_LEAST_REQUESTS] = "least-requests",
+					[LB_P2C_EWMA] = "p2c-ewma",
+					[LB_RING_HASH] = "ring-hash",
+					NULL };
 
 static const struct field cluster_fields[] = {
 	{ .key = "endpoints",
@@ -121,9 +167,35 @@ static const struct field cluster_fields[] = {
 	  .offset = offsetof(struct cluster_conf, lb),
 	  .dflt = "round-robin",
 	  .names = lb_names,
-	  .doc = "How an endpoint is chosen: in weighted turn, or the one with the fewest calls "
-		 "under way for its "
-		 "weight. Each worker counts its own." },
+	  .doc = "How an endpoint is chosen: in weighted turn; the one with the fewest calls under "
+		 "way for its weight; of two at random the one that answers faster and has less "
+		 "under way (failures and 429 count as slow); or always the same for the same "
+		 "`hash`. Each worker goes by what it sees itself." },
+	{ .key = "hash",
+	  .type = C_LIST,
+	  .offset = offsetof(struct cluster_conf, hash),
+	  .at = offsetof(struct cluster_conf, hash_at),
+	  .sub = &hash_schema,
+	  .doc = "For `ring-hash`: the key, or list of keys, of a call that decides where it goes; "
+		 "calls without it go anywhere." },
+	{ .key = "spill",
+	  .type = C_SHARE,
+	  .offset = offsetof(struct cluster_conf, spill_ppm),
+	  .doc = "For `ring-hash`: an endpoint that would carry so much more than its share of the "
+		 "calls under way passes them to the next of the key. Not given: no bound." },
+	{ .key = "slow_start",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct cluster_conf, slow_start_ns),
+	  .dflt = "0s",
+	  .max = 3600 * CLOCK_S,
+	  .doc = "How long the weight of an endpoint grows, from a tenth, after it became healthy "
+		 "or was added by a reload." },
+	{ .key = "health",
+	  .type = C_MAP,
+	  .offset = offsetof(struct cluster_conf, health),
+	  .sub = &health_schema,
+	  .doc = "Whether endpoints are asked how they are; unhealthy ones are passed over while "
+		 "there is a healthy one. Not given: all are taken for healthy." },
 	{ .key = "connect_timeout",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct cluster_conf, connect_timeout_ns),
@@ -177,6 +249,8 @@ struct upstream_registry {
 	struct list endpoints;
 	uint32_t last_id;
 	struct resolver *resolver;
+	struct checker *checker;
+	bool followed; /* a policy has taken effect: what comes now comes to a running process */
 };
 
 static void endpoint_free(struct upstream_registry *r, struct endpoint *e)
@@ -185,6 +259,7 @@ static void endpoint_free(struct upstream_registry *r, struct endpoint *e)
 	list_remove(&e->link);
 	if (e->addrs != NULL)
 		resolver_remove(r->resolver, e->addrs);
+	check_free(e->check);
 	endpoint_addrs_free(e->addrs);
 	free((char *)(uintptr_t)e->cluster);
 	free((char *)(uintptr_t)e->text);
@@ -230,8 +305,7 @@ static struct endpoint *endpoint_new(struct upstream_registry *r, const char *cl
 static struct endpoint *endpoint_find(struct upstream_registry *r, const char *cluster,
 				      const char *text)
 {
-	LIST_EACH(link, &r->endpoints)
-	{
+	LIST_EACH (link, &r->endpoints) {
 		struct endpoint *e = LIST_ENTRY(link, struct endpoint, link);
 
 		if (strcmp(e->text, text) == 0 && strcmp(e->cluster, cluster) == 0)
@@ -256,91 +330,6 @@ static struct endpoint *endpoint_get(struct upstream_registry *r, const struct c
 	return e;
 }
 
-static uint32_t sum_u32(const struct endpoint *e, size_t offset)
-{
-	uint32_t sum = 0;
-
-	for (unsigned w = 0; w < WORKERS_MAX; w++) {
-		const char *cell = (const char *)&e->worker[w] + offset;
-
-		sum += atomic_load_explicit((const _Atomic uint32_t *)(const void *)cell,
-					    memory_order_acquire);
-	}
-	return sum;
-}
-
-uint32_t endpoint_connections(const struct endpoint *e)
-{
-	return sum_u32(e, offsetof(struct endpoint_worker, connections));
-}
-
-uint32_t endpoint_idle(const struct endpoint *e)
-{
-	return sum_u32(e, offsetof(struct endpoint_worker, idle_count));
-}
-
-uint32_t endpoint_active(const struct endpoint *e)
-{
-	return sum_u32(e, offsetof(struct endpoint_worker, active));
-}
-
-static const size_t attempts_offset[ENDPOINT_RESULTS] = {
-	[ENDPOINT_OK] = offsetof(struct endpoint_worker, attempts_ok),
-	[ENDPOINT_FAILED] = offsetof(struct endpoint_worker, attempts_failed),
-	[ENDPOINT_ABORTED] = offsetof(struct endpoint_worker, attempts_aborted),
-};
-
-static _Atomic uint64_t *attempts_cell(const struct endpoint *e, unsigned w,
-				       enum endpoint_result result)
-{
-	uintptr_t cell = (uintptr_t)&e->worker[w] + attempts_offset[result];
-
-	return (_Atomic uint64_t *)cell;
-}
-
-uint64_t endpoint_attempts(const struct endpoint *e, enum endpoint_result result)
-{
-	uint64_t sum = 0;
-
-	for (unsigned w = 0; w < WORKERS_MAX; w++)
-		sum += atomic_load_explicit(attempts_cell(e, w, result), memory_order_relaxed);
-	return sum;
-}
-
-void endpoint_begin(struct endpoint *e, unsigned w)
-{
-	_Atomic uint32_t *active = &e->worker[w].active;
-
-	atomic_store_explicit(active, atomic_load_explicit(active, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
-void endpoint_end(struct endpoint *e, unsigned w, enum endpoint_result result)
-{
-	_Atomic uint64_t *attempts = attempts_cell(e, w, result);
-	_Atomic uint32_t *active = &e->worker[w].active;
-	uint32_t before = atomic_load_explicit(active, memory_order_relaxed);
-
-	CHECK(before > 0);
-	atomic_store_explicit(attempts, atomic_load_explicit(attempts, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-	/* released: whoever sees none active may free the endpoint */
-	atomic_store_explicit(active, before - 1, memory_order_release);
-}
-
-bool endpoint_addr(const struct endpoint *e, uint32_t *turn, struct addr *out)
-{
-	if (e->addrs != NULL)
-		return endpoint_addrs_get(e->addrs, (*turn)++, out);
-	*out = e->fixed;
-	return true;
-}
-
-unsigned endpoint_addr_count(const struct endpoint *e)
-{
-	return e->addrs != NULL ? endpoint_addrs_count(e->addrs) : 1;
-}
-
 /*---------------------------------------------------------------- the registry */
 
 struct upstream_registry *upstream_registry_new_with(const struct resolver_lookup *lookup)
@@ -351,7 +340,10 @@ struct upstream_registry *upstream_registry_new_with(const struct resolver_looku
 		return NULL;
 	list_init(&r->endpoints);
 	r->resolver = resolver_new(lookup);
-	if (r->resolver == NULL) {
+	r->checker = checker_new();
+	if (r->resolver == NULL || r->checker == NULL) {
+		resolver_free(r->resolver);
+		checker_free(r->checker);
 		free(r);
 		return NULL;
 	}
@@ -366,11 +358,11 @@ struct upstream_registry *upstream_registry_new(void)
 /* Frees what nobody uses any more. */
 static void registry_sweep(struct upstream_registry *r)
 {
-	LIST_EACH(link, &r->endpoints)
-	{
+	LIST_EACH (link, &r->endpoints) {
 		struct endpoint *e = LIST_ENTRY(link, struct endpoint, link);
 
-		if (e->refs == 0 && endpoint_active(e) == 0 && endpoint_connections(e) == 0)
+		if (e->refs == 0 && endpoint_active(e) == 0 && endpoint_connections(e) == 0 &&
+		    check_is_idle(e->check))
 			endpoint_free(r, e);
 	}
 }
@@ -379,10 +371,67 @@ void upstream_registry_free(struct upstream_registry *r)
 {
 	if (r == NULL)
 		return;
-	LIST_EACH(link, &r->endpoints)
-	endpoint_free(r, LIST_ENTRY(link, struct endpoint, link));
+	upstreams_follow(r, NULL, 0); /* no more checks */
+	checker_stop(r->checker);
+	LIST_EACH (link, &r->endpoints)
+		endpoint_free(r, LIST_ENTRY(link, struct endpoint, link));
 	resolver_free(r->resolver);
+	checker_free(r->checker);
 	free(r);
+}
+
+/*---------------------------------------------------------------- what is in force */
+
+static struct check_rule *rule_in_force(const struct endpoint *e, struct cluster *const *c,
+					uint32_t n, bool *member)
+{
+	*member = false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(c[i]->name, e->cluster) != 0)
+			continue;
+		for (uint32_t k = 0; k < c[i]->n; k++) {
+			*member = c[i]->member[k].endpoint == e;
+			if (*member)
+				return c[i]->rule;
+		}
+	}
+	return NULL;
+}
+
+/* Not at the start of the process: then all are as new, and nobody else could carry the calls. */
+static void join(struct upstream_registry *r, struct endpoint *e, bool member)
+{
+	if (member && !e->in_force && r->followed)
+		atomic_store_explicit(&e->health.warm_from_ns, clock_mono_ns(),
+				      memory_order_relaxed);
+	if (!member && e->in_force)
+		endpoint_force(e, ENDPOINT_UP);
+	e->in_force = member;
+}
+
+void upstreams_follow(struct upstream_registry *r, struct cluster *const *c, uint32_t n)
+{
+	LIST_EACH (link, &r->endpoints) {
+		struct endpoint *e = LIST_ENTRY(link, struct endpoint, link);
+		bool member;
+		struct check_rule *rule = rule_in_force(e, c, n, &member);
+
+		join(r, e, member);
+		if (e->check != NULL)
+			check_order(e->check, rule);
+	}
+	checker_wake(r->checker);
+	r->followed = true;
+}
+
+void upstreams_check_on(struct upstream_registry *r, struct loop *loop, uint64_t seed)
+{
+	checker_use(r->checker, loop, seed);
+}
+
+void upstreams_check(struct upstream_registry *r)
+{
+	checker_obey(r->checker);
 }
 
 /*---------------------------------------------------------------- clusters */
@@ -405,9 +454,37 @@ static bool add_members(struct upstream_registry *r, struct cluster *c, struct d
 		c->member[c->n++] =
 		    (struct cluster_member){ .endpoint = e,
 					     .weight = conf[i].weight != 0 ? conf[i].weight : 1,
-					     .backup = conf[i].backup };
+					     .backup = conf[i].backup,
+					     .seed = rendezvous_seed(slice_str(e->text)) };
 	}
 	return true;
+}
+
+/* All that checks will need, so that upstreams_follow cannot fail. */
+static bool prepare_checks(struct upstream_registry *r, struct cluster *c, struct diags *diags)
+{
+	bool ok = true;
+
+	if (c->conf->health.path == NULL)
+		return true;
+	c->rule = check_rule_new(&c->conf->health);
+	for (uint32_t i = 0; i < c->n && ok; i++) {
+		struct endpoint *e = c->member[i].endpoint;
+
+		if (e->check == NULL)
+			e->check = check_new(r->checker, e);
+		ok = e->check != NULL;
+	}
+	if (c->rule == NULL || !ok) {
+		diag_error(diags, c->conf->name.at, "E099", "upstream `%s`: out of memory",
+			   c->name);
+		return false;
+	}
+	if (checker_start(r->checker))
+		return true;
+	diag_error(diags, c->conf->name.at, "E018",
+		   "cannot start the thread that checks endpoints");
+	return false;
 }
 
 /* Names that were never looked up are waited for, all together until the deadline. */
@@ -452,7 +529,8 @@ struct cluster *cluster_open(struct upstream_registry *r, const struct cluster_c
 	}
 	c->conf = conf;
 	c->name = conf->name.name;
-	if (!add_members(r, c, diags) || !resolve_members(r, c, timeout_ns, diags)) {
+	if (!add_members(r, c, diags) || !prepare_checks(r, c, diags) ||
+	    !resolve_members(r, c, timeout_ns, diags)) {
 		cluster_close(r, c);
 		return NULL;
 	}
@@ -475,5 +553,7 @@ void cluster_close(struct upstream_registry *r, struct cluster *c)
 		e->refs--;
 	}
 	c->n = 0;
+	check_rule_put(c->rule);
+	c->rule = NULL;
 	registry_sweep(r);
 }

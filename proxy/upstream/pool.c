@@ -116,6 +116,7 @@ void pool_put(struct conn *c, struct endpoint *ep, unsigned w, const struct clus
 	struct endpoint_worker *cell = &ep->worker[w];
 
 	if (cell->idle_count >= conf->keepalive || c->eof || c->broken ||
+	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) == ENDPOINT_DOWN ||
 	    !conn_set_timer(c, c->loop->now_ns + conf->keepalive_timeout_ns)) {
 		pool_discard(c);
 		return;

@@ -12,10 +12,12 @@
 #include "base/addr.h"
 #include "base/list.h"
 #include "conf/schema.h"
+#include "upstream/ewma.h"
+#include "upstream/health.h"
 
 enum { WORKERS_MAX = 64 };
 
-enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS };
+enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
 
 /*---------------------------------------------------------------- configuration */
 
@@ -26,10 +28,21 @@ struct endpoint_conf {
 	struct place at;
 };
 
+/* A part of the key that ring-hash chooses by; what keys there are is not known here. */
+struct hash_conf {
+	const char *key;
+	struct place at;
+};
+
 struct cluster_conf {
 	struct conf_name name;
 	struct conf_list endpoints; /* of struct endpoint_conf */
 	int lb;                     /* enum lb_kind */
+	struct conf_list hash;      /* of struct hash_conf: for ring-hash */
+	struct place hash_at;
+	uint32_t spill_ppm;         /* ring-hash: so much above its share an endpoint may carry; 0: no bound */
+	uint64_t slow_start_ns;     /* 0: none */
+	struct health_conf health;
 	uint64_t connect_timeout_ns;
 	uint32_t keepalive; /* idle connections kept per endpoint and worker */
 	uint64_t keepalive_timeout_ns;
@@ -49,7 +62,32 @@ struct endpoint_worker {
 	_Atomic uint32_t connections; /* open, idle ones included */
 	_Atomic uint32_t active;      /* calls under way */
 	_Atomic uint64_t attempts_ok, attempts_failed, attempts_aborted;
+	struct ewma latency; /* of the worker's own eyes only */
 } __attribute__((aligned(64)));
+
+/* What an operator says of an endpoint. */
+enum endpoint_order {
+	ENDPOINT_UP,    /* as its checks say */
+	ENDPOINT_DRAIN, /* no new calls; those under way end in peace, checks go on */
+	ENDPOINT_DOWN,  /* the same, its connections are not kept, and checks rest */
+	ENDPOINT_ORDERS
+};
+
+extern const char *const endpoint_order_names[ENDPOINT_ORDERS];
+
+/* Of its active checks: written by the checker alone (but `order`, and `warm_from_ns` when it joins), read by anyone,
+ * relaxed. */
+struct endpoint_health {
+	_Atomic bool down;    /* by its checks */
+	_Atomic bool checked; /* there are checks */
+	_Atomic uint8_t order;   /* enum endpoint_order */
+	_Atomic uint8_t last;    /* enum check_result, of the last check */
+	_Atomic uint16_t status; /* that it was answered with; 0: none */
+	_Atomic uint32_t passed, failed; /* in a row */
+	_Atomic uint64_t took_ns;        /* the last check */
+	_Atomic uint64_t warm_from_ns;   /* joined, or became healthy, then; 0: was there from the start */
+	_Atomic uint64_t results[CHECK_RESULTS];
+};
 
 struct endpoint {
 	uint32_t magic;
@@ -61,6 +99,9 @@ struct endpoint {
 	struct endpoint_addrs *addrs; /* names: what they stand for now, resolve.h */
 	unsigned refs;                /* control thread only, as is link */
 	struct list link;
+	bool in_force;                /* control thread: a member of the policy that is followed */
+	struct check *check;          /* checker.h; NULL: never had any */
+	struct endpoint_health health;
 	struct endpoint_worker worker[WORKERS_MAX];
 };
 
@@ -70,6 +111,13 @@ struct endpoint {
 bool endpoint_addr(const struct endpoint *, uint32_t *turn, struct addr *out);
 /* How many addresses there are now: 1 for numeric and unix ones, 0 for a name that was never resolved. */
 unsigned endpoint_addr_count(const struct endpoint *);
+
+/* Whether calls should go to it: it has an address, its checks pass and no operator says no.  Any thread. */
+bool endpoint_is_up(const struct endpoint *);
+/* The same in a word, and why not: "up" "unhealthy" "drain" "down" "unresolved". */
+const char *endpoint_state(const struct endpoint *);
+/* Any thread; until it is told otherwise, or the endpoint is gone from the configuration. */
+void endpoint_force(struct endpoint *, enum endpoint_order);
 
 enum endpoint_result { ENDPOINT_OK, ENDPOINT_FAILED, ENDPOINT_ABORTED, ENDPOINT_RESULTS };
 
@@ -89,12 +137,18 @@ struct cluster_member {
 	struct endpoint *endpoint;
 	uint32_t weight;
 	bool backup;
+	uint64_t seed; /* ring-hash: rendezvous_seed */
 };
+
+struct key_spec;
 
 struct cluster {
 	const struct cluster_conf *conf;
 	const char *name;
+	const struct key_spec *hash; /* conf->hash, for who knows what keys are */
+	struct check_rule *rule;     /* conf->health, for the checker; NULL: no checks */
 	uint32_t n;
+	uint32_t heaviest; /* of the members' weights */
 	struct cluster_member *member;
 	struct cluster_worker *worker; /* WORKERS_MAX, balancer state */
 };
@@ -114,9 +168,39 @@ struct cluster *cluster_open(struct upstream_registry *, const struct cluster_co
  * whoever closes connections counts `connections` down after all else, and with release order. */
 void cluster_close(struct upstream_registry *, struct cluster *);
 
-/* Chooses an endpoint for worker w, skipping those whose bit is set in `tried` (members beyond 63 are never skipped)
- * and those whose name was never resolved; backups only when no other is left.  NULL: none left.  Does not count
- * the call: endpoint_begin does. */
-struct cluster_member *cluster_pick(struct cluster *, unsigned w, uint64_t tried);
+/* The clusters of the policy that takes effect: from here on its endpoints are checked as it says, and no others.
+ * Control thread; cannot fail. */
+void upstreams_follow(struct upstream_registry *, struct cluster *const *, uint32_t n);
+/* For simulations: checks are made on this loop, which its owner turns, in place of a thread of their own.  Before the
+ * first cluster is opened.  upstreams_check is an entry into that loop: it begins and ends checks as
+ * upstreams_follow said. */
+struct loop;
+void upstreams_check_on(struct upstream_registry *, struct loop *, uint64_t seed);
+void upstreams_check(struct upstream_registry *);
+
+/* What a choice goes by. */
+struct pick {
+	uint64_t tried;  /* bit i: not member i; members beyond 63 are never skipped */
+	uint64_t now_ns; /* for slow start and latencies */
+	uint64_t hash;   /* ring-hash: of the call's key */
+	bool hashed;     /* ... which it has */
+};
+
+/* Chooses an endpoint for worker w; backups only when no other is left.  Those that are down by their checks are
+ * chosen only when all are (a cluster never ejects its last candidate), those without an address or that an operator
+ * took out never.  NULL: none left.  Does not count the call: endpoint_begin does. */
+struct cluster_member *cluster_pick(struct cluster *, unsigned w, const struct pick *);
+/* Whether cluster_pick would find one. */
+bool cluster_has_untried(const struct cluster *, uint64_t tried);
+
+/* How worker w was answered: for balancers that go by it. */
+enum cluster_heard {
+	HEARD_ANSWER,  /* a head has come, after took_ns */
+	HEARD_FAILURE, /* the try failed, or the answer was one (429, 5xx) */
+	HEARD_NOTHING, /* nothing in took_ns, then we gave up */
+};
+
+void cluster_heard(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns, uint64_t took_ns,
+		   enum cluster_heard);
 
 #endif

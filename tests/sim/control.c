@@ -38,10 +38,12 @@ static void put_limits(struct sim *sim, struct buf *b)
 
 static void put_upstream_tail(struct sim *sim, struct buf *b)
 {
+	static const char *const lb[] = { "round-robin", "least-requests", "p2c-ewma",
+					  "ring-hash\n    hash: header.x-sim-key\n    spill: 50%" };
 	bool calm = sim->weather.calm;
 
-	buf_printf(b, "    lb: %s\n",
-		   dice_chance(&sim->dice, 500) ? "round-robin" : "least-requests");
+	buf_printf(b, "    lb: %s\n", lb[dice_below(&sim->dice, 4)]);
+	checks_put(sim, b);
 	buf_printf(b, "    connect_timeout: %llums\n", calm ? 60000 : number(sim, 10, 3000));
 	buf_printf(b, "    keepalive: %llu\n", number(sim, 0, 4));
 	buf_printf(b, "    keepalive_timeout: %llums\n", number(sim, 10, 60000));
@@ -246,6 +248,7 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule,
 	p->holders = sim->workers;
 	sim->policy = p;
 	atomic_fetch_add(&sim->shared.policies, 1);
+	checks_follow(sim, p->cluster, p->n_clusters);
 	ledger_limits(sim, rule->rate_per_s, rule->burst);
 	limits_commit(sim, rule);
 	crowd_commit(sim, crowd);
@@ -342,6 +345,7 @@ static void start_shared(struct sim *sim)
 	sim->registries.stats = sim->shared.stats = stats_new(sim->workers);
 	sim->registries.tables = table_registry_new();
 	sim->registries.upstreams = upstream_registry_new();
+	checks_start(sim);
 	sim->shared.log = access_log_open(&sim->log_conf, sim->workers, &diags);
 	CHECK(sim->shared.log != NULL && mailbox_init(&sim->control));
 	arena_fini(&arena);
@@ -399,7 +403,9 @@ void control_stop(struct sim *sim)
 	access_log_close(sim->shared.log);
 	for (unsigned s = 0; s < SIM_SLOTS; s++)
 		stats_listener_put(sim->shared.stats, sim->slot[s].stats);
+	sim->policy = NULL;
 	upstream_registry_free(sim->registries.upstreams);
+	checks_stop(sim);
 	table_registry_free(sim->registries.tables);
 	stats_free(sim->shared.stats);
 	mailbox_fini(&sim->control);

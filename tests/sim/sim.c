@@ -22,7 +22,7 @@ enum {
 /* Every time-out of the policies is shorter. */
 #define LONG_NS (3600 * CLOCK_S)
 
-enum happening { NOTHING, DELIVER, SPURIOUS, ACTOR_TIME, TIMERS, MAIL, CONTROL_MAIL, PLAN };
+enum happening { NOTHING, DELIVER, SPURIOUS, ACTOR_TIME, TIMERS, MAIL, CONTROL_MAIL, CHECKS, PLAN };
 
 struct candidate {
 	enum happening kind;
@@ -184,6 +184,9 @@ static void look_at_workers(struct sim *sim, struct candidates *cs)
 	}
 	if (!list_empty(&sim->control.queue))
 		offer(cs, CONTROL_MAIL, NULL, 0);
+	offer_at(sim, cs, timers_next(&sim->checks.timers), CHECKS, NULL, 0);
+	if (sim->checks_ordered)
+		offer(cs, CHECKS, NULL, 1);
 }
 
 static void plan_client(struct sim *sim)
@@ -296,6 +299,9 @@ static void happen(struct sim *sim, struct candidate *c)
 	case CONTROL_MAIL:
 		mailbox_drain(&sim->control, sim);
 		return;
+	case CHECKS:
+		checks_turn(sim, c->side);
+		return;
 	case PLAN:
 		plans[c->side].run(sim);
 		return;
@@ -310,6 +316,8 @@ static void end_turns(struct sim *sim, bool all)
 	for (unsigned i = 0; i < sim->workers; i++)
 		if (all || dice_chance(&sim->dice, 500))
 			sim->worker[i]->loop.in_turn = false;
+	if (all || dice_chance(&sim->dice, 500))
+		sim->checks.in_turn = false;
 }
 
 static void check_conns(struct worker *w)
@@ -376,6 +384,7 @@ static bool step(struct sim *sim, uint64_t until_ns)
 	}
 	happen(sim, &cs.c[dice_below(&sim->dice, cs.n)]);
 	check_workers(sim);
+	checks_compare(sim);
 	if (++sim->steps > STEPS_MAX || ++sim->same_time_steps > SAME_TIME_MAX)
 		fail_spinning(sim, &cs);
 	if (sim->now_ns > before + CLOCK_MS)
@@ -428,6 +437,7 @@ static void draw_plans(struct sim *sim)
 static void end_of_plans(struct sim *sim)
 {
 	sim->next_reload_ns = sim->next_jump_ns = 0;
+	checks_follow(sim, NULL, 0);
 }
 
 static void check_pool(const struct worker *w)
@@ -490,6 +500,7 @@ static void check_rest(struct sim *sim)
 		check_worker_rest(sim->worker[i]);
 	crowd_check_rest(sim);
 	check_endpoints(sim->policy);
+	checks_check_rest(sim);
 	stats_each_route(sim->shared.stats, check_in_flight, NULL);
 	stats_each_listener(sim->shared.stats, check_listener, NULL);
 	if (sim->shared.connections != 0)

@@ -52,6 +52,8 @@ struct site {
 	struct addr addr;
 	char text[32];
 	unsigned connections;
+	uint64_t ill_ns;     /* checks find it well for as long, then ill; 0: always well */
+	uint64_t checked_ns; /* the last check began; 0: the next may come at once */
 };
 
 struct sim {
@@ -72,6 +74,8 @@ struct sim {
 	struct listen_slot slot[SIM_SLOTS];
 	struct worker_listener *wl[SIM_SLOTS][SIM_WORKERS];
 	struct policy *policy;
+	struct loop checks;  /* of the checker */
+	bool checks_ordered; /* it has orders that it has not yet obeyed */
 	uint64_t generations;
 	unsigned reloads, reloads_failed;
 	unsigned commits_open; /* orders that a worker has not yet followed */
@@ -115,6 +119,14 @@ struct request *request_make(struct sim *, unsigned client, bool last, struct bu
 /* server.c */
 struct transport *server_connect(struct loop *, const struct addr *);
 void sites_init(struct sim *);
+/* checks.c */
+void checks_put(struct sim *, struct buf *); /* the checks of one upstream */
+void checks_start(struct sim *);
+void checks_follow(struct sim *, struct cluster *const *, uint32_t n);
+void checks_turn(struct sim *, bool ordered);
+void checks_compare(struct sim *);
+void checks_check_rest(struct sim *);
+void checks_stop(struct sim *);
 /* control.c */
 void control_start(struct sim *);
 void control_reload(struct sim *);

@@ -118,7 +118,7 @@ static void test_health(void **state)
 	assert_non_null(strstr(text, "{\"status\":\"healthy\""));
 	assert_non_null(strstr(text, "\"uptime\":100"));
 	assert_non_null(strstr(text, "{\"name\":\"upstream.pair\",\"status\":\"healthy\","
-				     "\"message\":\"2 of 2 endpoints have an address\""));
+				     "\"message\":\"2 of 2 endpoints are up\""));
 }
 
 static void test_health_after_a_failed_reload(void **state)

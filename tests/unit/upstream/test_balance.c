@@ -6,49 +6,19 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "base/arena.h"
-#include "upstream/balance.h"
+#include "base/clock.h"
+#include "members.h"
 #include "upstream/resolve.h"
 
-enum { MEMBERS = 70 };
-
-struct fixture {
-	struct arena arena;
-	struct cluster_conf conf;
-	struct cluster cluster;
-	struct cluster_member member[MEMBERS];
-	struct endpoint *endpoint;
-};
-
-static struct fixture *fixture_new(int lb, uint32_t n, const uint32_t *weight)
+static struct cluster_member *choose(struct fixture *f, unsigned w, uint64_t tried)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	arena_init(&f->arena, NULL);
-	f->endpoint = aligned_alloc(64, n * sizeof(struct endpoint));
-	assert_non_null(f->endpoint);
-	memset(f->endpoint, 0, n * sizeof(struct endpoint));
-	f->conf.lb = lb;
-	f->cluster = (struct cluster){ .conf = &f->conf, .n = n, .member = f->member };
-	for (uint32_t i = 0; i < n; i++)
-		f->member[i] = (struct cluster_member){ .endpoint = &f->endpoint[i],
-							.weight = weight != NULL ? weight[i] : 1 };
-	assert_true(balance_open(&f->cluster, &f->arena));
-	return f;
-}
-
-static void fixture_free(struct fixture *f)
-{
-	arena_fini(&f->arena);
-	free(f->endpoint);
-	free(f);
+	return cluster_pick(&f->cluster, w, &(struct pick){ .tried = tried });
 }
 
 /* 'a' for the first member, '-' for none. */
 static char pick(struct fixture *f, unsigned w, uint64_t tried)
 {
-	struct cluster_member *m = cluster_pick(&f->cluster, w, tried);
+	struct cluster_member *m = choose(f, w, tried);
 
 	return m == NULL ? '-' : (char)('a' + (m - f->member));
 }
@@ -95,7 +65,7 @@ static void test_beyond_63_is_never_skipped(void **state)
 
 	(void)state;
 	for (int i = 0; i < 4; i++)
-		assert_true(cluster_pick(&f->cluster, 0, UINT64_MAX) >= &f->member[64]);
+		assert_true(choose(f, 0, UINT64_MAX) >= &f->member[64]);
 	fixture_free(f);
 }
 
@@ -193,7 +163,7 @@ static void test_least_requests_by_weight(void **state)
 
 	(void)state;
 	for (int i = 0; i < 400; i++) {
-		struct cluster_member *m = cluster_pick(&f->cluster, 0, 0);
+		struct cluster_member *m = choose(f, 0, 0);
 
 		endpoint_begin(m->endpoint, 0);
 		calls[m - f->member]++;
@@ -225,9 +195,138 @@ static void test_shares_after_failures(void **state)
 	for (unsigned i = 0; i < 1000; i++)
 		pick(f, 0, 1u << (i % 3));
 	for (int i = 0; i < 400; i++)
-		calls[cluster_pick(&f->cluster, 0, 0) - f->member]++;
+		calls[choose(f, 0, 0) - f->member]++;
 	assert_in_range(calls[0], 195, 205);
 	assert_in_range(calls[1], 95, 105);
+	fixture_free(f);
+}
+
+/*---------------------------------------------------------------- health */
+
+static void test_unhealthy_are_skipped(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+
+	(void)state;
+	f->endpoint[1].health.down = true;
+	expect_turns(f, 0, "acacac");
+	assert_int_equal(pick(f, 0, 5), '-'); /* what is down is no reserve of who is up */
+	assert_false(cluster_has_untried(&f->cluster, 5));
+	f->endpoint[1].health.down = false;
+	assert_true(cluster_has_untried(&f->cluster, 5));
+	fixture_free(f);
+}
+
+static void test_all_unhealthy_are_all_used(void **state)
+{
+	static const int kinds[] = { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
+
+	(void)state;
+	for (size_t k = 0; k < 4; k++) {
+		struct fixture *f = fixture_new(kinds[k], 3, NULL);
+		unsigned seen = 0;
+
+		f->member[2].backup = true;
+		for (int i = 0; i < 3; i++)
+			f->endpoint[i].health.down = true;
+		for (int i = 0; i < 60; i++)
+			seen |= 1U << (pick(f, 0, 0) - 'a');
+		assert_int_equal(seen, 3);
+		assert_int_equal(pick(f, 0, 3), 'c');
+		assert_int_equal(pick(f, 0, 7), '-');
+		f->endpoint[0].health.down = false;
+		assert_int_equal(pick(f, 0, 0), 'a');
+		assert_int_equal(pick(f, 0, 1), '-');
+		fixture_free(f);
+	}
+}
+
+static void test_a_healthy_backup_is_better_than_unhealthy_others(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 3, NULL);
+
+	(void)state;
+	f->member[2].backup = true;
+	f->endpoint[0].health.down = f->endpoint[1].health.down = true;
+	expect_turns(f, 0, "ccc");
+	fixture_free(f);
+}
+
+static void test_the_last_one_is_never_ejected(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 1, NULL);
+
+	(void)state;
+	f->endpoint[0].health.down = true;
+	expect_turns(f, 0, "aa");
+	fixture_free(f);
+}
+
+static void test_an_operator_is_obeyed(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 2, NULL);
+
+	(void)state;
+	endpoint_force(&f->endpoint[0], ENDPOINT_DRAIN);
+	expect_turns(f, 0, "bbb");
+	assert_string_equal(endpoint_state(&f->endpoint[0]), "drain");
+	endpoint_force(&f->endpoint[1], ENDPOINT_DOWN);
+	assert_int_equal(pick(f, 0, 0), '-');
+	assert_string_equal(endpoint_state(&f->endpoint[1]), "down");
+	assert_false(endpoint_is_up(&f->endpoint[1]));
+	f->cluster.n = 1;
+	assert_int_equal(pick(f, 0, 0), '-');
+	endpoint_force(&f->endpoint[0], ENDPOINT_UP);
+	assert_int_equal(pick(f, 0, 0), 'a');
+	f->endpoint[0].health.down = true; /* up is what its checks say, not more */
+	assert_string_equal(endpoint_state(&f->endpoint[0]), "unhealthy");
+	fixture_free(f);
+}
+
+/*---------------------------------------------------------------- slow start */
+
+static unsigned share_of_b(struct fixture *f, uint64_t now_ns)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < 1000; i++)
+		n += cluster_pick(&f->cluster, 0, &(struct pick){ .now_ns = now_ns }) ==
+		     &f->member[1];
+	return n;
+}
+
+static void test_slow_start(void **state)
+{
+	struct fixture *f = fixture_new(LB_ROUND_ROBIN, 2, NULL);
+	uint64_t from = 100 * CLOCK_S;
+
+	(void)state;
+	f->conf.slow_start_ns = 30 * CLOCK_S;
+	assert_in_range(share_of_b(f, from), 500, 500); /* it was there from the start */
+	f->endpoint[1].health.warm_from_ns = from;
+	assert_in_range(share_of_b(f, from), 85, 95); /* a tenth: 1 of 11 */
+	assert_in_range(share_of_b(f, from - CLOCK_S), 85, 95);
+	assert_in_range(share_of_b(f, from + 15 * CLOCK_S), 325, 340); /* half: 1 of 3 */
+	assert_in_range(share_of_b(f, from + 30 * CLOCK_S), 495, 505);
+	f->conf.slow_start_ns = 0;
+	assert_in_range(share_of_b(f, from), 495, 505);
+	fixture_free(f);
+}
+
+/* Having nothing under way is no reason to get everything. */
+static void test_slow_start_of_least_requests(void **state)
+{
+	struct fixture *f = fixture_new(LB_LEAST_REQUESTS, 2, NULL);
+
+	(void)state;
+	f->conf.slow_start_ns = 30 * CLOCK_S;
+	f->endpoint[1].health.warm_from_ns = 100 * CLOCK_S;
+	for (int i = 0; i < 110; i++)
+		endpoint_begin(
+		    cluster_pick(&f->cluster, 0, &(struct pick){ .now_ns = 100 * CLOCK_S })
+			->endpoint,
+		    0);
+	assert_in_range(endpoint_active(&f->endpoint[1]), 8, 11);
 	fixture_free(f);
 }
 
@@ -246,6 +345,13 @@ int main(void)
 		cmocka_unit_test(test_least_requests_by_weight),
 		cmocka_unit_test(test_idle_equals_share_by_weight),
 		cmocka_unit_test(test_shares_after_failures),
+		cmocka_unit_test(test_unhealthy_are_skipped),
+		cmocka_unit_test(test_all_unhealthy_are_all_used),
+		cmocka_unit_test(test_a_healthy_backup_is_better_than_unhealthy_others),
+		cmocka_unit_test(test_the_last_one_is_never_ejected),
+		cmocka_unit_test(test_an_operator_is_obeyed),
+		cmocka_unit_test(test_slow_start),
+		cmocka_unit_test(test_slow_start_of_least_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
