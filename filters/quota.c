@@ -33,13 +33,11 @@ void quota_epoch_set(struct quota_epoch *e, uint64_t now_ns, uint64_t wall_ns)
 {
 	uint64_t ahead = wall_ns > now_ns ? wall_ns - now_ns : 0;
 	uint64_t was = atomic_load_explicit(&e->now_ns, memory_order_relaxed);
-	uint64_t high = atomic_load_explicit(&e->high_ns, memory_order_relaxed);
 
 	if (ahead < was + EPOCH_GRAIN_NS && was < ahead + EPOCH_GRAIN_NS)
 		return;
-	while (high < ahead && !atomic_compare_exchange_weak(&e->high_ns, &high, ahead))
-		;
-	atomic_store(&e->now_ns, ahead);
+	if (atomic_compare_exchange_strong(&e->now_ns, &was, ahead) && ahead > was)
+		atomic_fetch_add(&e->high_ns, ahead - was);
 }
 
 uint64_t quota_unix_ns(const struct window_rule *r, const struct quota_epoch *e, uint64_t now_ns)
@@ -47,7 +45,7 @@ uint64_t quota_unix_ns(const struct window_rule *r, const struct quota_epoch *e,
 	uint64_t ahead = atomic_load_explicit(&e->now_ns, memory_order_relaxed);
 	uint64_t high = atomic_load_explicit(&e->high_ns, memory_order_relaxed);
 
-	if (ahead < high)
+	if (ahead < high) /* it was set back before */
 		ahead += (high - ahead) / r->period_ns * r->period_ns;
 	return now_ns + ahead;
 }

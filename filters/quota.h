@@ -27,7 +27,8 @@ struct quota_rule {
 	uint8_t algorithm; /* enum algorithm */
 };
 
-/* What the wall clock is ahead of the monotonic one, now and at its highest. */
+/* What the wall clock is ahead of the monotonic one; and what it would be, had it never been set
+ * back but forward only. */
 struct quota_epoch {
 	_Atomic uint64_t now_ns, high_ns;
 };

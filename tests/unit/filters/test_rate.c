@@ -123,6 +123,56 @@ static void test_overrides_that_match_nothing(void **state)
 		       "E013", "rate");
 }
 
+static void test_what_does_not_go_together(void **state)
+{
+	(void)state;
+	assert_refused("policies: { a: { rate: [1/s, 2/s] } }", "E019", "the same time");
+	assert_refused("policies: { a: { rate: [1/s, unlimited] } }", "E019", "stands alone");
+	assert_refused("policies: { a: { rate: [1/s, 2/m, 3/h, 4/d, 5/2d] } }", "E016",
+		       "at most 4");
+	assert_refused("policies: { a: { rate: [] } }", "E013", "");
+	assert_refused("policies: { a: { rate: [1/s, 2/m], burst: 5 } }", "E019",
+		       "as many bursts as rates");
+	assert_refused("policies: { a: { rate: 1/s, burst: [5, 6] } }", "E019",
+		       "as many bursts as rates");
+	assert_refused("policies: { a: { rate: 1/s, burst: 2, algorithm: fixed-window } }", "E019",
+		       "no `burst`");
+	assert_refused("policies: { a: { rate: 1/s, wait: 1s, algorithm: sliding-window } }",
+		       "E019", "only the token-bucket");
+	assert_refused("policies: { a: { rate: 1/s, queue: 5 } }", "E019", "needs a `wait`");
+	assert_refused("policies: { a: { rate: [1/s, 5/m], wait: 1s } }", "E019", "by one rate");
+	assert_refused("policies: { a: { rate: 1/s, wait: 2h } }", "E016", "");
+	assert_refused("policies: { a: { rate: 1/s, burst: 4, cost: 5 } }", "E019",
+		       "a cost of 5 never passes");
+	assert_refused("policies: { a: { rate: 4/m, cost: 5, algorithm: fixed-window } }", "E019",
+		       "never passes");
+	assert_refused("policies: { a: { rate: 1/s, enforce: 10% } }", "E019", "without a `key`");
+	assert_refused("policies: { a: { rate: 100000000/s, algorithm: sliding-window } }", "E016",
+		       "too large for windows");
+	assert_refused("policies: { a: { rate: 1/s, key: host, overrides: [{ match: x, rate: "
+		       "[1/s, 1/1s] }] } }",
+		       "E019", "the same time");
+	assert_refused("policies: { a: { rate: 9/s, key: host, cost: 9, overrides: [{ match: x, "
+		       "rate: 1/s, burst: 8 }] } }",
+		       "E019", "never passes");
+}
+
+static void test_what_is_no_cost(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	assert_refused("policies: { a: { rate: 5/s, cost: 0 } }", "E015", "at least 1");
+	assert_refused("policies: { a: { rate: 5/s, cost: -1 } }", "E015", "");
+	assert_refused("policies: { a: { rate: 5/s, cost: 1.5 } }", "E015", "");
+	assert_refused("policies: { a: { rate: 5/s, cost: header. } }", "E015", "");
+	assert_refused("policies: { a: { rate: 5/s, cost: 'header.a b' } }", "E015", "");
+	assert_refused("policies: { a: { rate: 5/s, cost: [1, 2] } }", "E014", "");
+	policies_load(&p, tables, "policies: { a: { rate: 5/s, cost: x-cost } }");
+	assert_string_equal(policies_finding(&p, "E015", "cost")->suggestion, "header.x-cost");
+	policies_close(&p);
+}
+
 static void test_warnings(void **state)
 {
 	(void)state;
@@ -394,6 +444,449 @@ static void test_the_limit_that_is_nearest_is_told(void **state)
 	policies_close(&p);
 }
 
+/*---------------------------------------------------------------- windows */
+
+static void test_windows(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 4/10s, algorithm: fixed-window, key: client.ip } }");
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 15 * S), 4);
+	assert_int_equal(visit(&p, "10.0.0.1", 15 * S).ms, 5000);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 20 * S - 1), 0);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 20 * S), 4);
+	policies_close(&p);
+	policies_open(
+	    &p, tables,
+	    "policies: { a: { rate: 4/10s, algorithm: sliding-window, key: client.ip } }");
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 35 * S), 4);
+	assert_int_equal(visit(&p, "10.0.0.1", 35 * S).ms, 7500);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 45 * S), 2);
+	policies_close(&p);
+}
+
+static struct verdict visit_at_wall(const struct policies *p, uint64_t now, uint64_t wall)
+{
+	struct visit v;
+	struct verdict verdict;
+
+	visit_init(&v, "10.0.0.1", now);
+	v.env.wall_ns = wall;
+	verdict = visit_admit(&v, p);
+	visit_done(&v);
+	return verdict;
+}
+
+/* The window at hand lasts until it ends by the new time, and is filled by nothing else. */
+static void test_a_wall_clock_that_is_set(void **state)
+{
+	const uint64_t day = 86400 * S, wall = 20000 * day + day / 2;
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/d, algorithm: fixed-window } }");
+	assert_int_equal(visit_at_wall(&p, S, wall).kind, V_PASS);
+	assert_int_equal(visit_at_wall(&p, S, wall).ms, day / 2 / 1000000);
+	/* an hour back, and 100 days: */
+	assert_int_equal(visit_at_wall(&p, 2 * S, wall + S - 3600 * S).ms,
+			 (day / 2 + 3600 * S - S) / 1000000);
+	assert_int_equal(visit_at_wall(&p, 3 * S, wall + 2 * S - 100 * day).ms,
+			 (day / 2 - 2 * S) / 1000000);
+	/* by the wall, it is midnight then */
+	assert_int_equal(
+	    visit_at_wall(&p, 3 * S + day / 2 - 2 * S, wall - 100 * day + day / 2).kind, V_PASS);
+	/* an hour forward is an hour less to wait */
+	assert_int_equal(visit_at_wall(&p, 5 * S + day / 2 - 2 * S,
+				       wall - 100 * day + day / 2 + 2 * S + 3600 * S)
+			     .ms,
+			 (day - 3600 * S - 2 * S) / 1000000);
+	/* a year forward is another day */
+	assert_int_equal(visit_at_wall(&p, 6 * S + day / 2, wall + 365 * day).kind, V_PASS);
+	policies_close(&p);
+}
+
+static void test_a_wall_clock_that_trembles(void **state)
+{
+	const uint64_t wall = 1000000 * S - 5000000;
+	struct policies p;
+	unsigned passed = 0;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 10/s, algorithm: fixed-window } }");
+	for (int i = 0; i < 1000; i++)
+		passed += visit_at_wall(&p, S + (uint64_t)i, wall + (uint64_t)(i * 7919 % 10000000))
+			      .kind == V_PASS;
+	assert_int_equal(passed, 10);
+	policies_close(&p);
+}
+
+/*--------------------------------------------------------- several at once */
+
+static void test_several_rates(void **state)
+{
+	struct policies p;
+	struct verdict v;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: [300/m, 10/s], key: client.ip, headers: true } }");
+	for (uint64_t s = 0; s < 30; s++)
+		assert_int_equal(visits_passed(&p, "10.0.0.1", (100 + s) * S), 10);
+	for (uint64_t s = 30; s < 60; s++) /* 300 and 5/s were there, and 10/s were taken */
+		visits_passed(&p, "10.0.0.1", (100 + s) * S);
+	assert_int_equal(visits_passed(&p, "10.0.0.1", 160 * S), 5);
+	v = visit(&p, "10.0.0.1", 160 * S);
+	assert_int_equal(v.kind, V_DENY);
+	assert_int_equal(v.ms, 200); /* the longer one: a tenth would do for the other */
+	assert_int_equal(visits_passed(&p, "10.0.0.2", 160 * S), 10);
+	policies_close(&p);
+}
+
+/* Whoever is refused by the second has not paid the first, nor the other way round. */
+static void test_several_rates_are_decided_together(void **state)
+{
+	static const char *const algorithms[] = { "token-bucket", "fixed-window",
+						  "sliding-window" };
+
+	(void)state;
+	for (int a = 0; a < 3; a++) {
+		struct policies p;
+		char yaml[128];
+
+		snprintf(yaml, sizeof(yaml), "policies: { a: { rate: [2/m, 3/h], algorithm: %s } }",
+			 algorithms[a]);
+		policies_open(&p, tables, yaml);
+		assert_int_equal(visits_passed(&p, NULL, 7200 * S), 2);
+		for (int i = 0; i < 50; i++)
+			assert_int_equal(visit(&p, NULL, 7201 * S).kind, V_DENY);
+		assert_int_equal(visits_passed(&p, NULL, 7320 * S), 1);
+		assert_in_range(visit(&p, NULL, 7320 * S).ms, 1000000, 7200000);
+		for (int i = 0; i < 50; i++)
+			assert_int_equal(visit(&p, NULL, 7320 * S).kind, V_DENY);
+		assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 3);
+		policies_close(&p);
+	}
+}
+
+static uint64_t gauge_keys;
+
+static void take_keys(void *ctx, const struct filter_sample *s)
+{
+	(void)ctx;
+	if (s->metric == SHOW_KEYS)
+		gauge_keys = s->value;
+}
+
+static void test_keys_are_counted_once(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: [1/m, 2/h, 3/d], key: client.ip, max_keys: 1000 } }");
+	for (int i = 0; i < 100; i++) {
+		char client[16];
+
+		snprintf(client, sizeof(client), "10.0.1.%d", i);
+		visit(&p, client, S);
+	}
+	p.filter[0]->ops->show(p.filter[0], take_keys, NULL);
+	assert_int_equal(gauge_keys, 100);
+	policies_close(&p);
+}
+
+static void test_lists_come_change_and_go(void **state)
+{
+	struct policies p[2];
+
+	(void)state;
+	policies_open(&p[0], tables, "policies: { a: { rate: 10/m, burst: 10, key: client.ip } }");
+	for (int i = 0; i < 5; i++)
+		visit(&p[0], "10.0.0.1", S);
+	policies_open(&p[1], tables,
+		      "policies: { a: { rate: [2/h, 10/m], burst: [2, 10], key: client.ip } }");
+	policies_close(&p[0]);
+	assert_int_equal(visits_passed(&p[1], "10.0.0.1", S), 2); /* the new one is at rest */
+	policies_open(&p[0], tables,
+		      "policies: { a: { rate: [4/h, 10/m], burst: [4, 10], key: client.ip } }");
+	policies_close(&p[1]);
+	assert_int_equal(visits_passed(&p[0], "10.0.0.1", S), 0);
+	assert_int_equal(visits_passed(&p[0], "10.0.0.1", S + 900 * S), 1);
+	policies_open(&p[1], tables,
+		      "policies: { a: { rate: 10/h, burst: 10, key: client.ip, overrides: [{ "
+		      "match: 10.0.0.1, rate: [1/h, 6/d], burst: [2, 6] }] } }");
+	policies_close(&p[0]);
+	assert_int_equal(visits_passed(&p[1], "10.0.0.1", S + 900 * S), 0);
+	assert_int_equal(visits_passed(&p[1], "10.0.0.2", S + 900 * S), 10);
+	policies_close(&p[1]);
+}
+
+/*------------------------------------------------------------------- costs */
+
+static struct verdict visit_costing(const struct policies *p, const char *cost, uint64_t now,
+				    uint64_t *left)
+{
+	struct visit v;
+	struct verdict verdict;
+
+	visit_init(&v, "10.0.0.1", now);
+	if (cost != NULL)
+		visit_header(&v, "X-Cost", cost);
+	verdict = visit_admit(&v, p);
+	*left = v.call.out.limit.remaining;
+	visit_done(&v);
+	return verdict;
+}
+
+static void test_costs(void **state)
+{
+	static const struct {
+		const char *says;
+		uint64_t left;
+	} rows[] = { { NULL, 99 }, { "5", 94 },  { "0", 93 },   { "", 92 }, { "-5", 91 },
+		     { "5x", 90 }, { " 5", 89 }, { "1.5", 88 }, { "88", 0 } };
+	struct policies p;
+	struct verdict v;
+	uint64_t left;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/h, burst: 100, cost: header.x-cost } }");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(visit_costing(&p, rows[i].says, S, &left).kind, V_PASS);
+		assert_int_equal(left, rows[i].left);
+	}
+	v = visit_costing(&p, "3", S, &left);
+	assert_int_equal(v.kind, V_DENY);
+	assert_int_equal(v.ms, 3 * 3600 * 1000);
+	assert_true(visit_costing(&p, "101", S, &left).ms >= VERDICT_NEVER_MS);
+	assert_true(visit_costing(&p, "99999999999999999999999", S, &left).ms >= VERDICT_NEVER_MS);
+	policies_close(&p);
+}
+
+static void test_a_cost_makes_room_in_the_bucket(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/s, cost: 5 } }");
+	assert_int_equal(visits_passed(&p, NULL, S), 1);
+	assert_int_equal(visit(&p, NULL, S).ms, 5000);
+	policies_close(&p);
+}
+
+static void test_a_cost_comes_back_whole(void **state)
+{
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 9/h, cost: 3, algorithm: sliding-window }, b: { "
+		      "rate: 1/d } }");
+	for (int i = 0; i < 20; i++)
+		visit(&p, NULL, 7200 * S);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 20);
+	assert_int_equal(filter_stats_read(p.filter[1]->stats, DECISION_ALLOW), 1);
+	policies_close(&p);
+}
+
+/*------------------------------------------------------------------ trials */
+
+static void test_a_share_is_enforced(void **state)
+{
+	struct policies p;
+	unsigned refused = 0;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/h, key: client.ip, shadow: true, enforce: 25% } }");
+	for (int i = 0; i < 1000; i++) {
+		char client[16];
+		enum verdict_kind second;
+
+		snprintf(client, sizeof(client), "10.1.%d.%d", i / 250, i % 250);
+		assert_int_equal(visit(&p, client, S).kind, V_PASS);
+		second = visit(&p, client, S).kind;
+		refused += second == V_DENY;
+		for (int again = 0; again < 3; again++)
+			assert_int_equal(visit(&p, client, S).kind, second);
+	}
+	assert_in_range(refused, 200, 300);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 1000);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_DENY), 4 * refused);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_SHADOW_DENY),
+			 4 * (1000 - refused));
+	policies_close(&p);
+}
+
+/* Neither its name nor its wait is told, and those behind it are asked. */
+static void test_a_trial_is_no_limit(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/d, key: client.ip, enforce: 0% }, b: { rate: 3/h, "
+		      "burst: 3 } }");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(visit(&p, "10.0.0.1", S).kind, V_PASS);
+	visit_init(&v, "10.0.0.1", S);
+	assert_int_equal(visit_admit(&v, &p).ms, 1200 * 1000);
+	assert_string_equal(v.call.out.limit.policy, "b");
+	visit_done(&v);
+	policies_close(&p);
+}
+
+/*------------------------------------------------------------------ delays */
+
+static struct verdict delayed_visit(struct visit *v, const struct policies *p, uint64_t now)
+{
+	visit_init(v, "10.0.0.1", now);
+	return visit_admit(v, p);
+}
+
+/* The call goes on when its turn has come. */
+static void end_at(struct visit *v, uint64_t now)
+{
+	v->env.now_ns = now;
+	visit_done(v);
+}
+
+static void test_delays(void **state)
+{
+	struct policies p;
+	struct visit v[5];
+	struct verdict verdict;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 3/s, burst: 1, wait: 2s, queue: 3 } }");
+	for (uint64_t i = 0; i < 4; i++) {
+		verdict = delayed_visit(&v[i], &p, S);
+		assert_int_equal(verdict.kind, i == 0 ? V_PASS : V_DELAY);
+		assert_int_equal(verdict.ns, (i * S + 2) / 3);
+		assert_int_equal(verdict.ms, (i * 1000 + 2) / 3);
+	}
+	verdict = delayed_visit(&v[4], &p, S);
+	assert_int_equal(verdict.kind, V_DENY);
+	assert_int_equal(verdict.ms, 334);
+	for (int i = 0; i < 5; i++)
+		end_at(&v[i], 2 * S);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 4);
+	policies_close(&p);
+}
+
+static void test_who_leaves_the_end_of_the_queue_gives_its_place_back(void **state)
+{
+	struct policies p;
+	struct visit v[4];
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/s, burst: 1, wait: 9s } }");
+	for (int i = 0; i < 4; i++)
+		delayed_visit(&v[i], &p, S);
+	end_at(&v[3], S); /* the last one */
+	assert_int_equal(delayed_visit(&v[3], &p, S).ms, 3000);
+	end_at(&v[1], S); /* its turn passes unused */
+	assert_int_equal(delayed_visit(&v[1], &p, S).ms, 4000);
+	for (int i = 0; i < 4; i++)
+		end_at(&v[i], 20 * S);
+	policies_close(&p);
+}
+
+/* After its turn a client has paid, and a trial or a shadow reserves nothing for the future. */
+static void test_delays_that_are_over(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/h, burst: 1, wait: 1h } }");
+	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	assert_int_equal(delayed_visit(&v, &p, 2 * S).ms, 3599000);
+	end_at(&v, 3601 * S);
+	assert_int_equal(delayed_visit(&v, &p, 3601 * S).ms, 3600000);
+	end_at(&v, 3601 * S);
+	policies_close(&p);
+	policies_open(&p, tables,
+		      "policies: { b: { rate: 1/s, burst: 1, wait: 9s, shadow: true } }");
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	policies_close(&p);
+}
+
+static void test_no_delay_beyond_the_calls_own_time(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/s, burst: 1, wait: 9s } }");
+	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	visit_init(&v, NULL, S);
+	v.call.deadline_ns = S + S / 4;
+	assert_int_equal(visit_admit(&v, &p).kind, V_DENY);
+	visit_done(&v);
+	assert_int_equal(delayed_visit(&v, &p, S).ms, 1000); /* it took no place */
+	end_at(&v, S);
+	policies_close(&p);
+}
+
+static void test_refused_after_a_delay_has_paid_none(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables,
+		      "policies: { a: { rate: 1/s, burst: 1, wait: 9s }, b: { rate: 1/h } }");
+	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	assert_int_equal(delayed_visit(&v, &p, S).ms, 1000);
+	v.env.now_ns = 2 * S;
+	assert_int_equal(chain_admit(&v.call).kind, V_DENY);
+	visit_done(&v);
+	visit_init(&v, NULL, 2 * S);
+	assert_int_equal(visit_admit(&v, &p).kind, V_DENY); /* of b, and at once */
+	visit_done(&v);
+	policies_close(&p);
+}
+
+/*---------------------------------------------------------------- attempts */
+
+static struct verdict try_again(struct visit *v, uint8_t number, const struct reason *why)
+{
+	struct attempt a = { .number = number };
+	struct verdict verdict = chain_attempt(&v->call, &a);
+
+	if (verdict.kind != V_DENY)
+		a.why = why;
+	chain_attempted(&v->call, &a);
+	return verdict;
+}
+
+static void test_every_attempt_pays(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 1/m, burst: 3, charge: attempt } }");
+	visit_init(&v, NULL, S);
+	assert_int_equal(visit_admit(&v, &p).kind, V_PASS);
+	assert_int_equal(try_again(&v, 1, reason_upstream_reset).kind, V_PASS);
+	assert_int_equal(try_again(&v, 2, reason_breaker_open).kind, V_PASS); /* not made: free */
+	assert_int_equal(try_again(&v, 3, reason_upstream_reset).kind, V_PASS);
+	assert_int_equal(try_again(&v, 4, reason_upstream_reset).kind, V_PASS);
+	assert_int_equal(try_again(&v, 5, reason_upstream_reset).kind, V_DENY);
+	visit_done(&v);
+	assert_int_equal(visits_passed(&p, NULL, S), 0);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_ALLOW), 4);
+	assert_int_equal(filter_stats_read(p.filter[0]->stats, DECISION_SKIP), 0);
+	policies_close(&p);
+}
+
 /*----------------------------------------------------------------- reload */
 
 static void test_reload_keeps_buckets(void **state)
@@ -520,6 +1013,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_no_rate_policy),
 		cmocka_unit_test(test_what_is_no_key),
 		cmocka_unit_test(test_overrides_that_match_nothing),
+		cmocka_unit_test(test_what_does_not_go_together),
+		cmocka_unit_test(test_what_is_no_cost),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_burst_then_rate),
 		cmocka_unit_test(test_default_burst),
@@ -534,6 +1029,24 @@ int main(void)
 		cmocka_unit_test(test_a_client_that_goes_away_has_paid),
 		cmocka_unit_test(test_the_longest_wait_and_the_first_name),
 		cmocka_unit_test(test_the_limit_that_is_nearest_is_told),
+		cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_a_wall_clock_that_is_set),
+		cmocka_unit_test(test_a_wall_clock_that_trembles),
+		cmocka_unit_test(test_several_rates),
+		cmocka_unit_test(test_several_rates_are_decided_together),
+		cmocka_unit_test(test_keys_are_counted_once),
+		cmocka_unit_test(test_lists_come_change_and_go),
+		cmocka_unit_test(test_costs),
+		cmocka_unit_test(test_a_cost_makes_room_in_the_bucket),
+		cmocka_unit_test(test_a_cost_comes_back_whole),
+		cmocka_unit_test(test_a_share_is_enforced),
+		cmocka_unit_test(test_a_trial_is_no_limit),
+		cmocka_unit_test(test_delays),
+		cmocka_unit_test(test_who_leaves_the_end_of_the_queue_gives_its_place_back),
+		cmocka_unit_test(test_delays_that_are_over),
+		cmocka_unit_test(test_no_delay_beyond_the_calls_own_time),
+		cmocka_unit_test(test_refused_after_a_delay_has_paid_none),
+		cmocka_unit_test(test_every_attempt_pays),
 		cmocka_unit_test(test_reload_keeps_buckets),
 		cmocka_unit_test(test_a_reload_that_fails_changes_nothing),
 		cmocka_unit_test(test_old_and_new_policy_share_the_bucket),
