@@ -479,6 +479,18 @@ static struct verdict line_up(const struct filter *f, struct call *call, struct 
 	return answer == SLOTS_TAKEN ? verdict_pass() : late;
 }
 
+static void fill_limit(const struct filter *f, const struct slots_ask *ask,
+		       const struct slots_view *view, struct limit_info *out)
+{
+	*out = (struct limit_info){
+		.policy = f->name,
+		.key_hash = ask->key,
+		.limit = view->cap,
+		.remaining = view->cap > view->in_use ? view->cap - view->in_use : 0,
+		.reset_ms = view->wait_ms,
+	};
+}
+
 static struct verdict concurrency_admit(const struct filter *f, struct call *call, void *mem)
 {
 	struct limiter *l = f->state;
@@ -499,14 +511,22 @@ static struct verdict concurrency_admit(const struct filter *f, struct call *cal
 		v = l->rule.queue_size > 0 && !f->shadow ? line_up(f, call, h, &ask)
 							 : refuse(f, view.wait_ms);
 	}
-	call->out.limit = (struct limit_info){
-		.policy = f->name,
-		.key_hash = ask.key,
-		.limit = view.cap,
-		.remaining = view.cap > view.in_use ? view.cap - view.in_use : 0,
-		.reset_ms = view.wait_ms,
-	};
+	fill_limit(f, &ask, &view, &call->out.limit);
 	return v;
+}
+
+static bool concurrency_look(const struct filter *f, const struct call *call,
+			     struct limit_info *out)
+{
+	struct limiter *l = f->state;
+	struct slots_view view;
+	struct slots_ask ask;
+
+	if (make_ask(f, call, &ask).kind != V_PASS)
+		return false;
+	slots_peek(l->slots, &ask, &view);
+	fill_limit(f, &ask, &view, out);
+	return view.cap != SLOTS_UNLIMITED;
 }
 
 static struct verdict concurrency_peek(const struct filter *f, const struct call *call)
@@ -635,6 +655,7 @@ const struct filter_ops concurrency_ops = {
 	.in_force = concurrency_in_force,
 	.admit = concurrency_admit,
 	.peek = concurrency_peek,
+	.look = concurrency_look,
 	.respond = concurrency_respond,
 	.done = concurrency_done,
 	.show = concurrency_show,

@@ -250,6 +250,8 @@ struct filter_ops {
 	 * that let the call in, and of the one that denied it. */
 	struct verdict (*admit)(const struct filter *, struct call *, void *mem);
 	struct verdict (*peek)(const struct filter *, const struct call *);
+	/* What there is to say of the call's key now; false: nothing.  It takes nothing either. */
+	bool (*look)(const struct filter *, const struct call *, struct limit_info *);
 	struct verdict (*attempt)(const struct filter *, struct call *, void *mem,
 				  struct attempt *);
 	void (*attempted)(const struct filter *, struct call *, void *mem, const struct attempt *);

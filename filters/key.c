@@ -573,6 +573,38 @@ bool key_value(const struct key_spec *spec, const struct call *call,
 	return part->source->read(part, call, (struct scratch *)(void *)scratch, out);
 }
 
+static void describe_ip(struct slice value, const struct key_part *part, struct buf *out)
+{
+	char text[IP_TEXT_MAX];
+	struct ip ip;
+
+	memcpy(ip.b, value.p, sizeof(ip.b));
+	ip_format(&ip, text);
+	buf_puts(out, text);
+	if (ip_is_v4(&ip) ? part->v4 < 32 : part->v6 < 128)
+		buf_printf(out, "/%u", ip_is_v4(&ip) ? part->v4 : part->v6);
+}
+
+void key_describe(const struct key_spec *spec, const struct call *call, struct buf *out)
+{
+	for (uint32_t i = 0; i < spec->n; i++) {
+		const struct key_part *part = &spec->part[i];
+		struct scratch scratch;
+		struct slice value;
+
+		if (i > 0)
+			buf_puts(out, ", ");
+		print_part(out, part);
+		buf_puts(out, " = ");
+		if (!part->source->read(part, call, &scratch, &value))
+			buf_puts(out, "(none)");
+		else if (part->source->read == read_client_ip)
+			describe_ip(value, part, out);
+		else
+			buf_put(out, value.p, value.n);
+	}
+}
+
 uint64_t key_fingerprint_missing(void)
 {
 	/* A length no value has. */

@@ -48,6 +48,10 @@ enum { KEY_SCRATCH_BYTES = 1024 };
 bool key_value(const struct key_spec *, const struct call *, char scratch[static KEY_SCRATCH_BYTES],
 	       struct slice *out);
 
+/* "client.ip = 10.0.0.9, header.x-tenant = acme": for eyes that may see the values.  They are as
+ * they came: control characters are the caller's to escape. */
+void key_describe(const struct key_spec *, const struct call *, struct buf *);
+
 bool key_has_client_ip(const struct key_spec *);
 /* A part that any client can set as it likes, as text ("header.x-tenant"); p == NULL: none. */
 struct slice key_free_choice(const struct key_spec *, char out[static 128]);

@@ -409,6 +409,29 @@ static struct verdict rate_admit(const struct filter *f, struct call *call, void
 	return v;
 }
 
+/* t->view is of the rule nearest to refusing. */
+static void look_at_all(const struct limiter *l, struct taken *t, uint64_t now_ns, uint64_t cost)
+{
+	struct quota_view view;
+
+	for (uint8_t i = 0; i < t->rules->n; i++) {
+		table_peek(l->use.table, t->rules->tag[i], cell_key(t->key, i), now_ns, cost, &view);
+		if (i == 0 || view.remaining < t->view.remaining)
+			tell(t, i, &view);
+	}
+}
+
+static bool rate_look(const struct filter *f, const struct call *call, struct limit_info *out)
+{
+	struct taken t = { .took = false };
+
+	if (find_rules(f, call, &t).kind != V_PASS || t.rules->n == 0)
+		return false;
+	look_at_all(f->state, &t, call->env->now_ns, 0);
+	fill_limit(f, &t, out);
+	return true;
+}
+
 static struct verdict rate_peek(const struct filter *f, const struct call *call)
 {
 	const struct limiter *l = f->state;
@@ -418,9 +441,12 @@ static struct verdict rate_peek(const struct filter *f, const struct call *call)
 	if (v.kind != V_PASS)
 		return v;
 	look_on(l, &t, 0, call->env->now_ns);
-	if (t.view.wait_ns == 0)
-		return v;
-	v = refusal(&t.view);
+	if (t.view.wait_ns > 0) {
+		v = refusal(&t.view);
+	} else {
+		look_at_all(l, &t, call->env->now_ns, t.cost);
+		v = t.rules->n == 0 ? v : verdict_delay_ns(t.view.delay_ns);
+	}
 	v.trial = !is_enforced(f->conf, call);
 	return v;
 }
@@ -542,6 +568,7 @@ const struct filter_ops rate_ops = {
 	.close = rate_close,
 	.admit = rate_admit,
 	.peek = rate_peek,
+	.look = rate_look,
 	.attempt = rate_attempt,
 	.attempted = rate_attempted,
 	.respond = rate_respond,

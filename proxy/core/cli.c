@@ -37,6 +37,25 @@ static const struct cli_command commands[] = {
 	{ "diff", "weir diff OLD NEW",
 	  "Says what a reload from one file to the other would change, and which buckets it keeps.",
 	  cli_diff },
+	{ "explain",
+	  "weir explain [-c FILE] [--method M] [--host H] [-H 'NAME: VALUE']... [--client IP]\n"
+	  "       [--repeat N@INTERVAL] [--answer STATUS[@DURATION]] [--format text|json] PATH",
+	  "Says what becomes of a request: which route takes it, what each policy decides, where it "
+	  "goes.\n\n"
+	  "  PATH                /path?query, or 'POST http://host/path'\n"
+	  "  -c, --config FILE   the configuration\n"
+	  "      --method M      GET when not given\n"
+	  "      --host H        localhost when not given\n"
+	  "  -H, --header FIELD  a header field, 'x-api-key: k'; several times\n"
+	  "      --client IP     whom it comes from, 127.0.0.1 when not given (also: --from)\n"
+	  "      --repeat N@T    N such calls, one every T, on virtual time through the real chain\n"
+	  "      --answer S@T    with --repeat: what the upstream answers, and after how long "
+	  "(200@0s)\n"
+	  "      --format FORM   text or json\n\n"
+	  "All limits begin as they are after a start, at midnight UTC.  Names of upstreams are not "
+	  "looked up.\n"
+	  "What a running weir would say now: POST /explain on its admin listener.",
+	  cli_explain },
 	{ "schema", "weir schema",
 	  "Prints the JSON Schema (draft-07) of the configuration, for editors.", cli_schema },
 	{ "reference", "weir reference", "Prints the reference of the configuration, in Markdown.",

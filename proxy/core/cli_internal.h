@@ -5,6 +5,7 @@
  *   cli_config.c  check dump diff schema reference
  *   cli_run.c     run version
  *   cli_health.c  healthcheck
+ *   cli_explain.c explain
  *   cli_nginx.c   -t -T -q -v -V -s -p */
 #ifndef CORE_CLI_INTERNAL_H
 #define CORE_CLI_INTERNAL_H
@@ -19,12 +20,19 @@ enum { STATUS_OK, STATUS_FAILED, STATUS_USAGE, STATUS_WARNINGS };
 #define CLI_DEFAULT_PREFIX "/etc/weir"
 #define CLI_DEFAULT_FILE   "weir.yaml"
 
-/* One option of a command; `text` for those that take a value, else `flag`. */
+/* Values of an option that may come several times. */
+struct cli_list {
+	unsigned n, max;
+	const char **item; /* max of them */
+};
+
+/* One option of a command; `text` or `list` for those that take a value, else `flag`. */
 struct cli_option {
 	char letter;      /* 0: none; "-c" */
 	const char *name; /* "--config"; NULL: none */
 	const char **text;
 	bool *flag;
+	struct cli_list *list;
 };
 
 /* Arguments that are no options, in order. */
@@ -67,6 +75,7 @@ int cli_diff(int argc, char **argv, const struct cli_host *);
 int cli_schema(int argc, char **argv, const struct cli_host *);
 int cli_reference(int argc, char **argv, const struct cli_host *);
 int cli_version(int argc, char **argv, const struct cli_host *);
+int cli_explain(int argc, char **argv, const struct cli_host *);
 int cli_healthcheck(int argc, char **argv, const struct cli_host *);
 int cli_nginx(int argc, char **argv, const struct cli_host *);
 /* The version with all that it was built with, or the number alone. */

@@ -1,12 +1,18 @@
-/* cli_option.c - options: -x VALUE, -xVALUE, --name VALUE, --name=VALUE, each at most once. */
+/* cli_option.c - options: -x VALUE, -xVALUE, --name VALUE, --name=VALUE, each at most once unless
+ * it is a list. */
 #include <string.h>
 
 #include "conf/suggest.h"
 #include "core/cli_internal.h"
 
+static bool is_option(const struct cli_option *o)
+{
+	return o->text != NULL || o->flag != NULL || o->list != NULL;
+}
+
 static const struct cli_option *find_letter(const struct cli_option *o, char letter)
 {
-	for (; o->text != NULL || o->flag != NULL; o++)
+	for (; is_option(o); o++)
 		if (o->letter == letter)
 			return o;
 	return NULL;
@@ -15,7 +21,7 @@ static const struct cli_option *find_letter(const struct cli_option *o, char let
 static const struct cli_option *find_name(const struct cli_option *o, struct slice name,
 					  struct suggest *s)
 {
-	for (; o->text != NULL || o->flag != NULL; o++) {
+	for (; is_option(o); o++) {
 		if (o->name == NULL)
 			continue;
 		if (slice_is(name, o->name))
@@ -23,6 +29,19 @@ static const struct cli_option *find_name(const struct cli_option *o, struct sli
 		suggest_offer(s, o->name);
 	}
 	return NULL;
+}
+
+static bool keep(const struct cli_option *o, const char *arg, const char *value)
+{
+	if (o->text != NULL) {
+		*o->text = value;
+	} else if (o->list->n < o->list->max) {
+		o->list->item[o->list->n++] = value;
+	} else {
+		cli_usage_error("`%s` is given more than %u times", arg, o->list->max);
+		return false;
+	}
+	return true;
 }
 
 /* `value` is what stands in the same argument, or NULL; *at is moved over a value of its own. */
@@ -35,16 +54,17 @@ static bool take(const struct cli_option *o, const char *arg, const char *value,
 		*o->flag = true;
 		return value == NULL;
 	}
-	if (*o->text != NULL) {
+	if (o->text != NULL && *o->text != NULL) {
 		cli_usage_error("`%s` is given twice", arg);
 		return false;
 	}
 	if (value == NULL && *at + 1 < argc)
 		value = argv[++*at];
-	if (value == NULL)
+	if (value == NULL) {
 		cli_usage_error("`%s` needs a value", arg);
-	*o->text = value;
-	return value != NULL;
+		return false;
+	}
+	return keep(o, arg, value);
 }
 
 static bool take_long(const struct cli_option *options, int argc, char **argv, int *at)
@@ -76,7 +96,7 @@ static bool take_letters(const struct cli_option *options, int argc, char **argv
 			cli_usage_error("`%s` takes no option `-%c`", argv[0], *c);
 			return false;
 		}
-		if (o->text != NULL)
+		if (o->flag == NULL)
 			return take(o, arg, c[1] == '\0' ? NULL : c + 1, argc, argv, at);
 		*o->flag = true;
 	}

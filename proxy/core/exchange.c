@@ -489,13 +489,9 @@ static void exchange_begin(struct exchange *x)
 		why = reason_bad_request;
 	else if (x->route == NULL)
 		why = reason_no_route;
-	else if (x->req->method_id == METHOD_TRACE) /* it would show the fields we set */
-		why = reason_trace_refused;
-	else if (x->req->method_id == METHOD_OPTIONS && !forward_count_hop(x->req))
-		why = reason_max_forwards;
-	else if (x->req->body == BODY_LENGTH && x->req->length > x->route->conf->max_body)
-		why = reason_body_too_large;
-	else if (!begin_call(x))
+	else
+		why = route_refuses(x->route, x->req);
+	if (why == NULL && !begin_call(x))
 		why = reason_out_of_memory;
 	if (why != NULL)
 		exchange_reply(x, why, 0);

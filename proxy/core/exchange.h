@@ -134,6 +134,8 @@ void pump_body(struct pump *, struct slice, bool end);
 void pump_trailers(struct pump *, const struct head *);
 void pump_room(struct pump *);
 
+/* What a client that comes by this path is told for `why`; route may be NULL. */
+uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);
 /* Writes the reply's head and body into the client stream. */
 void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 

@@ -51,14 +51,14 @@ static bool ends_with(struct slice s, struct slice end)
 	return s.n >= end.n && slice_eq(slice_of(s.p + s.n - end.n, end.n), end);
 }
 
-static enum dialect dialect_of(const struct exchange *x)
+static enum dialect dialect_of(const struct route *route, struct slice path)
 {
-	if (x->route == NULL)
+	if (route == NULL)
 		return DIALECT_PROBLEM;
-	if (x->route->conf->dialect != DIALECT_AUTO)
-		return (enum dialect)x->route->conf->dialect;
+	if (route->conf->dialect != DIALECT_AUTO)
+		return (enum dialect)route->conf->dialect;
 	for (size_t i = 0; i < sizeof(dialect_paths) / sizeof(dialect_paths[0]); i++)
-		if (ends_with(x->call.path, dialect_paths[i].end))
+		if (ends_with(path, dialect_paths[i].end))
 			return dialect_paths[i].dialect;
 	return DIALECT_PROBLEM;
 }
@@ -265,12 +265,11 @@ static void send_reply(struct reply *r)
 	x->client->ops->body(x->client, body, true);
 }
 
-static uint16_t status_of(const struct exchange *x, const struct reason *why, enum dialect dialect)
+uint16_t reply_status(const struct route *route, struct slice path, const struct reason *why)
 {
-	if (x->call.out.status != 0)
-		return x->call.out.status;
-	return why == reason_breaker_open && dialect == DIALECT_ANTHROPIC ? ANTHROPIC_OVERLOADED
-									  : why->status;
+	if (why == reason_breaker_open && dialect_of(route, path) == DIALECT_ANTHROPIC)
+		return ANTHROPIC_OVERLOADED;
+	return why->status;
 }
 
 void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
@@ -278,7 +277,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 	struct reply r = {
 		.x = x,
 		.why = why,
-		.dialect = dialect_of(x),
+		.dialect = dialect_of(x->route, x->call.path),
+		.status = reply_status(x->route, x->call.path, why),
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
 		.never = retry_after_ms >= VERDICT_NEVER_MS,
 		.policy = x->call.out.denied ? x->call.out.limit.policy : NULL,
@@ -286,7 +286,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 
 	if (r.never)
 		r.retry_after_ms = NEVER_SAYS_MS;
-	r.status = status_of(x, why, r.dialect);
+	if (x->call.out.status != 0)
+		r.status = x->call.out.status;
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/reason.h"
+#include "core/forward.h"
 #include "http/head.h"
 
 enum { HOST_MAX = 255 };
@@ -258,6 +260,28 @@ const struct route *route_match(const struct policy *p, const struct head *req, 
 		if (path_holds(m, a.path) && method_holds(m, req) && hosts_hold(m, &a))
 			return &p->route[i];
 	}
+	return NULL;
+}
+
+enum route_part route_differs(const struct route *r, const struct head *req, struct slice path)
+{
+	struct asked a = { .req = req, .path = path };
+
+	if (!path_holds(r->matcher, path))
+		return ROUTE_PATH;
+	if (!method_holds(r->matcher, req))
+		return ROUTE_METHOD;
+	return hosts_hold(r->matcher, &a) ? ROUTE_TAKES : ROUTE_HOST;
+}
+
+const struct reason *route_refuses(const struct route *r, struct head *req)
+{
+	if (req->method_id == METHOD_TRACE) /* it would show the fields we set */
+		return reason_trace_refused;
+	if (req->method_id == METHOD_OPTIONS && !forward_count_hop(req))
+		return reason_max_forwards;
+	if (req->body == BODY_LENGTH && req->length > r->conf->max_body)
+		return reason_body_too_large;
 	return NULL;
 }
 

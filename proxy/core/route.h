@@ -21,6 +21,13 @@ bool route_prepare(struct route *, struct arena *, struct diags *);
 /* NULL: none, or the path is not in normal form (p == NULL). */
 const struct route *route_match(const struct policy *, const struct head *req,
 				struct slice normal_path);
+/* Why a route does not take a request; they are looked at in this order. */
+enum route_part { ROUTE_TAKES, ROUTE_PATH, ROUTE_METHOD, ROUTE_HOST };
+enum route_part route_differs(const struct route *, const struct head *req,
+			      struct slice normal_path);
+/* Why a call that takes this route is answered before any policy is asked; NULL: it is not.  An
+ * OPTIONS has one hop less afterwards. */
+const struct reason *route_refuses(const struct route *, struct head *req);
 /* Whether every request that `later` would take is taken by `earlier`: then `later` is never
  * reached. */
 bool route_hides(const struct route *earlier, const struct route *later);
