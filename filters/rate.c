@@ -239,7 +239,7 @@ static bool is_enforced(const struct rate_conf *c, const struct call *call)
 {
 	uint64_t hash = 0; /* of those without the key */
 
-	if (c->enforced >= WHOLE)
+	if (c->enforced == 0)
 		return true;
 	(void)key_fingerprint_everywhere(&c->key, call, &hash);
 	return (hash >> 32) * WHOLE >> 32 < c->enforced;

@@ -32,7 +32,8 @@ struct rate_conf {
 	int charge;        /* enum charge */
 	uint64_t wait_ns;  /* 0: refused at once */
 	uint32_t queue;    /* 0: as long as the wait */
-	uint32_t enforced; /* parts per million of the keys; for the others it is a trial */
+	uint32_t enforced; /* parts per million of the keys, for the others it is a trial; 0: not
+			      given */
 	uint32_t max_keys;
 	bool headers; /* RateLimit fields on admitted calls too */
 };

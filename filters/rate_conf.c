@@ -250,7 +250,7 @@ static bool check_overrides(const struct checking *k)
 /* Says itself for whom it is a trial. */
 static bool check_enforce(const struct checking *k, struct rate_conf *c)
 {
-	if (node_get(k->map, "enforce") == NULL)
+	if (c->enforced == 0)
 		return true;
 	if (c->key.n == 0)
 		return wrong_at(k, "enforce", "E019",
@@ -458,10 +458,10 @@ static const struct field rate_fields[] = {
 	{ .key = "enforce",
 	  .type = C_SHARE,
 	  .offset = AT(enforced),
-	  .dflt = "100%",
+	  .min = 1,
 	  .max = 1000000,
-	  .doc = "The share of the keys for whom the limit is real; for the others it is a trial, "
-		 "as with shadow. A key is always on the same side, and stays when the share "
+	  .doc = "The share of the keys for whom the limit is real, whatever shadow says; for the "
+		 "others it is a trial. A key is always on the same side, and stays when the share "
 		 "grows." },
 	{ .key = "max_keys",
 	  .type = C_U32,

@@ -147,6 +147,7 @@ static void test_what_does_not_go_together(void **state)
 	assert_refused("policies: { a: { rate: 4/m, cost: 5, algorithm: fixed-window } }", "E019",
 		       "never passes");
 	assert_refused("policies: { a: { rate: 1/s, enforce: 10% } }", "E019", "without a `key`");
+	assert_refused("policies: { a: { rate: 1/s, key: host, enforce: 0% } }", "E016", "");
 	assert_refused("policies: { a: { rate: 100000000/s, algorithm: sliding-window } }", "E016",
 		       "too large for windows");
 	assert_refused("policies: { a: { rate: 1/s, key: host, overrides: [{ match: x, rate: "
@@ -729,7 +730,7 @@ static void test_a_trial_is_no_limit(void **state)
 
 	(void)state;
 	policies_open(&p, tables,
-		      "policies: { a: { rate: 1/d, key: client.ip, enforce: 0% }, b: { rate: 3/h, "
+		      "policies: { a: { rate: 1/d, key: client.ip, enforce: 0.0001% }, b: { rate: 3/h, "
 		      "burst: 3 } }");
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(visit(&p, "10.0.0.1", S).kind, V_PASS);
