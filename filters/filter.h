@@ -160,6 +160,7 @@ struct attempt {
 	const struct reason *why; /* NULL while running; reason_ok: an answer came whole */
 	uint16_t status;          /* of its answer; 0: none came */
 	bool excused; /* we are shutting down: its failure says nothing of the endpoint */
+	bool asked;   /* all of the request was sent: what it waits for since is the answer */
 	uint64_t retry_after_ms; /* what its answer asks for, from 400 up; 0: nothing */
 	uint64_t start_ns;       /* env->now_ns when it began */
 	uint64_t head_ns;        /* when its answer's head came; 0: none came */
@@ -192,6 +193,7 @@ struct call {
 	bool over;
 	uint32_t held; /* bit i: filter i is owed a done      */
 	struct wait *wait;
+	struct limit_info limit_before; /* an attempt was denied */
 
 	/* X-RateLimit-* in the answer are ours, and of a policy with this much left. */
 	bool limit_shown;
@@ -234,6 +236,12 @@ struct filter_sample {
 
 typedef void filter_emit(void *ctx, const struct filter_sample *);
 
+/* An endpoint that calls of a route with this policy may go to. */
+struct filter_target {
+	const char *upstream, *endpoint; /* names; they outlive the filter */
+	uint32_t id;                     /* as in struct attempt */
+};
+
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
 	const struct schema *schema; /* option table: parse, check, dump, doc            */
@@ -244,6 +252,9 @@ struct filter_ops {
 	/* Control thread.  open may fail (with a finding at `at`); close may not. */
 	bool (*open)(struct filter *, struct table_registry *, struct diags *, struct place at);
 	void (*close)(struct filter *);
+	/* Control thread, after open, for each such endpoint; one may come several times.  False:
+	 * memory is out. */
+	bool (*target)(struct filter *, const struct filter_target *);
 
 	/* Worker thread.  Any of these may be NULL.  admit may fill call->out.limit; the chain
 	 * keeps the one that matters.  respond sees the head that goes to the client: of filters
@@ -319,6 +330,8 @@ struct verdict chain_admit(struct call *);
 /* PASS or DENY.  Either way the attempt is closed with one chain_attempted.  A first attempt that
  * is denied makes the call a denied one (F7). */
 struct verdict chain_attempt(struct call *, struct attempt *);
+/* After an attempt was denied and closed: the call goes on, to somewhere else. */
+void chain_undeny(struct call *);
 void chain_attempted(struct call *, struct attempt *); /* a->why is set */
 struct again chain_again(struct call *, const struct attempt *);
 uint64_t chain_shut(const struct call *, uint32_t endpoint);

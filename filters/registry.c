@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "conf/suggest.h"
+#include "filters/breaker.h"
 #include "filters/concurrency.h"
 #include "filters/rate.h"
 #include "filters/retry.h"
@@ -14,12 +15,14 @@
 static const struct filter_ops *const kinds[] = {
 	&rate_ops,
 	&concurrency_ops,
+	&breaker_ops,
 	&retry_ops,
 };
 
 static const struct schema *const variants[] = {
 	&rate_schema,
 	&concurrency_schema,
+	&breaker_schema,
 	&retry_schema,
 	NULL,
 };

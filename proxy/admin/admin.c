@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "admin/breakers.h"
 #include "admin/health.h"
 #include "admin/page.h"
 #include "admin/stats_json.h"
@@ -145,6 +146,8 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = "/health", .show = show_health },
 		{ .path = "/stats.json", .show = show_stats },
 		{ .path = "/config", .show = show_config },
+		{ .path = "/breakers", .show = breakers_show },
+		{ .path = "/breakers/", .method = METHOD_PUT, .show = breakers_change },
 		{ .path = NULL },
 	};
 

@@ -1,7 +1,10 @@
 /* health.c - a table of checks and what they add up to. */
 #include "admin/health.h"
 
+#include <string.h>
+
 #include "base/clock.h"
+#include "filters/breaker.h"
 
 static const char *const names[] = {
 	[HEALTHY] = "healthy", [DEGRADED] = "degraded", [UNHEALTHY] = "unhealthy"
@@ -137,6 +140,61 @@ static void check_upstreams(struct report *r)
 		r->worst = UNHEALTHY;
 }
 
+/* What is shut of one policy's breakers. */
+struct breaker_count {
+	struct buf *message;
+	uint32_t all, shut, forced;
+};
+
+static void count_breaker(void *ctx, const struct breaker_view *v)
+{
+	struct breaker_count *n = ctx;
+	bool shut = strcmp(v->state, "closed") != 0;
+
+	n->all++;
+	n->forced += v->forced;
+	n->shut += shut;
+	if (!shut || n->shut > 1)
+		return;
+	buf_printf(n->message, "%s%s%s is %s%s", v->upstream, v->endpoint == NULL ? "" : " ",
+		   v->endpoint == NULL ? "" : v->endpoint, v->forced ? "forced " : "",
+		   strcmp(v->state, "open") == 0 ? "open" : "half open");
+	if (v->left_ns > 0)
+		buf_printf(n->message, " for %llu s more",
+			   (unsigned long long)((v->left_ns + CLOCK_S - 1) / CLOCK_S));
+}
+
+/* One that is forced closed guards nothing: that is worth a look, too. */
+static void check_breaker(struct report *r, const struct filter *f)
+{
+	struct buf name = { 0 }, message = { 0 };
+	struct breaker_count n = { .message = &message };
+
+	check_begin(r);
+	buf_printf(&name, "breaker.%s", f->name);
+	breaker_each(f, r->view->now_ns, count_breaker, &n);
+	if (n.shut > 1)
+		buf_printf(&message, ", and %u more of %u", n.shut - 1, n.all);
+	else if (n.shut == 0 && n.forced > 0)
+		buf_printf(&message, "%u of %u forced closed", n.forced, n.all);
+	else if (n.shut == 0)
+		buf_puts(&message, "closed");
+	r->out->oom |= name.oom || message.oom;
+	if (!r->out->oom)
+		check_end(r, name.p, n.shut + n.forced > 0 ? DEGRADED : HEALTHY, n.shut, message.p);
+	buf_fini(&name);
+	buf_fini(&message);
+}
+
+static void check_breakers(struct report *r)
+{
+	const struct policy *p = r->view->policy;
+
+	for (uint32_t i = 0; i < p->n_filters; i++)
+		if (p->filter[i]->ops == &breaker_ops)
+			check_breaker(r, p->filter[i]);
+}
+
 enum health health_render(const struct process_view *view, struct buf *out)
 {
 	struct buf checks = { 0 };
@@ -145,6 +203,7 @@ enum health health_render(const struct process_view *view, struct buf *out)
 	check_config(&r);
 	check_listeners(&r);
 	check_upstreams(&r);
+	check_breakers(&r);
 	buf_printf(out, "{\"status\":\"%s\",\"version\":\"%s\",\"uptime\":", names[r.worst],
 		   WEIR_VERSION);
 	stat_print_seconds(out, view->now_wall_ns > view->start_wall_ns

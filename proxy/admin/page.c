@@ -1,5 +1,10 @@
-/* page.c - from a path to a page. */
+/* page.c - from a path and a method to a page. */
 #include "admin/page.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/arena.h"
 
 void page_text(struct service_reply *reply, unsigned status, const char *text)
 {
@@ -9,17 +14,119 @@ void page_text(struct service_reply *reply, unsigned status, const char *text)
 	buf_putc(&reply->body, '\n');
 }
 
+static int hex(char c)
+{
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
+}
+
+struct slice page_decode(struct slice s, struct arena *arena)
+{
+	static const struct slice none = { .p = NULL };
+	char *out = arena_alloc(arena, s.n + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; out != NULL && i < s.n; i++) {
+		char c = s.p[i];
+
+		if (c == '%') {
+			int high = i + 2 < s.n ? hex(s.p[i + 1]) : -1;
+			int low = i + 2 < s.n ? hex(s.p[i + 2]) : -1;
+
+			if (high < 0 || low < 0)
+				return none;
+			c = (char)(high * 16 + low);
+			i += 2;
+		}
+		out[n++] = c;
+	}
+	return slice_of(out, n);
+}
+
+/*---------------------------------------------------------------- choosing */
+
+static bool path_is(const struct page *page, struct slice path)
+{
+	struct slice want = slice_str(page->path);
+
+	return want.p[want.n - 1] == '/' ? slice_starts(path, want) : slice_eq(path, want);
+}
+
+static bool method_is(const struct page *page, enum method_id method)
+{
+	if (page->method == METHOD_OTHER)
+		return method == METHOD_GET || method == METHOD_HEAD;
+	return page->method == method;
+}
+
+/* The methods that one path has; NULL: it is no page.  The reply is sent by the thread that asked
+ * for it, before it asks again. */
+static const char *allow_of(const struct page *pages, struct slice path)
+{
+	static _Thread_local char allow[64];
+	size_t n = 0;
+
+	for (; pages->path != NULL; pages++) {
+		const char *name =
+		    pages->method == METHOD_OTHER ? "GET, HEAD" : method_names[pages->method].p;
+
+		if (path_is(pages, path) && n + strlen(name) + 3 < sizeof(allow))
+			n += (size_t)sprintf(allow + n, "%s%s", n > 0 ? ", " : "", name);
+	}
+	return n > 0 ? allow : NULL;
+}
+
+/*---------------------------------------------------------------- changing */
+
+/* Browsers say so where a request comes from (RFC 6454 section 7); others need not. */
+static bool origin_is_ours(const struct head *req)
+{
+	struct slice name = SLICE("origin"), scheme = SLICE("http://");
+	const struct header *h = head_find_name(req, name);
+
+	if (h == NULL)
+		return true;
+	return slice_starts(h->value, scheme) &&
+	       slice_ieq(slice_of(h->value.p + scheme.n, h->value.n - scheme.n), req->authority);
+}
+
+static bool is_json(const struct head *req)
+{
+	struct slice json = SLICE("application/json");
+	const struct header *h = head_find(req, F_CONTENT_TYPE);
+	struct slice rest = h == NULL ? slice_of(NULL, 0) : h->value;
+
+	return slice_ieq(slice_trim(slice_cut(&rest, ';')), json);
+}
+
+static bool may_change(const struct service_request *req, struct service_reply *reply)
+{
+	if (!origin_is_ours(req->head)) {
+		page_text(reply, 403, "a page of another origin may change nothing here");
+		return false;
+	}
+	if (!is_json(req->head)) {
+		page_text(reply, 415, "the body must be application/json, and say so");
+		return false;
+	}
+	return true;
+}
+
 void page_show(const struct page *pages, const struct process_view *view,
 	       const struct service_request *req, struct service_reply *reply)
 {
-	while (pages->path != NULL && !slice_is(req->path, pages->path))
-		pages++;
-	if (pages->path == NULL) {
-		page_text(reply, 404, "no such page");
-	} else if (req->head->method_id != METHOD_GET && req->head->method_id != METHOD_HEAD) {
-		reply->allow = "GET, HEAD";
-		page_text(reply, 405, "this page can only be read");
-	} else {
-		pages->show(view, req, reply);
+	for (const struct page *p = pages; p->path != NULL; p++) {
+		if (!path_is(p, req->path) || !method_is(p, req->head->method_id))
+			continue;
+		if (p->method == METHOD_OTHER || may_change(req, reply))
+			p->show(view, req, reply);
+		return;
 	}
+	reply->allow = allow_of(pages, req->path);
+	if (reply->allow == NULL)
+		page_text(reply, 404, "no such page");
+	else
+		page_text(reply, 405, "this page does not take that method");
 }

@@ -1,20 +1,25 @@
-/* page.h - tables of pages: a path, and the function that shows it. */
+/* page.h - tables of pages: a path, and the function that shows or changes what is there. */
 #ifndef ADMIN_PAGE_H
 #define ADMIN_PAGE_H
 
 #include "core/service.h"
 
 struct page {
-	const char *path;
+	const char *path;      /* a slash at its end: all paths that begin with it */
+	enum method_id method; /* METHOD_OTHER: to read, GET and HEAD; else it changes something */
 	void (*show)(const struct process_view *, const struct service_request *,
 		     struct service_reply *);
 };
 
-/* Shows the page of that path; 404 when there is none, 405 unless the method is GET or HEAD.
- * `pages` ends with path NULL. */
+/* Shows the page of that path and method; 404 when there is no such path, 405 when it has no such
+ * method.  Nothing is changed for a web page of another origin (403) or with a body that is not
+ * said to be JSON (415): no form can send that.  `pages` ends with path NULL. */
 void page_show(const struct page *pages, const struct process_view *,
 	       const struct service_request *, struct service_reply *);
 /* A short answer: the text and a newline. */
 void page_text(struct service_reply *, unsigned status, const char *text);
+/* A part of a path, each %XX replaced (RFC 3986 section 2.1).  p NULL: it is malformed, or memory
+ * is out. */
+struct slice page_decode(struct slice, struct arena *);
 
 #endif

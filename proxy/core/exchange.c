@@ -19,6 +19,9 @@
  */
 #include "core/exchange.h"
 
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -447,11 +450,20 @@ static void begin_record(struct exchange *x)
 	};
 }
 
+/* What filters keep of a call is of any type: an arena alone does not align for all of them. */
+static void *chain_memory(struct arena *arena, size_t n)
+{
+	const uintptr_t align = alignof(max_align_t);
+	char *p = arena_alloc(arena, n + align);
+
+	return p == NULL ? NULL : p + (-(uintptr_t)p & (align - 1));
+}
+
 static bool begin_call(struct exchange *x)
 {
 	struct worker *w = x->worker;
 	struct call *call = &x->call;
-	void *mem = arena_alloc(&x->arena, x->route->chain.mem_size + 1);
+	void *mem = chain_memory(&x->arena, x->route->chain.mem_size);
 
 	if (mem == NULL)
 		return false;
@@ -802,7 +814,8 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 	}
 	x->cluster = fallback;
 	x->call.upstream = fallback->name;
-	x->call.out.denied = false;
+	if (why == reason_breaker_open)
+		chain_undeny(&x->call);
 	x->tried = 0;
 	leg_start(x, false);
 }

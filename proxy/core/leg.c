@@ -42,6 +42,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	l->open = false;
 	l->attempt.why = why;
 	l->attempt.excused = exchange_is_draining(x);
+	l->attempt.asked = l->sent && x->request_ended && !x->up.held;
 	if (l->attempt.excused && result == ENDPOINT_FAILED)
 		result = ENDPOINT_ABORTED;
 	tell_unanswered(l, result);
@@ -335,21 +336,34 @@ static bool leg_choose(struct leg *l, struct exchange *x)
 	return true;
 }
 
+/* PASS: the leg has an endpoint, and the filters let it go there.  One that was open a moment ago
+ * may be shut by now, by another worker's doing: then there may be others. */
+static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x)
+{
+	struct verdict v = verdict_deny(reason_no_endpoint, 1000);
+	struct cluster_member *shut;
+
+	for (uint32_t i = 0; i <= x->cluster->n && leg_choose(l, x); i++) {
+		v = chain_attempt(exchange_call(x), &l->attempt);
+		if (v.kind != V_DENY)
+			return v;
+		chain_attempted(&x->call, &l->attempt);
+		x->call.out.attempts--; /* nothing was tried */
+		if (v.why != reason_breaker_open || pick_open(x, x->tried, &shut) == NULL)
+			return v;
+		chain_undeny(&x->call);
+	}
+	return v;
+}
+
 /* `fresh`: not over a kept-alive connection, and to the same endpoint if there is only one. */
 void leg_start(struct exchange *x, bool fresh)
 {
 	struct leg *l = &x->leg;
 	unsigned w = x->worker->index;
-	struct verdict v;
+	struct verdict v = leg_choose_and_ask(l, x);
 
-	if (!leg_choose(l, x)) {
-		exchange_on_no_endpoint(x, reason_no_endpoint, 1000);
-		return;
-	}
-	v = chain_attempt(exchange_call(x), &l->attempt);
 	if (v.kind == V_DENY) {
-		chain_attempted(&x->call, &l->attempt);
-		x->call.out.attempts--; /* nothing was tried */
 		exchange_on_no_endpoint(x, v.why, v.ms);
 		return;
 	}

@@ -142,6 +142,45 @@ static bool open_routes(struct policy *p, struct registries *r, struct diags *di
 	return true;
 }
 
+static bool add_targets(struct filter *f, const struct cluster *c)
+{
+	for (uint32_t i = 0; c != NULL && i < c->n; i++) {
+		const struct endpoint *e = c->member[i].endpoint;
+		struct filter_target t = { .upstream = c->name, .endpoint = e->text, .id = e->id };
+
+		if (!f->ops->target(f, &t))
+			return false;
+	}
+	return true;
+}
+
+static bool uses(const struct route *route, const struct filter *f)
+{
+	for (uint8_t i = 0; i < route->chain.n; i++)
+		if (route->chain.filter[i] == f)
+			return true;
+	return false;
+}
+
+/* Tells filters which endpoints they will be asked about. */
+static bool add_all_targets(struct policy *p, struct diags *diags)
+{
+	for (uint32_t i = 0; i < p->n_filters; i++) {
+		struct filter *f = p->filter[i];
+
+		for (uint32_t k = 0; f->ops->target != NULL && k < p->n_routes; k++) {
+			const struct route *r = &p->route[k];
+
+			if (!uses(r, f) ||
+			    (add_targets(f, r->cluster) && add_targets(f, r->fallback)))
+				continue;
+			diags_out_of_memory(diags);
+			return false;
+		}
+	}
+	return true;
+}
+
 struct policy *policy_open(const char *path, struct config *config, struct arena arena,
 			   struct registries *r, struct diags *diags)
 {
@@ -158,7 +197,8 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	snprintf(p->path, sizeof(p->path), "%s", path);
 	config_hash(config, p->hash);
 	set_limits(p);
-	if (open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags))
+	if (open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags) &&
+	    add_all_targets(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;

@@ -68,6 +68,42 @@ static void put_upstreams(struct sim *sim, struct buf *b, bool fresh)
 	put_upstream_tail(sim, b);
 }
 
+/* What every breaker has; the numbers are small, so that they open and close often. */
+static void put_breaker(struct sim *sim, struct buf *b, const char *name, const char *per)
+{
+	static const char *const failures[] = { "", ", failures: [5xx]",
+						", failures: [connect, 503]" };
+	bool share = dice_chance(&sim->dice, 500), slow = dice_chance(&sim->dice, 300);
+	uint64_t open_ms = 100 + dice_spread(&sim->dice, 2000);
+
+	if (sim->weather.calm) {
+		buf_printf(b, "  %s: { breaker: 5, failures: connect }\n", name);
+		return;
+	}
+	buf_printf(b, "  %s: { breaker: %llu%s, per: %s, open_for: %llums", name,
+		   share ? number(sim, 1, 60) : number(sim, 1, 3), share ? "%" : "", per,
+		   (unsigned long long)open_ms);
+	buf_printf(b, ", max_open: %llums", number(sim, open_ms, 20000));
+	buf_printf(b, ", probes: %llu", number(sim, 1, 3));
+	if (share || slow) {
+		buf_printf(b, ", window: %llums", number(sim, 100, 5000));
+		buf_printf(b, ", min_requests: %llu", number(sim, 1, 5));
+	}
+	if (slow)
+		buf_printf(b, ", slow: { over: %llums", number(sim, 1, 3000));
+	if (slow)
+		buf_printf(b, ", first_byte: %llums }", number(sim, 1, 3000));
+	buf_printf(b, "%s }\n", failures[dice_below(&sim->dice, 3)]);
+}
+
+static void put_breakers(struct sim *sim, struct buf *b)
+{
+	bool upstream = dice_chance(&sim->dice, 300);
+
+	put_breaker(sim, b, "guard-other", "endpoint");
+	put_breaker(sim, b, "guard-app", upstream ? "upstream" : "endpoint");
+}
+
 static void put_route(struct sim *sim, struct buf *b, const char *name, const char *to,
 		      const char *more)
 {
@@ -91,14 +127,15 @@ static void put_file(struct sim *sim, struct buf *b, const struct rule *rule,
 		   "policies:\n  per-key: { rate: %llu/s, burst: %llu, key: header.x-sim-key }\n",
 		   (unsigned long long)rule->rate_per_s, (unsigned long long)rule->burst);
 	crowd_put(crowd, b);
+	put_breakers(sim, b);
 	buf_printf(b, "routes:\n");
 	put_route(sim, b, "limited", "app", "    use: [per-key]\n");
-	put_route(sim, b, "small", "other", "    max_body: 1KiB\n");
-	put_route(sim, b, "tunnel", "other", "    upgrade: true\n");
+	put_route(sim, b, "small", "other", "    max_body: 1KiB\n    use: [guard-other]\n");
+	put_route(sim, b, "tunnel", "other", "    upgrade: true\n    use: [guard-other]\n");
 	put_route(sim, b, "held", "other", crowd_use(crowd));
 	if (fresh)
 		put_route(sim, b, "fresh", "fresh", "");
-	put_route(sim, b, "app", "app", "");
+	put_route(sim, b, "app", "app", "    use: [guard-app]\n");
 }
 
 /* As a file that config_load can open. */
@@ -303,6 +340,8 @@ void control_order(struct sim *sim, enum order_kind kind)
 		o->kind = kind;
 		mailbox_post(&sim->worker[w]->mailbox, &o->message);
 	}
+	if (!sim->drained)
+		breakers_drained(sim);
 	atomic_store(&sim->shared.draining, true);
 	sim->drained = true;
 	memset(sim->wl, 0, sizeof(sim->wl));

@@ -129,6 +129,11 @@ static void put_framed(struct sim *sim, struct server *s, unsigned framing)
 		put_body(s, 0, a->body_n);
 }
 
+static bool is_down(const struct sim *sim, const struct site *site)
+{
+	return site->flap_ns != 0 && sim->now_ns / site->flap_ns % 2 == 1;
+}
+
 static void put_answer(struct sim *sim, struct server *s)
 {
 	static const unsigned statuses[] = { 200, 200, 200, 200, 201, 204, 304, 404, 500, 503 };
@@ -137,6 +142,8 @@ static void put_answer(struct sim *sim, struct server *s)
 	unsigned framing = (unsigned)dice_below(d, 3);
 
 	a->status = statuses[dice_below(d, sizeof(statuses) / sizeof(statuses[0]))];
+	if (is_down(sim, s->site))
+		a->status = 503;
 	a->no_body =
 	    strcmp(s->request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
 	a->body_n = a->status == 204 ? 0 : ledger_size(d, 8000);
@@ -541,7 +548,7 @@ static void draw_connect(struct server *s)
 	bool fault = dice_chance(d, sim->weather.connect_fault);
 
 	s->actor.at_ns = sim->now_ns + 1 + dice_spread(d, 5 * CLOCK_MS);
-	if (fault && dice_chance(d, 500))
+	if ((fault && dice_chance(d, 500)) || is_down(sim, s->site))
 		s->state = REFUSING;
 	else if (fault) /* longer than anybody waits, or perhaps not */
 		s->actor.at_ns = sim->now_ns + dice_spread(d, 100 * CLOCK_S) + 1;
@@ -601,5 +608,7 @@ void sites_init(struct sim *sim)
 
 		snprintf(site->text, sizeof(site->text), "10.9.0.%u:8000", i + 1);
 		CHECK(addr_parse(slice_str(site->text), &site->addr));
+		if (dice_chance(&sim->dice, sim->weather.flaps))
+			site->flap_ns = dice_between(&sim->dice, 100 * CLOCK_MS, 5 * CLOCK_S);
 	}
 }

@@ -191,7 +191,8 @@ static void look_at_workers(struct sim *sim, struct candidates *cs)
 
 static void plan_client(struct sim *sim)
 {
-	uint64_t gap_ns = sim->weather.flood ? 200 * CLOCK_MS : 2 * CLOCK_S;
+	uint64_t gap_ns =
+	    sim->weather.flood || sim->weather.flaps > 0 ? 200 * CLOCK_MS : 2 * CLOCK_S;
 
 	sim->clients_left--;
 	sim->next_client_ns =
@@ -409,6 +410,7 @@ static void draw_weather(struct sim *sim)
 	w->connect_fault = levels[dice_below(d, 4)];
 	w->serve_fault = levels[dice_below(d, 4)];
 	w->slow = levels[dice_below(d, 4)];
+	w->flaps = dice_chance(d, 300) ? 500 : 0;
 	w->no_memory = dice_chance(d, 150) ? (unsigned)dice_between(d, 1, 30) : 0;
 	w->jumps = dice_chance(d, 150);
 	w->drain_early = dice_chance(d, 200);
@@ -419,7 +421,8 @@ static void draw_plans(struct sim *sim)
 {
 	struct dice *d = &sim->dice;
 
-	sim->clients_left = (unsigned)dice_between(d, 1, sim->weather.flood ? 60 : 12);
+	sim->clients_left = (unsigned)dice_between(
+	    d, 1, sim->weather.flood ? 60 : sim->weather.flaps > 0 ? 40 : 12);
 	sim->next_client_ns = sim->now_ns + 1;
 	if (dice_chance(d, 500))
 		sim->next_reload_ns = sim->now_ns + dice_spread(d, 5 * CLOCK_S) + 1;
@@ -501,6 +504,7 @@ static void check_rest(struct sim *sim)
 	crowd_check_rest(sim);
 	check_endpoints(sim->policy);
 	checks_check_rest(sim);
+	breakers_check_rest(sim);
 	stats_each_route(sim->shared.stats, check_in_flight, NULL);
 	stats_each_listener(sim->shared.stats, check_listener, NULL);
 	if (sim->shared.connections != 0)

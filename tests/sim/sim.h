@@ -30,6 +30,7 @@ struct weather {
 	unsigned client_fault, malformed;    /* per connection, per request */
 	unsigned connect_fault, serve_fault; /* per connection, per answer */
 	unsigned slow;                       /* per actor */
+	unsigned flaps;                      /* per upstream: goes up and down */
 	unsigned no_memory;                  /* per allocation */
 	bool flood;                          /* many calls to what is limited */
 	bool jumps, drain_early, stops;      /* the last: with calls under way */
@@ -54,6 +55,7 @@ struct site {
 	unsigned connections;
 	uint64_t ill_ns;     /* checks find it well for as long, then ill; 0: always well */
 	uint64_t checked_ns; /* the last check began; 0: the next may come at once */
+	uint64_t flap_ns; /* it is up for as long, then down; 0: always up */
 };
 
 struct sim {
@@ -76,7 +78,7 @@ struct sim {
 	struct policy *policy;
 	struct loop checks;  /* of the checker */
 	bool checks_ordered; /* it has orders that it has not yet obeyed */
-	uint64_t generations;
+	uint64_t generations, opened_until_drain;
 	unsigned reloads, reloads_failed;
 	unsigned commits_open; /* orders that a worker has not yet followed */
 	bool drained;
@@ -127,6 +129,9 @@ void checks_turn(struct sim *, bool ordered);
 void checks_compare(struct sim *);
 void checks_check_rest(struct sim *);
 void checks_stop(struct sim *);
+/* breakers.c: the shutdown begins; and all is at rest. */
+void breakers_drained(struct sim *);
+void breakers_check_rest(struct sim *);
 /* control.c */
 void control_start(struct sim *);
 void control_reload(struct sim *);

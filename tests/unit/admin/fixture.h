@@ -25,6 +25,7 @@ struct fixture {
 	struct process_view view;
 	struct arena arena; /* of requests */
 	struct service_reply reply;
+	struct slice body; /* of the next requests */
 };
 
 static const char fixture_yaml[] =
@@ -37,8 +38,9 @@ static const char fixture_yaml[] =
     "    endpoints: [ \"127.0.0.1:13001\", \"127.0.0.1:13002\" ]\n"
     "policies:\n"
     "  per-client: { rate: 100/s, burst: 200, key: client.ip }\n"
+    "  guard: { breaker: 2 }\n"
     "routes:\n"
-    "  - { name: chat, match: { path: /chat, methods: [POST] }, to: pair, use: [per-client] }\n"
+    "  - { name: chat, match: { path: /chat, methods: [POST] }, to: pair, use: [per-client, guard] }\n"
     "  - { name: rest, match: { path: /* }, to: app, use: [per-client] }\n";
 
 static struct policy *fixture_policy(struct fixture *f, const char *yaml)
@@ -121,7 +123,9 @@ static struct head *fixture_head(struct fixture *f, const char *path)
 /* The reply's body as text. */
 static const char *fixture_ask(struct fixture *f, const struct service *service, struct head *h)
 {
-	struct service_request req = { .head = h, .path = h->path, .loopback = true };
+	struct service_request req = {
+		.head = h, .path = h->path, .body = f->body, .loopback = true
+	};
 
 	buf_fini(&f->reply.body);
 	f->reply = (struct service_reply){ 0 };

@@ -203,6 +203,120 @@ static void test_stats_json(void **state)
 	stats_listener_put(f->registries.stats, odd);
 }
 
+/*---------------------------------------------------------------- breakers */
+
+static struct head *order(struct fixture *f, const char *path, const char *body)
+{
+	struct head *h = fixture_head(f, path);
+
+	h->method_id = METHOD_PUT;
+	h->method = slice_str("PUT");
+	head_add(h, F_CONTENT_TYPE, slice_str("application/json; charset=utf-8"));
+	f->body = slice_str(body);
+	return h;
+}
+
+static void test_breakers_are_listed(void **state)
+{
+	struct fixture *f = *state;
+	const char *text = fixture_ask(f, &admin_service, fixture_head(f, "/breakers"));
+
+	assert_int_equal(f->reply.status, 200);
+	check_json(text);
+	assert_non_null(strstr(text, "{\"policy\":\"guard\",\"upstream\":\"pair\",\"endpoint\":"
+				     "\"127.0.0.1:13002\",\"state\":\"closed\",\"forced\":false,"
+				     "\"left\":0}"));
+}
+
+static void test_breakers_obey(void **state)
+{
+	struct fixture *f = *state;
+	const char *text = fixture_ask(f, &admin_service,
+				       order(f, "/breakers/guard/pair/127.0.0.1%3a13002",
+					     "{\"state\":\"open\",\"for\":\"10m\"}"));
+
+	assert_int_equal(f->reply.status, 200);
+	check_json(text);
+	assert_null(strstr(text, "13001"));
+	assert_non_null(strstr(text, "\"state\":\"open\",\"forced\":true,\"left\":600}"));
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
+	check_json(text);
+	assert_non_null(strstr(text, "{\"name\":\"breaker.guard\",\"status\":\"degraded\","
+				     "\"message\":\"pair 127.0.0.1:13002 is forced open for 600 s "
+				     "more\""));
+	assert_int_equal(status_for(f, order(f, "/breakers/guard/pair", "{\"state\":\"closed\"}")),
+			 200);
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
+	assert_non_null(strstr(text, "\"message\":\"2 of 2 forced closed\""));
+	assert_int_equal(status_for(f, order(f, "/breakers/guard/pair", "{\"state\":\"auto\"}")),
+			 200);
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
+	assert_non_null(strstr(text, "{\"status\":\"healthy\""));
+}
+
+static void test_orders_that_make_no_sense(void **state)
+{
+	static const struct {
+		const char *path, *body;
+		unsigned status;
+	} rows[] = {
+		{ "/breakers/guard/pair", "", 400 },
+		{ "/breakers/guard/pair", "{}", 400 },
+		{ "/breakers/guard/pair", "state: open", 400 },
+		{ "/breakers/guard/pair", "{\"state\":\"ajar\"}", 400 },
+		{ "/breakers/guard/pair", "{\"state\":\"open\",\"for\":600}", 400 },
+		{ "/breakers/guard/pair", "{\"state\":\"${file:/etc/hostname}\"}", 400 },
+		{ "/breakers/guard/pair", "{\"state\":\"open\"", 400 },
+		{ "/breakers/guard", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/guard/", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/per-client/pair", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/guard/app", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/guard/pair/", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/guard/pair/127.0.0.1:13003", "{\"state\":\"open\"}", 404 },
+		{ "/breakers/guard/pair/127.0.0.1%3", "{\"state\":\"open\"}", 404 },
+		{ "/breakers", "{\"state\":\"open\"}", 405 },
+		{ "/health", "{\"state\":\"open\"}", 405 },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (status_for(f, order(f, rows[i].path, rows[i].body)) != rows[i].status)
+			fail_msg("row %zu: %u", i, f->reply.status);
+	assert_null(strstr(fixture_ask(f, &admin_service, fixture_head(f, "/breakers")), "true"));
+}
+
+/* A web page can send a form anywhere; it cannot send JSON, nor hide where it comes from. */
+static void test_web_pages_change_nothing(void **state)
+{
+	static const char body[] = "{\"state\":\"open\"}", path[] = "/breakers/guard/pair";
+	static const char *const origins[] = { "http://evil.example", "null", "",
+					       "https://127.0.0.1:19901", "http://127.0.0.1" };
+	static const char *const types[] = { "text/plain", "application/x-www-form-urlencoded",
+					     "application/jsonp", "" };
+	struct fixture *f = *state;
+	struct head *h;
+
+	for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++) {
+		h = order(f, path, body);
+		head_add_name(h, slice_str("Origin"), slice_str(origins[i]));
+		assert_int_equal(status_for(f, h), 403);
+	}
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		h = order(f, path, body);
+		head_set(h, F_CONTENT_TYPE, slice_str(types[i]));
+		assert_int_equal(status_for(f, h), 415);
+	}
+	h = order(f, path, body);
+	head_remove(h, F_AUTHORIZATION);
+	assert_int_equal(status_for(f, h), 401);
+	h = fixture_head(f, path);
+	assert_int_equal(status_for(f, h), 405);
+	assert_string_equal(f->reply.allow, "PUT");
+	h = order(f, path, body);
+	head_add_name(h, slice_str("Origin"), slice_str("http://127.0.0.1:19901"));
+	assert_int_equal(status_for(f, h), 200);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, fixture_setup, fixture_teardown)
@@ -218,6 +332,10 @@ int main(void)
 		TEST(test_health_before_listening),
 		TEST(test_health_while_draining),
 		TEST(test_stats_json),
+		TEST(test_breakers_are_listed),
+		TEST(test_breakers_obey),
+		TEST(test_orders_that_make_no_sense),
+		TEST(test_web_pages_change_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

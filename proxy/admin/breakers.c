@@ -1,0 +1,189 @@
+/* breakers.c - /breakers: GET lists, PUT forces one open or closed, or lets it go on by itself. */
+#include "admin/breakers.h"
+
+#include <string.h>
+
+#include "admin/page.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/stat.h"
+#include "conf/schema.h"
+#include "filters/breaker.h"
+
+enum { ORDER_BYTES_MAX = 1024 };
+
+/*---------------------------------------------------------------- to show */
+
+struct listing {
+	struct buf *out;
+	const struct filter *filter;
+	const struct breaker_order *of; /* NULL: all */
+	unsigned n;
+};
+
+static bool is_of(const struct breaker_order *o, const struct breaker_view *v)
+{
+	return o == NULL || (slice_is(o->upstream, v->upstream) &&
+			     (o->endpoint.p == NULL ||
+			      (v->endpoint != NULL && slice_is(o->endpoint, v->endpoint))));
+}
+
+static void list_one(void *ctx, const struct breaker_view *v)
+{
+	struct listing *l = ctx;
+	struct buf *b = l->out;
+
+	if (!is_of(l->of, v))
+		return;
+	buf_puts(b, l->n++ == 0 ? "{\"policy\":" : ",{\"policy\":");
+	buf_json_string(b, slice_str(l->filter->name));
+	buf_puts(b, ",\"upstream\":");
+	buf_json_string(b, slice_str(v->upstream));
+	buf_puts(b, ",\"endpoint\":");
+	if (v->endpoint == NULL)
+		buf_puts(b, "null");
+	else
+		buf_json_string(b, slice_str(v->endpoint));
+	buf_printf(b, ",\"state\":\"%s\",\"forced\":%s,\"left\":", v->state,
+		   v->forced ? "true" : "false");
+	stat_print_seconds(b, v->left_ns);
+	buf_putc(b, '}');
+}
+
+/* `only` NULL: of all policies. */
+static void list(const struct process_view *view, const struct filter *only,
+		 const struct breaker_order *of, struct service_reply *reply)
+{
+	struct listing l = { .out = &reply->body, .of = of };
+
+	reply->status = 200;
+	reply->content_type = "application/json";
+	buf_puts(l.out, "{\"breakers\":[");
+	for (uint32_t i = 0; i < view->policy->n_filters; i++) {
+		l.filter = view->policy->filter[i];
+		if (l.filter->ops == &breaker_ops && (only == NULL || only == l.filter))
+			breaker_each(l.filter, view->now_ns, list_one, &l);
+	}
+	buf_puts(l.out, "]}\n");
+}
+
+void breakers_show(const struct process_view *view, const struct service_request *req,
+		   struct service_reply *reply)
+{
+	(void)req;
+	list(view, NULL, NULL, reply);
+}
+
+/*---------------------------------------------------------------- to change */
+
+struct order_conf {
+	int state;
+	uint64_t for_ns;
+};
+
+static const char *const state_names[] = { "auto", "open", "closed", NULL };
+static const enum breaker_mode state_modes[] = { BREAKER_CLOSED, BREAKER_FORCED_OPEN,
+						 BREAKER_FORCED_CLOSED };
+
+static const struct field order_fields[] = {
+	{ .key = "state",
+	  .type = C_ENUM,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct order_conf, state),
+	  .names = state_names,
+	  .doc = "What it is to be." },
+	{ .key = "for",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct order_conf, for_ns),
+	  .min = CLOCK_S,
+	  .max = 30 * 24 * 3600 * CLOCK_S,
+	  .doc = "For how long; until the next order when not given." },
+	{ .key = NULL },
+};
+
+static const struct schema order_schema = {
+	.name = "breaker order",
+	.size = sizeof(struct order_conf),
+	.fields = order_fields,
+};
+
+/* JSON is YAML, but for what no JSON has: a dollar would read files. */
+static bool read_body(struct slice body, struct arena *arena, struct diags *diags,
+		      struct order_conf *out)
+{
+	struct conf_load load = { .arena = arena, .diags = diags };
+	struct slice text = slice_trim(body);
+	const struct node *root;
+
+	if (text.n == 0 || text.n > ORDER_BYTES_MAX || text.p[0] != '{' ||
+	    memchr(text.p, '$', text.n) != NULL)
+		return false;
+	root = node_read_text("body", text, arena, diags);
+	return root != NULL && diags->errors == 0 && schema_load(&load, &order_schema, root, out);
+}
+
+static bool parse_order(const struct service_request *req, struct arena *arena,
+			struct breaker_order *o, struct service_reply *reply)
+{
+	struct order_conf conf;
+	struct diags diags;
+
+	diags_init(&diags, arena);
+	if (!read_body(req->body, arena, &diags, &conf)) {
+		page_text(
+		    reply, 400,
+		    diags.first != NULL
+			? diags.first->message
+			: "the body is to be {\"state\":\"open|closed|auto\",\"for\":\"10m\"}");
+		return false;
+	}
+	o->mode = state_modes[conf.state];
+	o->for_ns = o->mode == BREAKER_CLOSED ? 0 : conf.for_ns;
+	return true;
+}
+
+/* What stands behind /breakers/. */
+static const struct filter *parse_path(const struct process_view *view, struct slice path,
+				       struct arena *arena, struct breaker_order *o)
+{
+	struct slice rest = slice_of(path.p + strlen("/breakers/"), path.n - strlen("/breakers/"));
+	struct slice name = page_decode(slice_cut(&rest, '/'), arena);
+
+	o->upstream = page_decode(slice_cut(&rest, '/'), arena);
+	o->endpoint = rest.p == NULL ? rest : page_decode(rest, arena);
+	if (name.p == NULL || o->upstream.p == NULL || (rest.p != NULL && o->endpoint.p == NULL))
+		return NULL;
+	for (uint32_t i = 0; i < view->policy->n_filters; i++) {
+		const struct filter *f = view->policy->filter[i];
+
+		if (f->ops == &breaker_ops && slice_is(name, f->name))
+			return f;
+	}
+	return NULL;
+}
+
+static void change(const struct process_view *view, const struct service_request *req,
+		   struct arena *arena, struct service_reply *reply)
+{
+	struct breaker_order o = { .for_ns = 0 };
+	const struct filter *f = parse_path(view, req->path, arena, &o);
+
+	if (f == NULL)
+		page_text(reply, 404, "no breaker policy of that name");
+	else if (!parse_order(req, arena, &o, reply))
+		return;
+	else if (breaker_obey(f, view->now_ns, &o) == 0)
+		page_text(reply, 404, "that policy guards no such upstream or endpoint");
+	else
+		list(view, f, &o, reply);
+}
+
+void breakers_change(const struct process_view *view, const struct service_request *req,
+		     struct service_reply *reply)
+{
+	struct arena arena;
+
+	arena_init(&arena, NULL);
+	change(view, req, &arena, reply);
+	arena_fini(&arena);
+}
