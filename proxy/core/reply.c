@@ -63,6 +63,8 @@ static enum dialect dialect_of(const struct route *route, struct slice path)
 	return DIALECT_PROBLEM;
 }
 
+static const char never_text[] = "the call asks for more than the limit ever allows";
+
 static void put_message(struct buf *b, const struct reply *r)
 {
 	buf_puts(b, "\"message\":\"");
@@ -73,7 +75,7 @@ static void put_message(struct buf *b, const struct reply *r)
 		buf_puts(b, ")");
 	}
 	if (r->never)
-		buf_puts(b, "; it asks for more than the limit ever allows");
+		buf_printf(b, "; %s", never_text);
 	else if (r->retry_after_ms > 0)
 		buf_printf(b, "; retry after %.3f s", (double)r->retry_after_ms / 1000);
 	buf_puts(b, "\"");
@@ -91,6 +93,8 @@ static void problem_body(struct buf *b, const struct reply *r)
 	buf_printf(b, "{\"type\":\"%s\",\"title\":\"", type);
 	buf_json(b, slice_str(r->why->text));
 	buf_printf(b, "\",\"status\":%u,\"reason\":\"%s\"", r->status, r->why->token);
+	if (r->never)
+		buf_printf(b, ",\"detail\":\"%s\"", never_text);
 	if (r->policy != NULL) {
 		buf_puts(b, ",\"violated-policies\":[");
 		buf_json_string(b, slice_str(r->policy));

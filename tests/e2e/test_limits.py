@@ -345,6 +345,67 @@ def test_anthropic(weir, target, conf):
     assert body["type"] == "error" and body["error"]["type"] == "rate_limit_error" and body["error"]["message"]
 
 
+GEMINI = [("by the route", "/", {"route": {"dialect": "gemini"}}),
+          ("by the path", "/v1beta/models/gemini-pro:generateContent", {}),
+          ("behind a base path", "/google/v1/models/x:streamGenerateContent?alt=sse", {})]
+
+
+@pytest.mark.parametrize("target,conf", [r[1:] for r in GEMINI], ids=[r[0] for r in GEMINI])
+def test_gemini(weir, target, conf):
+    conf = {"route": {"use": ["p"], **conf["route"]}} if conf else {}
+    r = refusal(weir, target, **conf)
+    error, ms = r.json()["error"], int(r.get("retry-after-ms"))
+    assert r.get("content-type") == "application/json"
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED") and error["message"]
+    assert error["details"] == [{"@type": "type.googleapis.com/google.rpc.RetryInfo",
+                                 "retryDelay": f"{ms // 1000}.{ms % 1000:03}s"}]
+
+
+@pytest.mark.parametrize("dialect,status,kind", [("anthropic", 529, "overloaded_error"), ("openai", 503, "server_error"),
+                                                 ("gemini", 503, "UNAVAILABLE"), ("problem", 503, None)])
+def test_an_open_breaker_in_every_dialect(weir, dialect, status, kind):
+    w = weir(policies={"b": {"breaker": 1, "open_for": "20s"}}, use=["b"], route={"use": ["b"], "dialect": dialect},
+             serve=lambda r: harness.response(500))
+    assert w.fetch().status == 500
+    r = w.fetch()
+    body = r.json()
+    assert r.status == status and 15 <= int(r.get("retry-after")) <= 25
+    assert kind in (None, body.get("error", {}).get("type"), body.get("error", {}).get("status"))
+    assert dialect != "problem" or body["type"].endswith("temporary-reduced-capacity")
+
+
+def test_a_bad_gateway_says_when_to_come_back_only_if_a_breaker_opened(weir):
+    w = weir(policies={"b": {"breaker": 2, "open_for": "20s"}}, use=["b"])
+    w.upstream.refuse()
+    first, second = w.fetch(), w.fetch()
+    assert first.status == second.status == 502
+    assert first.get("retry-after") is None and 15 <= int(second.get("retry-after")) <= 25
+
+
+def test_the_reset_of_a_limit_that_lets_in_is_not_after_retry_after(weir):
+    w = weir(policies={"wide": {"rate": "1/h", "burst": 9, "headers": True}, "narrow": {"rate": "1/s", "burst": 1}},
+             use=["wide", "narrow"], serve=True)
+    r = [w.fetch() for _ in range(2)][1]
+    times = [int(x) for x in re.findall(r";t=(\d+)", r.get("ratelimit"))]
+    assert len(times) == 2 and max(times) <= int(r.get("retry-after"))
+    assert r.get("x-ratelimit-limit") == "1" and r.get("x-ratelimit-remaining") == "0"
+
+
+@pytest.mark.parametrize("target,seconds,told", [("/", "1/60s", None), ("/", "1/61s", "false"), ("/", "1/h", "false"),
+                                                 ("/v1/messages", "1/61s", "false")])
+def test_sdks_are_told_not_to_wait_for_longer_than_they_do(weir, target, seconds, told):
+    w = limited(weir, rate=seconds, burst=1)
+    [w.fetch(target) for _ in range(2)][1].check_fields({"x-should-retry": told})
+
+
+def test_a_call_that_can_never_fit(weir):
+    w = weir(policies={"p": {"rate": "10/s", "burst": 20, "cost": "header.x-cost"}}, use=["p"], serve=True)
+    r = w.fetch(headers={"X-Cost": "21"})
+    assert r.status == 429 and "ever allows" in r.json()["detail"]
+    r.check_fields({"x-should-retry": "false", "retry-after": "86400", "retry-after-ms": "86400000"})
+    assert w.fetch(headers={"X-Cost": "20"}).status == 200
+
+
 def test_a_head_is_refused_without_a_body(weir):
     w = limited(weir, burst=1)
     c = w.client()

@@ -151,6 +151,37 @@ def test_the_budget_bounds_an_outage(weir):
     assert w.metric("weir_retries_suppressed_total", route="app", reason="budget") > 0
 
 
+def spent(weir, **more):
+    """A Weir whose retry budget is spent: what an SDK is told then."""
+    w = retrying(weir, ["503", "connect"], policy={"budget": "0%"}, **more)
+    while not w.metric("weir_retries_suppressed_total", route="app", reason="budget"):
+        w.fetch()
+    return w
+
+
+def test_clients_shall_not_retry_in_our_place(weir):
+    w = spent(weir, serve=lambda r: response(503, headers={"Retry-After": "2"} if r.path == "/later" else {}))
+    w.fetch().check_fields({"x-should-retry": "false", "retry-after": None})
+    w.fetch("/later").check_fields({"retry-after": "2"})
+
+
+def test_what_an_upstream_says_of_retries_stands(weir):
+    w = spent(weir, serve=lambda r: response(503, headers={"x-should-retry": "true"}))
+    w.fetch().check_fields({"x-should-retry": "true"})
+
+
+def test_clients_shall_not_retry_a_bad_gateway_either(weir):
+    upstream = harness.Upstream()
+    upstream.refuse()
+    w = spent(weir, upstream=upstream)
+    assert w.fetch().check_fields({"x-should-retry": "false", "retry-after": None}) is None
+
+
+def test_while_the_budget_lasts_nothing_is_said(weir):
+    w = retrying(weir, ["503"], serve=lambda r: response(503))
+    w.fetch().check_fields({"x-should-retry": None})
+
+
 def test_a_clients_own_retries_are_charged(weir):
     w = retrying(weir, ["503"], policy={"budget": "0%"}, serve=lambda r: response(503))
     for _ in range(10):
