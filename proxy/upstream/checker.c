@@ -118,16 +118,18 @@ static void publish_last(struct check *ck, enum check_result result, uint64_t no
 static void log_change(const struct check *ck, enum check_result result)
 {
 	const struct endpoint *e = ck->endpoint;
+	unsigned n = ck->health.down ? ck->health.failed : ck->health.passed;
+	const char *checks = n == 1 ? "check" : "checks";
 
 	if (!ck->health.down)
-		log_info("upstream %s: %s is healthy again: %u checks passed", e->cluster, e->text,
-			 ck->health.passed);
+		log_info("upstream %s: %s is healthy again: %u %s passed", e->cluster, e->text, n,
+			 checks);
 	else if (result == CHECK_STATUS)
-		log_warn("upstream %s: %s is unhealthy: %u checks failed, the last with status %u",
-			 e->cluster, e->text, ck->health.failed, ck->status);
+		log_warn("upstream %s: %s is unhealthy: %u %s failed, the last with status %u",
+			 e->cluster, e->text, n, checks, ck->status);
 	else
-		log_warn("upstream %s: %s is unhealthy: %u checks failed, the last: %s", e->cluster,
-			 e->text, ck->health.failed, check_result_texts[result]);
+		log_warn("upstream %s: %s is unhealthy: %u %s failed, the last: %s", e->cluster,
+			 e->text, n, checks, check_result_texts[result]);
 }
 
 /*---------------------------------------------------------------- one check */
