@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "admin/breakers.h"
+#include "admin/explain.h"
 #include "admin/health.h"
 #include "admin/page.h"
 #include "admin/stats_json.h"
@@ -148,6 +149,7 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = "/config", .show = show_config },
 		{ .path = "/breakers", .show = breakers_show },
 		{ .path = "/breakers/", .method = METHOD_PUT, .show = breakers_change },
+		{ .path = "/explain", .method = METHOD_POST, .show = explain_show },
 		{ .path = NULL },
 	};
 

@@ -333,7 +333,7 @@ static void text_counts(const struct explain *e, struct buf *b)
 
 		buf_printf(b, "  %-16s", f->name);
 		for (int d = 0; d < DECISION_COUNT; d++) {
-			uint64_t n = filter_stats_read(f->stats, d);
+			uint64_t n = filter_stats_read(f->stats, (enum decision)d);
 
 			if (n == 0)
 				continue;
@@ -557,7 +557,7 @@ static void json_counts(const struct explain *e, struct buf *b)
 		buf_json_string(b, slice_str(f->name));
 		for (int d = 0; d < DECISION_COUNT; d++)
 			json_number(b, d > 0 ? "," : ":{", decision_names[d],
-				    filter_stats_read(f->stats, d));
+				    filter_stats_read(f->stats, (enum decision)d));
 		buf_putc(b, '}');
 	}
 	buf_putc(b, '}');

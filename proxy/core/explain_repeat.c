@@ -284,7 +284,7 @@ static void on_no_endpoint(struct one *o, const struct reason *why, uint64_t ms)
 	o->cluster = fallback;
 	o->call.upstream = fallback->name;
 	if (why == reason_breaker_open)
-		o->call.out.denied = false;
+		chain_undeny(&o->call);
 	o->tried = 0;
 	try(o);
 }
@@ -296,6 +296,7 @@ static struct verdict begin_try(struct one *o)
 	o->tried |= bit_of(o->cluster, o->member);
 	o->attempt = (struct attempt){ .endpoint = o->member->endpoint->id,
 				       .number = ++o->call.out.attempts,
+				       .asked = true,
 				       .start_ns = now_of(o->run) };
 	v = chain_attempt(&o->call, &o->attempt);
 	if (v.kind == V_DENY) {

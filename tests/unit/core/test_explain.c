@@ -381,6 +381,25 @@ static void test_what_takes_long_fills_slots(void **state)
 	close_yaml(&f);
 }
 
+static void test_failures_open_the_breaker(void **state)
+{
+	struct fixture f;
+	struct explain_repeat r;
+
+	(void)state;
+	open_yaml(&f, "policies: { p: { breaker: 5, open_for: 10s } }\n"
+		      "routes: [ { to: app, use: p } ]\n");
+	find(&f, "GET", "/", NULL);
+	r = repeat(&f, 10, 1, 500, 0);
+	assert_int_equal(r.first_refusal, 6);
+	assert_int_equal(r.tries, 5);
+	assert_says(&f, &r, "503 breaker_open by p, Retry-After ");
+	find(&f, "GET", "/", NULL);
+	assert_ptr_equal(f.e.why, reason_breaker_open);
+	assert_says(&f, NULL, "shut by its breaker for");
+	close_yaml(&f);
+}
+
 static void test_retries_are_tries(void **state)
 {
 	struct fixture f;
@@ -425,6 +444,7 @@ int main(void)
 		cmocka_unit_test(test_a_burst_and_then_the_rate),
 		cmocka_unit_test(test_shaping),
 		cmocka_unit_test(test_what_takes_long_fills_slots),
+		cmocka_unit_test(test_failures_open_the_breaker),
 		cmocka_unit_test(test_retries_are_tries),
 		cmocka_unit_test(test_time_outs),
 	};
