@@ -10,11 +10,11 @@
  * refused.
  *  L3  A call that waits is in one of three places, and leaves each of them whole: in its line; let
  * in or turned away, and not yet told (among its worker's wakes); told.
- *  L4  The rule of the policy that came into force last holds, for calls of older ones too.  It
- * comes into force by slots_enforce, or by the first call under it.
- *  L5  A lock covers a few dozen instructions and no call of the system.  Taking, giving and
- * leaving need no memory of the heap but for the line of a key that had none; where that is out, a
- * call is refused.
+ *  L4  The rule of the policy that came into force last holds.  It comes into force by
+ * slots_enforce, or by the first call under it.  The last calls of an older policy go by the cap
+ * that their key was last given, where it has a gate. L5  A lock covers a few dozen instructions
+ * and no call of the system.  Taking, giving and leaving need no memory of the heap but for the
+ * line of a key that had none; where that is out, a call is refused.
  *
  * Who is served next: by urgency, 0 first; within it the oldest, or with newest_first the newest.
  * A full queue turns away whoever would be served last, which may be the call that comes. */

@@ -334,6 +334,28 @@ static void test_keys_are_counted_by_themselves(void **state)
 	policies_close(&p);
 }
 
+static void test_a_look_takes_nothing(void **state)
+{
+	struct limit_info info;
+	struct guest a, b;
+	struct policies p;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { p: { concurrency: 2, key: client.ip } }");
+	guest_init(&b, 0, S);
+	assert_true(p.filter[0]->ops->look(p.filter[0], &b.v.call, &info));
+	assert_int_equal(info.limit, 2);
+	assert_int_equal(info.remaining, 2);
+	assert_at_rest(&p);
+	come(&a, &p, S);
+	assert_true(p.filter[0]->ops->look(p.filter[0], &b.v.call, &info));
+	assert_int_equal(info.remaining, 1);
+	arena_fini(&b.v.arena);
+	leave(&a, S);
+	assert_at_rest(&p);
+	policies_close(&p);
+}
+
 static void test_missing_keys(void **state)
 {
 	static const struct {
@@ -1146,6 +1168,7 @@ int main(void)
 		T(test_a_slot_comes_back_when_a_later_filter_denies),
 		T(test_peek_lengthens_the_wait),
 		T(test_keys_are_counted_by_themselves),
+		T(test_a_look_takes_nothing),
 		T(test_missing_keys),
 		T(test_no_room_for_one_more_key),
 		T(test_many_keys),
