@@ -447,9 +447,9 @@ void conn_last(struct conn *c)
 	if (c->closing)
 		return;
 	k->ops->last(k);
-	/* one that has not had its first call yet may have it on the way: it is answered, then
-	 * closed */
-	if (k->phase == CODEC_IDLE && c->used)
+	/* one that has not had its first call yet may have it on the way, and another's next may
+	 * have come unread: it is answered, then closed */
+	if (k->phase == CODEC_IDLE && c->used && conn_is_quiet(c))
 		k->phase = CODEC_CLOSED;
 	mark_dirty(c);
 }
