@@ -541,7 +541,9 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 
 	x->request_ended = end;
 	x->replayable = method_flags[head->method_id] & METHOD_IDEMPOTENT;
-	if (x->worker->draining)
+	/* from the first moment, be it that new connections are still taken: who goes elsewhere now
+	 * has no call under way when idle ones are closed */
+	if (exchange_is_draining(x))
 		conn_last(c);
 	exchange_begin(x);
 }

@@ -205,12 +205,6 @@ static void close_all_listeners(struct worker *w)
 	}
 }
 
-static void drain(struct worker *w)
-{
-	w->draining = true;
-	close_all_listeners(w);
-}
-
 static void cut(struct worker *w)
 {
 	exchange_cut_all(w, reason_cut);
@@ -263,7 +257,7 @@ void worker_order_run(void *worker, struct message *m)
 		commit(w, order);
 		break;
 	case ORDER_DRAIN:
-		drain(w);
+		close_all_listeners(w);
 		break;
 	case ORDER_CUT:
 		cut(w);

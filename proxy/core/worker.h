@@ -89,7 +89,6 @@ struct worker {
 	struct mailbox mailbox;
 	struct event *mail;
 	pthread_t thread;
-	bool draining;
 };
 
 enum { WORKER_MAGIC = 0x574f524b };
