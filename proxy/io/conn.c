@@ -19,7 +19,7 @@
 
 enum {
 	GATHER_MAX = 64,       /* slices in one writev                                  */
-	LEFT_OVER_MAX = 65536, /* bytes kept unparsed, beyond which reading stops        */
+	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
 };
 
@@ -497,6 +497,11 @@ static void on_timer(struct timer *timer)
 	}
 }
 
+static bool has_room(struct conn *c)
+{
+	return c->in_n < LEFT_OVER_MAX || c->in_n < codec_of(c)->limits->head_bytes;
+}
+
 static unsigned wanted(struct conn *c)
 {
 	struct codec *k = codec_of(c);
@@ -506,7 +511,7 @@ static unsigned wanted(struct conn *c)
 		return wants;
 	if (!c->eof && k->phase == CODEC_LINGER && c->half_closed)
 		return wants | WANT_READ;
-	if (!c->eof && k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
+	if (!c->eof && k->phase < CODEC_CLOSED && has_room(c) && k->ops->wants_read(k))
 		return wants | WANT_READ;
 	/* a client that resets is gone, whatever it had sent; an upstream that does may have
 	 * answered in full */

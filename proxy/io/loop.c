@@ -153,7 +153,7 @@ char *loop_reserve(struct loop *loop, size_t n)
 
 	if (n > LOOP_OUT_BYTES)
 		return NULL;
-	if (loop->out_used + n > LOOP_OUT_BYTES) {
+	if (loop->out_used > 0 && loop->out_used + n > LOOP_OUT_TURN_BYTES) {
 		conn_flush_all(loop);
 		loop->out_used = 0;
 	}

@@ -24,10 +24,14 @@ struct gather;
 struct transport;
 
 enum {
-	LOOP_READ_BYTES = 64 * 1024,         /* at most, by one recv              */
-	LOOP_IN_BYTES = 3 * LOOP_READ_BYTES, /* what was left over before it, too */
-	LOOP_OUT_BYTES = 128 * 1024,
-	LOOP_POOL_BLOCKS = 128, /* arena blocks kept for reuse        */
+	LOOP_READ_BYTES = 64 * 1024, /* at most, by one recv              */
+	LOOP_HEAD_BYTES = 1 << 20,   /* the largest head that limits allow */
+	/* These are address space: what no head ever fills is never touched. */
+	LOOP_IN_BYTES =
+	    LOOP_HEAD_BYTES + 2 * LOOP_READ_BYTES,     /* what was left over before it, too */
+	LOOP_OUT_BYTES = LOOP_HEAD_BYTES + 128 * 1024, /* what is added to a head, too      */
+	LOOP_OUT_TURN_BYTES = 128 * 1024,              /* used before it is written         */
+	LOOP_POOL_BLOCKS = 128,                        /* arena blocks kept for reuse        */
 };
 
 /* Something to be done when the present entry is over. */
