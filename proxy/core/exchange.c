@@ -462,13 +462,27 @@ static void on_client_body(void *owner, struct slice s, bool end)
 	exchange_touch(x);
 }
 
+/* What the head may not claim, nor have beside what the route sets, the trailers may not either:
+ * some applications merge them. */
+static void sift_trailers(const struct exchange *x, struct head *h)
+{
+	const struct conf_list *set = &x->route->conf->set;
+
+	head_strip_hop_by_hop(h, false);
+	forward_sift_trailers(h);
+	for (uint32_t i = 0; i < set->n; i++)
+		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
+}
+
 static void on_client_trailers(void *owner, struct head *h)
 {
 	struct exchange *x = owner;
 
 	x->request_ended = true;
 	x->replayable = false; /* trailers are not kept */
-	head_strip_hop_by_hop(h, false);
+	if (x->up.dst == NULL)
+		return;
+	sift_trailers(x, h);
 	pump_trailers(&x->up, h);
 	exchange_touch(x);
 }
