@@ -141,7 +141,7 @@ static void on_accept(struct listener *l, int fd, const struct addr *peer)
 		refuse(wl, fd);
 		return;
 	}
-	t = tcp_open(&w->loop, fd, peer->u.sa.sa_family != AF_UNIX);
+	t = tcp_open(&w->loop, fd);
 	if (t == NULL || !worker_accept(wl, t, peer)) {
 		log_error("out of memory: a connection was refused");
 		if (!service)

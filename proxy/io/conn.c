@@ -18,6 +18,7 @@
 #include "io/proxy_protocol.h"
 
 enum {
+	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
 	GATHER_MAX = 64,       /* slices in one writev                                  */
 	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
@@ -186,6 +187,32 @@ static char *io_reserve(void *conn, size_t n)
 	return loop_reserve(((struct conn *)conn)->loop, n);
 }
 
+/* A short piece behind one that stands at the end of loop->out is copied there: the kernel takes
+ * one piece for less than two. */
+static bool join(struct loop *loop, struct iovec *last, struct slice s)
+{
+	char *end = (char *)last->iov_base + last->iov_len;
+
+	if (s.n > JOIN_BYTES || !loop_is_last(loop, end) ||
+	    s.n > (size_t)(loop->out + LOOP_OUT_BYTES - end))
+		return false;
+	memcpy(end, s.p, s.n);
+	loop_use(loop, end + s.n);
+	last->iov_len += s.n;
+	return true;
+}
+
+static void gather_add(struct conn *c, struct gather *g, struct slice s)
+{
+	struct iovec *last = g->n > 0 ? &g->v[g->n - 1] : NULL;
+
+	g->bytes += s.n;
+	if (last != NULL && (char *)last->iov_base + last->iov_len == s.p)
+		last->iov_len += s.n;
+	else if (last == NULL || !join(c->loop, last, s))
+		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
+}
+
 static void io_put(void *conn, struct slice s)
 {
 	struct conn *c = conn;
@@ -203,11 +230,7 @@ static void io_put(void *conn, struct slice s)
 		mark_dirty(c);
 		return;
 	}
-	g->bytes += s.n;
-	if (g->n > 0 && (char *)g->v[g->n - 1].iov_base + g->v[g->n - 1].iov_len == s.p)
-		g->v[g->n - 1].iov_len += s.n;
-	else
-		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
+	gather_add(c, g, s);
 }
 
 static void io_kick(void *conn)

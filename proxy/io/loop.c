@@ -125,7 +125,7 @@ void loop_settle(struct loop *loop)
 		d->run(d);
 	}
 	CHECK(list_empty(&loop->dirty) && list_empty(&loop->gathers));
-	loop->out_used = 0;
+	loop->out_used = loop->out_last = 0;
 	loop->settling = false;
 	set_tick(loop);
 }
@@ -158,6 +158,20 @@ char *loop_reserve(struct loop *loop, size_t n)
 		loop->out_used = 0;
 	}
 	p = loop->out + loop->out_used;
+	loop->out_last = loop->out_used;
 	loop->out_used += n;
 	return p;
+}
+
+bool loop_is_last(const struct loop *loop, const char *end)
+{
+	return end > loop->out + loop->out_last && end <= loop->out + loop->out_used;
+}
+
+void loop_use(struct loop *loop, const char *end)
+{
+	size_t used = (size_t)(end - loop->out);
+
+	if (used > loop->out_used)
+		loop->out_used = used;
 }

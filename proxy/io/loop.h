@@ -51,7 +51,7 @@ struct loop {
 	uint64_t tick_at;
 	struct arena_pool pool;
 	char *in, *out;
-	size_t out_used;
+	size_t out_used, out_last; /* out_last: where the latest reservation begins */
 	struct gather *free_gathers;
 	struct list gathers; /* those with something to write */
 	struct list dirty;   /* connections with something to settle */
@@ -79,5 +79,9 @@ void loop_run_timers(struct loop *);
 void loop_defer(struct loop *, struct deferred *, void (*run)(struct deferred *));
 /* n bytes of loop->out; NULL when n is more than there ever is. */
 char *loop_reserve(struct loop *, size_t n);
+/* Whether `end` lies in the latest reservation: what stands behind it there is unused. */
+bool loop_is_last(const struct loop *, const char *end);
+/* loop->out is used up to `end`, which lies behind that. */
+void loop_use(struct loop *, const char *end);
 
 #endif
