@@ -17,6 +17,7 @@
  */
 #include "core/exchange.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -25,7 +26,12 @@
 #include "core/client_ip.h"
 #include "core/route.h"
 
-enum { SPARE_MAX = 256 };
+enum {
+	SPARE_MAX = 256,
+	TRIM_AFTER = 1024, /* calls beyond those at once */
+};
+
+#define TRIM_EVERY_NS (1 * CLOCK_S)
 
 /* How long one side of a tunnel may be silent after the other has ended: it may have gone for good.
  */
@@ -62,6 +68,17 @@ static struct exchange *exchange_new(struct worker *w)
 	return x;
 }
 
+/* After a flood of calls the heap is full of holes between the connections that stay.  At rest the
+ * kernel gets them back. */
+static void return_memory(struct worker *w)
+{
+	if (w->n_exchanges > 0 || w->surplus < TRIM_AFTER || w->loop.now_ns < w->trim_ns)
+		return;
+	w->surplus = 0;
+	w->trim_ns = w->loop.now_ns + TRIM_EVERY_NS;
+	malloc_trim(0);
+}
+
 static void exchange_free(struct exchange *x)
 {
 	struct worker *w = x->worker;
@@ -80,6 +97,8 @@ static void exchange_free(struct exchange *x)
 	}
 	timer_fini(&w->loop.timers, &x->timer);
 	free(x);
+	w->surplus++;
+	return_memory(w);
 }
 
 void exchange_fini_spare(struct worker *w)

@@ -80,6 +80,9 @@ struct worker {
 	struct list exchanges; /* under way */
 	struct list spare;     /* for reuse */
 	uint32_t n_exchanges, n_spare;
+	unsigned
+	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
+	uint64_t trim_ns; /* not before this again */
 	struct codec_limits codec_limits,
 	    upstream_limits; /* copies: connections outlive policies */
 	struct conn_times times;

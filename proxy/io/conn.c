@@ -19,6 +19,7 @@
 
 enum {
 	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
+	SPARE_GATHERS = 64,    /* kept for reuse */
 	GATHER_MAX = 64,       /* slices in one writev                                  */
 	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
@@ -50,10 +51,12 @@ static struct gather *gather_get(struct conn *c)
 
 	if (c->gather != NULL)
 		return c->gather;
-	if (g != NULL)
+	if (g != NULL) {
 		loop->free_gathers = g->next_free;
-	else
+		loop->n_free_gathers--;
+	} else {
 		g = malloc(sizeof(*g));
+	}
 	if (g == NULL)
 		return NULL;
 	g->conn = c;
@@ -67,14 +70,20 @@ static struct gather *gather_get(struct conn *c)
 
 static void gather_put(struct conn *c)
 {
+	struct loop *loop = c->loop;
 	struct gather *g = c->gather;
 
 	if (g == NULL)
 		return;
 	list_remove(&g->link);
-	g->next_free = c->loop->free_gathers;
-	c->loop->free_gathers = g;
 	c->gather = NULL;
+	if (loop->n_free_gathers == SPARE_GATHERS) {
+		free(g);
+		return;
+	}
+	g->next_free = loop->free_gathers;
+	loop->free_gathers = g;
+	loop->n_free_gathers++;
 }
 
 void conn_gathers_free(struct loop *loop)

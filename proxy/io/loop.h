@@ -53,6 +53,7 @@ struct loop {
 	char *in, *out;
 	size_t out_used, out_last; /* out_last: where the latest reservation begins */
 	struct gather *free_gathers;
+	unsigned n_free_gathers;
 	struct list gathers; /* those with something to write */
 	struct list dirty;   /* connections with something to settle */
 	struct list conns;   /* all connections */
