@@ -19,6 +19,7 @@
  */
 #include "core/exchange.h"
 
+#include <malloc.h>
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,8 +33,11 @@
 
 enum {
 	SPARE_MAX = 256,
-	UNSENT_TRIES = 8, /* of a call that nobody but us retries, while nothing of it is sent */
+	UNSENT_TRIES = 8,  /* of a call that nobody but us retries, while nothing of it is sent */
+	TRIM_AFTER = 1024, /* calls beyond those at once */
 };
+
+#define TRIM_EVERY_NS (1 * CLOCK_S)
 
 /* How long one side of a tunnel may be silent after the other has ended: it may have gone for good.
  */
@@ -72,6 +76,17 @@ static struct exchange *exchange_new(struct worker *w)
 	return x;
 }
 
+/* After a flood of calls the heap is full of holes between the connections that stay.  At rest the
+ * kernel gets them back. */
+static void return_memory(struct worker *w)
+{
+	if (w->n_exchanges > 0 || w->surplus < TRIM_AFTER || w->loop.now_ns < w->trim_ns)
+		return;
+	w->surplus = 0;
+	w->trim_ns = w->loop.now_ns + TRIM_EVERY_NS;
+	malloc_trim(0);
+}
+
 static void exchange_free(struct exchange *x)
 {
 	struct worker *w = x->worker;
@@ -90,6 +105,8 @@ static void exchange_free(struct exchange *x)
 	}
 	timer_fini(&w->loop.timers, &x->timer);
 	free(x);
+	w->surplus++;
+	return_memory(w);
 }
 
 void exchange_fini_spare(struct worker *w)
@@ -558,13 +575,27 @@ static void on_client_body(void *owner, struct slice s, bool end)
 	exchange_touch(x);
 }
 
+/* What the head may not claim, nor have beside what the route sets, the trailers may not either:
+ * some applications merge them. */
+static void sift_trailers(const struct exchange *x, struct head *h)
+{
+	const struct conf_list *set = &x->route->conf->set;
+
+	head_strip_hop_by_hop(h, false);
+	forward_sift_trailers(h);
+	for (uint32_t i = 0; i < set->n; i++)
+		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
+}
+
 static void on_client_trailers(void *owner, struct head *h)
 {
 	struct exchange *x = owner;
 
 	x->request_ended = true;
 	drop_kept(x); /* trailers are not kept */
-	head_strip_hop_by_hop(h, false);
+	if (x->up.dst == NULL)
+		return;
+	sift_trailers(x, h);
 	pump_trailers(&x->up, h);
 	exchange_touch(x);
 }
@@ -636,7 +667,9 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 	struct exchange *x = attach(c, s, head);
 
 	x->request_ended = end;
-	if (x->worker->draining)
+	/* from the first moment, be it that new connections are still taken: who goes elsewhere now
+	 * has no call under way when idle ones are closed */
+	if (exchange_is_draining(x))
 		conn_last(c);
 	exchange_begin(x);
 }

@@ -509,6 +509,16 @@ static void remove_x_forwarded(struct survey *s)
 	}
 }
 
+void forward_sift_trailers(struct head *h)
+{
+	for (uint16_t i = 0; i < h->n; i++) {
+		struct header *f = &h->fields[i];
+
+		if (f->id == F_OTHER && (is_x_forwarded(f->name) || is_alias(f->name)))
+			f->id = F_REMOVED;
+	}
+}
+
 /* Most likely there is a load balancer in front and all of its clients share one limit. */
 static void warn_of_no_trust(const struct survey *s)
 {

@@ -50,6 +50,8 @@ struct forward_context {
 /* Max-Forwards of OPTIONS (RFC 9110 section 7.6.2) is one less; false: it was 0, the request is to
  * be answered here. */
 bool forward_count_hop(struct head *);
+/* Takes these fields, and what passes for them, out of a trailer section. */
+void forward_sift_trailers(struct head *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
 

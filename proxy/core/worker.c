@@ -156,7 +156,7 @@ static void on_accept(struct listener *l, int fd, const struct addr *peer)
 		refuse(wl, fd);
 		return;
 	}
-	t = tcp_open(&w->loop, fd, peer->u.sa.sa_family != AF_UNIX);
+	t = tcp_open(&w->loop, fd);
 	if (t == NULL || !worker_accept(wl, t, peer)) {
 		log_error("out of memory: a connection was refused");
 		if (!service)
@@ -220,12 +220,6 @@ static void close_all_listeners(struct worker *w)
 	}
 }
 
-static void drain(struct worker *w)
-{
-	w->draining = true;
-	close_all_listeners(w);
-}
-
 static void cut(struct worker *w)
 {
 	exchange_cut_all(w, reason_cut);
@@ -278,7 +272,7 @@ void worker_order_run(void *worker, struct message *m)
 		commit(w, order);
 		break;
 	case ORDER_DRAIN:
-		drain(w);
+		close_all_listeners(w);
 		break;
 	case ORDER_CUT:
 		cut(w);

@@ -82,6 +82,9 @@ struct worker {
 	struct list exchanges; /* under way */
 	struct list spare;     /* for reuse */
 	uint32_t n_exchanges, n_spare;
+	unsigned
+	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
+	uint64_t trim_ns; /* not before this again */
 	struct codec_limits codec_limits,
 	    upstream_limits; /* copies: connections outlive policies */
 	struct conn_times times;
@@ -93,7 +96,6 @@ struct worker {
 	struct message wake_mail; /* from other workers: there are wakes */
 	struct deferred wake_later;
 	pthread_t thread;
-	bool draining;
 };
 
 enum { WORKER_MAGIC = 0x574f524b };

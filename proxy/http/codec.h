@@ -17,8 +17,8 @@ struct reason;
 
 /* What a codec may ask of the connection it serves (`conn` is that connection). */
 struct codec_io {
-	/* n bytes to write into, of which codec sends what it used with put; they live until the
-	 * flush. NULL when memory is out. */
+	/* n bytes to write into, of which the codec sends what it used with one put, before anything
+	 * else; they live until the flush. NULL when memory is out. */
 	char *(*reserve)(void *conn, size_t n);
 	/* Appends to the output, borrowed until the flush.  Never fails, never calls back. */
 	void (*put)(void *conn, struct slice);

@@ -453,25 +453,16 @@ static void out_done(struct h1 *h)
 static void out_chunk(struct h1 *h, struct slice data)
 {
 	static const struct slice crlf = SLICE("\r\n");
-	bool small = data.n <= SMALL_CHUNK_BYTES;
 	char *p;
-	size_t n;
 
 	if (data.n == 0)
 		return;
-	p = h->codec.io->reserve(h->codec.conn, H1_CHUNK_HEAD_BOUND + (small ? data.n + 2 : 0));
+	p = h->codec.io->reserve(h->codec.conn, H1_CHUNK_HEAD_BOUND);
 	if (p == NULL) {
 		doom(h, reason_out_of_memory);
 		return;
 	}
-	n = h1_write_chunk_head(p, data.n);
-	if (small) {
-		memcpy(p + n, data.p, data.n);
-		memcpy(p + n + data.n, crlf.p, crlf.n);
-		out(h, slice_of(p, n + data.n + crlf.n));
-		return;
-	}
-	out(h, slice_of(p, n));
+	out(h, slice_of(p, h1_write_chunk_head(p, data.n)));
 	out(h, data);
 	out(h, crlf);
 }

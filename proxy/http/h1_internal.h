@@ -24,7 +24,6 @@ enum {
 	LEADING_LINES = 4,         /* empty lines before a request line */
 	INTERIM_HEADS = 8,         /* 1xx heads before an answer: each stays in the call's arena */
 	DISCARD_BYTES = 64 * 1024, /* of an unwanted body, rather than a new connection */
-	SMALL_CHUNK_BYTES = 512,   /* copied behind its size line: fewer pieces to write */
 };
 
 static inline struct h1 *h1_of_stream(struct stream *s)

@@ -18,8 +18,10 @@
 #include "io/proxy_protocol.h"
 
 enum {
+	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
+	SPARE_GATHERS = 64,    /* kept for reuse */
 	GATHER_MAX = 64,       /* slices in one writev                                  */
-	LEFT_OVER_MAX = 65536, /* bytes kept unparsed, beyond which reading stops        */
+	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
 };
 
@@ -49,10 +51,12 @@ static struct gather *gather_get(struct conn *c)
 
 	if (c->gather != NULL)
 		return c->gather;
-	if (g != NULL)
+	if (g != NULL) {
 		loop->free_gathers = g->next_free;
-	else
+		loop->n_free_gathers--;
+	} else {
 		g = malloc(sizeof(*g));
+	}
 	if (g == NULL)
 		return NULL;
 	g->conn = c;
@@ -66,14 +70,20 @@ static struct gather *gather_get(struct conn *c)
 
 static void gather_put(struct conn *c)
 {
+	struct loop *loop = c->loop;
 	struct gather *g = c->gather;
 
 	if (g == NULL)
 		return;
 	list_remove(&g->link);
-	g->next_free = c->loop->free_gathers;
-	c->loop->free_gathers = g;
 	c->gather = NULL;
+	if (loop->n_free_gathers == SPARE_GATHERS) {
+		free(g);
+		return;
+	}
+	g->next_free = loop->free_gathers;
+	loop->free_gathers = g;
+	loop->n_free_gathers++;
 }
 
 void conn_gathers_free(struct loop *loop)
@@ -186,6 +196,32 @@ static char *io_reserve(void *conn, size_t n)
 	return loop_reserve(((struct conn *)conn)->loop, n);
 }
 
+/* A short piece behind one that stands at the end of loop->out is copied there: the kernel takes
+ * one piece for less than two. */
+static bool join(struct loop *loop, struct iovec *last, struct slice s)
+{
+	char *end = (char *)last->iov_base + last->iov_len;
+
+	if (s.n > JOIN_BYTES || !loop_is_last(loop, end) ||
+	    s.n > (size_t)(loop->out + LOOP_OUT_BYTES - end))
+		return false;
+	memcpy(end, s.p, s.n);
+	loop_use(loop, end + s.n);
+	last->iov_len += s.n;
+	return true;
+}
+
+static void gather_add(struct conn *c, struct gather *g, struct slice s)
+{
+	struct iovec *last = g->n > 0 ? &g->v[g->n - 1] : NULL;
+
+	g->bytes += s.n;
+	if (last != NULL && (char *)last->iov_base + last->iov_len == s.p)
+		last->iov_len += s.n;
+	else if (last == NULL || !join(c->loop, last, s))
+		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
+}
+
 static void io_put(void *conn, struct slice s)
 {
 	struct conn *c = conn;
@@ -203,11 +239,7 @@ static void io_put(void *conn, struct slice s)
 		mark_dirty(c);
 		return;
 	}
-	g->bytes += s.n;
-	if (g->n > 0 && (char *)g->v[g->n - 1].iov_base + g->v[g->n - 1].iov_len == s.p)
-		g->v[g->n - 1].iov_len += s.n;
-	else
-		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
+	gather_add(c, g, s);
 }
 
 static void io_kick(void *conn)
@@ -447,9 +479,9 @@ void conn_last(struct conn *c)
 	if (c->closing)
 		return;
 	k->ops->last(k);
-	/* one that has not had its first call yet may have it on the way: it is answered, then
-	 * closed */
-	if (k->phase == CODEC_IDLE && c->used)
+	/* one that has not had its first call yet may have it on the way, and another's next may
+	 * have come unread: it is answered, then closed */
+	if (k->phase == CODEC_IDLE && c->used && conn_is_quiet(c))
 		k->phase = CODEC_CLOSED;
 	mark_dirty(c);
 }
@@ -497,6 +529,11 @@ static void on_timer(struct timer *timer)
 	}
 }
 
+static bool has_room(struct conn *c)
+{
+	return c->in_n < LEFT_OVER_MAX || c->in_n < codec_of(c)->limits->head_bytes;
+}
+
 static unsigned wanted(struct conn *c)
 {
 	struct codec *k = codec_of(c);
@@ -506,7 +543,7 @@ static unsigned wanted(struct conn *c)
 		return wants;
 	if (!c->eof && k->phase == CODEC_LINGER && c->half_closed)
 		return wants | WANT_READ;
-	if (!c->eof && k->phase < CODEC_CLOSED && c->in_n < LEFT_OVER_MAX && k->ops->wants_read(k))
+	if (!c->eof && k->phase < CODEC_CLOSED && has_room(c) && k->ops->wants_read(k))
 		return wants | WANT_READ;
 	/* a client that resets is gone, whatever it had sent; an upstream that does may have
 	 * answered in full */

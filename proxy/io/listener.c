@@ -2,6 +2,7 @@
 #include "io/listener.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <event2/event.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,7 +35,8 @@ static void remove_stale_socket(const struct addr *a)
 		unlink(a->u.un.sun_path);
 }
 
-/* SO_REUSEADDR: connections of a process that ended, in TIME_WAIT, are no hindrance. */
+/* SO_REUSEADDR: connections of a process that ended, in TIME_WAIT, are no hindrance.  TCP_NODELAY:
+ * what is accepted takes it over. */
 static bool set_options(int fd, const struct addr *a)
 {
 	static const int on = 1, off = 0;
@@ -43,6 +45,7 @@ static bool set_options(int fd, const struct addr *a)
 		return true;
 	if (a->u.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
 }
 

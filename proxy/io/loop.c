@@ -131,7 +131,7 @@ void loop_settle(struct loop *loop)
 			run_deferred(LIST_ENTRY(n, struct deferred, link));
 	} while (n != NULL);
 	CHECK(list_empty(&loop->dirty) && list_empty(&loop->gathers));
-	loop->out_used = 0;
+	loop->out_used = loop->out_last = 0;
 	loop->settling = false;
 	set_tick(loop);
 }
@@ -159,11 +159,25 @@ char *loop_reserve(struct loop *loop, size_t n)
 
 	if (n > LOOP_OUT_BYTES)
 		return NULL;
-	if (loop->out_used + n > LOOP_OUT_BYTES) {
+	if (loop->out_used > 0 && loop->out_used + n > LOOP_OUT_TURN_BYTES) {
 		conn_flush_all(loop);
 		loop->out_used = 0;
 	}
 	p = loop->out + loop->out_used;
+	loop->out_last = loop->out_used;
 	loop->out_used += n;
 	return p;
+}
+
+bool loop_is_last(const struct loop *loop, const char *end)
+{
+	return end > loop->out + loop->out_last && end <= loop->out + loop->out_used;
+}
+
+void loop_use(struct loop *loop, const char *end)
+{
+	size_t used = (size_t)(end - loop->out);
+
+	if (used > loop->out_used)
+		loop->out_used = used;
 }

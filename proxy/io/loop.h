@@ -24,10 +24,14 @@ struct gather;
 struct transport;
 
 enum {
-	LOOP_READ_BYTES = 64 * 1024,         /* at most, by one recv              */
-	LOOP_IN_BYTES = 3 * LOOP_READ_BYTES, /* what was left over before it, too */
-	LOOP_OUT_BYTES = 128 * 1024,
-	LOOP_POOL_BLOCKS = 128, /* arena blocks kept for reuse        */
+	LOOP_READ_BYTES = 64 * 1024, /* at most, by one recv              */
+	LOOP_HEAD_BYTES = 1 << 20,   /* the largest head that limits allow */
+	/* These are address space: what no head ever fills is never touched. */
+	LOOP_IN_BYTES =
+	    LOOP_HEAD_BYTES + 2 * LOOP_READ_BYTES,     /* what was left over before it, too */
+	LOOP_OUT_BYTES = LOOP_HEAD_BYTES + 128 * 1024, /* what is added to a head, too      */
+	LOOP_OUT_TURN_BYTES = 128 * 1024,              /* used before it is written         */
+	LOOP_POOL_BLOCKS = 128,                        /* arena blocks kept for reuse        */
 };
 
 /* Something to be done when the present entry is over. */
@@ -47,8 +51,9 @@ struct loop {
 	uint64_t tick_at;
 	struct arena_pool pool;
 	char *in, *out;
-	size_t out_used;
+	size_t out_used, out_last; /* out_last: where the latest reservation begins */
 	struct gather *free_gathers;
+	unsigned n_free_gathers;
 	struct list gathers; /* those with something to write */
 	struct list dirty;   /* connections with something to settle */
 	struct list conns;   /* all connections */
@@ -75,5 +80,9 @@ void loop_run_timers(struct loop *);
 void loop_defer(struct loop *, struct deferred *, void (*run)(struct deferred *));
 /* n bytes of loop->out; NULL when n is more than there ever is. */
 char *loop_reserve(struct loop *, size_t n);
+/* Whether `end` lies in the latest reservation: what stands behind it there is unused. */
+bool loop_is_last(const struct loop *, const char *end);
+/* loop->out is used up to `end`, which lies behind that. */
+void loop_use(struct loop *, const char *end);
 
 #endif

@@ -39,7 +39,10 @@ static ssize_t tcp_recv(struct transport *t, void *p, size_t n)
 static ssize_t tcp_writev(struct transport *t, const struct iovec *iov, int n)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n };
-	ssize_t sent = sendmsg(tcp_of(t)->fd, &m, MSG_NOSIGNAL);
+	int fd = tcp_of(t)->fd;
+	/* most is one piece, and send takes that for less */
+	ssize_t sent = n == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+			      : sendmsg(fd, &m, MSG_NOSIGNAL);
 
 	if (sent >= 0)
 		return sent;
@@ -143,32 +146,32 @@ static const struct transport_ops tcp_ops = {
 	.close = tcp_close,
 };
 
-struct transport *tcp_open(struct loop *loop, int fd, bool no_delay)
+struct transport *tcp_open(struct loop *loop, int fd)
 {
-	static const int on = 1;
 	struct tcp *tcp = calloc(1, sizeof(*tcp));
 
 	if (tcp == NULL) {
 		close(fd);
 		return NULL;
 	}
-	if (no_delay)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	*tcp = (struct tcp){ .transport.ops = &tcp_ops, .loop = loop, .fd = fd };
 	return &tcp->transport;
 }
 
 struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 {
+	static const int on = 1;
 	int family = addr->u.sa.sa_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return NULL;
+	if (family != AF_UNIX)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */
 	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS) {
 		close(fd);
 		return NULL;
 	}
-	return tcp_open(loop, fd, family != AF_UNIX);
+	return tcp_open(loop, fd);
 }

@@ -53,7 +53,7 @@ struct transport {
 
 /* A connected, non-blocking socket; takes the descriptor over.  NULL when memory is out (it is
  * closed). */
-struct transport *tcp_open(struct loop *, int fd, bool no_delay);
+struct transport *tcp_open(struct loop *, int fd);
 /* Starts to connect; writable when it is decided.  NULL: refused at once, or no descriptor or
  * memory left. */
 struct transport *tcp_connect(struct loop *, const struct addr *);

@@ -11,6 +11,7 @@ Nothing here waits for long: every read has a deadline of TIMEOUT seconds, stret
 import contextlib
 import json
 import os
+import pathlib
 import random
 import re
 import resource
@@ -656,6 +657,10 @@ class Weir:
 
     def signal(self, which):
         self.proc.send_signal(which)
+        if which == signal.SIGSTOP:  # it takes a moment until all its threads have stopped
+            tasks = pathlib.Path(f"/proc/{self.proc.pid}/task")
+            until(lambda: all((t / "stat").read_text().rpartition(")")[2].split()[0] == "T" for t in tasks.iterdir()),
+                  "stopped")
 
     def wait_exit(self, timeout=None):
         try:

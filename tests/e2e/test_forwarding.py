@@ -6,6 +6,8 @@ import pytest
 
 from harness import response
 
+ALIASES = ["X_Forwarded_For", "x-forwarded_proto", "X_Forwarded_Port", "x_real_ip", "X_Request_Id", "Content_Length",
+           "Transfer_Encoding", "Proxy_Connection", "X_Set"]
 TRUST = {"client_ip": {"trust": ["127.0.0.0/8"], "header": "x-forwarded-for"}}
 
 
@@ -211,6 +213,13 @@ def test_no_route_is_404_and_the_connection_lives_on(weir):
     c.expect(200, b"ok")
 
 
+def test_trailers_claim_nothing(weir):
+    w = weir(route={"set": {"x-set": "ours"}})
+    names = ["X-Set", "X-Forwarded-Port", "X-Forwarded-For", "Host", "Authorization", *ALIASES, "X-Sum"]
+    w.client().ask(body=[b"abc"], trailers=[(name, "5") for name in names])
+    assert w.upstream.expect_request(body=b"abc").trailers == [("x-sum", "5")]
+
+
 # ---- methods for proxies
 
 @pytest.mark.parametrize("told,passed", [("10", "9"), ("1", "0"), ("x", "x"), ("-1", "-1"), ("99999999999999999999",) * 2])
@@ -255,10 +264,6 @@ def test_via_of_an_answer_names_the_version_received(weir):
     w.upstream.expect_request()
     w.upstream.answer(200, version="1.0", headers={"Connection": "keep-alive"})
     c.expect(200, via="1.0 weir")
-
-
-ALIASES = ["X_Forwarded_For", "x-forwarded_proto", "X_Forwarded_Port", "x_real_ip", "X_Request_Id", "Content_Length",
-           "Transfer_Encoding", "Proxy_Connection", "X_Set"]
 
 
 @pytest.mark.parametrize("trust", [[], ["127.0.0.0/8"]])

@@ -55,6 +55,18 @@ def test_delay_not_ready_and_still_accepting(weir):
     assert time.monotonic() - start >= 0.95
 
 
+def test_clients_are_sent_elsewhere_during_the_delay(weir):
+    w = weir(shutdown={"delay": "1s", "drain": "5s"}, serve=True)
+    c = w.client().ask()
+    c.expect(200, connection=None)
+    w.signal(TERM)
+    until(lambda: w.metric("weir_draining") == 1, "draining")
+    c.ask().expect(200, connection="close")
+    c.expect_closed()
+    w.client().ask().expect(200, connection="close")
+    assert w.wait_exit() == 0
+
+
 def test_calls_end_in_peace(weir):
     w = weir(shutdown={"delay": "0s", "drain": "10s"})
     c = w.client().ask()
@@ -118,7 +130,7 @@ def test_no_new_connections_in_the_drain(weir):
         try:
             harness.connect(w.addr).close()
             return False
-        except ConnectionRefusedError:
+        except ConnectionError:  # refused, or reset as it waited to be accepted
             return True
 
     until(closed, "the listener is closed")

@@ -198,6 +198,16 @@ def test_fields_up_to_the_limit(weir):
     c.expect(200)
 
 
+def test_the_largest_head_there_may_be(weir):
+    w = weir(limits={"header_bytes": "1MiB", "headers": 2000})
+    fields = [(f"X-{i}", "v" * 1000) for i in range(1000)]
+    c = w.client().ask(headers=fields)
+    assert w.upstream.expect_request().get("x-999") == "v" * 1000
+    w.upstream.answer(200, b"ok", fields)
+    assert c.expect(200, b"ok").get("x-999") == "v" * 1000
+    c.send(GET + b"X: " + b"a" * (1 << 20), maybe=True).refused(431)
+
+
 def test_target_too_long(weir):
     w = weir(limits={"target_bytes": "1KiB"})
     w.client().ask("/" + "a" * 2000).refused(414)
