@@ -3,6 +3,8 @@
 
 /* What two readings of the clocks may differ by, and a thread that slept between them. */
 #define EPOCH_GRAIN_NS UINT64_C(20000000)
+/* By then every thread has read the wall clock anew. */
+#define EPOCH_SETTLE_NS UINT64_C(2000000000)
 
 static bool is_bucket(const struct quota_rule *r)
 {
@@ -32,10 +34,14 @@ uint64_t quota_period_ns(const struct quota_rule *r)
 void quota_epoch_set(struct quota_epoch *e, uint64_t now_ns, uint64_t wall_ns)
 {
 	uint64_t ahead = wall_ns > now_ns ? wall_ns - now_ns : 0;
-	uint64_t was = atomic_load_explicit(&e->now_ns, memory_order_relaxed);
+	uint64_t was = atomic_load_explicit(&e->now_ns, memory_order_acquire), changed_ns;
 
 	if (ahead < was + EPOCH_GRAIN_NS && was < ahead + EPOCH_GRAIN_NS)
 		return;
+	changed_ns = atomic_load(&e->changed_ns);
+	if (changed_ns != 0 && now_ns < changed_ns + EPOCH_SETTLE_NS)
+		return;
+	atomic_store(&e->changed_ns, now_ns);
 	if (atomic_compare_exchange_strong(&e->now_ns, &was, ahead) && ahead > was)
 		atomic_fetch_add(&e->high_ns, ahead - was);
 }

@@ -31,6 +31,7 @@ struct quota_rule {
  * back but forward only. */
 struct quota_epoch {
 	_Atomic uint64_t now_ns, high_ns;
+	_Atomic uint64_t changed_ns; /* when that was seen, in monotonic ns; 0: never */
 };
 
 bool quota_rule_eq(const struct quota_rule *, const struct quota_rule *);
@@ -38,8 +39,8 @@ bool quota_rule_eq(const struct quota_rule *, const struct quota_rule *);
 uint64_t quota_size(const struct quota_rule *);
 uint64_t quota_period_ns(const struct quota_rule *);
 
-/* Any thread: the wall clock as it stands.  Differences that two readings of the clocks make are
- * none. */
+/* Any thread: the wall clock as it stood within the last second.  Differences that two readings of
+ * the clocks make are none, and neither is what another thread has yet to see. */
 void quota_epoch_set(struct quota_epoch *, uint64_t now_ns, uint64_t wall_ns);
 
 /* The time by which a rule's windows are numbered.  After the wall clock was set back it goes on

@@ -282,16 +282,17 @@ static void tell(struct taken *t, uint8_t entry, const struct quota_view *view)
 	t->view = *view;
 }
 
-/* From `entry` on: what the longest of their waits is. */
+/* From `entry` on: what the longest of their waits is, and who delays. */
 static void look_on(const struct limiter *l, struct taken *t, uint8_t entry, uint64_t now_ns)
 {
 	struct quota_view view;
 
-	for (; entry < t->rules->n; entry++)
-		if (!table_peek(l->use.table, t->rules->tag[entry], cell_key(t->key, entry), now_ns,
-				t->cost, &view) &&
-		    view.wait_ns > t->view.wait_ns)
+	for (; entry < t->rules->n; entry++) {
+		table_peek(l->use.table, t->rules->tag[entry], cell_key(t->key, entry), now_ns,
+			   t->cost, &view);
+		if (view.wait_ns > t->view.wait_ns || view.delay_ns > 0)
 			tell(t, entry, &view);
+	}
 }
 
 /* All or none.  t->view is of the rule that refuses for the longest, or of the one nearest to it.
@@ -355,22 +356,19 @@ static void fill_limit(const struct filter *f, const struct taken *t, struct lim
 	};
 }
 
-/* Longer than the call's own time: it would wait for nothing. */
-static bool is_too_late(const struct call *call, uint64_t delay_ns)
+/* Whether the turn comes after the call's own time: it would wait for nothing.  Then it is refused
+ * until its turn would be early enough. */
+static bool is_too_late(const struct call *call, struct taken *t)
 {
-	return call->deadline_ns != 0 && call->env->now_ns + delay_ns >= call->deadline_ns;
-}
+	uint64_t now_ns = call->env->now_ns;
 
-/* The turn is so far away that the call's time is over. */
-static struct verdict refuse_turn(const struct filter *f, const struct call *call, struct taken *t)
-{
-	uint64_t left_ns = call->deadline_ns - call->env->now_ns;
-
-	undo(f->state, t, &t->call);
-	t->took = false;
-	t->denied = true;
-	t->view.wait_ns = t->view.delay_ns - left_ns + 1;
-	return refusal(&t->view);
+	if (t->view.delay_ns == 0 || call->deadline_ns == 0 ||
+	    now_ns + t->view.delay_ns < call->deadline_ns)
+		return false;
+	t->view.wait_ns = t->view.delay_ns + 1;
+	if (call->deadline_ns > now_ns)
+		t->view.wait_ns -= call->deadline_ns - now_ns;
+	return true;
 }
 
 static struct verdict delay(const struct filter *f, const struct call *call, struct taken *t)
@@ -378,8 +376,12 @@ static struct verdict delay(const struct filter *f, const struct call *call, str
 	struct limiter *l = f->state;
 	uint64_t ns = t->view.delay_ns;
 
-	if (is_too_late(call, ns))
-		return refuse_turn(f, call, t);
+	if (is_too_late(call, t)) {
+		undo(l, t, &t->call);
+		t->took = false;
+		t->denied = true;
+		return refusal(&t->view);
+	}
 	if (!f->shadow && !t->trial) {
 		t->turn_ns = call->env->now_ns + ns;
 		atomic_fetch_add_explicit(&l->delayed, 1, memory_order_relaxed);
@@ -415,7 +417,8 @@ static void look_at_all(const struct limiter *l, struct taken *t, uint64_t now_n
 	struct quota_view view;
 
 	for (uint8_t i = 0; i < t->rules->n; i++) {
-		table_peek(l->use.table, t->rules->tag[i], cell_key(t->key, i), now_ns, cost, &view);
+		table_peek(l->use.table, t->rules->tag[i], cell_key(t->key, i), now_ns, cost,
+			   &view);
 		if (i == 0 || view.remaining < t->view.remaining)
 			tell(t, i, &view);
 	}
@@ -434,20 +437,17 @@ static bool rate_look(const struct filter *f, const struct call *call, struct li
 
 static struct verdict rate_peek(const struct filter *f, const struct call *call)
 {
-	const struct limiter *l = f->state;
 	struct taken t = { .took = false };
 	struct verdict v = find_rules(f, call, &t);
 
 	if (v.kind != V_PASS)
 		return v;
-	look_on(l, &t, 0, call->env->now_ns);
-	if (t.view.wait_ns > 0) {
+	look_on(f->state, &t, 0, call->env->now_ns);
+	if (t.view.wait_ns > 0 || is_too_late(call, &t))
 		v = refusal(&t.view);
-	} else {
-		look_at_all(l, &t, call->env->now_ns, t.cost);
-		v = t.rules->n == 0 ? v : verdict_delay_ns(t.view.delay_ns);
-	}
-	v.trial = !is_enforced(f->conf, call);
+	else
+		v = verdict_delay_ns(t.view.delay_ns);
+	v.trial = v.kind != V_PASS && !is_enforced(f->conf, call);
 	return v;
 }
 

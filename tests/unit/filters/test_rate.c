@@ -483,28 +483,46 @@ static struct verdict visit_at_wall(const struct policies *p, uint64_t now, uint
 /* The window at hand lasts until it ends by the new time, and is filled by nothing else. */
 static void test_a_wall_clock_that_is_set(void **state)
 {
-	const uint64_t day = 86400 * S, wall = 20000 * day + day / 2;
+	const uint64_t day = 86400 * S, noon = 20000 * day + day / 2;
+	const uint64_t midnight =
+	    20 * S + day / 2 - 20 * S; /* of the clock that went 100 days back */
 	struct policies p;
 
 	(void)state;
 	policies_open(&p, tables, "policies: { a: { rate: 1/d, algorithm: fixed-window } }");
-	assert_int_equal(visit_at_wall(&p, S, wall).kind, V_PASS);
-	assert_int_equal(visit_at_wall(&p, S, wall).ms, day / 2 / 1000000);
+	assert_int_equal(visit_at_wall(&p, 10 * S, noon + 10 * S).kind, V_PASS);
+	assert_int_equal(visit_at_wall(&p, 10 * S, noon + 10 * S).ms, (day / 2 - 10 * S) / 1000000);
 	/* an hour back, and 100 days: */
-	assert_int_equal(visit_at_wall(&p, 2 * S, wall + S - 3600 * S).ms,
-			 (day / 2 + 3600 * S - S) / 1000000);
-	assert_int_equal(visit_at_wall(&p, 3 * S, wall + 2 * S - 100 * day).ms,
-			 (day / 2 - 2 * S) / 1000000);
+	assert_int_equal(visit_at_wall(&p, 15 * S, noon + 15 * S - 3600 * S).ms,
+			 (day / 2 + 3600 * S - 15 * S) / 1000000);
+	assert_int_equal(visit_at_wall(&p, 20 * S, noon + 20 * S - 100 * day).ms,
+			 (day / 2 - 20 * S) / 1000000);
 	/* by the wall, it is midnight then */
-	assert_int_equal(
-	    visit_at_wall(&p, 3 * S + day / 2 - 2 * S, wall - 100 * day + day / 2).kind, V_PASS);
+	assert_int_equal(visit_at_wall(&p, midnight - 1, noon + midnight - 1 - 100 * day).kind,
+			 V_DENY);
+	assert_int_equal(visit_at_wall(&p, midnight, noon + midnight - 100 * day).kind, V_PASS);
 	/* an hour forward is an hour less to wait */
-	assert_int_equal(visit_at_wall(&p, 5 * S + day / 2 - 2 * S,
-				       wall - 100 * day + day / 2 + 2 * S + 3600 * S)
-			     .ms,
-			 (day - 3600 * S - 2 * S) / 1000000);
+	assert_int_equal(
+	    visit_at_wall(&p, midnight + 5 * S, noon + midnight + 5 * S - 100 * day + 3600 * S).ms,
+	    (day - 3600 * S - 5 * S) / 1000000);
 	/* a year forward is another day */
-	assert_int_equal(visit_at_wall(&p, 6 * S + day / 2, wall + 365 * day).kind, V_PASS);
+	assert_int_equal(visit_at_wall(&p, midnight + 9 * S, noon + 365 * day).kind, V_PASS);
+	policies_close(&p);
+}
+
+/* One worker has read the new time, and the other has not. */
+static void test_a_wall_clock_that_only_some_have_read(void **state)
+{
+	const uint64_t wall = 1000000 * S;
+	struct policies p;
+	unsigned passed = 0;
+
+	(void)state;
+	policies_open(&p, tables, "policies: { a: { rate: 10/s, algorithm: fixed-window } }");
+	visit_at_wall(&p, 10 * S, wall - 10 * S);
+	for (uint64_t i = 0; i < 100; i++)
+		passed += visit_at_wall(&p, 20 * S + i, wall + i % 2 * 500 * S).kind == V_PASS;
+	assert_int_equal(passed, 20);
 	policies_close(&p);
 }
 
@@ -729,9 +747,10 @@ static void test_a_trial_is_no_limit(void **state)
 	struct visit v;
 
 	(void)state;
-	policies_open(&p, tables,
-		      "policies: { a: { rate: 1/d, key: client.ip, enforce: 0.0001% }, b: { rate: 3/h, "
-		      "burst: 3 } }");
+	policies_open(
+	    &p, tables,
+	    "policies: { a: { rate: 1/d, key: client.ip, enforce: 0.0001% }, b: { rate: 3/h, "
+	    "burst: 3 } }");
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(visit(&p, "10.0.0.1", S).kind, V_PASS);
 	visit_init(&v, "10.0.0.1", S);
@@ -1032,6 +1051,7 @@ int main(void)
 		cmocka_unit_test(test_the_limit_that_is_nearest_is_told),
 		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_a_wall_clock_that_is_set),
+		cmocka_unit_test(test_a_wall_clock_that_only_some_have_read),
 		cmocka_unit_test(test_a_wall_clock_that_trembles),
 		cmocka_unit_test(test_several_rates),
 		cmocka_unit_test(test_several_rates_are_decided_together),
