@@ -522,7 +522,7 @@ static void test_a_wall_clock_that_only_some_have_read(void **state)
 	visit_at_wall(&p, 10 * S, wall - 10 * S);
 	for (uint64_t i = 0; i < 100; i++)
 		passed += visit_at_wall(&p, 20 * S + i, wall + i % 2 * 500 * S).kind == V_PASS;
-	assert_int_equal(passed, 20);
+	assert_int_equal(passed, 1 + 10); /* the second of them has the window of then */
 	policies_close(&p);
 }
 
