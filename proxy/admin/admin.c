@@ -12,6 +12,7 @@
 #include "admin/health.h"
 #include "admin/page.h"
 #include "admin/stats_json.h"
+#include "admin/upstreams.h"
 #include "base/addr.h"
 
 /*---------------------------------------------------------------- the door */
@@ -149,6 +150,8 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = "/config", .show = show_config },
 		{ .path = "/breakers", .show = breakers_show },
 		{ .path = "/breakers/", .method = METHOD_PUT, .show = breakers_change },
+		{ .path = "/upstreams", .show = upstreams_show },
+		{ .path = "/upstreams/", .method = METHOD_PUT, .show = upstreams_change },
 		{ .path = "/explain", .method = METHOD_POST, .show = explain_show },
 		{ .path = NULL },
 	};

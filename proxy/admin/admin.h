@@ -7,7 +7,7 @@
 
 /* /live /ready /metrics, and nothing else. */
 extern const struct service probes_service;
-/* /health /stats.json /config /breakers /explain, behind a Host check and, when configured, a
+/* /health /stats.json /config /breakers /upstreams /explain, behind a Host check and, when configured, a
  * token. */
 extern const struct service admin_service;
 

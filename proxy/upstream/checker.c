@@ -76,7 +76,8 @@ struct checker {
 	pthread_t thread;
 
 	/* the loop's own */
-	struct list line; /* checks that wait for a place */
+	struct list line;  /* checks that wait for a place */
+	struct list fresh; /* that have just been ordered */
 	unsigned running, on;
 	uint64_t random;
 };
@@ -463,29 +464,36 @@ static void turn_off(struct check *ck)
 static void turn_on(struct check *ck, struct check_rule *rule)
 {
 	struct checker *k = ck->checker;
-	uint64_t every = rule->conf.every_ns, spread = k->on * SPREAD_NS;
 
+	k->on += ck->state == OFF;
 	if (ck->state != OFF)
 		give_up(ck);
 	ck->state = RESTING;
 	check_rule_put(ck->rule);
 	ck->rule = rule;
 	publish(ck, true);
-	if (!timer_set(&k->loop->timers, &ck->timer,
-		       k->loop->now_ns + 1 + random_below(k, spread < every ? spread : every)))
-		log_error("out of memory: %s is not checked", ck->endpoint->text);
+	list_push_back(&k->fresh, &ck->line_link);
 }
 
 static void obey(struct checker *k, struct check *ck)
 {
 	struct check_rule *rule = take_order(k, ck);
 
-	if (rule == NULL) {
+	if (rule == NULL)
 		turn_off(ck);
-		return;
-	}
-	k->on += ck->state == OFF;
-	turn_on(ck, rule);
+	else
+		turn_on(ck, rule);
+}
+
+/* Now that it is known how many there are: a thousand do not begin at once. */
+static void begin_soon(struct check *ck)
+{
+	struct checker *k = ck->checker;
+	uint64_t every = ck->rule->conf.every_ns, spread = k->on * SPREAD_NS;
+
+	if (!timer_set(&k->loop->timers, &ck->timer,
+		       k->loop->now_ns + 1 + random_below(k, spread < every ? spread : every)))
+		log_error("out of memory: %s is not checked", ck->endpoint->text);
 }
 
 static struct check *next_order(struct checker *k)
@@ -501,9 +509,12 @@ static struct check *next_order(struct checker *k)
 static void obey_all(struct checker *k)
 {
 	struct check *ck;
+	struct list *n;
 
 	while ((ck = next_order(k)) != NULL)
 		obey(k, ck);
+	while ((n = list_pop_front(&k->fresh)) != NULL)
+		begin_soon(LIST_ENTRY(n, struct check, line_link));
 	while (k->running < CHECKS_AT_ONCE && !list_empty(&k->line))
 		next_in_line(k);
 }
@@ -614,6 +625,7 @@ struct checker *checker_new(void)
 	pthread_mutex_init(&k->lock, NULL);
 	list_init(&k->orders);
 	list_init(&k->line);
+	list_init(&k->fresh);
 	k->wake_fd = -1;
 	return k;
 }

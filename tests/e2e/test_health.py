@@ -216,6 +216,48 @@ def test_the_end_does_not_wait_for_checks(weir, upstreams):
     assert w.wait_exit() == 0
 
 
+# ---- orders
+
+def order(w, p, state):
+    body = b'{"state":"%s"}' % state.encode()
+    r = w.admin(f"/upstreams/app/{p.addr}", method="PUT", body=body, headers={"content-type": "application/json"})
+    assert r.status == 200 and r.json()["endpoints"][0]["endpoint"] == p.addr
+    return r.json()["endpoints"][0]["state"]
+
+
+def test_an_endpoint_is_drained(weir, upstreams):
+    w, (a, b) = start(weir, upstreams)
+    assert order(w, b, "drain") == "drain" and answers(w) == {"0"}
+    assert w.metric("weir_upstream_endpoint_up", endpoint=b.addr) == 0
+    before = b.checks
+    until(lambda: b.checks > before + 2, "checked on")
+    w.reload(upstreams={"app": {"endpoints": [a.addr, b.addr], "health": CHECK, "keepalive": 9}})
+    assert answers(w) == {"0"}
+    assert order(w, b, "up") == "up" and answers(w) == {"0", "1"}
+
+
+def test_down_is_down_even_alone(weir, upstreams):
+    w, (p,) = start(weir, upstreams, 1)
+    assert order(w, p, "down") == "down"
+    r = w.fetch()
+    assert r.status == 503 and r.has("retry-after")
+    time.sleep(0.1 * SLOW)
+    before = p.checks
+    time.sleep(0.2)
+    assert p.checks == before
+    assert order(w, p, "up") == "up" and answers(w) == {"0"}
+
+
+def test_a_call_under_way_outlives_the_order(weir):
+    w = weir()
+    c = w.client().ask("/long")
+    w.upstream.expect_request("GET /long")
+    assert order(w, w.upstream, "down") == "down"
+    w.upstream.answer(200, b"in peace")
+    c.expect(200, b"in peace")
+    w.wait_metric("weir_upstream_connections", 0)
+
+
 # ---- balancing
 
 def spread(weir, upstreams, calls=60, headers=lambda i: {}, **cluster):

@@ -285,6 +285,51 @@ static void test_orders_that_make_no_sense(void **state)
 	assert_null(strstr(fixture_ask(f, &admin_service, fixture_head(f, "/breakers")), "true"));
 }
 
+static void test_endpoints_are_taken_out_and_back(void **state)
+{
+	struct fixture *f = *state;
+	const char *path = "/upstreams/pair/127.0.0.1%3A13002";
+	const char *text = fixture_ask(f, &admin_service, order(f, path, "{\"state\":\"drain\"}"));
+
+	assert_int_equal(f->reply.status, 200);
+	check_json(text);
+	assert_string_equal(text, "{\"endpoints\":[{\"upstream\":\"pair\",\"endpoint\":"
+				  "\"127.0.0.1:13002\",\"state\":\"drain\"}]}\n");
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
+	assert_non_null(strstr(text, "\"1 of 2 endpoints are up\""));
+	assert_int_equal(status_for(f, order(f, "/upstreams/pair/127.0.0.1:13001",
+					     "{\"state\":\"down\"}")),
+			 200);
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
+	assert_non_null(strstr(text, "{\"name\":\"upstream.pair\",\"status\":\"unhealthy\""));
+	assert_non_null(strstr(text, "{\"status\":\"degraded\"")); /* there is another upstream */
+	assert_int_equal(status_for(f, order(f, path, "{\"state\":\"up\"}")), 200);
+	text = fixture_ask(f, &admin_service, fixture_head(f, "/upstreams"));
+	check_json(text);
+	assert_non_null(strstr(text, "13001\",\"state\":\"down\"}"));
+	assert_non_null(strstr(text, "13002\",\"state\":\"up\"}"));
+}
+
+static void test_orders_to_endpoints_that_make_no_sense(void **state)
+{
+	static const char *const bodies[] = { "", "{}", "[]", "{\"state\":\"open\"}",
+					      "{\"state\":true}", "{\"state\":\"up\",\"for\":\"1m\"}",
+					      "{\"state\":\"up\"", "state: up" };
+	static const char *const paths[] = { "/upstreams/", "/upstreams/pair", "/upstreams/pair/",
+					     "/upstreams/app/127.0.0.1:13002",
+					     "/upstreams/other/127.0.0.1:13002",
+					     "/upstreams/pair/127.0.0.1%3" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
+		assert_int_equal(
+		    status_for(f, order(f, "/upstreams/pair/127.0.0.1:13002", bodies[i])), 400);
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		assert_int_equal(status_for(f, order(f, paths[i], "{\"state\":\"up\"}")), 404);
+	assert_int_equal(status_for(f, order(f, "/upstreams", "{\"state\":\"up\"}")), 405);
+	assert_int_equal(status_for(f, fixture_head(f, "/upstreams/pair/127.0.0.1:13002")), 405);
+}
+
 /* A web page can send a form anywhere; it cannot send JSON, nor hide where it comes from. */
 static void test_web_pages_change_nothing(void **state)
 {
@@ -335,6 +380,8 @@ int main(void)
 		TEST(test_breakers_are_listed),
 		TEST(test_breakers_obey),
 		TEST(test_orders_that_make_no_sense),
+		TEST(test_endpoints_are_taken_out_and_back),
+		TEST(test_orders_to_endpoints_that_make_no_sense),
 		TEST(test_web_pages_change_nothing),
 	};
 
