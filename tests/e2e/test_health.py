@@ -3,7 +3,7 @@
 import re
 import time
 
-from harness import SLOW, Upstream, response, until
+from harness import SLOW, Upstream, parallel, response, until
 
 CHECK = {"path": "/health", "every": "40ms", "timeout": f"{int(150 * SLOW)}ms", "fall": 3, "rise": 2}
 
@@ -214,6 +214,21 @@ def test_the_end_does_not_wait_for_checks(weir, upstreams):
     until(lambda: p.checks > 0, "a check is under way")
     w.signal(15)
     assert w.wait_exit() == 0
+
+
+def test_workers_checks_and_reloads_at_once(weir, upstreams):
+    ps = [Patient(str(i)) for i in range(3)]
+    upstreams.made.extend(ps)
+    apps = [{"endpoints": [p.addr for p in ps[i:]], "health": {**CHECK, "fall": 1 + i}, "lb": "p2c-ewma", "slow_start": "1s"}
+            for i in (0, 1)]
+    w = weir(workers=2, upstreams={"app": apps[0]})
+
+    def act(i):
+        for k in range(20):
+            ps[2].state = 200 + 300 * (k % 2)
+            w.reload(upstreams={"app": apps[k % 2]}) if i == 0 and k % 4 == 0 else w.fetch()
+
+    parallel(4, act)
 
 
 # ---- orders
