@@ -155,6 +155,8 @@ static bool begin_call(struct explain *e, const struct env *env)
 	c->route = e->route->name;
 	c->upstream = e->route->cluster->name;
 	c->resendable = true;
+	if (e->route->conf->timeout.total_ns != 0)
+		c->deadline_ns = env->now_ns + e->route->conf->timeout.total_ns;
 	chain_begin(&e->route->chain, c, mem);
 	return true;
 }

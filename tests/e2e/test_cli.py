@@ -37,7 +37,7 @@ WRONG = [
     ("bad address", "127.0.0.1:8080", "127.0.0.1:808080", [r":2:\d+"]),
     ("bad key", "client.ip", "client.hat", [r"client\.hat|key"]),
     ("a key of the future", "burst: 200", "burst: 200, store: redis", [r"unknown key `store`"]),
-    ("a policy of the future", "rate: 100/s, burst: 200, key: client.ip", "breaker: 50%", [r"breaker"]),
+    ("a policy of the future", "rate: 100/s, burst: 200, key: client.ip", "tokens: 50/m", [r"kind"]),
     ("a section of the future", "version: 1", "version: 1\nredis: { url: 'redis://x' }", [r"unknown key `redis`"]),
     ("another version", "version: 1", "version: 2", [r"version"]),
     ("header bytes out of bounds", "version: 1", "version: 1\nlimits: { header_bytes: 100GiB }", [r"header_bytes"]),
