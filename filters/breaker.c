@@ -43,8 +43,8 @@ struct breaker {
 	pthread_mutex_t lock; /* of the four below */
 	struct breaker_state state;
 	struct breaker_rule rule;
-	uint64_t serial;  /* of the rule's policy; 0: there was none yet */
-	uint64_t serials; /* given so far; this and those below are the control thread's */
+	_Atomic uint64_t serial; /* of the rule's policy; 0: there was none yet */
+	uint64_t serials;        /* given so far; this and those below are the control thread's */
 	unsigned refs;
 	struct list link; /* breaker_group.breakers */
 	char endpoint[];  /* "": the upstream */
@@ -110,6 +110,11 @@ static const char *const mode_names[BREAKER_MODES] = {
 	[BREAKER_FORCED_CLOSED] = "forced closed",
 };
 
+static uint64_t serial_of(const struct breaker *b)
+{
+	return atomic_load_explicit(&b->serial, memory_order_relaxed);
+}
+
 static uint64_t gate_of(const struct breaker *b)
 {
 	const struct breaker_rule *r = &b->rule;
@@ -117,7 +122,7 @@ static uint64_t gate_of(const struct breaker *b)
 
 	if (b->state.mode != BREAKER_CLOSED)
 		gate |= GATE_LOCKED;
-	if (b->serial == 0 || b->state.consecutive > 0 || r->share_ppm != 0 || r->slow_ppm != 0)
+	if (serial_of(b) == 0 || b->state.consecutive > 0 || r->share_ppm != 0 || r->slow_ppm != 0)
 		gate |= GATE_COUNTS;
 	return gate;
 }
@@ -212,10 +217,10 @@ static void visit_begin(struct visit *v, const struct watch *w, uint64_t now_ns)
 	v->n = 0;
 	pthread_mutex_lock(&b->lock);
 	v->n += breaker_pass_time(&b->state, now_ns, next_change(v));
-	if (w->serial <= b->serial)
+	if (w->serial <= serial_of(b))
 		return;
 	b->rule = *w->rule;
-	b->serial = w->serial;
+	atomic_store_explicit(&b->serial, w->serial, memory_order_relaxed);
 	v->n += breaker_adopt(&b->state, &b->rule, now_ns, next_change(v));
 }
 
@@ -530,8 +535,9 @@ static void report(const struct watch *w, uint64_t now_ns, struct breaker_ticket
 	uint64_t gate = atomic_load_explicit(&w->breaker->gate, memory_order_acquire);
 	struct visit v;
 
-	if (gate == (uint64_t)ticket.generation << GATE_SHIFT && r->result != BREAKER_FAILURE)
-		return; /* closed, and nothing that a success would undo */
+	if (gate == (uint64_t)ticket.generation << GATE_SHIFT && r->result != BREAKER_FAILURE &&
+	    serial_of(w->breaker) >= w->serial)
+		return; /* closed, nothing that a success would undo, and no newer rule (R1) */
 	/* Fibonacci hashing of the time; the key keeps processes apart */
 	r->chance = (uint32_t)((now_ns + hash_boot_key()->k0 + ticket.generation) *
 				   UINT64_C(0x9e3779b97f4a7c15) >>

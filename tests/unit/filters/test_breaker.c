@@ -594,6 +594,25 @@ static void test_endpoints_that_vanish_are_forgotten(void **state)
 	end();
 }
 
+/* Successes did not count, and do now: from the first. */
+static void test_a_new_rule_counts_at_once(void **state)
+{
+	struct tried t;
+
+	(void)state;
+	begin("{ breaker: 5 }");
+	assert_true(try_one(1, START_NS, reason_connect_failed, 0));
+	assert_true(try_one(1, START_NS, reason_ok, 200));
+	reload("{ breaker: 5, slow: 1s, min_requests: 2 }", 3);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(shut_ns(1, START_NS), 0);
+		try_begin(&t, &now, 1, START_NS);
+		try_end(&t, reason_ok, 200, START_NS + 2 * CLOCK_S);
+	}
+	assert_true(shut_ns(1, START_NS + 2 * CLOCK_S) > 0);
+	end();
+}
+
 /* Calls that end under the old policy count by the new one's limits. */
 static void test_old_calls_under_a_new_rule(void **state)
 {
@@ -777,6 +796,7 @@ int main(void)
 		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_a_reload_keeps_it),
 		cmocka_unit_test(test_endpoints_that_vanish_are_forgotten),
+		cmocka_unit_test(test_a_new_rule_counts_at_once),
 		cmocka_unit_test(test_old_calls_under_a_new_rule),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_shared_by_workers),

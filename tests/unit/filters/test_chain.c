@@ -27,7 +27,7 @@ static void note(const char *what, const struct filter *f)
 struct strings {
 	struct verdict admit, peek, attempt;
 	struct again again;
-	struct limit_info limit;
+	struct limit_info limit, attempt_limit;
 	struct wait *wait; /* V_PENDING */
 };
 
@@ -76,9 +76,13 @@ static struct verdict puppet_peek(const struct filter *f, const struct call *cal
 static struct verdict puppet_attempt(const struct filter *f, struct call *call, void *mem,
 				     struct attempt *a)
 {
-	(void)call, (void)mem, (void)a;
+	const struct strings *s = f->conf;
+
+	(void)mem, (void)a;
 	note("attempt", f);
-	return ((const struct strings *)f->conf)->attempt;
+	if (s->attempt_limit.policy != NULL)
+		call->out.limit = s->attempt_limit;
+	return s->attempt;
 }
 
 static void puppet_attempted(const struct filter *f, struct call *call, void *mem,
@@ -343,6 +347,53 @@ static void test_f3_a_second_attempt_that_is_denied(void **state)
 	assert_int_equal(chain_attempt(c, &second).kind, V_DENY);
 	assert_false(c->out.denied); /* the call had its try, and pays for it */
 	chain_attempted(c, &second);
+	chain_done(c);
+}
+
+/* Who denies an attempt is named; unless the call goes on to somewhere else. */
+static void test_f3_denied_here_and_let_go_there(void **state)
+{
+	struct attempt here = { .number = 1 }, there = { .number = 1 };
+	struct call *c;
+
+	(void)state;
+	stage.strings[0].limit = (struct limit_info){ .policy = "rate", .remaining = 7 };
+	stage.strings[1].attempt = verdict_deny(reason_breaker_open, 9);
+	stage.strings[1].attempt_limit = (struct limit_info){ .policy = "breaker" };
+	c = begin();
+	chain_admit(c);
+	assert_int_equal(chain_attempt(c, &here).kind, V_DENY);
+	chain_attempted(c, &here);
+	assert_true(c->out.denied);
+	assert_string_equal(c->out.limit.policy, "breaker");
+	chain_undeny(c);
+	assert_false(c->out.denied);
+	assert_string_equal(c->out.limit.policy, "rate");
+	stage.strings[1].attempt = verdict_pass();
+	assert_int_equal(chain_attempt(c, &there).kind, V_PASS);
+	assert_string_equal(c->out.limit.policy, "rate");
+	there.why = reason_ok;
+	chain_attempted(c, &there);
+	chain_done(c);
+	assert_false(c->out.denied);
+}
+
+/* A trial that would deny an attempt is not named. */
+static void test_f3_a_trial_leaves_the_limit(void **state)
+{
+	struct attempt a = { .number = 1 };
+	struct call *c;
+
+	(void)state;
+	stage.filter[1].shadow = true;
+	stage.strings[1].attempt = verdict_deny(reason_breaker_open, 9);
+	stage.strings[1].attempt_limit = (struct limit_info){ .policy = "breaker" };
+	c = begin();
+	chain_admit(c);
+	assert_int_equal(chain_attempt(c, &a).kind, V_PASS);
+	assert_null(c->out.limit.policy);
+	a.why = reason_ok;
+	chain_attempted(c, &a);
 	chain_done(c);
 }
 
@@ -661,6 +712,8 @@ int main(void)
 		cmocka_unit_test_setup(test_f2_the_client_goes_during_a_delay, setup),
 		cmocka_unit_test_setup(test_f3_denied_attempts, setup),
 		cmocka_unit_test_setup(test_f3_a_second_attempt_that_is_denied, setup),
+		cmocka_unit_test_setup(test_f3_denied_here_and_let_go_there, setup),
+		cmocka_unit_test_setup(test_f3_a_trial_leaves_the_limit, setup),
 		cmocka_unit_test_setup(test_f3_watchers_hear_of_every_attempt, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_denies, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_whose_call_is_gone, setup),
