@@ -103,6 +103,13 @@ static void check_endpoint(struct report *r, const struct endpoint *e)
 	buf_fini(&message);
 }
 
+static enum health health_of(uint32_t up, uint32_t n)
+{
+	if (up == n)
+		return HEALTHY;
+	return up > 0 ? DEGRADED : UNHEALTHY;
+}
+
 /* An upstream none of whose endpoints is up is lost, be it that its calls are still tried. */
 static bool check_upstream(struct report *r, const struct cluster *c)
 {
@@ -117,8 +124,7 @@ static bool check_upstream(struct report *r, const struct cluster *c)
 	buf_printf(&message, "%u of %u endpoints are up", up, c->n);
 	r->out->oom |= name.oom || message.oom;
 	if (!r->out->oom)
-		check_end(r, name.p, up == c->n ? HEALTHY : up > 0 ? DEGRADED : UNHEALTHY, up < c->n,
-			  message.p);
+		check_end(r, name.p, health_of(up, c->n), up < c->n, message.p);
 	buf_fini(&name);
 	buf_fini(&message);
 	/* one upstream of several does not make the whole unhealthy */

@@ -219,8 +219,8 @@ def test_the_end_does_not_wait_for_checks(weir, upstreams):
 def test_workers_checks_and_reloads_at_once(weir, upstreams):
     ps = [Patient(str(i)) for i in range(3)]
     upstreams.made.extend(ps)
-    apps = [{"endpoints": [p.addr for p in ps[i:]], "health": {**CHECK, "fall": 1 + i}, "lb": "p2c-ewma", "slow_start": "1s"}
-            for i in (0, 1)]
+    apps = [{"endpoints": [p.addr for p in ps[i:]], "health": {**CHECK, "fall": 1 + i}, "lb": "p2c-ewma",
+             "slow_start": "1s"} for i in (0, 1)]
     w = weir(workers=2, upstreams={"app": apps[0]})
 
     def act(i):

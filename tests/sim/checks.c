@@ -65,8 +65,8 @@ static void put_answer(struct sim *sim, struct nurse *n)
 		"HTTP/1.1 204 No Content\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 		"HTTP/1.1 200 OK\r\n\r\nok",
-		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 302 Found\r\nTransfer-Encoding: "
-		"chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
 	};
 	static const char *const ill[] = {
 		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\nill",
@@ -81,7 +81,7 @@ static void put_answer(struct sim *sim, struct nurse *n)
 	n->silent = is_ill(sim, n->site) && dice_chance(d, 300);
 	if (!n->silent)
 		buf_puts(&n->out,
-			 is_ill(sim, n->site) ? ill[dice_below(d, 5)] : well[dice_below(d, 4)]);
+			 is_ill(sim, n->site) ? ill[dice_below(d, 5)] : well[dice_below(d, 5)]);
 }
 
 static void check_request(struct nurse *n)
