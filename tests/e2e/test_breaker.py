@@ -238,6 +238,16 @@ def test_all_open(weir):
     assert transitions(w, "open") == 2
 
 
+def test_a_retry_passes_over_what_is_open(weir, upstreams):
+    good = upstreams(1)[0].serve()
+    addr = dead()
+    w = weir(policies={"again": {"retry": 1, "when": ["connect"], "backoff": {"base": "1ms", "max": "1ms"}},
+                       "guard": {"breaker": 1, "open_for": "10s"}},
+             use=["again", "guard"], upstreams={"app": {"endpoints": [addr, good.addr]}})
+    assert w.statuses(10) == [200] * 10 and good.requests == 10
+    assert w.metric("weir_upstream_attempts_total", endpoint=addr, result="failed") == 1
+
+
 def test_per_upstream(weir, upstreams):
     good, bad = upstreams(1)[0].serve(), upstreams(1)[0].serve(fails(500))
     w = guarded(weir, "50%", min_requests=4, per="upstream", upstreams={"app": {"endpoints": [bad.addr, good.addr]}})
