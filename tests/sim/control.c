@@ -104,6 +104,24 @@ static void put_breakers(struct sim *sim, struct buf *b)
 	put_breaker(sim, b, "guard-app", upstream ? "upstream" : "endpoint");
 }
 
+/* The route of most calls tries again: what comes of it is in check_retries. */
+static void put_retry(struct sim *sim, struct buf *b)
+{
+	static const char *const when[] = { "connect", "[connect, reset]", "[503, timeout]",
+					    "[connect, reset, timeout, 5xx]" };
+	uint64_t base_ms = 1 + dice_spread(&sim->dice, 200);
+
+	buf_printf(b, "  again: { retry: %llu, when: %s", number(sim, 1, 3),
+		   when[dice_below(&sim->dice, 4)]);
+	buf_printf(b, ", budget: %llu%%, body: %lluKiB", number(sim, 0, SIM_RETRY_PERCENT),
+		   number(sim, 1, 100));
+	buf_printf(b, ", backoff: { base: %llums, max: %llums }", (unsigned long long)base_ms,
+		   number(sim, base_ms, 5000));
+	if (!sim->weather.calm && dice_chance(&sim->dice, 300))
+		buf_printf(b, ", per_try: %llums", number(sim, 1, 5000));
+	buf_puts(b, " }\n");
+}
+
 static void put_route(struct sim *sim, struct buf *b, const char *name, const char *to,
 		      const char *more)
 {
@@ -123,11 +141,10 @@ static void put_file(struct sim *sim, struct buf *b, const struct rule *rule,
 
 	put_limits(sim, b);
 	put_upstreams(sim, b, fresh);
-	buf_printf(b,
-		   "policies:\n  per-key: { rate: %llu/s, burst: %llu, key: header.x-sim-key }\n",
-		   (unsigned long long)rule->rate_per_s, (unsigned long long)rule->burst);
+	limits_put(rule, b);
 	crowd_put(crowd, b);
 	put_breakers(sim, b);
+	put_retry(sim, b);
 	buf_printf(b, "routes:\n");
 	put_route(sim, b, "limited", "app", "    use: [per-key]\n");
 	put_route(sim, b, "small", "other", "    max_body: 1KiB\n    use: [guard-other]\n");
@@ -135,7 +152,7 @@ static void put_file(struct sim *sim, struct buf *b, const struct rule *rule,
 	put_route(sim, b, "held", "other", crowd_use(crowd));
 	if (fresh)
 		put_route(sim, b, "fresh", "fresh", "");
-	put_route(sim, b, "app", "app", "    use: [guard-app]\n");
+	put_route(sim, b, "app", "app", "    use: [again, guard-app]\n");
 }
 
 /* As a file that config_load can open. */
@@ -202,14 +219,6 @@ static void on_released(void *reader, struct message *m)
 	sim_trace(sim, "policy %llu is freed", (unsigned long long)p->generation);
 	policy_close(p, &sim->registries);
 	atomic_fetch_sub(&sim->shared.policies, 1);
-}
-
-static void draw_rule(struct sim *sim, struct rule *rule)
-{
-	bool calm = sim->weather.calm;
-
-	rule->rate_per_s = calm ? 100000 : number(sim, 1, 20);
-	rule->burst = calm ? 100000 : number(sim, 1, 20);
 }
 
 /*---------------------------------------------------------------- listeners */
@@ -286,7 +295,7 @@ static void commit(struct sim *sim, struct policy *p, const struct rule *rule,
 	sim->policy = p;
 	atomic_fetch_add(&sim->shared.policies, 1);
 	checks_follow(sim, p->cluster, p->n_clusters);
-	ledger_limits(sim, rule->rate_per_s, rule->burst);
+	ledger_limits(sim, limits_per_s(rule), limits_at_once(rule));
 	limits_commit(sim, rule);
 	crowd_commit(sim, crowd);
 	sim->commits_open = sim->workers;
@@ -311,7 +320,7 @@ void control_reload(struct sim *sim)
 	struct policy *p;
 	bool bad = dice_chance(&sim->dice, 100);
 
-	draw_rule(sim, &rule);
+	limits_draw(sim, &rule);
 	crowd_draw(sim, &crowd);
 	put_file(sim, &text, &rule, &crowd);
 	if (bad)
@@ -402,7 +411,7 @@ void control_start(struct sim *sim)
 	for (unsigned w = 0; w < sim->workers; w++)
 		start_worker(sim, w);
 	slots_init(sim);
-	draw_rule(sim, &rule);
+	limits_draw(sim, &rule);
 	crowd_draw(sim, &crowd);
 	put_file(sim, &text, &rule, &crowd);
 	p = open_policy(sim, &text, false);

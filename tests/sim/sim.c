@@ -421,8 +421,10 @@ static void draw_plans(struct sim *sim)
 {
 	struct dice *d = &sim->dice;
 
-	sim->clients_left = (unsigned)dice_between(
-	    d, 1, sim->weather.flood ? 60 : sim->weather.flaps > 0 ? 40 : 12);
+	sim->clients_left = (unsigned)dice_between(d, 1,
+						   sim->weather.flood       ? 60
+						   : sim->weather.flaps > 0 ? 40
+									    : 12);
 	sim->next_client_ns = sim->now_ns + 1;
 	if (dice_chance(d, 500))
 		sim->next_reload_ns = sim->now_ns + dice_spread(d, 5 * CLOCK_S) + 1;
@@ -496,6 +498,27 @@ static void check_endpoints(const struct policy *p)
 	}
 }
 
+static void add_calls(void *calls, enum method_id method, unsigned status, uint64_t n)
+{
+	(void)method, (void)status;
+	*(uint64_t *)calls += n;
+}
+
+/* Law B2 of the retry budget, over all the reloads of a run. */
+static void check_retries(void *arg, const struct route_stats *r)
+{
+	struct sim *sim = arg;
+	uint64_t calls = 0, retries = 0;
+
+	route_stats_requests(r, add_calls, &calls);
+	for (enum again_label a = AGAIN_CONNECT; a <= AGAIN_STATUS; a++)
+		retries += route_stats_again(r, a);
+	if (retries > calls * SIM_RETRY_PERCENT / 100 + 30 + 3 * (sim->now_ns / CLOCK_S + 1))
+		sim_fail("route %s: %llu retries of %llu calls", route_stats_name(r),
+			 (unsigned long long)retries, (unsigned long long)calls);
+	sim->ledger.retries += retries;
+}
+
 /* All is over: nothing may be held any more. */
 static void check_rest(struct sim *sim)
 {
@@ -506,6 +529,7 @@ static void check_rest(struct sim *sim)
 	checks_check_rest(sim);
 	breakers_check_rest(sim);
 	stats_each_route(sim->shared.stats, check_in_flight, NULL);
+	stats_each_route(sim->shared.stats, check_retries, sim);
 	stats_each_listener(sim->shared.stats, check_listener, NULL);
 	if (sim->shared.connections != 0)
 		sim_fail("%u client connections are still counted", sim->shared.connections);
@@ -534,10 +558,11 @@ static void print_summary(struct sim *sim)
 
 	sim_trace(sim,
 		  "%llu steps, %u requests: %u answered by upstreams (%u cut, %u tunnels), %u by "
-		  "Weir (%u refused), %u unanswered; %u reloads, %u failed",
+		  "Weir (%u refused), %u unanswered, %llu retries; %u reloads, %u "
+		  "failed",
 		  (unsigned long long)sim->steps, l->requests, l->upstream_answers, l->cut_answers,
-		  l->tunnels, l->own_answers, l->refusals, l->unanswered, sim->reloads,
-		  sim->reloads_failed);
+		  l->tunnels, l->own_answers, l->refusals, l->unanswered,
+		  (unsigned long long)l->retries, sim->reloads, sim->reloads_failed);
 }
 
 void sim_run(struct sim *sim, uint64_t seed, bool trace)

@@ -132,6 +132,8 @@ void checks_stop(struct sim *);
 /* breakers.c: the shutdown begins; and all is at rest. */
 void breakers_drained(struct sim *);
 void breakers_check_rest(struct sim *);
+
+enum { SIM_RETRY_PERCENT = 50 }; /* no budget is larger */
 /* control.c */
 void control_start(struct sim *);
 void control_reload(struct sim *);
