@@ -134,6 +134,57 @@ static void test_who_was_evicted_comes_back_as_poor(void **state)
 	fixture_fini(&f);
 }
 
+/* Rule 2 counts 10 a minute, in windows. */
+static void use_windows(struct fixture *f, bool sliding)
+{
+	f->rule[2].rule.algorithm = sliding ? SLIDING_WINDOW : FIXED_WINDOW;
+	assert_null(window_rule_init(&f->rule[2].rule.window, 10, 60 * S, sliding));
+}
+
+static void test_windows_that_were_evicted_come_back_as_poor(void **state)
+{
+	(void)state;
+	for (int sliding = 0; sliding < 2; sliding++) {
+		struct fixture f;
+
+		fixture_init(&f, 4);
+		use_windows(&f, sliding);
+		for (int i = 0; i < 10; i++)
+			assert_true(take(&f, 2, 0, 30 * S));
+		for (uint64_t n = 1; n < 2000; n++)
+			while (take(&f, 2, n, 30 * S))
+				;
+		assert_true(cells_evictions(f.cells) > 0);
+		for (uint64_t n = 0; n < 2000; n++)
+			assert_int_equal(left(&f, 2, n, 59 * S), 0);
+		assert_int_equal(left(&f, 2, 0, 60 * S), sliding ? 0 : 10);
+		assert_int_equal(left(&f, 2, 0, 90 * S), sliding ? 5 : 10);
+		assert_int_equal(left(&f, 2, 0, 120 * S), 10);
+		assert_int_equal(live(f.cells, &f.rules, 59 * S), 4);
+		assert_int_equal(live(f.cells, &f.rules, 120 * S), 0);
+		fixture_fini(&f);
+	}
+}
+
+static void test_undo(void **state)
+{
+	struct quota_view first, second, view;
+	struct fixture f;
+	uint16_t tag = 0;
+
+	(void)state;
+	fixture_init(&f, 100);
+	assert_true(cells_take(f.cells, &f.rules, &tag, key_of(1), S, 1, &first));
+	assert_true(cells_take(f.cells, &f.rules, &tag, key_of(1), S, 2, &second));
+	assert_false(cells_undo(f.cells, &f.rules, 0, key_of(1), first.state, 1));
+	assert_false(cells_undo(f.cells, &f.rules, 1, key_of(1), second.state, 2));
+	assert_false(cells_undo(f.cells, &f.rules, 0, key_of(2), second.state, 2));
+	assert_true(cells_undo(f.cells, &f.rules, 0, key_of(1), second.state, 2));
+	assert_true(cells_undo(f.cells, &f.rules, 0, key_of(1), first.state, 1));
+	assert_true(cells_peek(f.cells, &f.rules, 0, key_of(1), S, 10, &view));
+	fixture_fini(&f);
+}
+
 static void test_give(void **state)
 {
 	struct fixture f;
@@ -147,7 +198,7 @@ static void test_give(void **state)
 	assert_int_equal(left(&f, 0, 1, S), 3);
 	assert_int_equal(left(&f, 0, 2, S), 10);
 	assert_int_equal(left(&f, 1, 1, S), 6);
-	assert_true(take(&f, 1, 1, S));                 /* 5 of 20 left */
+	assert_true(take(&f, 1, 1, S));                    /* 5 of 20 left */
 	cells_give(f.cells, &f.rules, 0, key_of(1), 0, 2); /* taken under the rule of ten */
 	assert_int_equal(left(&f, 1, 1, S), 9);
 	fixture_fini(&f);
@@ -304,40 +355,51 @@ static uint64_t random_below(uint64_t n)
 	return random_state % n;
 }
 
-/* A bucket for every key, never evicted: the array may be stricter, never kinder. */
-static void test_never_richer_than_an_endless_table(void **state)
+/* A state for every key, never evicted: the array may be stricter, never kinder. */
+static void compare_with_an_endless_table(struct fixture *f, uint16_t rule)
 {
-	struct fixture f;
-	gcra_time model[MODEL_KEYS] = { 0 };
+	const struct quota_rule *r = &f->rule[rule].rule;
+	quota_state model[MODEL_KEYS] = { 0 };
 	uint64_t now = 365 * 86400 * S;
 	unsigned stricter = 0;
 
-	(void)state;
-	fixture_init(&f, 16);
 	for (int i = 0; i < 400000; i++) {
 		uint64_t n = random_below(MODEL_KEYS), cost = 1 + random_below(3);
 		struct quota_view seen, told;
-		uint16_t tag = 0;
-		bool ok;
+		quota_state before = model[n];
+		uint16_t tag = rule;
+		bool ok, model_ok;
 
 		now += random_below(4) == 0 ? random_below(2 * S) : 0;
-		ok = cells_take(f.cells, &f.rules, &tag, key_of(n), now, cost, &seen);
-		if (ok)
-			assert_true(gcra_take(&model[n], &f.rule[0].rule.bucket, now, cost, &told));
-		else
-			stricter += gcra_debt(model[n], &f.rule[0].rule.bucket, now) +
-					cost * f.rule[0].rule.bucket.period <=
-				    f.rule[0].rule.bucket.depth;
-		if (ok)
-			assert_true(seen.remaining <= told.remaining);
-		if (ok && random_below(8) == 0) {
-			gcra_give(&model[n], &f.rule[0].rule.bucket, cost);
-			cells_give(f.cells, &f.rules, 0, key_of(n), 0, cost);
+		ok = cells_take(f->cells, &f->rules, &tag, key_of(n), now, cost, &seen);
+		model_ok = quota_take(&model[n], r, &f->rules.epoch, now, cost, &told);
+		stricter += model_ok && !ok;
+		if (!ok) {
+			model[n] = before;
+			continue;
+		}
+		assert_true(model_ok && seen.remaining <= told.remaining);
+		if (random_below(8) == 0) {
+			model[n] = quota_give(model[n], r, r, told.window, cost);
+			cells_give(f->cells, &f->rules, rule, key_of(n), seen.window, cost);
 		}
 	}
-	assert_true(cells_evictions(f.cells) > 1000);
+	assert_true(cells_evictions(f->cells) > 1000);
 	assert_true(stricter > 0);
-	fixture_fini(&f);
+}
+
+static void test_never_richer_than_an_endless_table(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 3; kind++) {
+		struct fixture f;
+
+		fixture_init(&f, 16);
+		if (kind > 0)
+			use_windows(&f, kind == 1);
+		compare_with_an_endless_table(&f, kind == 0 ? 0 : 2);
+		fixture_fini(&f);
+	}
 }
 
 /* Sanitizers keep books of every page and are ten times as slow. */
@@ -442,6 +504,40 @@ static void test_threads_on_one_key_admit_exactly_the_bound(void **state)
 	fixture_fini(&f);
 }
 
+static void *hammer_windows(void *arg)
+{
+	struct hammer *h = arg;
+
+	for (uint64_t i = 0; i < TAKES; i++)
+		h->passed[0] += take(h->f, 2, 1, h->now + i / (TAKES / 4) * 60 * S);
+	return NULL;
+}
+
+/* Four windows, of which each thread goes through all at its own pace. */
+static void test_threads_in_different_windows(void **state)
+{
+	(void)state;
+	for (int sliding = 0; sliding < 2; sliding++) {
+		struct hammer h[THREADS];
+		struct fixture f;
+		unsigned passed = 0;
+
+		fixture_init(&f, 100);
+		use_windows(&f, sliding);
+		for (unsigned t = 0; t < THREADS; t++) {
+			h[t] = (struct hammer){ .f = &f, .now = 6000 * S };
+			assert_int_equal(pthread_create(&h[t].thread, NULL, hammer_windows, &h[t]),
+					 0);
+		}
+		for (unsigned t = 0; t < THREADS; t++) {
+			pthread_join(h[t].thread, NULL);
+			passed += h[t].passed[0];
+		}
+		assert_in_range(passed, sliding ? 20 : 40, sliding ? 30 : 40);
+		fixture_fini(&f);
+	}
+}
+
 static void test_threads_on_many_keys(void **state)
 {
 	struct fixture f;
@@ -481,6 +577,8 @@ int main(void)
 		cmocka_unit_test(test_what_has_run_out_makes_room),
 		cmocka_unit_test(test_a_refusal_writes_nothing),
 		cmocka_unit_test(test_who_was_evicted_comes_back_as_poor),
+		cmocka_unit_test(test_windows_that_were_evicted_come_back_as_poor),
+		cmocka_unit_test(test_undo),
 		cmocka_unit_test(test_give),
 		cmocka_unit_test(test_another_rule_keeps_the_share),
 		cmocka_unit_test(test_a_floor_keeps_the_share_too),
@@ -491,6 +589,7 @@ int main(void)
 		cmocka_unit_test(test_never_richer_than_an_endless_table),
 		cmocka_unit_test(test_ten_million_keys),
 		cmocka_unit_test(test_threads_on_one_key_admit_exactly_the_bound),
+		cmocka_unit_test(test_threads_in_different_windows),
 		cmocka_unit_test(test_threads_on_many_keys),
 		cmocka_unit_test(test_threads_that_evict_each_other),
 	};
