@@ -132,8 +132,24 @@ struct scene {
 	const char *what;
 	uint32_t keys, max_keys;
 	unsigned threads;
-	uint64_t count, burst, step_ns;
+	uint64_t count, burst, step_ns; /* burst 0: windows of a second */
+	bool sliding;
+	uint64_t wait_ns;
 };
+
+static struct quota_rule rule_of(const struct scene *s)
+{
+	struct quota_rule r = { .algorithm = TOKEN_BUCKET };
+
+	if (s->burst == 0) {
+		r.algorithm = s->sliding ? SLIDING_WINDOW : FIXED_WINDOW;
+		CHECK(window_rule_init(&r.window, s->count, CLOCK_S, s->sliding) == NULL);
+		return r;
+	}
+	CHECK(gcra_rule_init(&r.bucket, s->count, CLOCK_S, s->burst) == NULL);
+	CHECK(gcra_rule_shape(&r.bucket, s->wait_ns, 0) == NULL);
+	return r;
+}
 
 static void measure(const struct scene *s)
 {
@@ -141,12 +157,11 @@ static void measure(const struct scene *s)
 	struct table_registry *registry = table_registry_new();
 	struct work w[THREADS_MAX];
 	struct table_use use;
-	struct table_rule rule = { .match = 0 };
+	struct table_rule rule = { .match = 0, .rule = rule_of(s) };
 	struct quota_view view;
 	uint64_t keys, evictions, passed = 0, best = UINT64_MAX;
 
 	CHECK(registry != NULL && table_get(registry, &id, s->max_keys, &use));
-	CHECK(gcra_rule_init(&rule.rule.bucket, s->count, CLOCK_S, s->burst) == NULL);
 	CHECK(table_rules_get(&use, &rule, 1));
 	for (uint32_t i = 0; i < s->keys; i++)
 		table_take(use.table, &rule.tag, key_of(i), CLOCK_S, 1, &view);
@@ -188,6 +203,11 @@ int main(void)
 		{ "a million keys, rate no divisor of a second", 1000000, 1000000, 2, 7, 14, 100 },
 		{ "a million keys in debt, room for a tenth", 1000000, 100000, 2, 1, 200, 100 },
 		{ "a million keys, all refused", 1000000, 2000000, 2, 1, 1, 1 },
+		{ "few keys, delayed", 1000, 100000, 1, 100, 1, 100000, false, 60 * CLOCK_S },
+		{ "few keys, fixed window", 1000, 100000, 1, 100, 0, 10000 },
+		{ "few keys, sliding window", 1000, 100000, 1, 100, 0, 10000, true },
+		{ "a million keys, fixed window", 1000000, 1000000, 2, 100, 0, 100 },
+		{ "a million keys, sliding window", 1000000, 1000000, 2, 100, 0, 100, true },
 	};
 
 	measure_floor(1000);
