@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import subprocess
+import tempfile
 
 import pytest
 
@@ -111,10 +112,18 @@ def weir(request, binary, tmp_path, upstreams):
 
 @pytest.fixture
 def run(binary, tmp_path):
-    """run("check", "-c", path): the command line, to its end; text in and out."""
-    def go(*args, stdin="", env=None, timeout=30, cwd=None):
-        return subprocess.run([binary, *map(str, args)], input=stdin, capture_output=True, text=True,
-                              timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd or tmp_path, check=False)
+    """run("check", "-c", path): the command line, to its end.
+
+    Its end is the end of the process, not of its pipes: what it prints goes to files.
+    """
+    def go(*args, env=None, timeout=30, cwd=None):
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            done = subprocess.run([binary, *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                  timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd or tmp_path, check=False)
+            for name, f in (("stdout", out), ("stderr", err)):
+                f.seek(0)
+                setattr(done, name, f.read().decode())
+            return done
 
     return go
 
