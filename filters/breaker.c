@@ -437,7 +437,9 @@ static struct try *try_of(void *mem, const struct attempt *a)
 	return &((struct tries *)mem)->try[a->number & 1];
 }
 
-static uint64_t take(const struct watch *w, uint64_t now_ns, struct breaker_ticket *ticket)
+/* 0: let go. */
+static uint64_t take(const struct watch *w, uint64_t now_ns, bool beside,
+		     struct breaker_ticket *ticket)
 {
 	uint64_t gate = atomic_load_explicit(&w->breaker->gate, memory_order_acquire), wait_ns;
 	struct visit v;
@@ -447,6 +449,8 @@ static uint64_t take(const struct watch *w, uint64_t now_ns, struct breaker_tick
 						   .kind = BREAKER_CALL };
 		return 0;
 	}
+	if (beside) /* a probe is not for calls that are on their way already */
+		return CLOCK_MS;
 	visit_begin(&v, w, now_ns);
 	wait_ns = breaker_take(&v.breaker->state, &v.breaker->rule, now_ns, ticket);
 	visit_end(&v);
@@ -462,7 +466,7 @@ static struct verdict breaker_attempt(const struct filter *f, struct call *call,
 
 	if (w == NULL)
 		return verdict_skip();
-	wait_ns = take(w, call->env->now_ns, &t->ticket);
+	wait_ns = take(w, call->env->now_ns, a->beside, &t->ticket);
 	if (wait_ns > 0) {
 		call->out.limit =
 		    (struct limit_info){ .policy = f->name, .reset_ms = ms_up(wait_ns) };

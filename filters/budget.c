@@ -10,9 +10,9 @@
 
 void budget_rule_init(struct budget_rule *r, uint32_t share_ppm, uint32_t per_s)
 {
-	r->share_ppm = share_ppm;
-	CHECK(gcra_rule_init(&r->reserve, per_s, CLOCK_S, (uint64_t)per_s * BUDGET_SECONDS) ==
-	      NULL);
+	*r = (struct budget_rule){ .share_ppm = share_ppm, .has_reserve = per_s > 0 };
+	CHECK(per_s == 0 || gcra_rule_init(&r->reserve, per_s, CLOCK_S,
+					   (uint64_t)per_s * BUDGET_SECONDS) == NULL);
 }
 
 bool budget_init(struct budget *b)
@@ -76,7 +76,7 @@ bool budget_take(struct budget *b, const struct budget_rule *r, uint64_t now_ns)
 	ok = share_allows(b, r, second);
 	if (ok)
 		window_add(&b->taken, second);
-	else
+	else if (r->has_reserve)
 		ok = gcra_take(&b->reserve, &r->reserve, now_ns, 1, &view);
 	pthread_mutex_unlock(&b->lock);
 	return ok;

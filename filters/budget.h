@@ -35,9 +35,11 @@ struct budget {
 
 struct budget_rule {
 	uint32_t share_ppm; /* of the calls */
+	bool has_reserve;
 	struct gcra_rule reserve;
 };
 
+/* per_s 0: nothing beside the share. */
 void budget_rule_init(struct budget_rule *, uint32_t share_ppm, uint32_t per_s);
 
 bool budget_init(struct budget *);

@@ -15,7 +15,9 @@
  *      call ends: answered, denied further down, aborted by the client.
  *  F3  A filter that let an attempt go gets attempted exactly once for it.
  *      again is a question, asked of an attempt that failed after attempted,
- *      of one that was answered before (its answer is held back meanwhile).
+ *      of one that was answered before (its answer is held back meanwhile),
+ *      and once of one that is still unanswered at its hedge_ns: then a yes
+ *      is for another beside it.  Two at most are under way at once.
  *  F4  After V_PENDING either one wait_settle follows, or one leave: the call
  *      is gone, and no done will come, or its time for waiting is over, and
  *      the verdict that wait_begin was given stands.
@@ -73,12 +75,14 @@ enum again_label {
 	AGAIN_RESET,
 	AGAIN_TIMEOUT,
 	AGAIN_STATUS,
+	AGAIN_HEDGE,   /* beside one that takes long */
 	AGAIN_NO_MORE, /* all tries that the policy allows have been made */
 	AGAIN_NO_BUDGET,
 	AGAIN_NO_METHOD,   /* twice may do harm */
 	AGAIN_NO_BODY,     /* it is not kept */
 	AGAIN_NO_TIME,     /* the call's deadline is nearer */
 	AGAIN_RETRY_AFTER, /* the upstream wants to be left alone for longer */
+	AGAIN_NO_HEDGE,    /* beside one that takes long: too many were lately */
 	AGAIN_LABELS
 };
 
@@ -165,6 +169,10 @@ struct attempt {
 	uint64_t start_ns;       /* env->now_ns when it began */
 	uint64_t head_ns;        /* when its answer's head came; 0: none came */
 	uint64_t deadline_ns;    /* attempt may set it: by then a head has come; 0: whenever */
+	/* attempt may set it, for a call without a body: if no head has come by then, again is
+	 * asked; 0: never */
+	uint64_t hedge_ns;
+	bool beside; /* another try of the call is under way: nothing has to speak against this */
 };
 
 /* One client request as filters see it.  The exchange embeds this. */
@@ -266,9 +274,9 @@ struct filter_ops {
 	struct verdict (*attempt)(const struct filter *, struct call *, void *mem,
 				  struct attempt *);
 	void (*attempted)(const struct filter *, struct call *, void *mem, const struct attempt *);
-	/* May the call be tried once more, after this attempt?  Asked once an attempt, until a
-	 * filter says yes; a->why is NULL when an answer
-	 * has come: its status is at hand, and it is dropped for a yes. */
+	/* May the call be tried once more, after this attempt, or (no why, no status) beside it?
+	 * Asked until a filter says yes; a->why is NULL when an answer has come: its status is at
+	 * hand, and it is dropped for a yes. */
 	struct again (*again)(const struct filter *, struct call *, void *mem,
 			      const struct attempt *);
 	/* How long, in ns, attempt would deny a try of this endpoint (its id) now; 0: it would let

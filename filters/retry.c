@@ -1,5 +1,5 @@
-/* retry.c - the filter behind `retry`.  The budget's arithmetic is in budget.c; the tries are made
- * by whoever asks. */
+/* retry.c - the filter behind `retry`.  What it may be told is in retry_conf.c, the budget's
+ * arithmetic is in budget.c, the percentile's in quantile.c; the tries are made by whoever asks. */
 #include "filters/retry.h"
 
 #include <stdlib.h>
@@ -8,11 +8,12 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "filters/budget.h"
+#include "filters/quantile.h"
 #include "filters/state.h"
 
 enum {
-	RETRIES_MAX = 10,
 	RESERVE_PER_S = 3,
+	PPM_OF_PERCENT = 10000,
 	STATUS_FIRST = 400,
 	STATUS_LAST = 599,
 };
@@ -42,16 +43,21 @@ static const struct when_row when_rows[] = {
 
 enum { WHEN_ROWS = sizeof(when_rows) / sizeof(when_rows[0]) };
 
-static const char *const when_names[] = { "connect", "reset", "timeout", "5xx", "408", "425",
-					  "429",     "500",   "502",     "503", "504", NULL };
-static const char *const method_choice[] = { "GET",     "HEAD",  "POST",  "PUT", "DELETE",
-					     "OPTIONS", "TRACE", "PATCH", NULL };
+struct pace {
+	struct quantile until_head;
+} __attribute__((aligned(64)));
+
+/* Found again across reloads (state.h). */
+struct ledger {
+	struct budget retries, hedges;
+	struct pace pace[BUDGET_WORKERS]; /* each its worker's */
+};
 
 /* filter->state */
 struct retrier {
 	struct table_registry *registry;
-	struct budget *budget;
-	struct budget_rule rule;
+	struct ledger *ledger;
+	struct budget_rule retry_rule, hedge_rule;
 	uint8_t failures; /* bit: enum failure */
 	bool status[STATUS_LAST - STATUS_FIRST + 1];
 	uint32_t methods; /* bit: method_id */
@@ -61,132 +67,37 @@ struct retrier {
 /* Of one call. */
 struct tries {
 	uint32_t retries;
-};
-
-/*----------------------------------------------------------- configuration */
-
-static bool retry_check(struct conf_load *load, const struct node *map, void *conf)
-{
-	const struct retry_conf *c = conf;
-	const struct node *n = node_get(map, "backoff");
-
-	if (c->backoff.base_ns <= c->backoff.max_ns)
-		return true;
-	diag_error(load->diags, n == NULL ? map->at : n->at, "E019",
-		   "`backoff`: the base is longer than the max")
-	    ->path = arena_printf(load->arena, "%s.backoff", load->path);
-	return false;
-}
-
-#define AT(member) offsetof(struct backoff_conf, member)
-static const struct field backoff_fields[] = {
-	{ .key = "base",
-	  .type = C_DURATION,
-	  .offset = AT(base_ns),
-	  .dflt = "25ms",
-	  .min = CLOCK_MS,
-	  .max = 60 * CLOCK_S,
-	  .doc = "The longest wait before the first retry; it doubles with each one more." },
-	{ .key = "max",
-	  .type = C_DURATION,
-	  .offset = AT(max_ns),
-	  .dflt = "250ms",
-	  .min = CLOCK_MS,
-	  .max = 300 * CLOCK_S,
-	  .doc = "The longest wait of all. An upstream that asks for a longer one (Retry-After) is "
-		 "not tried again." },
-	{ .key = NULL },
-};
-#undef AT
-
-static const struct schema backoff_schema = {
-	.name = "backoff",
-	.size = sizeof(struct backoff_conf),
-	.fields = backoff_fields,
-};
-
-#define AT(member) offsetof(struct retry_conf, member)
-static const struct field retry_fields[] = {
-	{ .key = "retry",
-	  .type = C_U32,
-	  .flags = C_REQUIRED,
-	  .offset = AT(retries),
-	  .min = 1,
-	  .max = RETRIES_MAX,
-	  .doc = "How many more tries after the first." },
-	{ .key = "when",
-	  .type = C_LIST,
-	  .item = C_STRING,
-	  .offset = AT(when),
-	  .names = when_names,
-	  .doc =
-	      "What is tried again: connect, reset, timeout, 5xx, or one status. Only connect when "
-	      "not given." },
-	{ .key = "methods",
-	  .type = C_LIST,
-	  .item = C_STRING,
-	  .offset = AT(methods),
-	  .names = method_choice,
-	  .doc = "Methods that may be sent twice: the idempotent ones when not given. A call of "
-		 "which nothing was sent may always be tried again." },
-	{ .key = "backoff",
-	  .type = C_MAP,
-	  .offset = AT(backoff),
-	  .sub = &backoff_schema,
-	  .doc = "The wait before a retry, drawn at random between nothing and the longest." },
-	{ .key = "budget",
-	  .type = C_SHARE,
-	  .offset = AT(budget_ppm),
-	  .dflt = "20%",
-	  .max = 1000000,
-	  .doc =
-	      "Retries at most, as a share of the calls of the last ten seconds; 3/s are allowed "
-	      "besides. A client's own retries count." },
-	{ .key = "per_try",
-	  .type = C_DURATION,
-	  .offset = AT(per_try_ns),
-	  .min = CLOCK_MS,
-	  .max = 3600 * CLOCK_S,
-	  .doc = "How long one try may take until its answer begins; no bound when not given." },
-	{ .key = "body",
-	  .type = C_BYTES,
-	  .offset = AT(body),
-	  .dflt = "64KiB",
-	  .max = 16 * 1024 * 1024,
-	  .doc = "How much of a request's body is kept for another try; a call with more is not "
-		 "tried again." },
-	POLICY_FIELDS(struct retry_conf),
-	{ .key = NULL },
-};
-#undef AT
-
-const struct schema retry_schema = {
-	.name = "retry policy",
-	.size = sizeof(struct retry_conf),
-	.fields = retry_fields,
-	.check = retry_check,
+	uint64_t paced_ns; /* when the first try began, if it says something of the pace; or 0 */
 };
 
 /*---------------------------------------------------------- open and close */
 
-static void *make_budget(void)
+static void destroy_ledger(void *object)
 {
-	struct budget *b = aligned_alloc(64, sizeof(*b));
+	struct ledger *l = object;
 
-	if (b != NULL && !budget_init(b)) {
-		free(b);
+	budget_fini(&l->hedges);
+	budget_fini(&l->retries);
+	free(l);
+}
+
+static void *make_ledger(void)
+{
+	struct ledger *l = aligned_alloc(64, sizeof(*l));
+
+	if (l == NULL)
 		return NULL;
+	memset(l->pace, 0, sizeof(l->pace));
+	if (budget_init(&l->retries)) {
+		if (budget_init(&l->hedges))
+			return l;
+		budget_fini(&l->retries);
 	}
-	return b;
+	free(l);
+	return NULL;
 }
 
-static void destroy_budget(void *object)
-{
-	budget_fini(object);
-	free(object);
-}
-
-static const struct state_kind budget_kind = { .make = make_budget, .destroy = destroy_budget };
+static const struct state_kind ledger_kind = { .make = make_ledger, .destroy = destroy_ledger };
 
 static void take_row(struct retrier *r, const struct when_row *row)
 {
@@ -236,14 +147,15 @@ static bool retry_open(struct filter *f, struct table_registry *registry, struct
 
 	if (r != NULL) {
 		r->registry = registry;
-		r->budget = state_get(registry, &id, &budget_kind);
+		r->ledger = state_get(registry, &id, &ledger_kind);
 	}
-	if (r == NULL || r->budget == NULL) {
+	if (r == NULL || r->ledger == NULL) {
 		diag_error(diags, at, "E099", "out of memory for the policy `%s`", f->name);
 		free(r);
 		return false;
 	}
-	budget_rule_init(&r->rule, c->budget_ppm, RESERVE_PER_S);
+	budget_rule_init(&r->retry_rule, c->budget_ppm, RESERVE_PER_S);
+	budget_rule_init(&r->hedge_rule, c->hedge.budget_ppm, 0);
 	take_when(r, &c->when);
 	take_methods(r, &c->methods);
 	f->state = r;
@@ -254,7 +166,7 @@ static void retry_close(struct filter *f)
 {
 	struct retrier *r = f->state;
 
-	state_put(r->registry, r->budget);
+	state_put(r->registry, r->ledger);
 	free(r);
 	f->state = NULL;
 }
@@ -297,28 +209,65 @@ static bool method_allows(const struct retrier *r, const struct call *call)
 	return r->methods >> call->req->method_id & 1;
 }
 
+static bool hedges(const struct retry_conf *c)
+{
+	return c->hedge.after.percent != 0 || c->hedge.after.ns != 0;
+}
+
 static struct verdict retry_admit(const struct filter *f, struct call *call, void *mem)
 {
 	const struct retry_conf *c = f->conf;
 	struct retrier *r = f->state;
 
 	(void)mem;
-	if (is_clients_retry(call->req))
-		budget_charge(r->budget, call->env->now_ns);
-	else
-		budget_call(r->budget, call->env->worker, call->env->now_ns);
+	if (is_clients_retry(call->req)) {
+		budget_charge(&r->ledger->retries, call->env->now_ns);
+	} else {
+		budget_call(&r->ledger->retries, call->env->worker, call->env->now_ns);
+		if (hedges(c))
+			budget_call(&r->ledger->hedges, call->env->worker, call->env->now_ns);
+	}
 	if (method_allows(r, call) && call->keep_body < c->body)
 		call->keep_body = c->body;
 	return verdict_pass();
+}
+
+static struct quantile *pace_of(const struct retrier *r, const struct call *call)
+{
+	return &r->ledger->pace[call->env->worker].until_head;
+}
+
+/* A body takes as long as its sender does, and what is switched to is one connection's affair. */
+static bool may_hedge(const struct filter *f, const struct call *call)
+{
+	const struct head *req = call->req;
+
+	return hedges(f->conf) && method_allows(f->state, call) &&
+	       (method_flags[req->method_id] & METHOD_IDEMPOTENT) && req->body == BODY_NONE &&
+	       !req->upgrade;
+}
+
+/* When the first try of a call gets another beside it; 0: not at all. */
+static uint64_t hedge_at_ns(const struct filter *f, const struct call *call)
+{
+	const struct hedge_after *after = &((const struct retry_conf *)f->conf)->hedge.after;
+	uint64_t ns = after->percent == 0 ? after->ns : quantile_ns(pace_of(f->state, call));
+
+	return ns == 0 ? 0 : call->env->now_ns + ns;
 }
 
 static struct verdict retry_attempt(const struct filter *f, struct call *call, void *mem,
 				    struct attempt *a)
 {
 	const struct retry_conf *c = f->conf;
+	struct tries *t = mem;
 	uint64_t deadline_ns = call->env->now_ns + c->per_try_ns;
 
-	(void)mem;
+	t->paced_ns = 0;
+	if (a->number == 1 && may_hedge(f, call)) {
+		t->paced_ns = call->env->now_ns;
+		a->hedge_ns = hedge_at_ns(f, call);
+	}
 	if (c->per_try_ns != 0 && (a->deadline_ns == 0 || deadline_ns < a->deadline_ns))
 		a->deadline_ns = deadline_ns;
 	return verdict_skip();
@@ -386,6 +335,14 @@ static struct again no(enum again_label label)
 	return (struct again){ .yes = false, .label = label };
 }
 
+/* A first try is under way, and has taken long. */
+static struct again hedge_again(const struct retrier *r, const struct call *call)
+{
+	if (!budget_take(&r->ledger->hedges, &r->hedge_rule, call->env->now_ns))
+		return no(AGAIN_NO_HEDGE);
+	return (struct again){ .yes = true, .label = AGAIN_HEDGE };
+}
+
 static struct again retry_again(const struct filter *f, struct call *call, void *mem,
 				const struct attempt *a)
 {
@@ -396,6 +353,8 @@ static struct again retry_again(const struct filter *f, struct call *call, void 
 	enum again_label label = failure_of(r, a), why_not;
 	uint64_t ms = a->retry_after_ms;
 
+	if (a->why == NULL && a->status == 0)
+		return hedge_again(r, call);
 	if (label == AGAIN_NONE)
 		return no(AGAIN_NONE);
 	why_not = forbidden(f, call, t, a);
@@ -408,10 +367,25 @@ static struct again retry_again(const struct filter *f, struct call *call, void 
 				mix(now_ns ^ atomic_fetch_add(&r->draws, 1) << 40));
 	if (call->deadline_ns != 0 && now_ns + ms * CLOCK_MS >= call->deadline_ns)
 		return no(AGAIN_NO_TIME);
-	if (!budget_take(r->budget, &r->rule, now_ns))
+	if (!budget_take(&r->ledger->retries, &r->retry_rule, now_ns))
 		return no(AGAIN_NO_BUDGET);
 	t->retries++;
 	return (struct again){ .yes = true, .ms = ms, .label = label };
+}
+
+/* How long the first try was waited for, whichever answered in the end.  A failure can be quick:
+ * then it says nothing. */
+static void retry_respond(const struct filter *f, struct call *call, void *mem, struct head *h)
+{
+	const struct retry_conf *c = f->conf;
+	const struct tries *t = mem;
+	struct quantile *q = pace_of(f->state, call);
+	uint64_t ns = call->env->now_ns - t->paced_ns;
+	bool failure = h->status == 429 || h->status >= 500;
+
+	if (t->paced_ns != 0 && t->retries == 0 && c->hedge.after.percent != 0 &&
+	    (!failure || ns > quantile_ns(q)))
+		quantile_add(q, c->hedge.after.percent * PPM_OF_PERCENT, ns);
 }
 
 const struct filter_ops retry_ops = {
@@ -423,4 +397,5 @@ const struct filter_ops retry_ops = {
 	.admit = retry_admit,
 	.attempt = retry_attempt,
 	.again = retry_again,
+	.respond = retry_respond,
 };

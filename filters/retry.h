@@ -3,7 +3,12 @@
  *
  * It takes four yeses: the failure is one that the policy names; a second time does no harm
  * (nothing was sent, or the method allows it) and the whole request is at hand; neither the
- * upstream's Retry-After nor the call's deadline forbids the wait; the budget has one left. */
+ * upstream's Retry-After nor the call's deadline forbids the wait; the budget has one left.
+ *
+ * And with `hedge`, whether a first try that takes long gets another beside it (Dean and Barroso,
+ * "The Tail at Scale", CACM 2013): of calls that have no body and may be sent twice, one more each,
+ * within a budget of its own.  The percentile after which is learned by each worker from its own
+ * calls of the policy, by how long they wait for an answer's head. */
 #ifndef FILTERS_RETRY_H
 #define FILTERS_RETRY_H
 
@@ -11,6 +16,17 @@
 
 struct backoff_conf {
 	uint64_t base_ns, max_ns;
+};
+
+/* When another try goes beside the first: after a percentile, or a time. */
+struct hedge_after {
+	uint32_t percent; /* 0: not given */
+	uint64_t ns;      /* 0: not given */
+};
+
+struct hedge_conf {
+	struct hedge_after after; /* neither: never */
+	uint32_t budget_ppm;
 };
 
 struct retry_conf {
@@ -22,6 +38,7 @@ struct retry_conf {
 	uint32_t budget_ppm;
 	uint64_t per_try_ns; /* until a try's head has come; 0: no bound */
 	uint64_t body;       /* bytes of a request's body that are kept */
+	struct hedge_conf hedge;
 };
 
 extern const struct schema retry_schema;

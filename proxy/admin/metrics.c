@@ -433,7 +433,7 @@ static void each_again(void *arg, const struct route_stats *stats, enum again_la
 
 static void visit_retries(void *arg, const struct route_stats *stats)
 {
-	each_again(arg, stats, AGAIN_CONNECT, AGAIN_STATUS);
+	each_again(arg, stats, AGAIN_CONNECT, AGAIN_HEDGE);
 }
 
 static void retries(struct render *r)
@@ -443,7 +443,7 @@ static void retries(struct render *r)
 
 static void visit_suppressed(void *arg, const struct route_stats *stats)
 {
-	each_again(arg, stats, AGAIN_NO_MORE, AGAIN_RETRY_AFTER);
+	each_again(arg, stats, AGAIN_NO_MORE, AGAIN_NO_HEDGE);
 }
 
 static void retries_suppressed(struct render *r)

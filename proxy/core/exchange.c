@@ -13,6 +13,9 @@
  * connect, the answer's head (or a silent body), the backoff, idleness either way; and in every
  * state the total, and while a try has no answer the time of that try.
  *
+ * AWAITING may have a second try beside the first (hedge): the first good head is passed on, and
+ * the other try is cut; when one fails, the other goes on alone.
+ *
  *  X1  A call is answered once: exchange_reply and the head of an answer check it.
  *  X2  The client's stream says gone once; that, and nothing else, ends the exchange.
  *  X3  The request body stays paused until the chain has let the call in and an endpoint takes it.
@@ -68,6 +71,7 @@ static struct exchange *exchange_new(struct worker *w)
 	}
 	x->magic = EXCHANGE_MAGIC;
 	x->worker = w;
+	x->leg = &x->first;
 	arena_init(&x->arena, &w->loop.pool);
 	arena_init(&x->kept_arena, &w->loop.pool);
 	list_init(&x->kept);
@@ -155,7 +159,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->attempts = x->call.out.attempts;
 	if (x->call.out.attempts > 0) {
 		r->upstream = x->cluster->name;
-		r->endpoint = x->leg.member->endpoint->text;
+		r->endpoint = x->leg->member->endpoint->text;
 	}
 	r->denied = x->call.out.denied;
 	r->limit = x->call.out.limit;
@@ -171,7 +175,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 
 	CHECK(x->state != X_OVER);
 	x->client = NULL;
-	leg_abort(&x->leg, ENDPOINT_ABORTED, why);
+	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->call.out.why == NULL || why != reason_ok)
 		x->call.out.why = why;
 	x->call.out.status = x->record.status;
@@ -204,11 +208,6 @@ void exchange_cut_all(struct worker *w, const struct reason *why)
 
 /*---------------------------------------------------------------- the timer */
 
-static bool has_try(const struct exchange *x)
-{
-	return x->state == X_CONNECTING || x->state == X_AWAITING;
-}
-
 /* 0: never. */
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -220,29 +219,57 @@ static bool is_past(const struct exchange *x, uint64_t deadline_ns)
 	return deadline_ns != 0 && x->worker->loop.now_ns >= deadline_ns;
 }
 
-void exchange_set_deadline(struct exchange *x, uint64_t ns)
+static uint64_t after(const struct exchange *x, uint64_t ns)
 {
-	uint64_t now = x->worker->loop.now_ns, at = ns == 0 ? 0 : now + ns;
+	return ns == 0 ? 0 : x->worker->loop.now_ns + ns;
+}
 
+static void set_timer(struct exchange *x, uint64_t at)
+{
 	at = earlier(at, x->call.deadline_ns);
-	if (has_try(x))
-		at = earlier(at, x->leg.attempt.deadline_ns);
 	if (at == 0)
 		timer_clear(&x->timer);
 	else if (!timer_set(&x->worker->loop.timers, &x->timer, at))
 		log_error("out of memory: a time-out is lost");
 }
 
+void exchange_rearm(struct exchange *x)
+{
+	uint64_t at = x->leg->late_ns;
+
+	at = earlier(at, x->rival != NULL ? x->rival->late_ns : x->leg->attempt.hedge_ns);
+	set_timer(x, at);
+}
+
+void exchange_set_deadline(struct exchange *x, uint64_t ns)
+{
+	set_timer(x, after(x, ns));
+}
+
+void exchange_set_late(struct exchange *x, struct leg *l, uint64_t ns)
+{
+	l->late_ns = earlier(after(x, ns), l->attempt.deadline_ns);
+	exchange_rearm(x);
+}
+
+void exchange_await(struct exchange *x, struct leg *l)
+{
+	const struct timeout_conf *t = &x->route->conf->timeout;
+
+	exchange_set_late(
+	    x, l, x->request_ended && t->first_byte_ns != 0 ? t->first_byte_ns : t->idle_ns);
+}
+
 void exchange_touch(struct exchange *x)
 {
 	const struct timeout_conf *t;
 
-	if (x->state != X_AWAITING && x->state != X_RELAYING)
+	if (x->state == X_AWAITING)
+		exchange_await(x, x->leg);
+	if (x->state != X_RELAYING)
 		return;
 	t = &x->route->conf->timeout;
-	if (x->state == X_AWAITING && x->request_ended)
-		exchange_set_deadline(x, t->first_byte_ns != 0 ? t->first_byte_ns : t->idle_ns);
-	else if (x->down.held || (x->down.ended && !x->tunnel))
+	if (x->down.held || (x->down.ended && !x->tunnel))
 		exchange_set_deadline(x, x->worker->times.write_ns);
 	else if (x->half_closed)
 		exchange_set_deadline(x, HALF_CLOSED_NS);
@@ -264,7 +291,7 @@ static void cut(struct exchange *x, const struct reason *why)
 {
 	struct stream *s = x->client;
 
-	leg_abort(&x->leg, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
+	legs_abort(x, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	s->ops->reset(s, why);
 	exchange_end(x, why);
 }
@@ -293,17 +320,46 @@ static void go_on_admitting(struct exchange *x)
 		admit(x);
 }
 
-static void try_is_late(struct exchange *x)
+static void try_is_late(struct exchange *x, struct leg *l)
 {
-	const struct reason *why = is_past(x, x->leg.attempt.deadline_ns) ? reason_try_timeout
-				   : x->state == X_CONNECTING             ? reason_connect_timeout
-									  : awaiting_reason(x);
+	const struct reason *why = is_past(x, l->attempt.deadline_ns) ? reason_try_timeout
+				   : !l->sent                         ? reason_connect_timeout
+								      : awaiting_reason(x);
 
-	leg_abort(&x->leg, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
+	leg_abort(l, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
+	if (leg_gives_way(l))
+		return;
 	if (why->flags & R_FAILURE)
 		exchange_on_leg_failed(x, why);
 	else
 		exchange_reply(x, why, 0);
+}
+
+/* One more try beside the one that has gone unanswered for so long: asked once. */
+static bool hedge(struct exchange *x)
+{
+	struct again again;
+
+	if (x->rival != NULL || !is_past(x, x->leg->attempt.hedge_ns))
+		return false;
+	x->leg->attempt.hedge_ns = 0;
+	if (exchange_is_draining(x))
+		return false;
+	again = chain_again(exchange_call(x), &x->leg->attempt);
+	if (again.yes && !leg_hedge(x))
+		return false;
+	stats_again(x->record.route, x->worker->index, again.label);
+	return again.yes;
+}
+
+static void unanswered(struct exchange *x)
+{
+	if (x->rival != NULL && is_past(x, x->rival->late_ns))
+		try_is_late(x, x->rival);
+	else if (is_past(x, x->leg->late_ns))
+		try_is_late(x, x->leg);
+	else if (!hedge(x))
+		exchange_rearm(x);
 }
 
 static void relaying_is_late(struct exchange *x)
@@ -333,7 +389,7 @@ static void on_timer(struct timer *t)
 		return;
 	case X_CONNECTING:
 	case X_AWAITING:
-		try_is_late(x);
+		unanswered(x);
 		return;
 	case X_BACKOFF:
 		leg_start(x, false);
@@ -357,7 +413,7 @@ static bool forward(struct exchange *);
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
-	leg_abort(&x->leg, ENDPOINT_ABORTED, why);
+	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->state == X_ADMITTING)
 		chain_leave(exchange_call(x));
 	x->state = X_REPLYING;
@@ -740,7 +796,7 @@ static void try_again(struct exchange *x, uint64_t ms, bool fresh)
 
 static struct again ask_again(struct exchange *x)
 {
-	struct again again = chain_again(exchange_call(x), &x->leg.attempt);
+	struct again again = chain_again(exchange_call(x), &x->leg->attempt);
 
 	stats_again(x->record.route, x->worker->index, again.label);
 	x->budget_spent = again.label == AGAIN_NO_BUDGET;
@@ -750,7 +806,7 @@ static struct again ask_again(struct exchange *x)
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
 static bool answer_is_dropped(struct exchange *x, struct head *h)
 {
-	struct leg *l = &x->leg;
+	struct leg *l = x->leg;
 	struct again again;
 
 	if (h->status < 400 || !chain_retries(&x->route->chain))
@@ -784,7 +840,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	x->call.out.status = h->status;
 	x->call.out.why = reason_ok;
 	drop_kept(x);
-	pump_init(&x->down, x->leg.stream, x->client);
+	pump_init(&x->down, x->leg->stream, x->client);
 	if (!send_head(x, h, end)) {
 		cut(x, reason_out_of_memory);
 		return;

@@ -35,6 +35,7 @@ struct leg {
 	struct conn *conn;     /* NULL: none, or given back */
 	struct stream *stream; /* NULL until connected, and once it is gone */
 	uint64_t start_ns, last_ns;
+	uint64_t late_ns; /* until its head has come: when it is given up; 0: never */
 	uint32_t addresses_left;
 	bool open;   /* counted by endpoint_begin */
 	bool reused; /* over a kept-alive connection */
@@ -54,7 +55,9 @@ struct exchange {
 	struct head *req, *resp;
 	struct arena arena;
 	struct cluster *cluster; /* where it goes: the route's, or its fallback */
-	struct leg leg;
+	struct leg *leg;         /* the newest */
+	struct leg *rival;       /* an older one that is unanswered, too; else NULL */
+	struct leg first;
 	uint64_t tried; /* members of the cluster */
 	struct pump up, down;
 	struct arena kept_arena;
@@ -65,7 +68,7 @@ struct exchange {
 	bool request_ended, admitted;
 	bool budget_spent; /* a retry would have been due, but for its budget: clients shall not
 			      retry in its place */
-	bool continued;           /* the upstream's 100 was passed on */
+	bool continued;    /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
 	struct timer timer;
 	struct call_record record;
@@ -99,7 +102,7 @@ void exchange_end(struct exchange *, const struct reason *);
 void exchange_on_no_endpoint(struct exchange *, const struct reason *, uint64_t ms);
 /* An upstream head has come (1xx or final). */
 void exchange_on_head(struct exchange *, struct head *, bool end);
-/* The try broke before its answer's head was passed on. */
+/* The try broke before its answer's head was passed on, and there is no other. */
 void exchange_on_leg_failed(struct exchange *, const struct reason *);
 /* The answer broke after its head was passed on: it must not look complete. */
 void exchange_on_answer_cut(struct exchange *, const struct reason *);
@@ -119,13 +122,25 @@ static inline bool exchange_is_replayable(const struct exchange *x)
 
 /* The timer's next meaning: `ns` from now, 0: only the total. */
 void exchange_set_deadline(struct exchange *, uint64_t ns);
+/* The same while there are tries without an answer: this one is given up in `ns`, 0: whenever. */
+void exchange_set_late(struct exchange *, struct leg *, uint64_t ns);
+/* This one was sent, or more of it was: now its answer is due. */
+void exchange_await(struct exchange *, struct leg *);
+/* The set of tries has changed. */
+void exchange_rearm(struct exchange *);
 /* The shutdown has begun, be it that connections are accepted still. */
 bool exchange_is_draining(const struct exchange *);
 /* Bytes moved, either way. */
 void exchange_touch(struct exchange *);
 
 void leg_start(struct exchange *, bool fresh);
+/* Another beside the one that is under way.  False: it may go nowhere. */
+bool leg_hedge(struct exchange *);
 void leg_abort(struct leg *, enum endpoint_result, const struct reason *);
+/* The leg is closed: whether there is another, that goes on alone. */
+bool leg_gives_way(struct leg *);
+/* However many there are. */
+void legs_abort(struct exchange *, enum endpoint_result, const struct reason *);
 /* How long, in ms, a filter shuts every endpoint of the call's cluster; 0: one is open. */
 uint64_t leg_shut_ms(struct exchange *);
 

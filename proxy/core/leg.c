@@ -3,6 +3,8 @@
  *   leg_start -> (idle connection) ----------------> leg_send -> head -> body -> gone
  *             -> (new connection)  -> on_connected -> leg_send
  *
+ * Two may be under way beside each other until the first answer (leg_hedge).
+ *
  * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
  * broke). */
 #include "base/check.h"
@@ -24,13 +26,31 @@ static void tell_unanswered(struct leg *l, enum endpoint_result result)
 			      result == ENDPOINT_FAILED ? HEARD_FAILURE : HEARD_NOTHING);
 }
 
+static bool is_failure(uint16_t status)
+{
+	return status == 429 || status >= 500;
+}
+
 /* A fast refusal is not a fast answer. */
 static void tell_answered(struct leg *l, uint16_t status)
 {
-	bool failure = status == 429 || status >= 500;
-
 	cluster_heard(l->x->cluster, l->x->worker->index, l->member, l->last_ns,
-		      l->last_ns - l->start_ns, failure ? HEARD_FAILURE : HEARD_ANSWER);
+		      l->last_ns - l->start_ns, is_failure(status) ? HEARD_FAILURE : HEARD_ANSWER);
+}
+
+static struct leg *other(const struct leg *l)
+{
+	return l == l->x->leg ? l->x->rival : l->x->leg;
+}
+
+/* What passed while this was the oldest: no time is counted twice. */
+static uint64_t time_of(const struct leg *l)
+{
+	const struct leg *o = other(l);
+
+	if (o == NULL)
+		return l->last_ns - l->start_ns;
+	return l == l->x->rival ? o->start_ns - l->start_ns : 0;
 }
 
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
@@ -50,7 +70,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
 	chain_attempted(exchange_call(x), &l->attempt);
-	x->record.upstream_ns += l->sent ? l->last_ns - l->start_ns : 0;
+	x->record.upstream_ns += l->sent ? time_of(l) : 0;
 	x->up.dst = NULL;
 	x->down.src = NULL;
 }
@@ -85,6 +105,26 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 	leg_close(l, result, why);
 }
 
+bool leg_gives_way(struct leg *l)
+{
+	struct exchange *x = l->x;
+
+	if (x->rival == NULL)
+		return false;
+	x->leg = other(l);
+	x->rival = NULL;
+	exchange_rearm(x);
+	return true;
+}
+
+void legs_abort(struct exchange *x, enum endpoint_result result, const struct reason *why)
+{
+	if (x->rival != NULL)
+		leg_abort(x->rival, result, why);
+	x->rival = NULL;
+	leg_abort(x->leg, result, why);
+}
+
 static void leg_fail(struct leg *l, const struct reason *why)
 {
 	struct exchange *x = l->x;
@@ -98,11 +138,30 @@ static void leg_fail(struct leg *l, const struct reason *why)
 	leg_close(l, failed ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	if (heard)
 		exchange_on_answer_cut(x, why);
-	else
+	else if (!leg_gives_way(l))
 		exchange_on_leg_failed(x, why);
 }
 
 /*---------------------------------------------------------------- what its stream says */
+
+/* Of two tries, the one that has a good answer first goes on alone; so does the one whose rival has
+ * a bad one. */
+static bool wins(struct leg *l, uint16_t status)
+{
+	struct leg *loser;
+
+	if (l->x->rival == NULL)
+		return true;
+	if (status < 200)
+		return false;
+	loser = is_failure(status) ? l : other(l);
+	if (loser == l)
+		leg_abort(l, ENDPOINT_OK, reason_ok);
+	else
+		leg_abort(loser, ENDPOINT_ABORTED, reason_hedged);
+	leg_gives_way(loser);
+	return loser != l;
+}
 
 static void on_head(void *owner, struct head *h, bool end)
 {
@@ -118,7 +177,8 @@ static void on_head(void *owner, struct head *h, bool end)
 			(void)retry_after_ms(h, l->x->worker->loop.wall_ns,
 					     &l->attempt.retry_after_ms);
 	}
-	exchange_on_head(l->x, h, end);
+	if (wins(l, h->status))
+		exchange_on_head(l->x, h, end);
 }
 
 static void on_body(void *owner, struct slice s, bool end)
@@ -145,8 +205,12 @@ static void on_room(void *owner)
 {
 	struct leg *l = owner;
 
-	exchange_touch(l->x);
-	pump_room(&l->x->up);
+	if (l->heard)
+		exchange_touch(l->x);
+	else
+		exchange_await(l->x, l);
+	if (l == l->x->leg)
+		pump_room(&l->x->up);
 }
 
 static void on_gone(void *owner, const struct reason *why)
@@ -215,7 +279,7 @@ static void leg_send(struct leg *l)
 		return;
 	}
 	send_body_so_far(l);
-	exchange_touch(x);
+	exchange_await(x, l);
 	if (!end && !x->request_ended)
 		x->client->ops->pause(x->client, false);
 }
@@ -258,14 +322,15 @@ static bool leg_connect(struct leg *l)
 	struct endpoint *ep = l->member->endpoint;
 	const struct cluster_conf *conf = x->cluster->conf;
 
-	x->state = X_CONNECTING;
+	if (x->rival == NULL)
+		x->state = X_CONNECTING;
 	while (l->conn == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
 		l->conn = pool_connect(&w->loop, ep, w->index, conf, &leg_conn_events, l,
 				       &w->upstream_limits);
 	}
 	if (l->conn != NULL)
-		exchange_set_deadline(x, conf->connect_timeout_ns);
+		exchange_set_late(x, l, conf->connect_timeout_ns);
 	return l->conn != NULL;
 }
 
@@ -332,6 +397,7 @@ static bool leg_choose(struct leg *l, struct exchange *x)
 	l->attempt.start_ns = l->start_ns;
 	l->attempt.endpoint = m->endpoint->id;
 	l->attempt.number = ++x->call.out.attempts;
+	l->attempt.beside = x->rival != NULL;
 	l->addresses_left = endpoint_addr_count(m->endpoint);
 	return true;
 }
@@ -356,27 +422,52 @@ static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x)
 	return v;
 }
 
-/* `fresh`: not over a kept-alive connection, and to the same endpoint if there is only one. */
-void leg_start(struct exchange *x, bool fresh)
+/* It has an endpoint, and may go there. */
+static void leg_begin(struct leg *l, bool fresh)
 {
-	struct leg *l = &x->leg;
+	struct exchange *x = l->x;
+	struct endpoint *ep = l->member->endpoint;
 	unsigned w = x->worker->index;
-	struct verdict v = leg_choose_and_ask(l, x);
 
-	if (v.kind == V_DENY) {
-		exchange_on_no_endpoint(x, v.why, v.ms);
-		return;
-	}
-	endpoint_begin(l->member->endpoint, w);
+	endpoint_begin(ep, w);
 	l->open = true;
 	if (!fresh) /* what cannot be sent again is worth a look at the connection */
-		l->conn = pool_take(l->member->endpoint, w, !exchange_is_replayable(x),
-				    &leg_conn_events, l);
+		l->conn = pool_take(ep, w, !exchange_is_replayable(x), &leg_conn_events, l);
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);
-	else if (pool_is_full(l->member->endpoint, w, x->cluster->conf))
+	else if (pool_is_full(ep, w, x->cluster->conf))
 		leg_fail(l, reason_upstream_full);
 	else if (!leg_connect(l))
 		leg_fail(l, reason_connect_failed);
+}
+
+/* `fresh`: not over a kept-alive connection, and to the same endpoint if there is only one. */
+void leg_start(struct exchange *x, bool fresh)
+{
+	struct verdict v = leg_choose_and_ask(x->leg, x);
+
+	if (v.kind == V_DENY)
+		exchange_on_no_endpoint(x, v.why, v.ms);
+	else
+		leg_begin(x->leg, fresh);
+}
+
+bool leg_hedge(struct exchange *x)
+{
+	struct limit_info limit = x->call.out.limit;
+	struct leg *l = arena_alloc(&x->arena, sizeof(*l));
+
+	if (l == NULL)
+		return false;
+	x->rival = x->leg; /* so that what is asked knows of it */
+	x->leg = l;
+	if (leg_choose_and_ask(l, x).kind == V_DENY) {
+		x->leg = x->rival;
+		x->rival = NULL;
+		x->call.out.limit = limit; /* the client is not told of it */
+		return false;
+	}
+	leg_begin(l, false);
+	return true;
 }

@@ -119,6 +119,12 @@ static void put_retry(struct sim *sim, struct buf *b)
 		   number(sim, base_ms, 5000));
 	if (!sim->weather.calm && dice_chance(&sim->dice, 300))
 		buf_printf(b, ", per_try: %llums", number(sim, 1, 5000));
+	if (dice_chance(&sim->dice, 700)) {
+		uint64_t after_ms = 1 + dice_spread(&sim->dice, 1000);
+
+		buf_printf(b, ", hedge: { after: %llums", (unsigned long long)after_ms);
+		buf_printf(b, ", budget: %llu%% }", number(sim, 0, SIM_RETRY_PERCENT));
+	}
 	buf_puts(b, " }\n");
 }
 

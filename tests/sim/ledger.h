@@ -72,7 +72,7 @@ struct ledger {
 	uint64_t rate_per_s, burst; /* the present ones */
 	uint64_t former_per_s;      /* while some worker still has the old policy, else 0 */
 	unsigned own_answers, upstream_answers, refusals, cut_answers, unanswered, tunnels;
-	uint64_t retries;
+	uint64_t retries, hedges;
 };
 
 struct sim;

@@ -517,6 +517,11 @@ static void check_retries(void *arg, const struct route_stats *r)
 		sim_fail("route %s: %llu retries of %llu calls", route_stats_name(r),
 			 (unsigned long long)retries, (unsigned long long)calls);
 	sim->ledger.retries += retries;
+	retries = route_stats_again(r, AGAIN_HEDGE);
+	if (retries > calls * SIM_RETRY_PERCENT / 100)
+		sim_fail("route %s: %llu tries beside others, of %llu calls", route_stats_name(r),
+			 (unsigned long long)retries, (unsigned long long)calls);
+	sim->ledger.hedges += retries;
 }
 
 /* All is over: nothing may be held any more. */
@@ -558,11 +563,12 @@ static void print_summary(struct sim *sim)
 
 	sim_trace(sim,
 		  "%llu steps, %u requests: %u answered by upstreams (%u cut, %u tunnels), %u by "
-		  "Weir (%u refused), %u unanswered, %llu retries; %u reloads, %u "
+		  "Weir (%u refused), %u unanswered, %llu retries, %llu hedges; %u reloads, %u "
 		  "failed",
 		  (unsigned long long)sim->steps, l->requests, l->upstream_answers, l->cut_answers,
 		  l->tunnels, l->own_answers, l->refusals, l->unanswered,
-		  (unsigned long long)l->retries, sim->reloads, sim->reloads_failed);
+		  (unsigned long long)l->retries, (unsigned long long)l->hedges, sim->reloads,
+		  sim->reloads_failed);
 }
 
 void sim_run(struct sim *sim, uint64_t seed, bool trace)

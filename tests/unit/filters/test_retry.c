@@ -260,6 +260,137 @@ static void test_clients_retries(void **state)
 	}
 }
 
+/*----------------------------------------------------------------- hedging */
+
+/* The next call of the policy is let in; when its first try would get another beside it, from now.
+ */
+static uint64_t hedge_after_ns(void)
+{
+	struct attempt a = { .number = 1 };
+
+	chain_done(&guest.call);
+	chain_begin(&policies.chain, &guest.call, guest.mem);
+	chain_admit(&guest.call);
+	chain_attempt(&guest.call, &a);
+	return a.hedge_ns == 0 ? 0 : a.hedge_ns - guest.env.now_ns;
+}
+
+static void answered_in(uint64_t ns, uint16_t status)
+{
+	struct head h = { .status = status };
+
+	guest.env.now_ns += ns;
+	chain_respond(&guest.call, &h);
+}
+
+static struct again unanswered(void)
+{
+	struct attempt a = { .number = 1 };
+
+	return chain_again(&guest.call, &a);
+}
+
+static void test_which_calls_are_hedged(void **state)
+{
+	(void)state;
+	chain_admit(begin("{ retry: 1, methods: [GET, POST], hedge: 200ms }"));
+	assert_int_equal(hedge_after_ns(), 200 * CLOCK_MS);
+	guest.req.method_id = METHOD_POST; /* may be retried, for all the policy cares */
+	assert_int_equal(hedge_after_ns(), 0);
+	guest.req.method_id = METHOD_DELETE; /* idempotent, but not among those of the policy */
+	assert_int_equal(hedge_after_ns(), 0);
+	guest.req.method_id = METHOD_GET;
+	guest.req.body = BODY_LENGTH;
+	assert_int_equal(hedge_after_ns(), 0);
+	guest.req.body = BODY_NONE;
+	guest.req.upgrade = true;
+	assert_int_equal(hedge_after_ns(), 0);
+	guest.req.upgrade = false;
+	assert_int_equal(hedge_after_ns(), 200 * CLOCK_MS);
+	end();
+}
+
+static void test_only_a_first_try_is_hedged(void **state)
+{
+	struct attempt second = { .number = 2 };
+
+	(void)state;
+	chain_admit(begin("{ retry: 1, hedge: 200ms }"));
+	chain_attempt(&guest.call, &second);
+	assert_int_equal(second.hedge_ns, 0);
+	end();
+}
+
+static void test_a_percentile_is_learned(void **state)
+{
+	(void)state;
+	chain_admit(begin("{ retry: 1, hedge: { after: p95 } }"));
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(hedge_after_ns(), 0);
+		answered_in((i % 10 == 0 ? 50 : 10) * CLOCK_MS, 200);
+	}
+	for (unsigned i = 0; i < 1000; i++) {
+		(void)hedge_after_ns();
+		answered_in((i % 10 == 0 ? 50 : 10) * CLOCK_MS, 200);
+	}
+	assert_in_range(hedge_after_ns(), 40 * CLOCK_MS, 60 * CLOCK_MS);
+	for (unsigned i = 0; i < 1000; i++) { /* quick failures are no quick answers */
+		answered_in(CLOCK_MS, i % 2 ? 503 : 429);
+		(void)hedge_after_ns();
+	}
+	assert_in_range(hedge_after_ns(), 40 * CLOCK_MS, 60 * CLOCK_MS);
+	end();
+}
+
+static void test_hedges_have_a_budget_of_their_own(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	chain_admit(
+	    begin("{ retry: 9, when: 503, budget: 0%, hedge: { after: 1ms, budget: 10% } }"));
+	for (unsigned i = 0; i < 99; i++)
+		(void)hedge_after_ns();
+	while (unanswered().yes)
+		n++;
+	assert_int_equal(n, 10);
+	assert_int_equal(unanswered().label, AGAIN_NO_HEDGE);
+	assert_true(answered(503, 0).yes); /* of what retries have in reserve */
+	guest.env.now_ns += 11 * CLOCK_S;
+	assert_false(unanswered().yes);
+	end();
+}
+
+static void test_bad_hedges(void **state)
+{
+	static const struct {
+		const char *policy, *code;
+	} rows[] = {
+		{ "{ retry: 1, hedge: p49 }", "E015" },
+		{ "{ retry: 1, hedge: p100 }", "E015" },
+		{ "{ retry: 1, hedge: p }", "E015" },
+		{ "{ retry: 1, hedge: 95% }", "E015" },
+		{ "{ retry: 1, hedge: 0s }", "E015" },
+		{ "{ retry: 1, hedge: 2h }", "E015" },
+		{ "{ retry: 1, hedge: { after: [p95] } }", "E015" },
+		{ "{ retry: 1, hedge: { budget: 5% } }", "E013" },
+		{ "{ retry: 1, hedge: { after: p95, budget: 101% } }", "E015" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text), "policies:\n  again: %s\n", rows[i].policy);
+		tables = table_registry_new();
+		policies_load(&policies, tables, text);
+		assert_false(policies.ok);
+		assert_string_equal(policies.diags.first->code, rows[i].code);
+		policies_close(&policies);
+		table_registry_free(tables);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +405,11 @@ int main(void)
 		cmocka_unit_test(test_per_try),
 		cmocka_unit_test(test_the_budget_outlives_a_reload),
 		cmocka_unit_test(test_clients_retries),
+		cmocka_unit_test(test_which_calls_are_hedged),
+		cmocka_unit_test(test_only_a_first_try_is_hedged),
+		cmocka_unit_test(test_a_percentile_is_learned),
+		cmocka_unit_test(test_hedges_have_a_budget_of_their_own),
+		cmocka_unit_test(test_bad_hedges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
