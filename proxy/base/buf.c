@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/put.h"
+
 void buf_fini(struct buf *b)
 {
 	free(b->p);
@@ -69,14 +71,10 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 
 void buf_u64(struct buf *b, uint64_t v)
 {
-	char d[20];
-	size_t i = sizeof(d);
-
-	do {
-		d[--i] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v > 0);
-	buf_put(b, d + i, sizeof(d) - i);
+	if (!buf_reserve(b, PUT_U64_MAX))
+		return;
+	b->n = (size_t)(put_u64(b->p + b->n, v) - b->p);
+	b->p[b->n] = '\0';
 }
 
 /* Length of the well-formed UTF-8 sequence at p (RFC 3629 section 4), 0: none. */
@@ -109,8 +107,7 @@ static size_t utf8_len(const unsigned char *p, size_t n)
 static void json_escape(struct buf *b, unsigned char c)
 {
 	static const char *const named[128] = {
-		['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n",
-		['\r'] = "\\r", ['\t'] = "\\t",
+		['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t",
 	};
 
 	if (named[c] != NULL)

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/put.h"
 #include "conf/utf8.h"
 
 enum {
@@ -24,34 +25,6 @@ enum {
 _Static_assert(PATH_MAX_OUT + NAMES * NAME_MAX_OUT + AGENT_MAX_OUT + HEADERS_MAX_OUT + FIXED <=
 		   ACCESS_LINE_MAX,
 	       "a line fits");
-
-#define LIT(at, text) put_text(at, text, sizeof(text) - 1)
-
-static inline char *put_text(char *at, const char *text, size_t n)
-{
-	memcpy(at, text, n);
-	return at + n;
-}
-
-static char *put_u64(char *at, uint64_t v)
-{
-	char d[20];
-	size_t i = sizeof(d);
-
-	do {
-		d[--i] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v > 0);
-	return put_text(at, d + i, sizeof(d) - i);
-}
-
-/* `digits` decimals, leading zeros kept. */
-static char *put_decimals(char *at, uint64_t v, unsigned digits)
-{
-	for (unsigned i = digits; i-- > 0; v /= 10)
-		at[i] = (char)('0' + v % 10);
-	return at + digits;
-}
 
 /* In microseconds: nobody's clock is better than that. */
 static char *put_seconds(char *at, uint64_t ns)
@@ -89,7 +62,7 @@ static char *put_odd(char *at, const char *p, size_t left, size_t *n)
 		size_t len = utf8_decode(p, left, &character);
 
 		if (len == 0)
-			return LIT(at, "\xEF\xBF\xBD"); /* U+FFFD */
+			return PUT_LIT(at, "\xEF\xBF\xBD"); /* U+FFFD */
 		*n = len;
 		return put_text(at, p, len);
 	}
@@ -98,7 +71,7 @@ static char *put_odd(char *at, const char *p, size_t left, size_t *n)
 		*at++ = short_form[c];
 		return at;
 	}
-	at = LIT(at, "u00");
+	at = PUT_LIT(at, "u00");
 	*at++ = (char)('0' + (c >> 4));
 	*at++ = "0123456789abcdef"[c & 15];
 	return at;
@@ -112,35 +85,35 @@ static char *put_json(char *at, struct slice s, size_t max)
 	for (size_t i = 0, n = 1; i < s.n; i += n) {
 		if (is_plain((unsigned char)s.p[i])) {
 			if (at >= end)
-				return LIT(at, "...");
+				return PUT_LIT(at, "...");
 			*at++ = s.p[i];
 			n = 1;
 		} else {
 			if (at + 6 > end)
-				return LIT(at, "...");
+				return PUT_LIT(at, "...");
 			at = put_odd(at, s.p + i, s.n - i, &n);
 		}
 	}
 	return at;
 }
 
-#define STRING(at, key, s, max)                  \
-	do {                                     \
-		at = LIT(at, ",\"" key "\":\""); \
-		at = put_json(at, s, max);       \
-		*at++ = '"';                     \
+#define STRING(at, key, s, max)                      \
+	do {                                         \
+		at = PUT_LIT(at, ",\"" key "\":\""); \
+		at = put_json(at, s, max);           \
+		*at++ = '"';                         \
 	} while (0)
 
-#define NUMBER(at, key, v)                     \
-	do {                                   \
-		at = LIT(at, ",\"" key "\":"); \
-		at = put_u64(at, v);           \
+#define NUMBER(at, key, v)                         \
+	do {                                       \
+		at = PUT_LIT(at, ",\"" key "\":"); \
+		at = put_u64(at, v);               \
 	} while (0)
 
-#define SECONDS(at, key, ns)                   \
-	do {                                   \
-		at = LIT(at, ",\"" key "\":"); \
-		at = put_seconds(at, ns);      \
+#define SECONDS(at, key, ns)                       \
+	do {                                       \
+		at = PUT_LIT(at, ",\"" key "\":"); \
+		at = put_seconds(at, ns);          \
 	} while (0)
 
 /*---------------------------------------------------------------- groups of fields */
@@ -153,10 +126,10 @@ static char *put_time(char *at, struct access_line_clock *clock, uint64_t wall_n
 		clock_format(wall_ns, clock->text);
 		clock->second = second;
 	}
-	at = LIT(at, "{\"timestamp\":\"");
+	at = PUT_LIT(at, "{\"timestamp\":\"");
 	at = put_text(at, clock->text, 20); /* "2026-01-31T23:59:59." */
 	at = put_decimals(at, wall_ns % CLOCK_S / 1000, 6);
-	return LIT(at, "Z\"");
+	return PUT_LIT(at, "Z\"");
 }
 
 static char *put_ip(char *at, const struct ip *ip)
@@ -183,9 +156,9 @@ static bool ip_is_zero(const struct ip *ip)
 
 static char *put_client(char *at, const struct call_record *r)
 {
-	at = LIT(at, ",\"client.address\":\"");
+	at = PUT_LIT(at, ",\"client.address\":\"");
 	if (r->client_is_unix && ip_is_zero(&r->client))
-		return LIT(at, "unix\"");
+		return PUT_LIT(at, "unix\"");
 	at = put_ip(at, &r->client);
 	*at++ = '"';
 	if (!r->client_is_unix)
@@ -211,7 +184,7 @@ static char *put_authority(char *at, struct slice authority)
 			return at;
 	if (port.p[0] == '0') /* no JSON number */
 		return at;
-	at = LIT(at, ",\"server.port\":");
+	at = PUT_LIT(at, ",\"server.port\":");
 	return put_text(at, port.p, port.n);
 }
 
@@ -219,7 +192,7 @@ static char *put_method(char *at, const struct head *req)
 {
 	const struct slice *name = &method_names[req->method_id];
 
-	at = LIT(at, ",\"http.request.method\":\"");
+	at = PUT_LIT(at, ",\"http.request.method\":\"");
 	at = put_text(at, name->p, name->n);
 	*at++ = '"';
 	if (req->method_id == METHOD_OTHER && req->method.n > 0)
@@ -237,7 +210,7 @@ static char *put_request(char *at, const struct access_line_rules *rules, const 
 	at = put_method(at, req);
 	if (req->path.n > 0) {
 		STRING(at, "url.path", req->path, PATH_MAX_OUT);
-		at = LIT(at, ",\"network.protocol.version\":\"1.");
+		at = PUT_LIT(at, ",\"network.protocol.version\":\"1.");
 		*at++ = (char)('0' + req->minor % 10);
 		*at++ = '"';
 	}
@@ -268,10 +241,10 @@ static char *put_fields(char *at, const struct access_line_rules *rules, const s
 			continue;
 		at = put_text(at, f->key.p, f->key.n);
 		if (f->redacted)
-			at = LIT(at, "<redacted>");
+			at = PUT_LIT(at, "<redacted>");
 		else
 			at = put_json(at, h->value, HEADER_MAX_OUT);
-		at = LIT(at, "\"]");
+		at = PUT_LIT(at, "\"]");
 	}
 	return at;
 }
@@ -308,7 +281,7 @@ static char *put_limit(char *at, const struct call_record *r)
 {
 	if (r->limit.policy != NULL) {
 		STRING(at, "policy", slice_str(r->limit.policy), NAME_MAX_OUT);
-		at = LIT(at, ",\"key.hash\":\"");
+		at = PUT_LIT(at, ",\"key.hash\":\"");
 		at = put_hex64(at, r->limit.key_hash);
 		*at++ = '"';
 		NUMBER(at, "limit", r->limit.limit);
@@ -316,7 +289,7 @@ static char *put_limit(char *at, const struct call_record *r)
 	}
 	if (r->retry_after_ms == 0)
 		return at;
-	at = LIT(at, ",\"retry_after\":");
+	at = PUT_LIT(at, ",\"retry_after\":");
 	at = put_u64(at, r->retry_after_ms / 1000);
 	*at++ = '.';
 	return put_decimals(at, r->retry_after_ms % 1000, 3);
@@ -359,7 +332,7 @@ size_t access_line_format(const struct access_line_rules *rules, struct access_l
 	at = put_upstream(at, r);
 	at = put_ids(at, r);
 	at = put_fields(at, rules, r->req);
-	at = LIT(at, "}\n");
+	at = PUT_LIT(at, "}\n");
 	CHECK(at <= out + ACCESS_LINE_MAX);
 	return (size_t)(at - out);
 }

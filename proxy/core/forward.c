@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/put.h"
 #include "core/client_ip.h"
 #include "http/scan.h"
 
@@ -54,18 +55,6 @@ void forward_worker_seed(struct forward_worker *w, uint64_t seed)
 /*---------------------------------------------------------------- text */
 
 static const char hex_digits[] = "0123456789abcdef";
-
-static char *put(char *at, const void *p, size_t n)
-{
-	if (n > 0)
-		memcpy(at, p, n);
-	return at + n;
-}
-
-static char *put_slice(char *at, struct slice s)
-{
-	return put(at, s.p, s.n);
-}
 
 /* Eight hex digits at once: nibbles are spread to bytes, then 'a'..'f' are told from '0'..'9' by
  * the carry of + 6. */
@@ -149,7 +138,7 @@ static char *put_v6(char *at, const struct ip *ip)
 
 	for (int i = 0; i < 8; i++) {
 		if (i == skip) {
-			at = put(at, "::", 2);
+			at = PUT_LIT(at, "::");
 			i += skip_n - 1;
 			continue;
 		}
@@ -282,7 +271,7 @@ static char *begin_list(struct survey *s, enum slot slot, size_t more, char **at
 
 		if (f->id != id_of[slot] || f->value.n == 0)
 			continue;
-		*at = put(put_slice(*at, f->value), ", ", 2);
+		*at = PUT_LIT(put_slice(*at, f->value), ", ");
 	}
 	return list;
 }
@@ -341,10 +330,10 @@ static char *put_value(char *at, struct slice s)
 static char *put_node(char *at, const struct survey *s)
 {
 	if (!s->peer_known)
-		return put(at, "unknown", 7);
+		return PUT_LIT(at, "unknown");
 	if (ip_is_v4(&s->peer))
 		return put_ip(at, &s->peer);
-	return put(put_ip(put(at, "\"[", 2), &s->peer), "]\"", 2);
+	return PUT_LIT(put_ip(PUT_LIT(at, "\"["), &s->peer), "]\"");
 }
 
 static bool set_forwarded(struct survey *s)
@@ -355,10 +344,10 @@ static bool set_forwarded(struct survey *s)
 
 	if (list == NULL)
 		return false;
-	at = put_node(put(at, "for=", 4), s);
+	at = put_node(PUT_LIT(at, "for="), s);
 	if (host.n > 0)
-		at = put_value(put(at, ";host=", 6), host);
-	at = put_slice(put(at, ";proto=", 7), scheme);
+		at = put_value(PUT_LIT(at, ";host="), host);
+	at = put_slice(PUT_LIT(at, ";proto="), scheme);
 	return set_slot(s, FORWARDED, end_list(list, at));
 }
 
@@ -461,9 +450,9 @@ static bool set_traceparent(struct survey *s)
 	text = arena_alloc(fc->arena, TRACEPARENT_BYTES);
 	if (text == NULL)
 		return false;
-	at = put_hex64(put(text, "00-", 3), random_id(fc->worker));
-	at = put(put_hex64(at, next_random(fc->worker)), "-", 1);
-	put(put_hex64(at, random_id(fc->worker)), "-00", 3);
+	at = put_hex64(PUT_LIT(text, "00-"), random_id(fc->worker));
+	at = PUT_LIT(put_hex64(at, next_random(fc->worker)), "-");
+	(void)PUT_LIT(put_hex64(at, random_id(fc->worker)), "-00");
 	fc->trace_id = slice_of(text + TRACE_ID_AT, 32);
 	return set_slot(s, TRACE, slice_of(text, TRACEPARENT_BYTES));
 }

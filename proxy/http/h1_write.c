@@ -1,58 +1,18 @@
 /* h1_write.c - heads and chunks as text: canonical, one space, CRLF, nothing folded. */
 #include "base/check.h"
+#include "base/put.h"
 #include "http/h1.h"
 
-#define TEXT(lit)                                \
-	(struct slice)                           \
-	{                                        \
-		.p = (lit), .n = sizeof(lit) - 1 \
-	}
-
 enum {
-	NUMBER_BYTES = 20,
 	FRAMING_BYTES = 128, /* start line's fixed parts, framing and Connection, empty line */
 };
 
-/* Most names and values are short, and a call of memcpy for each would be most of the work. */
-static inline char *put(char *out, struct slice s)
-{
-	if (s.n > 32) {
-		memcpy(out, s.p, s.n);
-	} else if (s.n >= 16) {
-		memcpy(out, s.p, 16);
-		memcpy(out + s.n - 16, s.p + s.n - 16, 16);
-	} else if (s.n >= 8) {
-		memcpy(out, s.p, 8);
-		memcpy(out + s.n - 8, s.p + s.n - 8, 8);
-	} else if (s.n >= 4) {
-		memcpy(out, s.p, 4);
-		memcpy(out + s.n - 4, s.p + s.n - 4, 4);
-	} else {
-		for (size_t i = 0; i < s.n; i++)
-			out[i] = s.p[i];
-	}
-	return out + s.n;
-}
-
-static char *put_number(char *out, uint64_t v)
-{
-	char digits[NUMBER_BYTES];
-	size_t n = 0;
-
-	do {
-		digits[sizeof(digits) - ++n] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v > 0);
-	memcpy(out, digits + sizeof(digits) - n, n);
-	return out + n;
-}
-
 static inline char *put_field(char *out, struct slice name, struct slice value)
 {
-	out = put(out, name);
+	out = put_slice(out, name);
 	*out++ = ':';
 	*out++ = ' ';
-	out = put(out, value);
+	out = put_slice(out, value);
 	*out++ = '\r';
 	*out++ = '\n';
 	return out;
@@ -94,16 +54,16 @@ static char *put_upgrade(char *out, const struct head *h)
 static char *put_framing(char *out, const struct head *h, const struct h1_framing *f)
 {
 	if (f->body == BODY_LENGTH) {
-		out = put(out, TEXT("Content-Length: "));
-		out = put_number(out, f->length);
-		out = put(out, TEXT("\r\n"));
+		out = PUT_LIT(out, "Content-Length: ");
+		out = put_u64(out, f->length);
+		out = PUT_LIT(out, "\r\n");
 	} else if (f->body == BODY_CHUNKED) {
-		out = put(out, TEXT("Transfer-Encoding: chunked\r\n"));
+		out = PUT_LIT(out, "Transfer-Encoding: chunked\r\n");
 	}
-	out = put(out, connection_lines[f->connection]);
+	out = put_slice(out, connection_lines[f->connection]);
 	if (f->connection >= H1_UPGRADE)
 		out = put_upgrade(out, h);
-	return put(out, TEXT("\r\n"));
+	return PUT_LIT(out, "\r\n");
 }
 
 size_t h1_head_bound(const struct head *h)
@@ -118,15 +78,15 @@ size_t h1_head_bound(const struct head *h)
 
 size_t h1_write_request(char *out, const struct head *h, const struct h1_framing *f)
 {
-	char *p = put(out, h->method);
+	char *p = put_slice(out, h->method);
 
 	*p++ = ' ';
-	p = put(p, h->path);
+	p = put_slice(p, h->path);
 	if (h->query.p != NULL) {
 		*p++ = '?';
-		p = put(p, h->query);
+		p = put_slice(p, h->query);
 	}
-	p = put(p, TEXT(" HTTP/1.1\r\n"));
+	p = PUT_LIT(p, " HTTP/1.1\r\n");
 	p = put_field(p, field_names[F_HOST], h->authority);
 	p = put_fields(p, h, F_HOST);
 	return (size_t)(put_framing(p, h, f) - out);
@@ -134,13 +94,13 @@ size_t h1_write_request(char *out, const struct head *h, const struct h1_framing
 
 size_t h1_write_response(char *out, const struct head *h, const struct h1_framing *f)
 {
-	char *p = put(out, TEXT("HTTP/1.1 "));
+	char *p = PUT_LIT(out, "HTTP/1.1 ");
 
 	CHECK(h->status >= 100 && h->status <= 999);
-	p = put_number(p, h->status);
+	p = put_u64(p, h->status);
 	*p++ = ' ';
-	p = put(p, h->phrase.p != NULL ? h->phrase : status_phrase(h->status));
-	p = put(p, TEXT("\r\n"));
+	p = put_slice(p, h->phrase.p != NULL ? h->phrase : status_phrase(h->status));
+	p = PUT_LIT(p, "\r\n");
 	p = put_fields(p, h, F_REMOVED);
 	return (size_t)(put_framing(p, h, f) - out);
 }
@@ -149,7 +109,7 @@ size_t h1_write_trailers(char *out, const struct head *h)
 {
 	char *p = put_fields(out, h, F_REMOVED);
 
-	return (size_t)(put(p, TEXT("\r\n")) - out);
+	return (size_t)(PUT_LIT(p, "\r\n") - out);
 }
 
 size_t h1_write_chunk_head(char *out, uint64_t n)
