@@ -9,8 +9,21 @@
 
 void buf_fini(struct buf *b)
 {
-	free(b->p);
+	if (b->arena == NULL)
+		free(b->p);
 	*b = (struct buf){ 0 };
+}
+
+static char *resize(struct buf *b, size_t cap)
+{
+	char *p;
+
+	if (b->arena == NULL)
+		return realloc(b->p, cap);
+	p = arena_alloc(b->arena, cap);
+	if (p != NULL && b->n > 0)
+		memcpy(p, b->p, b->n + 1);
+	return p;
 }
 
 bool buf_reserve(struct buf *b, size_t more)
@@ -24,7 +37,7 @@ bool buf_reserve(struct buf *b, size_t more)
 		return true;
 	while (cap - b->n <= more)
 		cap *= 2;
-	p = realloc(b->p, cap);
+	p = resize(b, cap);
 	if (p == NULL) {
 		b->oom = true;
 		return false;

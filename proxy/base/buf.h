@@ -9,12 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/slice.h"
 
 struct buf {
 	char *p;
 	size_t n, cap;
 	bool oom;
+	struct arena *arena; /* where it grows, and stays after buf_fini; NULL: on the heap */
 };
 
 void buf_fini(struct buf *);

@@ -761,9 +761,9 @@ static bool add_fields(struct exchange *x, struct head *h)
 /* What an SDK obeys before all else; an upstream's own word stands. */
 static bool say_budget_is_spent(struct head *h)
 {
-	static const struct slice should = SLICE("x-should-retry"), no = SLICE("false");
+	static const struct slice no = SLICE("false");
 
-	return head_find_name(h, should) != NULL || head_add_name(h, should, no);
+	return head_find(h, F_X_SHOULD_RETRY) != NULL || head_add(h, F_X_SHOULD_RETRY, no);
 }
 
 static bool send_head(struct exchange *x, struct head *h, bool end)

@@ -3,6 +3,7 @@
  *
  * RFC 9457 problem details; the error objects of the OpenAI, Anthropic and Gemini APIs, whose SDKs
  * read them. */
+#include "base/put.h"
 #include "base/reason.h"
 #include "core/exchange.h"
 
@@ -65,6 +66,31 @@ static enum dialect dialect_of(const struct route *route, struct slice path)
 
 static const char never_text[] = "the call asks for more than the limit ever allows";
 
+/* What lies between is ours and needs no escapes. */
+static void put_string(struct buf *b, const char *before, const char *s, const char *behind)
+{
+	buf_puts(b, before);
+	buf_puts(b, s);
+	buf_puts(b, behind);
+}
+
+static void put_number(struct buf *b, const char *before, uint64_t v)
+{
+	buf_puts(b, before);
+	buf_u64(b, v);
+}
+
+/* With three decimals. */
+static void put_seconds(struct buf *b, const char *before, uint64_t ms, const char *behind)
+{
+	char text[4] = ".";
+
+	put_decimals(text + 1, ms % 1000, 3);
+	put_number(b, before, ms / 1000);
+	buf_put(b, text, sizeof(text));
+	buf_puts(b, behind);
+}
+
 static void put_message(struct buf *b, const struct reply *r)
 {
 	buf_puts(b, "\"message\":\"");
@@ -75,9 +101,9 @@ static void put_message(struct buf *b, const struct reply *r)
 		buf_puts(b, ")");
 	}
 	if (r->never)
-		buf_printf(b, "; %s", never_text);
+		put_string(b, "; ", never_text, "");
 	else if (r->retry_after_ms > 0)
-		buf_printf(b, "; retry after %.3f s", (double)r->retry_after_ms / 1000);
+		put_seconds(b, "; retry after ", r->retry_after_ms, " s");
 	buf_puts(b, "\"");
 }
 
@@ -90,18 +116,19 @@ static void problem_body(struct buf *b, const struct reply *r)
 		? "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 		: "about:blank";
 
-	buf_printf(b, "{\"type\":\"%s\",\"title\":\"", type);
+	put_string(b, "{\"type\":\"", type, "\",\"title\":\"");
 	buf_json(b, slice_str(r->why->text));
-	buf_printf(b, "\",\"status\":%u,\"reason\":\"%s\"", r->status, r->why->token);
+	put_number(b, "\",\"status\":", r->status);
+	put_string(b, ",\"reason\":\"", r->why->token, "\"");
 	if (r->never)
-		buf_printf(b, ",\"detail\":\"%s\"", never_text);
+		put_string(b, ",\"detail\":\"", never_text, "\"");
 	if (r->policy != NULL) {
 		buf_puts(b, ",\"violated-policies\":[");
 		buf_json_string(b, slice_str(r->policy));
 		buf_puts(b, "]");
 	}
 	if (r->retry_after_ms > 0)
-		buf_printf(b, ",\"retry-after-ms\":%llu", (unsigned long long)r->retry_after_ms);
+		put_number(b, ",\"retry-after-ms\":", r->retry_after_ms);
 	buf_puts(b, "}\n");
 }
 
@@ -123,8 +150,8 @@ static void openai_body(struct buf *b, const struct reply *r)
 {
 	buf_puts(b, "{\"error\":{");
 	put_message(b, r);
-	buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}\n", openai_type(r->status),
-		   openai_code(r));
+	put_string(b, ",\"type\":\"", openai_type(r->status), "\"");
+	put_string(b, ",\"param\":null,\"code\":\"", openai_code(r), "\"}}\n");
 }
 
 static const char *anthropic_type(uint16_t status)
@@ -147,7 +174,8 @@ static const char *anthropic_type(uint16_t status)
 
 static void anthropic_body(struct buf *b, const struct reply *r)
 {
-	buf_printf(b, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",", anthropic_type(r->status));
+	put_string(b, "{\"type\":\"error\",\"error\":{\"type\":\"", anthropic_type(r->status),
+		   "\",");
 	put_message(b, r);
 	buf_puts(b, "}}\n");
 }
@@ -173,15 +201,15 @@ static const char *gemini_status(uint16_t status)
 /* RetryInfo of google/rpc/error_details.proto; a Duration in the JSON form of protobuf. */
 static void gemini_body(struct buf *b, const struct reply *r)
 {
-	buf_printf(b, "{\"error\":{\"code\":%u,", r->status);
+	put_number(b, "{\"error\":{\"code\":", r->status);
+	buf_puts(b, ",");
 	put_message(b, r);
-	buf_printf(b, ",\"status\":\"%s\"", gemini_status(r->status));
+	put_string(b, ",\"status\":\"", gemini_status(r->status), "\"");
 	if (r->retry_after_ms > 0)
-		buf_printf(b,
-			   ",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\","
-			   "\"retryDelay\":\"%llu.%03us\"}]",
-			   (unsigned long long)(r->retry_after_ms / 1000),
-			   (unsigned)(r->retry_after_ms % 1000));
+		put_seconds(b,
+			    ",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\","
+			    "\"retryDelay\":\"",
+			    r->retry_after_ms, "s\"}]");
 	buf_puts(b, "}}\n");
 }
 
@@ -195,27 +223,18 @@ static const struct {
 	[DIALECT_PROBLEM] = { problem_body, SLICE("application/problem+json") },
 };
 
-static bool add_number(struct head *h, struct slice name, uint64_t v)
-{
-	char *text = arena_printf(h->arena, "%llu", (unsigned long long)v);
-
-	return text != NULL && head_add_name(h, name, slice_str(text));
-}
-
 static bool add_retry_fields(struct head *h, const struct reply *r)
 {
-	static const struct slice retry_after = SLICE("Retry-After"),
-				  exact = SLICE("retry-after-ms"), should = SLICE("x-should-retry"),
-				  no = SLICE("false");
+	static const struct slice no = SLICE("false");
 	uint64_t s = (r->retry_after_ms + 999) / 1000;
 	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS;
 
-	if (hopeless && !head_add_name(h, should, no))
+	if (hopeless && !head_add(h, F_X_SHOULD_RETRY, no))
 		return false;
 	if (r->retry_after_ms == 0)
 		return true;
-	return add_number(h, retry_after, s == 0 ? 1 : s) &&
-	       add_number(h, exact, r->retry_after_ms);
+	return head_add_u64(h, F_RETRY_AFTER, s == 0 ? 1 : s) &&
+	       head_add_u64(h, F_RETRY_AFTER_MS, r->retry_after_ms);
 }
 
 static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
@@ -244,14 +263,13 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 static void send_reply(struct reply *r)
 {
 	struct exchange *x = r->x;
-	struct buf b = { 0 };
+	struct buf b = { .arena = &x->arena };
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body;
 	bool ok;
 
 	dialects[r->dialect].body(&b, r);
-	body = b.oom ? slice_of(NULL, 0) : arena_copy(&x->arena, slice_of(b.p, b.n));
-	buf_fini(&b);
+	body = b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);
 	ok = h != NULL && body.p != NULL &&
 	     make_head(h, r, dialects[r->dialect].content_type, body.n);
 	if (ok && x->admitted)

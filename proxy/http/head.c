@@ -2,6 +2,7 @@
  */
 #include "http/head.h"
 
+#include "base/put.h"
 #include "http/scan.h"
 
 /*---------------------------------------- names */
@@ -89,23 +90,17 @@ enum method_id method_lookup(struct slice name)
 	return METHOD_OTHER;
 }
 
-struct status_row {
-	uint16_t status;
-	struct slice phrase;
-};
-
-static const struct status_row status_rows[] = {
-#define S(code, text) { code, SLICE(text) },
+static const struct slice phrases[] = {
+#define S(code, text) [code] = SLICE(text),
 #include "http/status.def"
 #undef S
 };
 
 struct slice status_phrase(uint16_t status)
 {
-	for (size_t i = 0; i < sizeof(status_rows) / sizeof(status_rows[0]); i++)
-		if (status_rows[i].status == status)
-			return status_rows[i].phrase;
-	return slice_of("", 0);
+	bool known = status < sizeof(phrases) / sizeof(phrases[0]) && phrases[status].p != NULL;
+
+	return known ? phrases[status] : slice_of("", 0);
 }
 
 /*---------------------------------------- the field vector */
@@ -184,6 +179,14 @@ bool head_add_copy(struct head *h, enum field_id id, struct slice value)
 	struct slice copy = arena_copy(h->arena, value);
 
 	return copy.p != NULL && head_add(h, id, copy);
+}
+
+bool head_add_u64(struct head *h, enum field_id id, uint64_t value)
+{
+	char *text = arena_alloc(h->arena, PUT_U64_MAX);
+
+	return text != NULL &&
+	       head_add(h, id, slice_of(text, (size_t)(put_u64(text, value) - text)));
 }
 
 void head_remove(struct head *h, enum field_id id)

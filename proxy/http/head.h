@@ -103,6 +103,7 @@ const struct header *head_find_name(const struct head *, struct slice name);
 bool head_add(struct head *, enum field_id, struct slice value);
 bool head_add_name(struct head *, struct slice name, struct slice value);
 bool head_add_copy(struct head *, enum field_id, struct slice value);
+bool head_add_u64(struct head *, enum field_id, uint64_t value);
 void head_remove(struct head *, enum field_id);
 void head_remove_name(struct head *, struct slice name);
 /* Removes all and appends one. */

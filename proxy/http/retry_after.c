@@ -71,8 +71,7 @@ static bool date(struct slice s, uint64_t wall_ns, uint64_t *ms)
 
 bool retry_after_ms(const struct head *h, uint64_t wall_ns, uint64_t *ms)
 {
-	static const struct slice name = SLICE("retry-after-ms");
-	const struct header *exact = head_find_name(h, name);
+	const struct header *exact = head_find(h, F_RETRY_AFTER_MS);
 	const struct header *f = head_find(h, F_RETRY_AFTER);
 
 	if (exact != NULL && decimal(exact->value, 1, ms))

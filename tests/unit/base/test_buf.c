@@ -70,6 +70,28 @@ static void test_growth(void **state)
 	assert_null(b.p);
 }
 
+/* In an arena: what it had to leave behind goes with the arena. */
+static void test_growth_in_an_arena(void **state)
+{
+	struct arena arena;
+	struct buf b = { .arena = &arena };
+	const char *text;
+
+	(void)state;
+	arena_init(&arena, NULL);
+	for (int i = 0; i < 10000; i++)
+		buf_putc(&b, (char)('a' + i % 26));
+	buf_u64(&b, 42);
+	text = b.p;
+	buf_fini(&b);
+	assert_null(b.p);
+	assert_int_equal(strlen(text), 10002);
+	for (int i = 0; i < 10000; i++)
+		assert_int_equal(text[i], 'a' + i % 26);
+	assert_string_equal(text + 10000, "42");
+	arena_fini(&arena);
+}
+
 static void test_a_large_append_at_once(void **state)
 {
 	static char big[70000];
@@ -104,6 +126,7 @@ int main(void)
 		cmocka_unit_test(test_ill_formed_utf8),
 		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_growth),
+		cmocka_unit_test(test_growth_in_an_arena),
 		cmocka_unit_test(test_a_large_append_at_once),
 		cmocka_unit_test(test_numbers),
 	};

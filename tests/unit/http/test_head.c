@@ -111,8 +111,11 @@ static void statuses_have_phrases(void **state)
 	(void)state;
 	assert_true(slice_is(status_phrase(200), "OK"));
 	assert_true(slice_is(status_phrase(429), "Too Many Requests"));
+	assert_true(slice_is(status_phrase(100), "Continue"));
+	assert_true(slice_is(status_phrase(529), "Overloaded"));
 	assert_int_equal(status_phrase(299).n, 0);
-	assert_non_null(status_phrase(299).p);
+	for (uint16_t status = 0; status < 1000; status++)
+		assert_non_null(status_phrase(status).p);
 }
 
 /*---------------------------------------- fields */
