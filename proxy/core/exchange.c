@@ -408,7 +408,7 @@ static void on_timer(struct timer *t)
 /*---------------------------------------------------------------- admission */
 
 /* A local answer: from a filter's denial, a failed try, or the request itself. */
-static bool forward(struct exchange *);
+static void identify(struct exchange *);
 
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
@@ -422,30 +422,37 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	x->call.deadline_ns = 0; /* it was for the upstream's answer */
 	exchange_set_deadline(x, x->worker->times.write_ns);
 	if (x->admitted && x->record.request_id.p == NULL)
-		(void)forward(
-		    x); /* for its request id and trace id, which the reply and the log carry */
+		identify(x);
 	reply_send(x, why, retry_after_ms);
 }
 
-static bool forward(struct exchange *x)
+/* Tells the upstream of the client, by `how`, and takes note of the ids. */
+static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct forward_context *))
 {
-	struct worker *w = x->worker;
-	const struct route_conf *conf = x->route->conf;
-	struct head *req = x->req;
 	struct forward_context fc = {
 		.conf = &x->use->policy->config->client_ip,
 		.peer = &x->conn->peer,
 		.scheme = SLICE("http"),
-		.worker = &w->forward,
+		.worker = &x->worker->forward,
 		.arena = &x->arena,
 	};
 
-	req->upgrade = req->upgrade && conf->upgrade;
-	head_strip_hop_by_hop(req, req->upgrade);
-	if (!forward_prepare(req, &fc))
+	if (!how(x->req, &fc))
 		return false;
 	x->record.request_id = fc.request_id;
 	x->record.trace_id = fc.trace_id;
+	return true;
+}
+
+static bool forward(struct exchange *x)
+{
+	const struct route_conf *conf = x->route->conf;
+	struct head *req = x->req;
+
+	req->upgrade = req->upgrade && conf->upgrade;
+	head_strip_hop_by_hop(req, req->upgrade);
+	if (!tell_of_client(x, forward_prepare))
+		return false;
 	for (uint32_t i = 0; i < conf->set.n; i++) {
 		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
 
@@ -454,6 +461,16 @@ static bool forward(struct exchange *x)
 			return false;
 	}
 	return true;
+}
+
+/* A call that goes nowhere has its ids, too: the reply and the log carry them.  Where the log shows
+ * fields, they are as an upstream would have seen them: not as the client claims. */
+static void identify(struct exchange *x)
+{
+	if (x->use->policy->config->log.fields.n > 0)
+		(void)forward(x);
+	else
+		(void)tell_of_client(x, forward_identify);
 }
 
 /* What the chain answered when it was last asked; `asked` to the end if it was PASS. */

@@ -183,7 +183,7 @@ struct survey {
 	bool tracestate;
 	uint16_t first[SLOTS], count[SLOTS]; /* the first one's place, and how many there are */
 	struct ip peer;                      /* all zero: a unix socket */
-	bool peer_known;
+	struct slice peer_text;              /* p == NULL: it has none */
 };
 
 static bool is_x_forwarded(struct slice name)
@@ -231,6 +231,24 @@ static void survey_head(struct survey *s)
 		else if (slot != NO_SLOT && s->count[slot]++ == 0)
 			s->first[slot] = i;
 	}
+}
+
+/* p == NULL: memory is out. */
+static struct slice ip_text(struct arena *arena, const struct ip *ip)
+{
+	char *text = arena_alloc(arena, IP_TEXT_MAX);
+
+	return slice_of(text, text == NULL ? 0 : (size_t)(put_ip(text, ip) - text));
+}
+
+/* Three fields say it; it is written once. */
+static bool survey_peer(struct survey *s)
+{
+	if (s->fc->peer->u.sa.sa_family == AF_UNIX)
+		return true;
+	s->peer = addr_ip(s->fc->peer);
+	s->peer_text = ip_text(s->fc->arena, &s->peer);
+	return s->peer_text.p != NULL;
 }
 
 static struct slice slot_value(const struct survey *s, enum slot slot)
@@ -287,12 +305,12 @@ static bool set_forwarded_for(struct survey *s)
 {
 	char *at, *list;
 
-	if (!s->peer_known)
+	if (s->peer_text.p == NULL)
 		return s->trusted || set_slot(s, XFF, slice_of(NULL, 0));
 	list = begin_list(s, XFF, IP_TEXT_MAX, &at);
 	if (list == NULL)
 		return false;
-	at = put_ip(at, &s->peer);
+	at = put_slice(at, s->peer_text);
 	return set_slot(s, XFF, end_list(list, at));
 }
 
@@ -329,11 +347,11 @@ static char *put_value(char *at, struct slice s)
 
 static char *put_node(char *at, const struct survey *s)
 {
-	if (!s->peer_known)
+	if (s->peer_text.p == NULL)
 		return PUT_LIT(at, "unknown");
 	if (ip_is_v4(&s->peer))
-		return put_ip(at, &s->peer);
-	return PUT_LIT(put_ip(PUT_LIT(at, "\"["), &s->peer), "]\"");
+		return put_slice(at, s->peer_text);
+	return PUT_LIT(put_slice(PUT_LIT(at, "\"["), s->peer_text), "]\"");
 }
 
 static bool set_forwarded(struct survey *s)
@@ -354,13 +372,16 @@ static bool set_forwarded(struct survey *s)
 static bool set_real_ip(struct survey *s)
 {
 	static const struct ip none;
-	struct ip ip = s->trusted ? client_ip_find(s->fc->conf, s->fc->peer, s->head) : s->peer;
-	char *text;
+	struct slice text = s->peer_text;
+	struct ip ip;
 
+	if (!s->trusted)
+		return set_slot(s, REAL_IP, text);
+	ip = client_ip_find(s->fc->conf, s->fc->peer, s->head);
 	if (memcmp(&ip, &none, sizeof(ip)) == 0)
 		return set_slot(s, REAL_IP, slice_of(NULL, 0));
-	text = arena_alloc(s->fc->arena, IP_TEXT_MAX);
-	return text != NULL && set_slot(s, REAL_IP, end_list(text, put_ip(text, &ip)));
+	text = ip_text(s->fc->arena, &ip);
+	return text.p != NULL && set_slot(s, REAL_IP, text);
 }
 
 static bool add_via(struct survey *s)
@@ -524,14 +545,22 @@ static void warn_of_no_trust(const struct survey *s)
 		 text);
 }
 
+bool forward_identify(struct head *head, struct forward_context *fc)
+{
+	struct survey s = { .head = head, .fc = fc };
+
+	survey_head(&s);
+	return set_request_id(&s) && set_traceparent(&s);
+}
+
 bool forward_prepare(struct head *head, struct forward_context *fc)
 {
 	struct survey s = { .head = head,
 			    .fc = fc,
-			    .trusted = client_ip_trusted(fc->conf, fc->peer),
-			    .peer = addr_ip(fc->peer),
-			    .peer_known = fc->peer->u.sa.sa_family != AF_UNIX };
+			    .trusted = client_ip_trusted(fc->conf, fc->peer) };
 
+	if (!survey_peer(&s))
+		return false;
 	survey_head(&s);
 	if (!s.trusted)
 		warn_of_no_trust(&s);

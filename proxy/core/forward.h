@@ -42,7 +42,7 @@ struct forward_context {
 	struct forward_worker *worker;
 	struct arena *arena; /* the head's: values are made there */
 
-	/* set by forward_prepare; in the arena or in the head */
+	/* set by forward_prepare and forward_identify; in the arena or in the head */
 	struct slice request_id;
 	struct slice trace_id; /* 32 hex digits */
 };
@@ -52,6 +52,8 @@ struct forward_context {
 bool forward_count_hop(struct head *);
 /* Takes these fields, and what passes for them, out of a trailer section. */
 void forward_sift_trailers(struct head *);
+/* X-Request-Id and traceparent only: of a call that goes nowhere. */
+bool forward_identify(struct head *, struct forward_context *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
 

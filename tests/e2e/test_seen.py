@@ -237,6 +237,15 @@ def test_a_line_for_a_refusal(weir):
     assert (line["http.response.status_code"], line["reason"], line["policy"]) == (429, "rate_limited", "p")
     assert line["retry_after"] > 50 and line["limit"] == 1 and line["remaining"] == 0 and line["key.hash"]
     assert "upstream.endpoint" not in line or not line["upstream.endpoint"]
+    assert re.fullmatch(r"[0-9a-f]{32}", line["trace_id"])
+
+
+def test_a_refusal_has_the_id_that_is_logged(weir):
+    w = weir(serve=True, use=["p"], policies={"p": {"rate": "1/m", "burst": 1}})
+    w.fetch()
+    ids = [w.fetch().get("x-request-id"), w.fetch(headers={"X-Request-Id": "mine"}).get("x-request-id")]
+    assert re.fullmatch(r"[0-9a-f]{32}", ids[0]) and ids[1] == "mine"
+    assert [line["request_id"] for line in w.access(3)[1:]] == ids
 
 
 def test_a_line_for_what_is_no_request(weir):
@@ -259,6 +268,13 @@ def test_listed_headers_are_redacted(weir):
     w.fetch(headers={"X-User": "alice", "X-Api-Key": "topsecret"})
     text = json.dumps(w.access()[0])
     assert "alice" in text and "topsecret" not in text
+
+
+def test_listed_headers_of_a_refusal_are_not_as_claimed(weir):
+    w = weir(serve=True, log={"access": "stdout", "fields": ["x-real-ip"]}, use=["p"],
+             policies={"p": {"rate": "1/m", "burst": 1}})
+    assert [w.fetch(headers={"X-Real-IP": "6.6.6.6"}).status for _ in range(2)] == [200, 429]
+    assert [line["http.request.header.x-real-ip"] for line in w.access(2)] == [["127.0.0.1"]] * 2
 
 
 def test_access_log_to_a_file_and_reopened(weir, tmp_path):

@@ -421,6 +421,31 @@ static void test_random(void **state)
 	fixture_free(h);
 }
 
+/* The ids are those that an upstream would have had; nothing is said of the client. */
+static void test_ids_alone(void **state)
+{
+	struct fixture *f = fixture_new("1.2.3.4:5"), *g = fixture_new("1.2.3.4:5");
+
+	(void)state;
+	has(f, "x-real-ip", "6.6.6.6");
+	assert_true(forward_identify(&f->head, &f->fc));
+	prepare(g);
+	assert_true(slice_eq(f->fc.request_id, g->fc.request_id)); /* the same seed */
+	assert_true(slice_eq(f->fc.trace_id, g->fc.trace_id));
+	expect(f, "X-Real-IP", "6.6.6.6");
+	expect(f, "X-Forwarded-For", NULL);
+	fixture_free(f);
+	fixture_free(g);
+
+	f = fixture_new("1.2.3.4:5");
+	has(f, "x-request-id", "mine");
+	has(f, "traceparent", TRACE);
+	assert_true(forward_identify(&f->head, &f->fc));
+	assert_true(slice_is(f->fc.request_id, "mine"));
+	assert_true(slice_is(f->fc.trace_id, TRACE_ID));
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_traceparent),
 		cmocka_unit_test(test_two_traceparents),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_ids_alone),
 	};
 
 	log_set_level(LOG_ERROR);
