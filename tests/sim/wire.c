@@ -171,17 +171,19 @@ static void take_head(struct wire *w)
 		enter_body(w, &h, next);
 }
 
-/* Gathers until the text ends with `stop`; true: it does. */
+/* Gathers until the text ends with `stop`, which is lines; true: it does. */
 static bool gather(struct wire *w, const char **p, size_t *n, const char *stop, size_t most)
 {
 	size_t length = strlen(stop);
 
 	while (*n > 0) {
+		bool ends = **p == '\n';
+
 		w->text[w->n++] = *(*p)++;
 		(*n)--;
-		if (w->text[w->n - 1] == '\n' && (w->n < 2 || w->text[w->n - 2] != '\r'))
+		if (ends && (w->n < 2 || w->text[w->n - 2] != '\r'))
 			sim_fail("%s: a bare LF", w->who);
-		if (w->n >= length && memcmp(w->text + w->n - length, stop, length) == 0)
+		if (ends && w->n >= length && memcmp(w->text + w->n - length, stop, length) == 0)
 			return true;
 		if (w->n >= most)
 			sim_fail("%s: a line or head without end: %.60s", w->who, w->text);
