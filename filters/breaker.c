@@ -523,14 +523,17 @@ static enum breaker_result result_of(const struct guard *g, const struct attempt
 	return a->why == reason_ok ? BREAKER_SUCCESS : BREAKER_NEITHER;
 }
 
-/* A tunnel lasts as long as both sides like. */
+/* How long a body takes that comes or is taken slowly is the client's affair, and a tunnel lasts as
+ * long as both sides like. */
 static bool is_slow(const struct guard *g, const struct attempt *a, uint64_t now_ns)
 {
-	uint64_t first_ns = (a->head_ns != 0 ? a->head_ns : now_ns) - a->start_ns;
+	uint64_t first_ns = (a->head_ns != 0 ? a->head_ns : now_ns);
 
-	return (g->first_byte_ns != 0 && first_ns > g->first_byte_ns) ||
+	if (a->asked_ns == 0) /* as slow as the client is */
+		return false;
+	return (g->first_byte_ns != 0 && first_ns > a->asked_ns + g->first_byte_ns) ||
 	       (g->over_ns != 0 && a->status != STATUS_SWITCHING &&
-		now_ns - a->start_ns > g->over_ns);
+		now_ns > a->asked_ns + a->held_ns + g->over_ns);
 }
 
 static void report(const struct watch *w, uint64_t now_ns, struct breaker_ticket ticket,
@@ -568,19 +571,18 @@ static void breaker_attempted(const struct filter *f, struct call *call, void *m
 	t->watch = NULL;
 }
 
-/* A probe whose answer is streamed for minutes has said enough when it begins: unless the end of
- * it matters. */
+/* A probe whose answer is streamed for minutes has said enough when it begins. */
 static void breaker_respond(const struct filter *f, struct call *call, void *mem, struct head *h)
 {
 	const struct guard *g = f->state;
 	struct tries *tries = mem;
 	struct try *t = &tries->try[tries->try[0].watch == NULL];
-	uint64_t now_ns = call->env->now_ns;
+	uint64_t now_ns = call->env->now_ns, ns = now_ns - t->start_ns;
 	struct visit v;
 
-	if (t->watch == NULL || t->ticket.kind != BREAKER_PROBE || g->over_ns != 0 ||
-	    failure_set_has(&g->failures, h->status) ||
-	    (g->first_byte_ns != 0 && now_ns - t->start_ns > g->first_byte_ns))
+	if (t->watch == NULL || t->ticket.kind != BREAKER_PROBE ||
+	    failure_set_has(&g->failures, h->status) || (g->over_ns != 0 && ns > g->over_ns) ||
+	    (g->first_byte_ns != 0 && ns > g->first_byte_ns))
 		return;
 	visit_begin(&v, t->watch, now_ns);
 	v.n += breaker_answered(&v.breaker->state, &v.breaker->rule, now_ns, &t->ticket,

@@ -299,6 +299,7 @@ static const struct field concurrency_fields[] = {
 	  .offset = AT(queue),
 	  .sub = &queue_schema,
 	  .doc = "Calls beyond the limit wait here; none do when it is not given." },
+	POLICY_STATUS_FIELD(struct concurrency_conf),
 	POLICY_FIELDS(struct concurrency_conf),
 	{ .key = NULL },
 };

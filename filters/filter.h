@@ -28,6 +28,8 @@
  *      back only if out.denied: a later filter said no.  A client that goes
  *      away pays, or an h2 client that resets its streams is admitted free.
  *  F8  peek takes nothing: it says what admit would say now.
+ *  F9  Nobody waits in vain: when a filter has a call wait, one behind it whose
+ *      refusal outlasts the wait is asked at once.
  *
  * Every answer of admit and attempt is counted once, by the chain (but for an
  * attempt that is not a filter's business), and so is shadow mode applied: no
@@ -83,6 +85,7 @@ enum again_label {
 	AGAIN_NO_TIME,     /* the call's deadline is nearer */
 	AGAIN_RETRY_AFTER, /* the upstream wants to be left alone for longer */
 	AGAIN_NO_HEDGE,    /* beside one that takes long: too many were lately */
+	AGAIN_REFUSED,     /* another policy would let none go */
 	AGAIN_LABELS
 };
 
@@ -150,7 +153,8 @@ struct limit_info {
 
 struct outcome {
 	const struct reason *why;
-	uint16_t status;
+	uint16_t
+	    status; /* of the answer; before there is one, what the denier wants it to be, or 0 */
 	uint8_t attempts;
 	bool denied;             /* some filter said no */
 	struct limit_info limit; /* of the policy that denied; else of the one nearest to denying */
@@ -167,12 +171,21 @@ struct attempt {
 	bool asked;   /* all of the request was sent: what it waits for since is the answer */
 	uint64_t retry_after_ms; /* what its answer asks for, from 400 up; 0: nothing */
 	uint64_t start_ns;       /* env->now_ns when it began */
-	uint64_t head_ns;        /* when its answer's head came; 0: none came */
-	uint64_t deadline_ns;    /* attempt may set it: by then a head has come; 0: whenever */
+	/* Since when its answer is due: all of the request was there to be sent; 0: not yet. */
+	uint64_t asked_ns;
+	uint64_t held_ns; /* how long the answer has waited for its reader */
+	uint64_t head_ns; /* when its answer's head came; 0: none came */
+	/* attempt may set it: by then a head has come, or, when some of the request has still to
+	 * come from the client, as much later as that takes; 0: whenever */
+	uint64_t deadline_ns;
 	/* attempt may set it, for a call without a body: if no head has come by then, again is
 	 * asked; 0: never */
 	uint64_t hedge_ns;
 	bool beside; /* another try of the call is under way: nothing has to speak against this */
+	/* No policy asked for it: nothing of the call had reached an endpoint, or it may be sent
+	 * twice, over a connection that was dead. */
+	bool repeat;
+	bool last; /* no other may follow: no endpoint would be let take it */
 };
 
 /* One client request as filters see it.  The exchange embeds this. */
@@ -189,7 +202,8 @@ struct call {
 	uint64_t deadline_ns;   /* of the whole call (env->now_ns); 0: none    */
 	/* admit may raise it: how much of the request's body to keep for another try */
 	uint64_t keep_body;
-	bool resendable; /* all of the request that was sent so far can be sent once more */
+	bool resendable;     /* all of the request that was sent so far can be sent once more */
+	uint64_t body_bytes; /* of the request's body, that were sent */
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
 	void (*resume)(struct call *, struct verdict);
 	struct outcome out;
@@ -296,12 +310,21 @@ struct filter_ops {
 /* First member of every filter's configuration; its field rows are POLICY_FIELDS. */
 struct policy_conf {
 	bool shadow;
+	uint32_t status; /* of its refusals; 0: as the reason's row says */
 };
 
 #define POLICY_FIELDS(conf_struct)                                                                 \
 	{                                                                                          \
 		.key = "shadow", .type = C_BOOL, .offset = offsetof(conf_struct, policy.shadow),   \
 		.dflt = "false", .doc = "Count and log what would be refused, but refuse nothing." \
+	}
+
+/* For policies that refuse calls: beside POLICY_FIELDS. */
+#define POLICY_STATUS_FIELD(conf_struct)                                                        \
+	{                                                                                       \
+		.key = "status", .type = C_U32, .offset = offsetof(conf_struct, policy.status), \
+		.min = 400, .max = 599,                                                         \
+		.doc = "The status of a refusal, in place of the usual one."                    \
 	}
 
 /* Counters of one policy, by name, kept across reloads by the registry. */
@@ -313,7 +336,8 @@ struct filter {
 	const void *conf;
 	void *state; /* shared table, adopted across reloads */
 	struct filter_stats *stats;
-	bool shadow; /* count denials and delays, apply none */
+	bool shadow;     /* count denials and delays, apply none */
+	uint16_t status; /* of its refusals; 0: as the reason's row says */
 };
 
 /*------------------------------------------------------------------ chain */

@@ -483,7 +483,7 @@ static struct verdict rate_attempt(const struct filter *f, struct call *call, vo
 
 	end_delay(f->state, t);
 	t->attempt.n = 0;
-	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || !t->took)
+	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || a->repeat || !t->took)
 		return verdict_skip();
 	if (take_try(f->state, t, call->env->now_ns))
 		return verdict_pass();
@@ -493,6 +493,19 @@ static struct verdict rate_attempt(const struct filter *f, struct call *call, vo
 	t->denied = !v.trial;
 	fill_limit(f, t, &call->out.limit);
 	return v;
+}
+
+/* What it would say to a retry; a first try, or one that no policy asked for, pays nothing. */
+static uint64_t rate_shut(const struct filter *f, const struct call *call, uint32_t endpoint)
+{
+	const struct rate_conf *c = f->conf;
+	struct verdict v;
+
+	(void)endpoint;
+	if (c->charge != CHARGE_ATTEMPT || call->out.attempts == 0)
+		return 0;
+	v = rate_peek(f, call);
+	return v.kind == V_PASS || v.kind == V_SKIP || v.trial ? 0 : v.ms * CLOCK_MS;
 }
 
 /* A try that another filter denied, or for which there was no place, was none. */
@@ -571,6 +584,7 @@ const struct filter_ops rate_ops = {
 	.look = rate_look,
 	.attempt = rate_attempt,
 	.attempted = rate_attempted,
+	.shut = rate_shut,
 	.respond = rate_respond,
 	.done = rate_done,
 	.show = rate_show,

@@ -476,6 +476,7 @@ static const struct field rate_fields[] = {
 	  .offset = AT(headers),
 	  .dflt = "false",
 	  .doc = "RateLimit fields on admitted calls too; refusals always have them." },
+	POLICY_STATUS_FIELD(struct rate_conf),
 	POLICY_FIELDS(struct rate_conf),
 	{ .key = NULL },
 };

@@ -123,6 +123,7 @@ struct filter *filter_open(const struct conf_variant *v, struct table_registry *
 		f->name = v->name.name;
 		f->conf = v->conf;
 		f->shadow = ((const struct policy_conf *)v->conf)->shadow;
+		f->status = (uint16_t)((const struct policy_conf *)v->conf)->status;
 		f->stats = table_stats_get(tables, f->name);
 	}
 	if (f == NULL || f->stats == NULL) {

@@ -68,6 +68,7 @@ struct retrier {
 struct tries {
 	uint32_t retries;
 	uint64_t paced_ns; /* when the first try began, if it says something of the pace; or 0 */
+	uint64_t gone_ns;  /* by then the client waits no more; 0: it does not say */
 };
 
 /*---------------------------------------------------------- open and close */
@@ -173,19 +174,22 @@ static void retry_close(struct filter *f)
 
 /*--------------------------------------------------------------- decisions */
 
-static bool number_at_least(const struct head *h, struct slice name, uint64_t least)
+enum { NUMBER_DIGITS = 9 };
+
+/* The whole number in this field, of what may be a fraction; 0: none that makes sense. */
+static uint64_t number_in(const struct head *h, struct slice name)
 {
 	const struct header *f = head_find_name(h, name);
+	struct slice text = f == NULL ? slice_of(NULL, 0) : f->value;
+	struct slice whole = slice_cut(&text, '.');
 	uint64_t n = 0;
 
-	if (f == NULL || f->value.n == 0 || f->value.n > 9)
-		return false;
-	for (size_t i = 0; i < f->value.n; i++) {
-		if (f->value.p[i] < '0' || f->value.p[i] > '9')
-			return false;
-		n = n * 10 + (uint64_t)(f->value.p[i] - '0');
+	for (size_t i = 0; i < whole.n; i++) {
+		if (whole.p[i] < '0' || whole.p[i] > '9' || i == NUMBER_DIGITS)
+			return 0;
+		n = n * 10 + (uint64_t)(whole.p[i] - '0');
 	}
-	return n >= least;
+	return n;
 }
 
 /* Whether the client says that it has sent this before: the LLM SDKs, Envoy, gRPC. */
@@ -199,9 +203,29 @@ static bool is_clients_retry(const struct head *h)
 		     { SLICE("grpc-previous-rpc-attempts"), 1 } };
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (number_at_least(h, rows[i].name, rows[i].least))
+		if (number_in(h, rows[i].name) >= rows[i].least)
 			return true;
 	return false;
+}
+
+/* How long the client says that it waits for an answer; 0: it does not say. */
+static uint64_t clients_patience_ns(const struct head *h)
+{
+	static const struct {
+		struct slice name;
+		uint64_t unit_ns;
+	} rows[] = { { SLICE("x-stainless-timeout"), CLOCK_S },
+		     { SLICE("x-stainless-read-timeout"), CLOCK_S },
+		     { SLICE("x-envoy-expected-rq-timeout-ms"), CLOCK_MS } };
+	uint64_t least = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint64_t ns = number_in(h, rows[i].name) * rows[i].unit_ns;
+
+		if (ns != 0 && (least == 0 || ns < least))
+			least = ns;
+	}
+	return least;
 }
 
 static bool method_allows(const struct retrier *r, const struct call *call)
@@ -218,8 +242,10 @@ static struct verdict retry_admit(const struct filter *f, struct call *call, voi
 {
 	const struct retry_conf *c = f->conf;
 	struct retrier *r = f->state;
+	uint64_t patience_ns = clients_patience_ns(call->req);
 
-	(void)mem;
+	if (patience_ns != 0)
+		((struct tries *)mem)->gone_ns = call->env->now_ns + patience_ns;
 	if (is_clients_retry(call->req)) {
 		budget_charge(&r->ledger->retries, call->env->now_ns);
 	} else {
@@ -279,10 +305,18 @@ static bool is_timeout(const struct reason *why)
 	       why == reason_idle_timeout || why == reason_connect_timeout;
 }
 
+/* It broke before it made an answer. */
+static bool is_reset(const struct reason *why)
+{
+	return why == reason_upstream_reset || why == reason_upstream_stale ||
+	       why == reason_upstream_truncated || why == reason_upstream_malformed ||
+	       why == reason_upstream_head_too_large;
+}
+
 /* What the policy calls this end of a try. */
 static enum again_label failure_of(const struct retrier *r, const struct attempt *a)
 {
-	if (a->why == NULL)
+	if (a->why == NULL || a->why == reason_ok)
 		return a->status >= STATUS_FIRST && a->status <= STATUS_LAST &&
 			       r->status[a->status - STATUS_FIRST]
 			   ? AGAIN_STATUS
@@ -290,8 +324,7 @@ static enum again_label failure_of(const struct retrier *r, const struct attempt
 	if ((a->why == reason_connect_failed || a->why == reason_connect_timeout) &&
 	    (r->failures & 1 << CONNECT))
 		return AGAIN_CONNECT;
-	if ((a->why == reason_upstream_reset || a->why == reason_upstream_stale) &&
-	    (r->failures & 1 << RESET))
+	if (is_reset(a->why) && (r->failures & 1 << RESET))
 		return AGAIN_RESET;
 	return is_timeout(a->why) && (r->failures & 1 << TIMEOUT) ? AGAIN_TIMEOUT : AGAIN_NONE;
 }
@@ -327,12 +360,19 @@ static enum again_label forbidden(const struct filter *f, const struct call *cal
 		return AGAIN_NO_MORE;
 	if (sent && !method_allows(f->state, call))
 		return AGAIN_NO_METHOD;
-	return call->resendable ? AGAIN_NONE : AGAIN_NO_BODY;
+	if (!call->resendable || call->body_bytes > c->body)
+		return AGAIN_NO_BODY;
+	return a->last ? AGAIN_REFUSED : AGAIN_NONE;
 }
 
 static struct again no(enum again_label label)
 {
 	return (struct again){ .yes = false, .label = label };
+}
+
+static bool is_past(uint64_t deadline_ns, uint64_t at_ns)
+{
+	return deadline_ns != 0 && at_ns >= deadline_ns;
 }
 
 /* A first try is under way, and has taken long. */
@@ -365,7 +405,8 @@ static struct again retry_again(const struct filter *f, struct call *call, void 
 	if (ms == 0)
 		ms = backoff_ms(&c->backoff, t->retries,
 				mix(now_ns ^ atomic_fetch_add(&r->draws, 1) << 40));
-	if (call->deadline_ns != 0 && now_ns + ms * CLOCK_MS >= call->deadline_ns)
+	if (is_past(call->deadline_ns, now_ns + ms * CLOCK_MS) ||
+	    is_past(t->gone_ns, now_ns + ms * CLOCK_MS))
 		return no(AGAIN_NO_TIME);
 	if (!budget_take(&r->ledger->retries, &r->retry_rule, now_ns))
 		return no(AGAIN_NO_BUDGET);

@@ -4,6 +4,7 @@
  * It takes four yeses: the failure is one that the policy names; a second time does no harm
  * (nothing was sent, or the method allows it) and the whole request is at hand; neither the
  * upstream's Retry-After nor the call's deadline forbids the wait; the budget has one left.
+ * Where the client says how long it waits (the LLM SDKs and Envoy do), no retry begins after that.
  *
  * And with `hedge`, whether a first try that takes long gets another beside it (Dean and Barroso,
  * "The Tail at Scale", CACM 2013): of calls that have no body and may be sent twice, one more each,

@@ -130,9 +130,8 @@ static const struct field retry_fields[] = {
 	  .item = C_STRING,
 	  .offset = AT(when),
 	  .names = when_names,
-	  .doc =
-	      "What is tried again: connect, reset, timeout, 5xx, or one status. Only connect when "
-	      "not given." },
+	  .doc = "What is tried again: connect, reset (a head that is cut short or malformed too), "
+		 "timeout, 5xx, or one status. Only connect when not given." },
 	{ .key = "methods",
 	  .type = C_LIST,
 	  .item = C_STRING,
@@ -158,7 +157,8 @@ static const struct field retry_fields[] = {
 	  .offset = AT(per_try_ns),
 	  .min = CLOCK_MS,
 	  .max = 3600 * CLOCK_S,
-	  .doc = "How long one try may take until its answer begins; no bound when not given." },
+	  .doc = "How long one try may take until its answer begins, once the whole request has "
+		 "come; no bound when not given." },
 	{ .key = "body",
 	  .type = C_BYTES,
 	  .offset = AT(body),

@@ -443,7 +443,7 @@ static void retries(struct render *r)
 
 static void visit_suppressed(void *arg, const struct route_stats *stats)
 {
-	each_again(arg, stats, AGAIN_NO_MORE, AGAIN_NO_HEDGE);
+	each_again(arg, stats, AGAIN_NO_MORE, AGAIN_REFUSED);
 }
 
 static void retries_suppressed(struct render *r)

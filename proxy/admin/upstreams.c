@@ -71,15 +71,19 @@ static struct endpoint *parse_path(const struct policy *p, struct slice path, st
 	return endpoint.p == NULL ? NULL : find(p, upstream, endpoint);
 }
 
-/* {"state":"up|drain|down"} and nothing else. */
+/* {"state":"up|drain|down"}, or that word alone; nothing else. */
 static bool parse_order(struct slice body, struct arena *arena, enum endpoint_order *order)
 {
 	const char *wrong;
 	const struct json *root = json_read(body, arena, &wrong);
-	const struct json *state = root == NULL ? NULL : root->first;
+	const struct json *state = root;
 
-	if (root == NULL || root->kind != JSON_OBJECT || state == NULL || state->next != NULL ||
-	    !slice_is(state->key, "state") || state->kind != JSON_STRING)
+	if (root != NULL && root->kind == JSON_OBJECT) {
+		state = root->first;
+		if (state == NULL || state->next != NULL || !slice_is(state->key, "state"))
+			return false;
+	}
+	if (state == NULL || state->kind != JSON_STRING)
 		return false;
 	for (int i = 0; i < ENDPOINT_ORDERS; i++) {
 		*order = (enum endpoint_order)i;

@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "conf/suggest.h"
+#include "conf/value.h"
 #include "core/config.h"
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "filters/filter.h"
+#include "filters/retry.h"
 
 enum { NAME_MAX_BYTES = 64 };
 
@@ -388,6 +390,47 @@ static void check_addresses(struct checker *k)
 	arena_fini(&scratch);
 }
 
+/*--------------------------------------------------------------- time-outs */
+
+static const struct retry_conf *retry_named(const struct config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->policies.n; i++)
+		if (policy_at(c, i)->schema == &retry_schema &&
+		    same(policy_at(c, i)->name.name, name))
+			return policy_at(c, i)->conf;
+	return NULL;
+}
+
+/* All tries of a call together can take longer than the call may. */
+static void check_tries(struct checker *k, const struct route_conf *r, const struct use_conf *use)
+{
+	const struct retry_conf *retry = retry_named(k->config, use->name);
+	char tries[32], total[32];
+	uint64_t ns;
+
+	if (retry == NULL || r->timeout.total_ns == 0)
+		return;
+	ns = (retry->retries + 1) * retry->per_try_ns;
+	if (ns <= r->timeout.total_ns)
+		return;
+	value_print_duration(ns, tries);
+	value_print_duration(r->timeout.total_ns, total);
+	diag_warning(k->diags, use->at, "W109",
+		     "the tries of `%s` can take %s together, and the call no more than %s",
+		     use->name, tries, total)
+	    ->help = "a shorter `per_try`, fewer retries, or a longer total";
+}
+
+static void check_timeouts(struct checker *k)
+{
+	for (uint32_t i = 0; i < k->config->routes.n; i++) {
+		const struct route_conf *r = route_at(k->config, i);
+
+		for (uint32_t j = 0; j < r->use.n; j++)
+			check_tries(k, r, use_at(r, j));
+	}
+}
+
 static void check_hashes(struct checker *k)
 {
 	for (uint32_t i = 0; i < k->config->upstreams.n; i++)
@@ -421,5 +464,6 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	if (diags->errors > 0)
 		return; /* a name misspelt would look like a name unused */
 	check_unused(&k);
+	check_timeouts(&k);
 	check_admin_reach(&k);
 }

@@ -166,6 +166,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->overhead_ns = r->end_ns - r->start_ns;
 	r->overhead_ns -= r->upstream_ns < r->overhead_ns ? r->upstream_ns : r->overhead_ns;
 	r->overhead_ns -= r->queued_ns < r->overhead_ns ? r->queued_ns : r->overhead_ns;
+	r->overhead_ns -= r->backoff_ns < r->overhead_ns ? r->backoff_ns : r->overhead_ns;
 }
 
 /* The client's stream is gone: the one end of every call. */
@@ -248,7 +249,7 @@ void exchange_set_deadline(struct exchange *x, uint64_t ns)
 
 void exchange_set_late(struct exchange *x, struct leg *l, uint64_t ns)
 {
-	l->late_ns = earlier(after(x, ns), l->attempt.deadline_ns);
+	l->late_ns = earlier(after(x, ns), x->request_ended ? l->attempt.deadline_ns : 0);
 	exchange_rearm(x);
 }
 
@@ -322,9 +323,10 @@ static void go_on_admitting(struct exchange *x)
 
 static void try_is_late(struct exchange *x, struct leg *l)
 {
-	const struct reason *why = is_past(x, l->attempt.deadline_ns) ? reason_try_timeout
-				   : !l->sent                         ? reason_connect_timeout
-								      : awaiting_reason(x);
+	bool late = x->request_ended && is_past(x, l->attempt.deadline_ns);
+	const struct reason *why = late       ? reason_try_timeout
+				   : !l->sent ? reason_connect_timeout
+					      : awaiting_reason(x);
 
 	leg_abort(l, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	if (leg_gives_way(l))
@@ -392,7 +394,7 @@ static void on_timer(struct timer *t)
 		unanswered(x);
 		return;
 	case X_BACKOFF:
-		leg_start(x, false);
+		leg_start(x, TRY);
 		return;
 	case X_RELAYING:
 		relaying_is_late(x);
@@ -473,12 +475,23 @@ static void identify(struct exchange *x)
 		(void)tell_of_client(x, forward_identify);
 }
 
+/* A client that came back after a limit's wait would meet the breaker then. */
+static uint64_t longest_wait(struct exchange *x, struct verdict v)
+{
+	uint64_t shut_ms;
+
+	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL)
+		return v.ms;
+	shut_ms = leg_shut_ms(x);
+	return shut_ms > v.ms ? shut_ms : v.ms;
+}
+
 /* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
 static void on_answer_of_chain(struct exchange *x, struct verdict v)
 {
 	switch (v.kind) {
 	case V_DENY:
-		exchange_reply(x, v.why, v.ms);
+		exchange_reply(x, v.why, longest_wait(x, v));
 		return;
 	case V_DELAY:
 	case V_PENDING:
@@ -489,7 +502,7 @@ static void on_answer_of_chain(struct exchange *x, struct verdict v)
 		break;
 	}
 	if (forward(x))
-		leg_start(x, false);
+		leg_start(x, TRY);
 	else
 		exchange_reply(x, reason_out_of_memory, 1000);
 }
@@ -616,10 +629,10 @@ static void keep(struct exchange *x, struct slice s)
 {
 	struct kept *k = NULL;
 
+	x->call.body_bytes += s.n;
 	if (!x->call.resendable || s.n == 0)
 		return;
-	x->kept_bytes += s.n;
-	if (x->kept_bytes <= x->call.keep_body)
+	if (x->call.body_bytes <= x->call.keep_body)
 		k = arena_alloc(&x->kept_arena, sizeof(*k));
 	if (k != NULL)
 		k->s = arena_copy(&x->kept_arena, s);
@@ -629,19 +642,32 @@ static void keep(struct exchange *x, struct slice s)
 		drop_kept(x);
 }
 
+/* The whole request has come: from now on its answer is due. */
+static void end_request(struct exchange *x)
+{
+	struct attempt *a = &x->leg->attempt;
+
+	x->request_ended = true;
+	if (!x->leg->open)
+		return;
+	a->asked_ns = x->worker->loop.now_ns;
+	if (a->deadline_ns != 0)
+		a->deadline_ns += a->asked_ns - a->start_ns;
+}
+
 static void on_client_body(void *owner, struct slice s, bool end)
 {
 	struct exchange *x = owner;
 
-	x->request_ended = end;
 	if (x->route != NULL && !x->tunnel && x->up.bytes + s.n > x->route->conf->max_body) {
-		x->request_ended = false;
 		if (x->state == X_AWAITING)
 			exchange_reply(x, reason_body_too_large, 0);
 		else if (x->state == X_RELAYING)
 			cut(x, reason_body_too_large);
 		return;
 	}
+	if (end)
+		end_request(x);
 	x->half_closed = x->half_closed || (x->tunnel && end);
 	keep(x, s);
 	pump_body(&x->up, s, end);
@@ -664,7 +690,7 @@ static void on_client_trailers(void *owner, struct head *h)
 {
 	struct exchange *x = owner;
 
-	x->request_ended = true;
+	end_request(x);
 	drop_kept(x); /* trailers are not kept */
 	if (x->up.dst == NULL)
 		return;
@@ -792,32 +818,48 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	if (h->status >= 200) {
 		if (!add_fields(x, h) || (x->budget_spent && !say_budget_is_spent(h)))
 			return false;
-		chain_respond(exchange_call(x), h);
 	}
+	if (h->status >= 200 || h->status == 101)
+		chain_respond(exchange_call(x), h);
 	return x->client->ops->head(x->client, h, end);
 }
 
-/* For another try: `fresh`, not over a kept-alive connection. */
-static void try_again(struct exchange *x, uint64_t ms, bool fresh)
+static void try_again(struct exchange *x, uint64_t ms, enum try_kind kind)
 {
 	/* X3; what came meanwhile would be kept within bounds only, trailers not at all */
 	if (!x->request_ended)
 		x->client->ops->pause(x->client, true);
 	if (ms == 0) {
-		leg_start(x, fresh);
+		leg_start(x, kind);
 		return;
 	}
 	x->state = X_BACKOFF;
+	x->record.backoff_ns += ms * CLOCK_MS;
 	exchange_set_deadline(x, ms * CLOCK_MS);
+}
+
+/* Whether any endpoint would be let take one more try. */
+static bool is_last_try(struct exchange *x)
+{
+	bool has_fallback = x->route->fallback != NULL && x->cluster != x->route->fallback;
+
+	return !has_fallback && leg_shut_ms(x) > 0;
 }
 
 static struct again ask_again(struct exchange *x)
 {
-	struct again again = chain_again(exchange_call(x), &x->leg->attempt);
+	struct again again;
 
+	x->leg->attempt.last = is_last_try(x);
+	again = chain_again(exchange_call(x), &x->leg->attempt);
 	stats_again(x->record.route, x->worker->index, again.label);
 	x->budget_spent = again.label == AGAIN_NO_BUDGET;
 	return again;
+}
+
+static bool may_be_retried(uint16_t status)
+{
+	return status == 408 || status == 425 || status == 429 || status >= 500;
 }
 
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
@@ -826,14 +868,27 @@ static bool answer_is_dropped(struct exchange *x, struct head *h)
 	struct leg *l = x->leg;
 	struct again again;
 
-	if (h->status < 400 || !chain_retries(&x->route->chain))
+	if (!may_be_retried(h->status) || !chain_retries(&x->route->chain))
 		return false;
+	leg_tell(l); /* a breaker may open by it, and forbid another */
 	again = ask_again(x);
 	if (!again.yes)
 		return false;
 	leg_abort(l, ENDPOINT_OK, reason_ok);
-	try_again(x, again.ms, false);
+	try_again(x, again.ms, TRY);
 	return true;
+}
+
+/* Whether it switches to a protocol that the client has offered (RFC 9110 section 7.8). */
+static bool upgrade_is_asked(const struct head *req, const struct head *h)
+{
+	const struct header *to = head_find(h, F_UPGRADE);
+	struct slice list = to == NULL ? slice_of(NULL, 0) : to->value, protocol;
+
+	while ((protocol = list_next(&list)).n > 0)
+		if (!head_lists(req, F_UPGRADE, protocol))
+			return false;
+	return to != NULL && req->upgrade;
 }
 
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
@@ -847,6 +902,11 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 			cut(x, reason_out_of_memory);
 		return;
 	}
+	if (h->status == 101 && !upgrade_is_asked(x->req, h)) {
+		leg_abort(x->leg, ENDPOINT_FAILED, reason_upstream_malformed);
+		exchange_on_leg_failed(x, reason_upstream_malformed);
+		return;
+	}
 	if (answer_is_dropped(x, h))
 		return;
 	x->resp = h;
@@ -857,7 +917,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	x->call.out.status = h->status;
 	x->call.out.why = reason_ok;
 	drop_kept(x);
-	pump_init(&x->down, x->leg->stream, x->client);
+	pump_init(&x->down, x->leg->stream, x->client, &w->loop.now_ns);
 	if (!send_head(x, h, end)) {
 		cut(x, reason_out_of_memory);
 		return;
@@ -886,7 +946,7 @@ static uint64_t wait_after_failure(struct exchange *x, const struct reason *why)
 void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 {
 	struct again again = { .yes = false };
-	bool fresh = false;
+	enum try_kind kind = TRY;
 
 	if (exchange_is_draining(x) && (why->flags & R_FAILURE)) {
 		conn_last(x->conn);
@@ -894,16 +954,18 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		return;
 	}
 	if (why == reason_upstream_stale && exchange_is_replayable(x)) {
-		again.yes = fresh = true;
-		x->tried = 0;
+		again.yes = true;
+		kind = TRY_FRESH;
+		x->tried = (struct member_set){ 0 };
 	} else if (chain_retries(&x->route->chain)) {
 		again = ask_again(x);
 	} else if (why->flags & R_UNSENT) {
+		kind = TRY_REPEAT;
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
-			    cluster_has_untried(x->cluster, x->tried);
+			    cluster_has_untried(x->cluster, &x->tried);
 	}
 	if (again.yes)
-		try_again(x, again.ms, fresh);
+		try_again(x, again.ms, kind);
 	else
 		exchange_reply(x, why == reason_upstream_stale ? reason_upstream_reset : why,
 			       wait_after_failure(x, why));
@@ -922,8 +984,8 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 	x->call.upstream = fallback->name;
 	if (why == reason_breaker_open)
 		chain_undeny(&x->call);
-	x->tried = 0;
-	leg_start(x, false);
+	x->tried = (struct member_set){ 0 };
+	leg_start(x, TRY);
 }
 
 void exchange_on_answer_cut(struct exchange *x, const struct reason *why)

@@ -22,8 +22,10 @@ enum exchange_state {
 /* relay.c: one direction of the data path. */
 struct pump {
 	struct stream *src, *dst; /* dst NULL: bytes are dropped */
+	const uint64_t *now_ns;   /* the loop's */
 	uint64_t bytes;
-	bool held; /* dst was full: src is paused */
+	uint64_t held_since_ns, held_ns; /* before that */
+	bool held;                       /* dst was full: src is paused */
 	bool ended;
 };
 
@@ -41,6 +43,7 @@ struct leg {
 	bool reused; /* over a kept-alive connection */
 	bool sent;   /* a byte of the request may have reached the endpoint */
 	bool heard;  /* a head has come */
+	bool told;   /* filters know how it went */
 };
 
 struct exchange {
@@ -58,11 +61,10 @@ struct exchange {
 	struct leg *leg;         /* the newest */
 	struct leg *rival;       /* an older one that is unanswered, too; else NULL */
 	struct leg first;
-	uint64_t tried; /* members of the cluster */
+	struct member_set tried;
 	struct pump up, down;
 	struct arena kept_arena;
 	struct list kept; /* of struct kept: the request's body so far, while it may go out again */
-	size_t kept_bytes;
 	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
 	size_t queued_seen;       /* of the client's stream, when the timer last looked */
 	bool request_ended, admitted;
@@ -133,21 +135,31 @@ bool exchange_is_draining(const struct exchange *);
 /* Bytes moved, either way. */
 void exchange_touch(struct exchange *);
 
-void leg_start(struct exchange *, bool fresh);
+enum try_kind {
+	TRY,        /* the first, or one that a policy asked for */
+	TRY_REPEAT, /* nothing was sent: to another endpoint */
+	TRY_FRESH,  /* the connection was dead: over a new one */
+};
+
+void leg_start(struct exchange *, enum try_kind);
 /* Another beside the one that is under way.  False: it may go nowhere. */
 bool leg_hedge(struct exchange *);
 void leg_abort(struct leg *, enum endpoint_result, const struct reason *);
+/* Its answer has begun, and may be dropped for another try: what comes of it is known by now. */
+void leg_tell(struct leg *);
 /* The leg is closed: whether there is another, that goes on alone. */
 bool leg_gives_way(struct leg *);
 /* However many there are. */
 void legs_abort(struct exchange *, enum endpoint_result, const struct reason *);
-/* How long, in ms, a filter shuts every endpoint of the call's cluster; 0: one is open. */
+/* How long, in ms, filters shut every endpoint of the call's cluster; 0: one is open. */
 uint64_t leg_shut_ms(struct exchange *);
 
-void pump_init(struct pump *, struct stream *src, struct stream *dst);
+void pump_init(struct pump *, struct stream *src, struct stream *dst, const uint64_t *now_ns);
 void pump_body(struct pump *, struct slice, bool end);
 void pump_trailers(struct pump *, const struct head *);
 void pump_room(struct pump *);
+/* How long src was paused for dst, in all. */
+uint64_t pump_held_ns(const struct pump *);
 
 /* What a client that comes by this path is told for `why`; route may be NULL. */
 uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);

@@ -214,6 +214,12 @@ static uint64_t ms_up(uint64_t ns)
 	return ns / CLOCK_MS + (ns % CLOCK_MS != 0);
 }
 
+/* Asked of each endpoint, and of nothing else. */
+static bool is_of_endpoints(const struct filter *f)
+{
+	return f->ops->shut != NULL && f->ops->peek == NULL;
+}
+
 /* A policy that shuts endpoints refuses when it has shut all of them. */
 static void ask_about_endpoints(struct explain *e, struct explain_policy *p)
 {
@@ -238,7 +244,7 @@ static bool ask_policy(struct explain *e, struct explain_policy *p)
 	const struct filter_ops *ops = p->filter->ops;
 
 	p->verdict = ops->peek == NULL ? verdict_pass() : ops->peek(p->filter, &e->call);
-	if (ops->shut != NULL)
+	if (is_of_endpoints(p->filter))
 		ask_about_endpoints(e, p);
 	p->knows = ops->look != NULL && ops->look(p->filter, &e->call, &p->limit);
 	return find_key(e, p);
@@ -254,7 +260,7 @@ static void weigh(struct explain *e, const struct explain_policy *p)
 		return;
 	if (v->kind == V_DELAY && e->denier == NULL)
 		e->delay_ms += v->ms;
-	if (v->kind != V_DENY || p->filter->ops->shut != NULL)
+	if (v->kind != V_DENY || is_of_endpoints(p->filter))
 		return; /* endpoints are asked about later, and there may be a fallback */
 	says_when = (v->why->flags & R_SHED) != 0;
 	if (e->denier == NULL) {
@@ -362,6 +368,8 @@ const char *explain_find(const struct policy *policy, const struct env *env,
 	if (wrong == NULL && e->why == NULL)
 		wrong = find(e, env);
 	if (e->why != NULL)
-		e->status = reply_status(e->route, e->call.path, e->why);
+		e->status = e->denier != NULL && e->denier->status != 0
+				? e->denier->status
+				: reply_status(e->route, e->call.path, e->why);
 	return wrong;
 }

@@ -188,7 +188,8 @@ static void text_state(const struct explain_policy *p, struct buf *b)
 		buf_printf(b, "%22s%" PRIu64 " of %" PRIu64 " left now\n", "", p->limit.remaining,
 			   p->limit.limit);
 	if (p->open + p->shut > 0)
-		buf_printf(b, "%22s%u of %u endpoints open\n", "", p->open, p->open + p->shut);
+		buf_printf(b, "%22s%u of %u endpoints take calls\n", "", p->open,
+			   p->open + p->shut);
 	if (p->key != NULL)
 		buf_printf(b, "%22skey %s (hash %016" PRIx64 ")\n", "", p->key, p->key_hash);
 }

@@ -49,7 +49,7 @@ struct one {
 	uint64_t waits_since_ns, waited_ns;
 	struct cluster *cluster;
 	struct cluster_member *member;
-	uint64_t tried;
+	struct member_set tried;
 	struct attempt attempt;
 	struct list link;
 };
@@ -124,7 +124,9 @@ static void end(struct one *o, const struct reason *why, uint64_t retry_after_ms
 		.why = why,
 		.denier = denier_of(o),
 		.status = why == reason_ok ? r->ask->status
-					   : reply_status(r->e->route, r->e->call.path, why),
+			  : o->call.out.status != 0
+			      ? o->call.out.status
+			      : reply_status(r->e->route, r->e->call.path, why),
 		.wait_ms = (uint32_t)(o->waited_ns / CLOCK_MS),
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
 	};
@@ -230,13 +232,6 @@ static void on_late_try(struct one *o, const struct reason *why)
 		end(o, why, 0);
 }
 
-static uint64_t bit_of(const struct cluster *cl, const struct cluster_member *m)
-{
-	size_t i = (size_t)(m - cl->member);
-
-	return i < 64 ? UINT64_C(1) << i : 0;
-}
-
 /* One that no policy shuts; else, in *shut, the one that is shut for the shortest time. */
 static struct cluster_member *choose_among(struct one *o, bool backup, struct cluster_member **shut,
 					   uint64_t *shortest)
@@ -244,10 +239,11 @@ static struct cluster_member *choose_among(struct one *o, bool backup, struct cl
 	struct cluster *cl = o->cluster;
 
 	for (uint32_t i = 0; i < cl->n; i++) {
-		struct cluster_member *m = &cl->member[(o->run->turn + i) % cl->n];
+		uint32_t at = (uint32_t)((o->run->turn + i) % cl->n);
+		struct cluster_member *m = &cl->member[at];
 		uint64_t ns;
 
-		if (m->backup != backup || (o->tried & bit_of(cl, m)))
+		if (m->backup != backup || member_set_has(&o->tried, at))
 			continue;
 		ns = chain_shut(&o->call, m->endpoint->id);
 		if (ns == 0)
@@ -285,7 +281,7 @@ static void on_no_endpoint(struct one *o, const struct reason *why, uint64_t ms)
 	o->call.upstream = fallback->name;
 	if (why == reason_breaker_open)
 		chain_undeny(&o->call);
-	o->tried = 0;
+	o->tried = (struct member_set){ 0 };
 	try(o);
 }
 
@@ -293,11 +289,12 @@ static struct verdict begin_try(struct one *o)
 {
 	struct verdict v;
 
-	o->tried |= bit_of(o->cluster, o->member);
+	member_set_add(&o->tried, (uint32_t)(o->member - o->cluster->member));
 	o->attempt = (struct attempt){ .endpoint = o->member->endpoint->id,
 				       .number = ++o->call.out.attempts,
 				       .asked = true,
-				       .start_ns = now_of(o->run) };
+				       .start_ns = now_of(o->run),
+				       .asked_ns = now_of(o->run) };
 	v = chain_attempt(&o->call, &o->attempt);
 	if (v.kind == V_DENY) {
 		chain_attempted(&o->call, &o->attempt);
@@ -312,8 +309,8 @@ static void try(struct one *o)
 	uint64_t at_ns;
 
 	o->member = choose(o);
-	if (o->member == NULL && o->tried != 0) {
-		o->tried = 0;
+	if (o->member == NULL && !member_set_is_empty(&o->tried)) {
+		o->tried = (struct member_set){ 0 };
 		o->member = choose(o);
 	}
 	if (o->member == NULL) {

@@ -34,8 +34,11 @@ static bool is_failure(uint16_t status)
 /* A fast refusal is not a fast answer. */
 static void tell_answered(struct leg *l, uint16_t status)
 {
+	/* how long a request takes to come is its sender's affair */
+	uint64_t from_ns = l->attempt.asked_ns != 0 ? l->attempt.asked_ns : l->start_ns;
+
 	cluster_heard(l->x->cluster, l->x->worker->index, l->member, l->last_ns,
-		      l->last_ns - l->start_ns, is_failure(status) ? HEARD_FAILURE : HEARD_ANSWER);
+		      l->last_ns - from_ns, is_failure(status) ? HEARD_FAILURE : HEARD_ANSWER);
 }
 
 static struct leg *other(const struct leg *l)
@@ -49,8 +52,17 @@ static uint64_t time_of(const struct leg *l)
 	const struct leg *o = other(l);
 
 	if (o == NULL)
-		return l->last_ns - l->start_ns;
+		return (l->sent ? l->last_ns : l->x->worker->loop.now_ns) - l->start_ns;
 	return l == l->x->rival ? o->start_ns - l->start_ns : 0;
+}
+
+void leg_tell(struct leg *l)
+{
+	l->told = true;
+	l->attempt.why = reason_ok;
+	l->attempt.excused = exchange_is_draining(l->x);
+	l->attempt.held_ns = pump_held_ns(&l->x->down);
+	chain_attempted(exchange_call(l->x), &l->attempt);
 }
 
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
@@ -69,8 +81,10 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	endpoint_end(ep, x->worker->index, result);
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
-	chain_attempted(exchange_call(x), &l->attempt);
-	x->record.upstream_ns += l->sent ? time_of(l) : 0;
+	l->attempt.held_ns = pump_held_ns(&x->down);
+	if (!l->told)
+		chain_attempted(exchange_call(x), &l->attempt);
+	x->record.upstream_ns += time_of(l);
 	x->up.dst = NULL;
 	x->down.src = NULL;
 }
@@ -242,7 +256,7 @@ static void send_body_so_far(struct leg *l)
 {
 	struct exchange *x = l->x;
 
-	x->up.bytes = x->call.resendable ? x->kept_bytes : 0;
+	x->up.bytes = x->call.resendable ? x->call.body_bytes : 0;
 	LIST_EACH (n, &x->kept)
 		l->stream->ops->body(l->stream, LIST_ENTRY(n, struct kept, link)->s,
 				     x->request_ended && n->next == &x->kept);
@@ -272,7 +286,7 @@ static void leg_send(struct leg *l)
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
-	pump_init(&x->up, x->client, l->stream);
+	pump_init(&x->up, x->client, l->stream, &x->worker->loop.now_ns);
 	if (!l->stream->ops->head(l->stream, x->req, end)) {
 		leg_abort(l, ENDPOINT_ABORTED, reason_out_of_memory);
 		exchange_reply(x, reason_out_of_memory, 1000);
@@ -334,88 +348,109 @@ static bool leg_connect(struct leg *l)
 	return l->conn != NULL;
 }
 
-static uint64_t bit_of(const struct cluster *cl, const struct cluster_member *m)
+static uint32_t index_of(const struct cluster *cl, const struct cluster_member *m)
 {
-	size_t i = (size_t)(m - cl->member);
+	return (uint32_t)(m - cl->member);
+}
 
-	return i < 64 ? UINT64_C(1) << i : 0;
+/* Adds those to the pick's tried that filters shut; the one that is shut for the shortest time, or
+ * `shut`, which is shut for `shortest`. */
+static struct cluster_member *skip_shut(struct exchange *x, struct pick *pick,
+					struct cluster_member *shut, uint64_t shortest)
+{
+	struct cluster *cl = x->cluster;
+
+	for (uint32_t i = 0; i < cl->n; i++) {
+		struct cluster_member *m = &cl->member[i];
+		uint64_t ns;
+
+		if (member_set_has(&pick->tried, i))
+			continue;
+		ns = chain_shut(&x->call, m->endpoint->id);
+		if (ns == 0)
+			continue;
+		member_set_add(&pick->tried, i);
+		if (ns >= shortest || !endpoint_is_up(m->endpoint))
+			continue;
+		shortest = ns;
+		shut = m;
+	}
+	return shut;
 }
 
 /* One that no filter shuts, skipping those in `tried`; else, in *shut, the one that is shut for the
  * shortest time. */
-static struct cluster_member *pick_open(struct exchange *x, uint64_t tried,
+static struct cluster_member *pick_open(struct exchange *x, const struct member_set *tried,
 					struct cluster_member **shut)
 {
-	struct pick pick = { .tried = tried, .now_ns = x->worker->loop.now_ns };
-	uint64_t shortest = UINT64_MAX;
+	struct pick pick = { .tried = *tried, .now_ns = x->worker->loop.now_ns };
+	struct cluster_member *m;
+	uint64_t ns;
 
 	*shut = NULL;
 	pick.hashed = hash_key_of(x->cluster, exchange_call(x), &pick.hash);
-	for (;;) {
-		struct cluster_member *m = cluster_pick(x->cluster, x->worker->index, &pick);
-		uint64_t ns = m == NULL ? 0 : chain_shut(exchange_call(x), m->endpoint->id);
-
-		if (ns == 0)
-			return m;
-		if (ns < shortest) {
-			shortest = ns;
-			*shut = m;
-		}
-		if (bit_of(x->cluster, m) == 0)
-			return NULL;
-		pick.tried |= bit_of(x->cluster, m);
-	}
+	m = cluster_pick(x->cluster, x->worker->index, &pick);
+	ns = m == NULL ? 0 : chain_shut(&x->call, m->endpoint->id);
+	if (ns == 0)
+		return m;
+	*shut = skip_shut(x, &pick, m, ns);
+	member_set_add(&pick.tried, index_of(x->cluster, m));
+	return cluster_pick(x->cluster, x->worker->index, &pick);
 }
 
 uint64_t leg_shut_ms(struct exchange *x)
 {
-	struct cluster_member *shut;
-	uint64_t ns;
+	uint64_t shortest = UINT64_MAX;
 
-	if (pick_open(x, 0, &shut) != NULL || shut == NULL)
-		return 0;
-	ns = chain_shut(exchange_call(x), shut->endpoint->id);
-	return ns / CLOCK_MS + (ns % CLOCK_MS != 0);
+	for (uint32_t i = 0; i < x->cluster->n; i++) {
+		const struct endpoint *e = x->cluster->member[i].endpoint;
+		uint64_t ns = endpoint_is_up(e) ? chain_shut(exchange_call(x), e->id) : UINT64_MAX;
+
+		shortest = ns < shortest ? ns : shortest;
+	}
+	return shortest == UINT64_MAX ? 0 : shortest / CLOCK_MS + (shortest % CLOCK_MS != 0);
 }
 
 /* Those that were tried already come again when no other is left; and one that is shut when all
  * are, for its filter to say so. */
-static bool leg_choose(struct leg *l, struct exchange *x)
+static bool leg_choose(struct leg *l, struct exchange *x, enum try_kind kind)
 {
-	struct cluster_member *shut, *m = pick_open(x, x->tried, &shut);
+	struct cluster_member *shut, *m = pick_open(x, &x->tried, &shut);
 
-	if (m == NULL && x->tried != 0) {
-		x->tried = 0;
-		m = pick_open(x, 0, &shut);
+	if (m == NULL && !member_set_is_empty(&x->tried)) {
+		x->tried = (struct member_set){ 0 };
+		m = pick_open(x, &x->tried, &shut);
 	}
 	if (m == NULL)
 		m = shut;
 	if (m == NULL)
 		return false;
-	x->tried |= bit_of(x->cluster, m);
+	member_set_add(&x->tried, index_of(x->cluster, m));
 	*l = (struct leg){ .x = x, .member = m, .start_ns = x->worker->loop.now_ns };
 	l->attempt.start_ns = l->start_ns;
+	l->attempt.asked_ns = x->request_ended ? l->start_ns : 0;
 	l->attempt.endpoint = m->endpoint->id;
 	l->attempt.number = ++x->call.out.attempts;
 	l->attempt.beside = x->rival != NULL;
+	l->attempt.repeat = kind != TRY;
 	l->addresses_left = endpoint_addr_count(m->endpoint);
 	return true;
 }
 
 /* PASS: the leg has an endpoint, and the filters let it go there.  One that was open a moment ago
  * may be shut by now, by another worker's doing: then there may be others. */
-static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x)
+static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x, enum try_kind kind)
 {
 	struct verdict v = verdict_deny(reason_no_endpoint, 1000);
 	struct cluster_member *shut;
 
-	for (uint32_t i = 0; i <= x->cluster->n && leg_choose(l, x); i++) {
+	for (uint32_t i = 0; i <= x->cluster->n && leg_choose(l, x, kind); i++) {
 		v = chain_attempt(exchange_call(x), &l->attempt);
 		if (v.kind != V_DENY)
 			return v;
 		chain_attempted(&x->call, &l->attempt);
 		x->call.out.attempts--; /* nothing was tried */
-		if (v.why != reason_breaker_open || pick_open(x, x->tried, &shut) == NULL)
+		if (v.why != reason_breaker_open || pick_open(x, &x->tried, &shut) == NULL)
 			return v;
 		chain_undeny(&x->call);
 	}
@@ -423,7 +458,7 @@ static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x)
 }
 
 /* It has an endpoint, and may go there. */
-static void leg_begin(struct leg *l, bool fresh)
+static void leg_begin(struct leg *l, enum try_kind kind)
 {
 	struct exchange *x = l->x;
 	struct endpoint *ep = l->member->endpoint;
@@ -431,7 +466,7 @@ static void leg_begin(struct leg *l, bool fresh)
 
 	endpoint_begin(ep, w);
 	l->open = true;
-	if (!fresh) /* what cannot be sent again is worth a look at the connection */
+	if (kind != TRY_FRESH) /* what cannot be sent again is worth a look at the connection */
 		l->conn = pool_take(ep, w, !exchange_is_replayable(x), &leg_conn_events, l);
 	l->reused = l->conn != NULL;
 	if (l->reused)
@@ -442,15 +477,14 @@ static void leg_begin(struct leg *l, bool fresh)
 		leg_fail(l, reason_connect_failed);
 }
 
-/* `fresh`: not over a kept-alive connection, and to the same endpoint if there is only one. */
-void leg_start(struct exchange *x, bool fresh)
+void leg_start(struct exchange *x, enum try_kind kind)
 {
-	struct verdict v = leg_choose_and_ask(x->leg, x);
+	struct verdict v = leg_choose_and_ask(x->leg, x, kind);
 
 	if (v.kind == V_DENY)
 		exchange_on_no_endpoint(x, v.why, v.ms);
 	else
-		leg_begin(x->leg, fresh);
+		leg_begin(x->leg, kind);
 }
 
 bool leg_hedge(struct exchange *x)
@@ -462,12 +496,12 @@ bool leg_hedge(struct exchange *x)
 		return false;
 	x->rival = x->leg; /* so that what is asked knows of it */
 	x->leg = l;
-	if (leg_choose_and_ask(l, x).kind == V_DENY) {
+	if (leg_choose_and_ask(l, x, TRY).kind == V_DENY) {
 		x->leg = x->rival;
 		x->rival = NULL;
 		x->call.out.limit = limit; /* the client is not told of it */
 		return false;
 	}
-	leg_begin(l, false);
+	leg_begin(l, TRY);
 	return true;
 }

@@ -37,6 +37,7 @@ struct call_record {
 	uint64_t start_ns, end_ns; /* monotonic: head complete; last byte written */
 	uint64_t head_sent_ns;     /* response head given to the client; 0: never */
 	uint64_t queued_ns;        /* spent waiting in filters */
+	uint64_t backoff_ns;       /* spent waiting before retries */
 	uint64_t upstream_ns; /* from the first byte sent upstream to the last received; 0: none */
 	uint64_t overhead_ns; /* spent in Weir itself: duration less waiting for upstream, client
 				 and filters; UINT64_MAX: not known */

@@ -22,7 +22,7 @@ enum out_state { OUT_HEAD, OUT_BODY, OUT_DONE };
 
 enum {
 	LEADING_LINES = 4,         /* empty lines before a request line */
-	INTERIM_HEADS = 8,         /* 1xx heads before an answer: each stays in the call's arena */
+	INTERIM_HEADS = 100,       /* 1xx heads before an answer: each stays in the call's arena */
 	DISCARD_BYTES = 64 * 1024, /* of an unwanted body, rather than a new connection */
 };
 

@@ -251,6 +251,18 @@ struct slice list_next(struct slice *rest)
 	return slice_of(NULL, 0);
 }
 
+bool head_lists(const struct head *h, enum field_id id, struct slice item)
+{
+	for (uint16_t i = 0; i < h->n; i++) {
+		struct slice list = h->fields[i].value, one;
+
+		while (h->fields[i].id == id && (one = list_next(&list)).n > 0)
+			if (slice_ieq(one, item))
+				return true;
+	}
+	return false;
+}
+
 static void strip_nominated(struct head *h, struct slice list)
 {
 	struct slice name;

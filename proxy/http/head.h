@@ -123,6 +123,9 @@ void head_strip_hop_by_hop(struct head *, bool keep_upgrade);
  * n == 0: no more. */
 struct slice list_next(struct slice *rest);
 
+/* Whether one of these fields, which hold lists, has this item (case-insensitive). */
+bool head_lists(const struct head *, enum field_id, struct slice item);
+
 /* The usual reason phrase (RFC 9110 section 15); empty when there is none. */
 struct slice status_phrase(uint16_t status);
 

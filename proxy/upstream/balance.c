@@ -29,7 +29,6 @@
 
 enum {
 	CACHE_LINE = 64,
-	TRIED_MAX = 64,
 	UNIT = 1024, /* of weights, so that a tenth of 1 is something */
 	SLOW_SHARE = 10,
 };
@@ -80,11 +79,6 @@ static bool may_serve(const struct endpoint *e)
 	       (e->addrs == NULL || endpoint_addr_count(e) > 0);
 }
 
-static bool is_tried(uint32_t i, uint64_t tried)
-{
-	return i < TRIED_MAX && (tried >> i & 1) != 0;
-}
-
 static bool none_is_up(const struct cluster *c)
 {
 	for (uint32_t i = 0; i < c->n; i++)
@@ -97,7 +91,7 @@ static bool usable(const struct choice *ch, uint32_t i)
 {
 	const struct cluster_member *m = &ch->c->member[i];
 
-	if (m->backup != ch->backup || is_tried(i, ch->pick->tried))
+	if (m->backup != ch->backup || member_set_has(&ch->pick->tried, i))
 		return false;
 	return ch->all_down ? may_serve(m->endpoint) : endpoint_is_up(m->endpoint);
 }
@@ -326,8 +320,9 @@ struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct 
 	struct cluster_member *m;
 
 	if (c->n == 1)
-		return may_serve(c->member[0].endpoint) && !is_tried(0, pick->tried) ? &c->member[0]
-										     : NULL;
+		return may_serve(c->member[0].endpoint) && !member_set_has(&pick->tried, 0)
+			   ? &c->member[0]
+			   : NULL;
 	ch.all_down = none_is_up(c);
 	m = picks[c->conf->lb](&ch);
 	if (m != NULL)
@@ -336,13 +331,13 @@ struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct 
 	return picks[c->conf->lb](&ch);
 }
 
-bool cluster_has_untried(const struct cluster *c, uint64_t tried)
+bool cluster_has_untried(const struct cluster *c, const struct member_set *tried)
 {
 	bool all_down = none_is_up(c);
 
 	for (uint32_t i = 0; i < c->n; i++)
-		if (!is_tried(i, tried) && (all_down ? may_serve(c->member[i].endpoint)
-						     : endpoint_is_up(c->member[i].endpoint)))
+		if (!member_set_has(tried, i) && (all_down ? may_serve(c->member[i].endpoint)
+							   : endpoint_is_up(c->member[i].endpoint)))
 			return true;
 	return false;
 }

@@ -15,7 +15,7 @@
 #include "upstream/resolve.h"
 #include "upstream/upstream.h"
 
-enum { ENDPOINT_MAGIC = 0x656e6470, CLUSTER_ENDPOINTS_MAX = 256 };
+enum { ENDPOINT_MAGIC = 0x656e6470 };
 
 /*---------------------------------------------------------------- configuration */
 

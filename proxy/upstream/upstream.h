@@ -15,7 +15,7 @@
 #include "upstream/ewma.h"
 #include "upstream/health.h"
 
-enum { WORKERS_MAX = 64 };
+enum { WORKERS_MAX = 64, CLUSTER_ENDPOINTS_MAX = 256 };
 
 enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
 
@@ -178,9 +178,33 @@ struct loop;
 void upstreams_check_on(struct upstream_registry *, struct loop *, uint64_t seed);
 void upstreams_check(struct upstream_registry *);
 
+/* Some members of a cluster, by their index. */
+struct member_set {
+	uint64_t bits[CLUSTER_ENDPOINTS_MAX / 64];
+};
+
+static inline bool member_set_has(const struct member_set *s, uint32_t i)
+{
+	return s->bits[i / 64] >> i % 64 & 1;
+}
+
+static inline void member_set_add(struct member_set *s, uint32_t i)
+{
+	s->bits[i / 64] |= UINT64_C(1) << i % 64;
+}
+
+static inline bool member_set_is_empty(const struct member_set *s)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < CLUSTER_ENDPOINTS_MAX / 64; i++)
+		any |= s->bits[i];
+	return any == 0;
+}
+
 /* What a choice goes by. */
 struct pick {
-	uint64_t tried;  /* bit i: not member i; members beyond 63 are never skipped */
+	struct member_set tried; /* none of these */
 	uint64_t now_ns; /* for slow start and latencies */
 	uint64_t hash;   /* ring-hash: of the call's key */
 	bool hashed;     /* ... which it has */
@@ -191,7 +215,7 @@ struct pick {
  * took out never.  NULL: none left.  Does not count the call: endpoint_begin does. */
 struct cluster_member *cluster_pick(struct cluster *, unsigned w, const struct pick *);
 /* Whether cluster_pick would find one. */
-bool cluster_has_untried(const struct cluster *, uint64_t tried);
+bool cluster_has_untried(const struct cluster *, const struct member_set *tried);
 
 /* How worker w was answered: for balancers that go by it. */
 enum cluster_heard {

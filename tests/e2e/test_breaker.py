@@ -5,6 +5,8 @@ import re
 import signal
 import time
 
+import pytest
+
 import harness
 from harness import Upstream, response, until
 
@@ -199,9 +201,10 @@ def test_a_probe_that_goes_away_gives_its_place_back(weir):
     assert w.fetch().status == 200 and state(w) == ["closed"]
 
 
-def test_a_streamed_answer_does_not_keep_others_out(weir):
+@pytest.mark.parametrize("more", [{}, {"slow": {"over": "20s"}}])
+def test_a_streamed_answer_does_not_keep_others_out(weir, more):
     addr = dead()
-    w = guarded(weir, 1, open_for="100ms", upstreams={"app": addr})
+    w = guarded(weir, 1, open_for="100ms", upstreams={"app": addr}, **more)
     w.fetch()
     w.upstream = Upstream(addr)
     time.sleep(0.13)
@@ -211,6 +214,47 @@ def test_a_streamed_answer_does_not_keep_others_out(weir):
     until(lambda: state(w) == ["closed"])
     w.upstream.send(b"cd")
     probe.expect(200, b"abcd")
+
+
+def test_a_tunnel_as_the_probe_does_not_keep_others_out(weir):
+    addr = dead()
+    w = guarded(weir, 1, open_for="100ms", upstreams={"app": addr}, route={"upgrade": True})
+    w.fetch()
+    w.upstream = Upstream(addr)
+    time.sleep(0.13)
+    probe = w.client().ask("/ws", headers={"Connection": "upgrade", "Upgrade": "websocket"})
+    w.upstream.expect_request()
+    w.upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    probe.expect(101)
+    assert state(w) == ["closed"]
+
+
+def test_slow_clients_open_nothing(weir):
+    w = weir(policies={"guard": {"breaker": 2, "min_requests": 2, "slow": {"first_byte": "200ms"}},
+                       "again": {"retry": 1, "per_try": "200ms"}}, use=["again", "guard"], serve=True)
+    for _ in range(3):
+        c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+        time.sleep(0.3)
+        c.send(b"b").expect(200)
+    assert state(w) == ["closed"]
+
+
+def test_the_upstreams_own_answer_when_it_opens_between_tries(weir):
+    own = lambda r: response(503, b"its own")  # noqa: E731
+    w = weir(policies={"guard": {"breaker": 2, "failures": "5xx"},
+                       "again": {"retry": 3, "when": "503", "backoff": {"base": "1ms", "max": "1ms"}}},
+             use=["again", "guard"], serve=own)
+    assert w.fetch().body == b"its own" and state(w) == ["open"] and w.upstream.requests == 2
+    assert w.metric("weir_retries_total", route="app", reason="status") == 1
+    assert w.metric("weir_retries_suppressed_total", route="app", reason="refused") == 1
+
+
+def test_more_endpoints_than_bits(weir, upstreams):
+    few = [u.serve() for u in upstreams(2)]
+    endpoints = [dead() for _ in range(98)] + [u.addr for u in few]
+    w = guarded(weir, 1, open_for="60s", upstreams={"app": {"endpoints": endpoints}})
+    until(lambda: w.fetch() and transitions(w, "open") == 98)
+    assert set(w.statuses(300)) == {200}
 
 
 def test_a_failing_probe_doubles(weir):

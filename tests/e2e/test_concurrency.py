@@ -282,3 +282,16 @@ def test_metrics_from_the_start(weir):
     for reason in ("concurrency_full", "concurrency_limited"):
         assert w.metric("weir_rejections_total", policy="p", reason=reason) == 0
     until(lambda: w.stats()["policies"][0]["limit"] == 5, "stats.json")
+
+
+def test_nobody_queues_who_will_be_refused_anyway(weir):
+    w = weir(policies={"p": {"concurrency": 1, "queue": {"size": 1, "wait": "60s"}}, "few": {"rate": "1/h", "key": "path"}},
+             use=["p", "few"])
+    first, one = ask(w, "/a")
+    w.fetch("/a").check_fields({"retry-after": "3600"})
+    good = w.client().ask("/b")
+    queued(w, 1)
+    one.wire.answer()
+    first.expect(200)
+    w.upstream.expect_request("GET /b").wire.answer()
+    good.expect(200)

@@ -322,6 +322,14 @@ def tunnel(weir, **more):
     return w, c, w.upstream.wire
 
 
+def test_only_to_what_the_client_offers(weir):
+    w = weir(route={"upgrade": True})
+    c = w.client().ask("/ws", headers={"Connection": "upgrade", "Upgrade": "a, websocket"})
+    w.upstream.expect_request()
+    w.upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+    c.expect(502)
+
+
 def test_upgrade_tunnels_both_ways(weir):
     _, c, u = tunnel(weir)
     for i in range(10):

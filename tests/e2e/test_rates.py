@@ -216,15 +216,16 @@ def test_who_goes_away_from_the_middle_changes_nobodys_turn(weir):
     assert [p for _, p in seen] == ["/0", "/1", "/3"] and seen[2][0] - seen[0][0] > 0.7
 
 
-def test_a_delayed_call_that_is_then_refused_has_paid_nothing(weir):
-    w = weir(policies={"slow": {"rate": "2/s", "burst": 1, "wait": "5s"}, "few": {"rate": "1/h", "key": "path"}},
+def test_nobody_is_delayed_who_will_be_refused_anyway(weir):
+    w = weir(policies={"slow": {"rate": "1/s", "burst": 1, "wait": "60s"}, "few": {"rate": "1/h", "key": "path"}},
              use=["slow", "few"], serve=True)
     assert w.fetch("/a").status == 200
     begin = time.monotonic()
-    assert w.fetch("/a").status == 429
-    assert 0.4 < time.monotonic() - begin < 1 * harness.SLOW
+    for _ in range(9):
+        w.fetch("/a").check_fields({"x-ratelimit-limit": "1", "retry-after": "3600"})
+    assert time.monotonic() - begin < 0.9 * harness.SLOW  # at once
     assert w.fetch("/b").status == 200
-    assert time.monotonic() - begin < 0.9 * harness.SLOW  # at once: the refused one gave its token back
+    assert time.monotonic() - begin < 2 * harness.SLOW  # they have left it the first turn
 
 
 def test_a_delay_is_a_delay_in_the_log(weir):
@@ -248,9 +249,25 @@ def test_every_try_pays(weir):
 def test_a_try_that_cannot_pay_is_not_made(weir):
     w = weir(policies={"p": {"rate": "1/h", "burst": 2, "charge": "attempt"},
                        "again": {"retry": 5, "when": ["503"], "backoff": {"base": "1ms", "max": "1ms"}}},
-             use=["p", "again"], serve=lambda r: response(503))
-    r = w.fetch()
-    assert r.status == 429 and int(r.get("retry-after")) > 3000 and w.upstream.requests == 2
+             use=["p", "again"], serve=lambda r: response(503, b"its own"))
+    assert w.fetch().body == b"its own" and w.upstream.requests == 2
+    assert w.metric("weir_retries_suppressed_total", route="app", reason="refused") == 1
+
+
+def test_what_no_policy_asked_for_is_free(weir):
+    w = weir(policies={"p": {"rate": "1/h", "burst": 2, "charge": "attempt"}}, use=["p"])
+    c = w.client().ask()
+    w.upstream.expect_request()
+    w.upstream.answer(200)
+    c.expect(200)
+    kept = w.upstream.wire
+    c.ask()
+    kept.read_request()
+    kept.close()
+    w.upstream.accept()
+    w.upstream.expect_request()
+    w.upstream.answer(200, b"again")
+    c.expect(200, b"again")
 
 
 def test_by_default_tries_are_free(weir):
@@ -296,3 +313,20 @@ def test_workers_share_one_queue(weir):
     seen.sort()
     assert 0.9 < seen[-1] - seen[0] < 1.2 * harness.SLOW
     until(lambda: w.metric("weir_queue_length", policy="p") == 0, "nobody is delayed any more")
+
+
+# ---- what a refusal says
+
+def test_the_wait_is_the_breakers_where_that_is_longer(weir):
+    w = weir(policies={"p": {"rate": "2/s", "burst": 3}, "guard": {"breaker": 3, "open_for": "20s", "failures": "5xx"}},
+             use=["p", "guard"], serve=lambda r: response(500))
+    assert w.statuses(3) == [500] * 3
+    r = w.fetch()
+    assert r.status == 429 and int(r.get("retry-after")) > 10
+
+
+def test_the_status_of_a_refusal_may_be_set(weir):
+    w = weir(policies={"p": {"rate": "1/h", "status": 503}}, use=["p"], serve=True)
+    assert w.fetch().status == 200
+    r = w.fetch()
+    assert r.status == 503 and int(r.get("retry-after")) > 3000 and r.json()["status"] == 503

@@ -214,3 +214,38 @@ def test_a_reload_in_mid_backoff(weir):
 def test_shadow_tries_nothing_again(weir):
     w = retrying(weir, ["503"], policy={"shadow": True}, serve=script(response(503), response(200)))
     assert w.fetch().status == 503
+
+
+def test_less_of_a_body_than_is_kept_for_dead_connections(weir):
+    w = retrying(weir, ["503"], policy={"body": "0B"}, serve=lambda r: response(503))
+    assert w.fetch(method="PUT", body=b"x").status == 503 and w.upstream.requests == 1
+    assert w.metric("weir_retries_suppressed_total", route="app", reason="body") == 1
+
+
+@pytest.mark.parametrize("name, value, tries", [("x-stainless-timeout", "1", 1), ("X-Stainless-Read-Timeout", "1.5", 1),
+                                                ("x-envoy-expected-rq-timeout-ms", "900", 1), ("x-stainless-timeout", "60", 2)])
+def test_no_retry_after_the_client_has_given_up(weir, name, value, tries):
+    answers = script(response(503, headers={"retry-after-ms": "1000"}), response(200))
+    w = retrying(weir, ["503"], policy={"backoff": {"base": "1ms", "max": "2s"}}, serve=answers)
+    assert w.fetch(headers={name: value}).status == (200 if tries == 2 else 503) and w.upstream.requests == tries
+
+
+def test_the_time_before_a_retry_is_no_overhead(weir):
+    w = retrying(weir, ["503"], policy={"backoff": {"base": "1ms", "max": "2s"}},
+                 serve=script(response(503, headers={"retry-after-ms": "500"}), response(200)))
+    assert w.fetch().status == 200
+    w.wait_metric("weir_overhead_seconds_count", 1)
+    assert w.metric("weir_overhead_seconds_sum") < 0.3
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 2x0 OK\r\n\r\n"])
+def test_a_head_that_is_cut_short_or_malformed_is_a_reset(weir, head):
+    w = retrying(weir, ["reset"])
+    c = w.client().ask()
+    w.upstream.expect_request()
+    w.upstream.send(head)
+    w.upstream.close()
+    w.upstream.accept()
+    w.upstream.expect_request()
+    w.upstream.answer(200, b"fine")
+    c.expect(200, b"fine")

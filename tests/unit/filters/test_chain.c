@@ -275,7 +275,7 @@ static void test_f2_the_client_goes_during_a_delay(void **state)
 	c = begin();
 	assert_int_equal(chain_admit(c).kind, V_DELAY);
 	chain_done(c);
-	assert_journal("admit1 admit2 done2 done1");
+	assert_journal("admit1 admit2 peek3 done2 done1");
 }
 
 static void test_a_delay_goes_on(void **state)
@@ -291,7 +291,7 @@ static void test_a_delay_goes_on(void **state)
 	assert_int_equal(v.ms, 100);
 	assert_int_equal(chain_admit(c).kind, V_PASS);
 	chain_done(c);
-	assert_journal("admit1 admit2 admit3 done3 done2 done1");
+	assert_journal("admit1 admit2 peek3 admit3 done3 done2 done1");
 }
 
 static void test_a_skip_is_owed_nothing(void **state)
@@ -438,7 +438,7 @@ static void test_f4_a_wait_that_passes(void **state)
 	assert_int_equal(last_verdict.kind, V_PASS);
 	assert_int_equal(chain_admit(c).kind, V_PASS);
 	chain_done(c);
-	assert_journal("admit1 admit2 admit3 done3 done2 done1");
+	assert_journal("admit1 admit2 peek3 admit3 done3 done2 done1");
 	assert_decisions(1, 1, 0, 0, 0);
 	assert_int_equal(left, 0);
 }
@@ -456,7 +456,7 @@ static void test_f4_a_wait_that_denies(void **state)
 	assert_true(c->out.denied);
 	chain_respond(c, NULL);
 	chain_done(c);
-	assert_journal("admit1 admit2 peek3 respond2 respond1 done1");
+	assert_journal("admit1 admit2 peek3 peek3 respond2 respond1 done1");
 	assert_decisions(1, 0, 1, 0, 0);
 }
 
@@ -469,7 +469,7 @@ static void test_f4_a_wait_whose_call_is_gone(void **state)
 	assert_int_equal(left, 1);
 	assert_null(w.call);
 	assert_int_equal(resumed, 0);
-	assert_journal("admit1 admit2 done1");
+	assert_journal("admit1 admit2 peek3 done1");
 	assert_decisions(1, 0, 0, 0, 0); /* it has decided nothing */
 }
 
@@ -486,7 +486,7 @@ static void test_f4_a_wait_that_lasts_too_long(void **state)
 	assert_true(c->out.denied);
 	chain_done(c);
 	assert_int_equal(left, 1);
-	assert_journal("admit1 admit2 peek3 done1");
+	assert_journal("admit1 admit2 peek3 peek3 done1");
 	assert_decisions(1, 0, 1, 0, 0);
 }
 
@@ -503,7 +503,7 @@ static void test_f4_a_waiting_call_that_is_answered_otherwise(void **state)
 	chain_leave(c); /* no wait, nothing to leave */
 	chain_done(c);
 	assert_int_equal(left, 1);
-	assert_journal("admit1 admit2 done1");
+	assert_journal("admit1 admit2 peek3 done1");
 	assert_decisions(1, 0, 0, 0, 0);
 }
 
@@ -653,6 +653,92 @@ static void test_f8_a_refusal_for_good_has_no_wait(void **state)
 	assert_journal("admit1");
 }
 
+/*------------------------------------------------------ waits that are in vain */
+
+/* The call would wait by the second filter, and the third will refuse it whatever it waits for. */
+static struct call *begin_doomed(struct verdict wait, struct verdict doom)
+{
+	stage.strings[1].admit = wait;
+	stage.strings[2].peek = stage.strings[2].admit = doom;
+	return begin();
+}
+
+static void test_nobody_is_delayed_in_vain(void **state)
+{
+	struct call *c = begin_doomed(verdict_delay(100), verdict_deny(reason_rate_limited, 101));
+	struct verdict v = chain_admit(c);
+
+	(void)state;
+	assert_int_equal(v.kind, V_DENY);
+	assert_int_equal(v.ms, 101);
+	assert_int_equal(c->denier, 2);
+	assert_true(c->out.denied);
+	chain_respond(c, NULL);
+	chain_done(c);
+	assert_journal("admit1 admit2 peek3 admit3 respond3 respond2 respond1 done2 done1");
+	assert_decisions(2, 0, 1, 0, 0);
+}
+
+static void test_nobody_queues_in_vain(void **state)
+{
+	struct wait w;
+	struct call *c = begin_doomed(verdict_pending(8), verdict_deny(reason_missing_key, 0));
+
+	(void)state;
+	stage.strings[1].wait = &w;
+	assert_ptr_equal(chain_admit(c).why, reason_missing_key);
+	assert_int_equal(left, 1);
+	assert_int_equal(resumed, 0);
+	chain_done(c);
+	assert_journal("admit1 admit2 peek3 admit3 done1");
+	assert_decisions(1, 0, 0, 0, 0);
+}
+
+static void test_what_may_pass_by_then_is_waited_for(void **state)
+{
+	static const struct {
+		enum reason_index why;
+		uint64_t ms;
+		bool shadow, trial;
+	} rows[] = {
+		{ REASON_rate_limited, 100, false, false },
+		{ REASON_concurrency_full, 1000, false, false },
+		{ REASON_rate_limited, 1000, true, false },
+		{ REASON_rate_limited, 1000, false, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct verdict doom = verdict_deny(&reason_table[rows[i].why], rows[i].ms);
+
+		doom.trial = rows[i].trial;
+		setup(NULL);
+		stage.filter[2].shadow = rows[i].shadow;
+		assert_int_equal(chain_admit(begin_doomed(verdict_delay(100), doom)).kind, V_DELAY);
+		chain_done(&stage.call);
+	}
+}
+
+/* It was given something back between the look and the question. */
+static void test_one_that_says_yes_after_all_is_asked_once(void **state)
+{
+	struct call *c = begin_doomed(verdict_delay(100), verdict_deny(reason_rate_limited, 101));
+
+	(void)state;
+	stage.strings[2].admit = verdict_pass();
+	assert_int_equal(chain_admit(c).kind, V_DELAY);
+	assert_int_equal(chain_admit(c).kind, V_PASS);
+	chain_done(c);
+	assert_journal("admit1 admit2 peek3 admit3 done3 done2 done1");
+	assert_decisions(2, 1, 0, 0, 0);
+	setup(NULL);
+	c = begin_doomed(verdict_delay(100), verdict_deny(reason_rate_limited, 101));
+	stage.strings[2].admit = verdict_pass();
+	assert_int_equal(chain_admit(c).kind, V_DELAY);
+	chain_done(c); /* the client does not wait: all the same it is given back */
+	assert_journal("admit1 admit2 peek3 admit3 done3 done2 done1");
+}
+
 /*------------------------------------------------------------- which limit */
 
 static void test_the_limit_told_is_the_nearest(void **state)
@@ -734,6 +820,10 @@ int main(void)
 		cmocka_unit_test_setup(test_f8_shadows_and_other_refusals_do_not_lengthen_it,
 				       setup),
 		cmocka_unit_test_setup(test_f8_a_refusal_for_good_has_no_wait, setup),
+		cmocka_unit_test_setup(test_nobody_is_delayed_in_vain, setup),
+		cmocka_unit_test_setup(test_nobody_queues_in_vain, setup),
+		cmocka_unit_test_setup(test_what_may_pass_by_then_is_waited_for, setup),
+		cmocka_unit_test_setup(test_one_that_says_yes_after_all_is_asked_once, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_the_nearest, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_the_deniers, setup),
 		cmocka_unit_test_setup(test_the_limit_told_is_the_one_that_lets_wait, setup),

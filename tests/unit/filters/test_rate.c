@@ -861,14 +861,33 @@ static void test_refused_after_a_delay_has_paid_none(void **state)
 
 	(void)state;
 	policies_open(&p, tables,
-		      "policies: { a: { rate: 1/s, burst: 1, wait: 9s }, b: { rate: 1/h } }");
+		      "policies: { a: { rate: 1/s, burst: 1, wait: 9s }, b: { rate: 1/s } }");
 	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
 	assert_int_equal(delayed_visit(&v, &p, S).ms, 1000);
-	v.env.now_ns = 2 * S;
+	v.env.now_ns = 2 * S - 1; /* too early by a hair, for b */
 	assert_int_equal(chain_admit(&v.call).kind, V_DENY);
 	visit_done(&v);
-	visit_init(&v, NULL, 2 * S);
-	assert_int_equal(visit_admit(&v, &p).kind, V_DENY); /* of b, and at once */
+	assert_int_equal(visit(&p, NULL, 2 * S).kind, V_PASS);
+	policies_close(&p);
+}
+
+static void test_nobody_is_delayed_in_vain(void **state)
+{
+	struct policies p;
+	struct visit v;
+
+	(void)state;
+	policies_open(
+	    &p, tables,
+	    "policies: { a: { rate: 1/s, burst: 1, wait: 9s }, b: { rate: 1/h, key: path } }");
+	assert_int_equal(visit(&p, NULL, S).kind, V_PASS);
+	visit_init(&v, NULL, S);
+	assert_int_equal(visit_admit(&v, &p).kind, V_DENY); /* by b, at once */
+	assert_ptr_equal(v.call.out.limit.policy, p.filter[1]->name);
+	visit_done(&v);
+	visit_init(&v, NULL, S);
+	v.call.path = slice_str("/other");
+	assert_int_equal(visit_admit(&v, &p).ms, 1000); /* the first turn is free */
 	visit_done(&v);
 	policies_close(&p);
 }
@@ -1067,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(test_delays_that_are_over),
 		cmocka_unit_test(test_no_delay_beyond_the_calls_own_time),
 		cmocka_unit_test(test_refused_after_a_delay_has_paid_none),
+		cmocka_unit_test(test_nobody_is_delayed_in_vain),
 		cmocka_unit_test(test_every_attempt_pays),
 		cmocka_unit_test(test_reload_keeps_buckets),
 		cmocka_unit_test(test_a_reload_that_fails_changes_nothing),

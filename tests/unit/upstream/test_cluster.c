@@ -198,8 +198,8 @@ static void test_bad_name_is_a_warning(void **state)
 	assert_false(endpoint_addr(c->member[0].endpoint, &turn, &addr));
 	assert_int_equal(endpoint_addr_count(c->member[0].endpoint), 0);
 	assert_true(endpoint_addr(c->member[1].endpoint, &turn, &addr));
-	assert_ptr_equal(cluster_pick(c, 0, &(struct pick){ .tried = 0 }), &c->member[1]);
-	assert_null(cluster_pick(c, 0, &(struct pick){ .tried = 2 }));
+	assert_ptr_equal(cluster_pick(c, 0, &(struct pick){ .now_ns = 0 }), &c->member[1]);
+	assert_null(cluster_pick(c, 0, &(struct pick){ .tried.bits[0] = 2 }));
 	cluster_close(r, c);
 	upstream_registry_free(r);
 	file_free(f);

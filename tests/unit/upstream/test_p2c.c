@@ -243,7 +243,8 @@ static void test_slow_start(void **state)
 static void test_tried_and_down_are_skipped(void **state)
 {
 	struct fixture *f = fixture_new(LB_P2C_EWMA, 3, NULL);
-	struct pick all = { .tried = 7 }, two = { .tried = 5 }, one = { .tried = 1 };
+	struct pick all = { .tried.bits[0] = 7 }, two = { .tried.bits[0] = 5 },
+		    one = { .tried.bits[0] = 1 };
 
 	(void)state;
 	assert_null(cluster_pick(&f->cluster, 0, &all));

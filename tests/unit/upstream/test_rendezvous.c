@@ -106,7 +106,7 @@ static void test_times_are_positive(void **state)
 
 static struct cluster_member *pick(struct fixture *f, uint64_t hash, uint64_t tried)
 {
-	struct pick p = { .tried = tried, .hash = hash, .hashed = true };
+	struct pick p = { .tried.bits[0] = tried, .hash = hash, .hashed = true };
 
 	return cluster_pick(&f->cluster, 0, &p);
 }
