@@ -103,16 +103,16 @@ static void test_stays_with_what_is_constant(void **state)
 static void test_follows(void **state)
 {
 	struct quantile q = { 0 };
-	double before;
+	uint64_t before;
 	int n;
 
 	(void)state;
 	(void)share_above(&q, 950000, heavy, 20000);
-	before = (double)quantile_ns(&q);
-	for (n = 0; quantile_ns(&q) < 2 * before * 0.9; n++)
+	before = quantile_ns(&q);
+	for (n = 0; quantile_ns(&q) < before * 18 / 10; n++)
 		quantile_add(&q, 950000, 2 * heavy());
 	assert_in_range(n, 5, 600);
-	for (n = 0; quantile_ns(&q) > before * 1.1; n++)
+	for (n = 0; quantile_ns(&q) > before * 11 / 10; n++)
 		quantile_add(&q, 950000, heavy());
 	assert_in_range(n, 50, 1500);
 }
