@@ -449,10 +449,12 @@ static uint64_t take(const struct watch *w, uint64_t now_ns, bool beside,
 						   .kind = BREAKER_CALL };
 		return 0;
 	}
-	if (beside) /* a probe is not for calls that are on their way already */
-		return CLOCK_MS;
 	visit_begin(&v, w, now_ns);
-	wait_ns = breaker_take(&v.breaker->state, &v.breaker->rule, now_ns, ticket);
+	/* a probe is not for calls that are on their way already */
+	if (beside && shown_mode[v.breaker->state.mode] != BREAKER_CLOSED)
+		wait_ns = CLOCK_MS;
+	else
+		wait_ns = breaker_take(&v.breaker->state, &v.breaker->rule, now_ns, ticket);
 	visit_end(&v);
 	return wait_ns;
 }

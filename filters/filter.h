@@ -160,6 +160,8 @@ struct outcome {
 	struct limit_info limit; /* of the policy that denied; else of the one nearest to denying */
 };
 
+enum { NO_ENDPOINT = 0 }; /* the id that none has */
+
 /* One try of one endpoint.  A retry is a new struct attempt, never a reset. */
 struct attempt {
 	uint32_t endpoint;        /* stable id across reloads */
@@ -182,10 +184,7 @@ struct attempt {
 	 * asked; 0: never */
 	uint64_t hedge_ns;
 	bool beside; /* another try of the call is under way: nothing has to speak against this */
-	/* No policy asked for it: nothing of the call had reached an endpoint, or it may be sent
-	 * twice, over a connection that was dead. */
-	bool repeat;
-	bool last; /* no other may follow: no endpoint would be let take it */
+	bool last;   /* no other may follow: no endpoint would be let take it */
 };
 
 /* One client request as filters see it.  The exchange embeds this. */
@@ -202,6 +201,9 @@ struct call {
 	uint64_t deadline_ns;   /* of the whole call (env->now_ns); 0: none    */
 	/* admit may raise it: how much of the request's body to keep for another try */
 	uint64_t keep_body;
+	/* No policy asked for the next try, or for the present one: nothing of the call had reached
+	 * an endpoint, or it may be sent twice, and the connection it went over was dead. */
+	bool repeat;
 	bool resendable;     /* all of the request that was sent so far can be sent once more */
 	uint64_t body_bytes; /* of the request's body, that were sent */
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */

@@ -13,6 +13,8 @@
 #define LOOK_SHARE         0.75
 #define LOOK_AFTER         2.0  /* unloaded latencies: by then most calls from before it are gone */
 #define LOOK_WEIGHT        10.0 /* calls: a look at so many counts for half */
+#define LOOK_MOST          10.0 /* unloaded latencies, and LOOK_MOST_NS: then it is given up */
+#define LOOK_MOST_NS       5e8
 #define LOOK_EVERY         50.0 /* unloaded latencies, between these two */
 #define LOOK_EVERY_NS      5e9
 #define LOOK_EVERY_MOST_NS 600e9
@@ -22,6 +24,7 @@ enum {
 	LEAST_HEADROOM = 4,
 	WARM_UP = 10,     /* windows whose plain mean is the first unloaded latency */
 	LOOK_WINDOWS = 5, /* in a row that hold calls back: then a look */
+	IN_VAIN_MOST = 16,
 };
 
 static double clamp(double v, double low, double high)
@@ -54,16 +57,40 @@ static void look_begin(struct gradient *g, const struct gradient_rule *r, uint64
 	g->look_ns = now_ns + (uint64_t)(LOOK_AFTER * g->unloaded_ns);
 }
 
+static uint64_t look_pause_ns(const struct gradient *g)
+{
+	double pause_ns = clamp(LOOK_EVERY * g->unloaded_ns, LOOK_EVERY_NS, LOOK_EVERY_MOST_NS);
+
+	for (uint32_t i = 0; i < g->in_vain; i++)
+		pause_ns = clamp(2 * pause_ns, 0, LOOK_EVERY_MOST_NS);
+	return (uint64_t)pause_ns;
+}
+
+/* Where answers are long streams, calls from before it keep the places for as long as they last. */
+void gradient_pass_time(struct gradient *g, uint64_t now_ns)
+{
+	double most_ns = LOOK_MOST * g->unloaded_ns + LOOK_MOST_NS;
+
+	if (g->look_limit == 0 || now_ns < g->look_ns + (uint64_t)most_ns)
+		return;
+	g->look_limit = 0;
+	g->held_back = 0;
+	g->look_ns = now_ns + look_pause_ns(g);
+	g->in_vain += g->in_vain < IN_VAIN_MOST;
+	g->samples = g->most_in_use = 0;
+	g->sum_ns = 0;
+}
+
 /* Confirmed: the next one can wait. */
 static void look_end(struct gradient *g, uint64_t now_ns, double latency_ns)
 {
-	double pause_ns = clamp(LOOK_EVERY * g->unloaded_ns, LOOK_EVERY_NS, LOOK_EVERY_MOST_NS);
 	bool confirmed = latency_ns <= TOLERANCE * g->unloaded_ns;
 
 	learn(g, latency_ns, g->samples / (g->samples + LOOK_WEIGHT));
 	g->look_limit = 0;
 	g->held_back = 0;
-	g->look_ns = confirmed ? now_ns + (uint64_t)pause_ns : now_ns;
+	g->in_vain = 0;
+	g->look_ns = confirmed ? now_ns + look_pause_ns(g) : now_ns;
 }
 
 static void learn_usual(struct gradient *g, double latency_ns, double window_ns, bool quiet)
@@ -126,8 +153,10 @@ uint32_t gradient_limit(struct gradient *g, const struct gradient_rule *r)
 bool gradient_sample(struct gradient *g, const struct gradient_rule *r, uint64_t now_ns,
 		     uint64_t latency_ns, uint32_t in_use)
 {
-	uint32_t limit = gradient_limit(g, r);
+	uint32_t limit;
 
+	gradient_pass_time(g, now_ns);
+	limit = gradient_limit(g, r);
 	if (g->look_limit > 0 && (now_ns < g->look_ns || in_use > limit))
 		return false;
 	if (g->samples == 0)

@@ -59,6 +59,7 @@ struct gradient { /* zeroed: knows nothing yet */
 	uint32_t held_back; /* windows in a row */
 	double look_limit;  /* 0: no look is under way */
 	uint64_t look_ns;   /* the look's calls count from here; between looks: none before */
+	uint32_t in_vain;   /* looks in a row that came to nothing */
 	/* the window under way */
 	uint64_t since_ns, sum_ns;
 	uint32_t samples, most_in_use;
@@ -66,6 +67,8 @@ struct gradient { /* zeroed: knows nothing yet */
 
 /* How many may be under way.  A changed rule holds from here. */
 uint32_t gradient_limit(struct gradient *, const struct gradient_rule *);
+/* Before the limit is asked for: a look that takes too long is given up. */
+void gradient_pass_time(struct gradient *, uint64_t now_ns);
 /* One call took latency_ns, and when it began there were in_use with it.  True: the limit may have
  * moved. */
 bool gradient_sample(struct gradient *, const struct gradient_rule *, uint64_t now_ns,

@@ -483,14 +483,14 @@ static struct verdict rate_attempt(const struct filter *f, struct call *call, vo
 
 	end_delay(f->state, t);
 	t->attempt.n = 0;
-	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || a->repeat || !t->took)
+	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || call->repeat || !t->took)
 		return verdict_skip();
 	if (take_try(f->state, t, call->env->now_ns))
 		return verdict_pass();
 	t->attempt.n = 0;
 	v = refusal(&t->view);
 	v.trial = !is_enforced(f->conf, call);
-	t->denied = !v.trial;
+	t->denied = !v.trial && !a->beside;
 	fill_limit(f, t, &call->out.limit);
 	return v;
 }
@@ -502,7 +502,7 @@ static uint64_t rate_shut(const struct filter *f, const struct call *call, uint3
 	struct verdict v;
 
 	(void)endpoint;
-	if (c->charge != CHARGE_ATTEMPT || call->out.attempts == 0)
+	if (c->charge != CHARGE_ATTEMPT || call->out.attempts == 0 || call->repeat)
 		return 0;
 	v = rate_peek(f, call);
 	return v.kind == V_PASS || v.kind == V_SKIP || v.trial ? 0 : v.ms * CLOCK_MS;

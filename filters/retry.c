@@ -289,7 +289,8 @@ static struct verdict retry_attempt(const struct filter *f, struct call *call, v
 	struct tries *t = mem;
 	uint64_t deadline_ns = call->env->now_ns + c->per_try_ns;
 
-	t->paced_ns = 0;
+	if (!a->beside)
+		t->paced_ns = 0;
 	if (a->number == 1 && may_hedge(f, call)) {
 		t->paced_ns = call->env->now_ns;
 		a->hedge_ns = hedge_at_ns(f, call);

@@ -485,6 +485,8 @@ static void look(struct slots *s, const struct gate *g, const struct slots_ask *
 {
 	const struct slots_rule *r = &g->shard->rule;
 
+	if (r->adapts)
+		gradient_pass_time(&s->gradient, ask->env->now_ns);
 	*view = (struct slots_view){
 		.cap = gate_cap(s, g),
 		.in_use = g->in_use,

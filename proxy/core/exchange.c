@@ -345,7 +345,8 @@ static bool hedge(struct exchange *x)
 	if (x->rival != NULL || !is_past(x, x->leg->attempt.hedge_ns))
 		return false;
 	x->leg->attempt.hedge_ns = 0;
-	if (exchange_is_draining(x))
+	x->call.repeat = false;
+	if (exchange_is_draining(x) || leg_shut_ms(x) > 0)
 		return false;
 	again = chain_again(exchange_call(x), &x->leg->attempt);
 	if (again.yes && !leg_hedge(x))
@@ -843,7 +844,9 @@ static bool is_last_try(struct exchange *x)
 {
 	bool has_fallback = x->route->fallback != NULL && x->cluster != x->route->fallback;
 
-	return !has_fallback && leg_shut_ms(x) > 0;
+	x->call.repeat = false;
+	/* what shuts an endpoint that there is not shuts those of the fallback, too */
+	return has_fallback ? chain_shut(exchange_call(x), NO_ENDPOINT) > 0 : leg_shut_ms(x) > 0;
 }
 
 static struct again ask_again(struct exchange *x)

@@ -398,22 +398,35 @@ static struct cluster_member *pick_open(struct exchange *x, const struct member_
 	return cluster_pick(x->cluster, x->worker->index, &pick);
 }
 
-uint64_t leg_shut_ms(struct exchange *x)
+/* UINT64_MAX: there is none. */
+static uint64_t shortest_shut_ns(struct exchange *x, bool only_up)
 {
 	uint64_t shortest = UINT64_MAX;
 
 	for (uint32_t i = 0; i < x->cluster->n; i++) {
 		const struct endpoint *e = x->cluster->member[i].endpoint;
-		uint64_t ns = endpoint_is_up(e) ? chain_shut(exchange_call(x), e->id) : UINT64_MAX;
+		uint64_t ns;
 
+		if (only_up && !endpoint_is_up(e))
+			continue;
+		ns = chain_shut(exchange_call(x), e->id);
 		shortest = ns < shortest ? ns : shortest;
 	}
+	return shortest;
+}
+
+uint64_t leg_shut_ms(struct exchange *x)
+{
+	uint64_t shortest = shortest_shut_ns(x, true);
+
+	if (shortest == UINT64_MAX) /* when none is up, those that are down are used */
+		shortest = shortest_shut_ns(x, false);
 	return shortest == UINT64_MAX ? 0 : shortest / CLOCK_MS + (shortest % CLOCK_MS != 0);
 }
 
 /* Those that were tried already come again when no other is left; and one that is shut when all
  * are, for its filter to say so. */
-static bool leg_choose(struct leg *l, struct exchange *x, enum try_kind kind)
+static bool leg_choose(struct leg *l, struct exchange *x)
 {
 	struct cluster_member *shut, *m = pick_open(x, &x->tried, &shut);
 
@@ -432,7 +445,6 @@ static bool leg_choose(struct leg *l, struct exchange *x, enum try_kind kind)
 	l->attempt.endpoint = m->endpoint->id;
 	l->attempt.number = ++x->call.out.attempts;
 	l->attempt.beside = x->rival != NULL;
-	l->attempt.repeat = kind != TRY;
 	l->addresses_left = endpoint_addr_count(m->endpoint);
 	return true;
 }
@@ -444,7 +456,8 @@ static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x, enum
 	struct verdict v = verdict_deny(reason_no_endpoint, 1000);
 	struct cluster_member *shut;
 
-	for (uint32_t i = 0; i <= x->cluster->n && leg_choose(l, x, kind); i++) {
+	x->call.repeat = kind != TRY;
+	for (uint32_t i = 0; i <= x->cluster->n && leg_choose(l, x); i++) {
 		v = chain_attempt(exchange_call(x), &l->attempt);
 		if (v.kind != V_DENY)
 			return v;
@@ -500,6 +513,7 @@ bool leg_hedge(struct exchange *x)
 		x->leg = x->rival;
 		x->rival = NULL;
 		x->call.out.limit = limit; /* the client is not told of it */
+		x->call.out.status = 0;
 		return false;
 	}
 	leg_begin(l, TRY);

@@ -1,5 +1,6 @@
 """Hedging: one more try beside a first that takes long; the first good answer, and no trace of the other."""
 
+import json
 import signal
 import threading
 import time
@@ -193,6 +194,26 @@ def test_no_probe_of_a_breaker_is_spent_on_it(hedging):
     a.untouched(0.3)
     a.answer(200, b"probed")
     c.expect(200, b"probed")
+
+
+def test_a_breaker_that_is_held_closed_forbids_none(hedging):
+    w, a, b = hedging(policies={"guard": {"breaker": 3}}, use=["guard"])
+    w.admin("/breakers/guard/app", method="PUT", body=json.dumps({"state": "closed"}).encode(),
+            headers={"Content-Type": "application/json"})
+    c = w.client()
+    one, _ = both_asked(c, a, b)
+    one.answer(200, b"first")
+    c.expect(200, b"first")
+
+
+def test_one_that_a_rate_refuses_is_nobodys_business(hedging):
+    w, a, b = hedging(policies={"few": {"rate": "1/h", "charge": "attempt"}}, use=["few"])
+    c = w.client().ask()
+    a.expect_request()
+    b.untouched(0.3)
+    a.answer(200, b"only")
+    c.expect(200, b"only", ratelimit=None)
+    assert w.metric("weir_limit_decisions_total", policy="few", decision="deny") == 0
 
 
 def test_a_reload_and_a_drain_in_the_middle(hedging):

@@ -249,3 +249,36 @@ def test_a_head_that_is_cut_short_or_malformed_is_a_reset(weir, head):
     w.upstream.expect_request()
     w.upstream.answer(200, b"fine")
     c.expect(200, b"fine")
+
+
+def test_shadow_bounds_no_try(weir):
+    w = retrying(weir, ["503"], policy={"shadow": True, "per_try": "100ms"},
+                 serve=lambda r: time.sleep(0.4) or response(200))
+    assert w.fetch().status == 200
+
+
+OWN = {"again": {"retry": 1, "when": "5xx", "backoff": {"base": "1ms"}}}
+
+
+def test_the_upstreams_own_answer_when_its_checks_have_failed_too(weir, upstreams):
+    a = upstreams(1)[0].serve(lambda r: response(500, b"its own"))
+    w = weir(policies={**OWN, "guard": {"breaker": 1, "failures": "5xx", "open_for": "30s"}}, use=["guard", "again"],
+             upstreams={"app": {"endpoints": [a.addr], "health": {"path": "/h", "every": "40ms", "fall": 1}}})
+    until(lambda: w.metric("weir_upstream_endpoint_up", endpoint=a.addr) == 0, "down")
+    assert w.fetch().body == b"its own"
+
+
+def test_the_upstreams_own_answer_when_a_rate_shuts_the_fallback_too(weir, upstreams):
+    a, b = upstreams(2)
+    a.serve(lambda r: response(500, b"its own")), b.serve()
+    w = weir(policies={**OWN, "few": {"rate": "1/h", "charge": "attempt"}}, use=["few", "again"],
+             upstreams={"app": a.addr, "other": b.addr}, route={"fallback": "other"})
+    assert w.fetch().body == b"its own"
+
+
+def test_what_was_never_sent_goes_elsewhere_for_nothing(weir, upstreams):
+    alive = upstreams(1)[0].serve()
+    endpoints = [f"127.0.0.1:{harness.free_port()}", alive.addr]
+    w = weir(policies={"few": {"rate": "1/h", "key": "path", "charge": "attempt"}}, use=["few"],
+             upstreams={"app": {"endpoints": endpoints, "lb": "ring-hash", "hash": "path"}})
+    assert [w.fetch(f"/{i}").status for i in range(20)] == [200] * 20

@@ -380,7 +380,7 @@ static void test_what_a_look_is(void **state)
 			      .unloaded_ns = 20.0 * MS,
 			      .windows = 10,
 			      .look_limit = 17,
-			      .look_ns = 2 * S };
+			      .look_ns = 3 * S };
 	uint64_t now = S;
 
 	(void)state;
@@ -392,6 +392,31 @@ static void test_what_a_look_is(void **state)
 	assert_true(gradient_sample(&g, &rule, now += 20 * MS, 40 * MS, 1));
 	assert_int_equal(gradient_limit(&g, &rule), 40);
 	assert_between(g.unloaded_ns, 30 * MS, 31 * MS);
+}
+
+/* Calls from before it may be streams that last for minutes: nobody is kept out for so long. */
+static void test_a_look_has_an_end(void **state)
+{
+	static const struct gradient_rule rule = { .min = 4, .max = 1000 };
+	struct gradient g = { .limit = 40,
+			      .unloaded_ns = 20.0 * MS,
+			      .windows = 10,
+			      .look_limit = 17,
+			      .look_ns = 2 * S };
+	uint64_t pause_ns = 5 * S;
+
+	(void)state;
+	gradient_pass_time(&g, 2 * S + 699 * MS);
+	assert_int_equal(gradient_limit(&g, &rule), 17);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t now = g.look_ns + 700 * MS;
+
+		gradient_pass_time(&g, now);
+		assert_int_equal(gradient_limit(&g, &rule), 40);
+		assert_int_equal(g.look_ns, now + pause_ns); /* and none soon, in vain again */
+		pause_ns *= 2;
+		g.look_limit = 17;
+	}
 }
 
 /* One call every 30 ms that finds all of the limit in use; a window is ten. */
@@ -490,6 +515,7 @@ int main(void)
 		cmocka_unit_test(test_a_floor_that_is_too_high),
 		cmocka_unit_test(test_no_look_without_need),
 		cmocka_unit_test(test_what_a_look_is),
+		cmocka_unit_test(test_a_look_has_an_end),
 		cmocka_unit_test(test_when_a_look_comes),
 		cmocka_unit_test(test_no_time_at_all),
 		cmocka_unit_test(test_outliers_are_clipped),

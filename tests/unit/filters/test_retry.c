@@ -343,6 +343,27 @@ static void test_a_percentile_is_learned(void **state)
 	end();
 }
 
+/* Every call that takes longer is hedged, and counts as long as its first try is waited for. */
+static void test_hedged_calls_count(void **state)
+{
+	unsigned hedged = 0;
+
+	(void)state;
+	chain_admit(begin("{ retry: 1, hedge: p90 }"));
+	for (unsigned i = 0; i < 5000; i++) {
+		uint64_t ns = (10 + i * 37 % 91) * CLOCK_MS, after_ns = hedge_after_ns();
+		struct attempt second = { .number = 2, .beside = true };
+
+		if (after_ns != 0 && ns > after_ns) {
+			chain_attempt(&guest.call, &second);
+			hedged += i >= 1000;
+		}
+		answered_in(ns, 200);
+	}
+	assert_in_range(hedged, 300, 500); /* a tenth of 4000 */
+	end();
+}
+
 static void test_hedges_have_a_budget_of_their_own(void **state)
 {
 	unsigned n = 0;
@@ -409,6 +430,7 @@ int main(void)
 		cmocka_unit_test(test_which_calls_are_hedged),
 		cmocka_unit_test(test_only_a_first_try_is_hedged),
 		cmocka_unit_test(test_a_percentile_is_learned),
+		cmocka_unit_test(test_hedged_calls_count),
 		cmocka_unit_test(test_hedges_have_a_budget_of_their_own),
 		cmocka_unit_test(test_bad_hedges),
 	};
