@@ -117,7 +117,9 @@ async function refused(url, which, wait) {
   const sdk = sdks[which], name = `${which}, ${wait}`, want = WAITS[wait];
   const first = await call(sdk, `${url}/${wait}`);
   check(`${name}: the first call passes`, first.answer !== undefined && first.attempts.length === 1, String(first.error));
-  const here = await call(sdk, `${url}/${wait}`);
+  let here = await call(sdk, `${url}/${wait}`);
+  // on a busy machine the next call can come too late to be refused: it is the last to have passed, then
+  for (let i = 0; i < 20 && want <= REAL_MS && here.attempts[0].status === 200; i++) here = await call(sdk, `${url}/${wait}`);
   const statuses = here.attempts.map((a) => a.status).join(" ");
   const refusals = here.attempts.filter((a) => a.status === 429);
 
