@@ -21,7 +21,9 @@
  * the calls from before are gone and one window of calls that began under it has ended.  Had they
  * been waiting for each other, they do so no more, and the old value is confirmed; had the upstream
  * become slower, they are as slow as before, and that is the new one.  When confirmed, the next
- * look comes no sooner than in 5 s or 50 `unloaded`.  So there is none but where the limit is being
+ * look comes no sooner than in 5 s or 50 `unloaded`.  One that has not ended after 10 `unloaded`
+ * and half a second is given up, and the next comes twice as late: where answers are long streams,
+ * calls from before it keep their places.  So there is none but where the limit is being
  * lowered and calls are turned away for it already: while answers come at their usual pace, nothing
  * is held back to measure.  Overrun, looks cost one to five hundredths of what could be
  * served (tests/sim/auto).
