@@ -603,9 +603,10 @@ static void test_keys_are_counted_once(void **state)
 	struct policies p;
 
 	(void)state;
-	policies_open(&p, tables,
-		      "policies: { a: { rate: [1/m, 2/h, 3/d], key: client.ip, max_keys: 1000 } }");
-	for (int i = 0; i < 100; i++) {
+	policies_open(
+	    &p, tables,
+	    "policies: { a: { rate: [1/m, 2/h, 3/d], key: client.ip, max_keys: 1000000 } }");
+	for (int i = 0; i < 100; i++) { /* so much room that no two evict each other */
 		char client[16];
 
 		snprintf(client, sizeof(client), "10.0.1.%d", i);
