@@ -21,6 +21,7 @@
 struct event;
 struct event_base;
 struct gather;
+struct tls_tickets;
 struct transport;
 
 enum {
@@ -60,6 +61,7 @@ struct loop {
 	struct list dead;    /* of struct deferred */
 	uint64_t lag_ns;     /* how long the last turn took */
 	bool stop;
+	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
 	void *data; /* the worker's */
 };
 

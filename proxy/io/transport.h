@@ -1,4 +1,4 @@
-/* transport.h - bytes to and from one peer: a TCP or unix socket, or a pair in memory.
+/* transport.h - bytes to and from one peer: a TCP or unix socket, a pair in memory, or TLS over either (tls.h).
  *
  * A transport tells its owner when it may be read or written (on_ready), never
  * more often than `want` asked for.  No errno leaves it. */
@@ -7,12 +7,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/addr.h"
 
 struct loop;
+struct reason;
 struct transport;
 
 enum transport_result {
@@ -45,10 +47,15 @@ struct transport_ops {
 	void (*close)(struct transport *, bool reset);
 };
 
+/* What both ends agreed to speak (ALPN); 0 where nobody was asked. */
+enum transport_protocol { PROTOCOL_HTTP1, PROTOCOL_HTTP2, PROTOCOLS };
+
 struct transport {
 	const struct transport_ops *ops;
 	void (*on_ready)(void *owner, unsigned wants);
 	void *owner;
+	const struct reason *why; /* why it is not intact, where that is known */
+	uint8_t protocol;         /* enum transport_protocol, once it is connected */
 };
 
 /* A connected, non-blocking socket; takes the descriptor over.  NULL when memory is out (it is

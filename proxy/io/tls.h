@@ -1,0 +1,45 @@
+/* tls.h - a transport over another one: TLS 1.2 and 1.3, by OpenSSL.
+ *
+ * It makes its handshake by itself.  Until that has ended it behaves as a connect under way does:
+ * nothing is read or written, then on_ready(WANT_WRITE) comes once, and `intact` says how it went
+ * (transport.why: why not).
+ *
+ *  T1  An end of stream without close_notify is TRANSPORT_BROKEN, not an end: it may have been cut
+ * (RFC 8446 section 6.1). T2  Bytes that OpenSSL holds, which no socket event will announce, are
+ * announced here. T3  What `writev` did not take must be offered again, unchanged and with no less
+ * behind it (at any address). T4  One `writev` is as few records as there can be; none waits for
+ * more. T5  No error of OpenSSL's is left in the thread's queue. */
+#ifndef IO_TLS_H
+#define IO_TLS_H
+
+#include "base/slice.h"
+#include "io/tls_context.h"
+#include "io/transport.h"
+
+/* A session to take up again, kept by who connects: one thread's.  Zeroed: none. */
+struct tls_resume {
+	struct ssl_session_st *session;
+	uint64_t trust; /* tls_client_trust of who made it */
+};
+
+void tls_resume_fini(struct tls_resume *);
+
+/* Whom a connection is made to. */
+struct tls_target {
+	const struct tls_client *client; /* NULL: no TLS */
+	const char
+	    *name; /* of the peer: a DNS name, or an IP address (which is verified, not sent) */
+	struct tls_resume *resume; /* NULL: none; else it outlives the transport */
+};
+
+/* The side that was called.  `early`: bytes of the peer that were read already.  Takes `inner`
+ * over, unless it returns NULL: memory is out. */
+struct transport *tls_accept(struct loop *, struct transport *inner, struct tls_server *,
+			     struct slice early);
+/* The side that calls; `inner` may still be connecting.  As above. */
+struct transport *tls_connect(struct loop *, struct transport *inner, const struct tls_target *);
+
+/* Of a transport made here that is connected: whether an earlier session was taken up again. */
+bool tls_is_resumed(const struct transport *);
+
+#endif

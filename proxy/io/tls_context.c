@@ -1,0 +1,649 @@
+/* tls_context.c - from files to what OpenSSL serves with.
+ *
+ * Every file is read once, here, by the thread that may wait; what is wrong with it is a finding at
+ * the place in the configuration that names it.  Nothing is looked up later: the stores hold what
+ * they need in memory. */
+#include "io/tls_context.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "conf/sha256.h"
+#include "io/tls_internal.h"
+#include "io/transport.h"
+
+enum { FILE_BYTES_MAX = 4 * 1024 * 1024, DAY_S = 86400 };
+
+/* TLS 1.2: forward secrecy and authenticated encryption, nothing else (RFC 9325 section 4.2). */
+static const char ciphers_1_2[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
+static const char groups[] = "X25519:P-256:P-384";
+
+const struct tls_protocol tls_protocols[] = {
+	{ "http/1.1", PROTOCOL_HTTP1 },
+};
+const unsigned tls_protocol_count = sizeof(tls_protocols) / sizeof(tls_protocols[0]);
+
+/* What a context is made from. */
+struct making {
+	struct diags *diags;
+	int64_t now_s;
+	struct buf seen; /* what decides whom a peer is taken for: the rules and their files */
+	bool ok;
+};
+
+static void wrong(struct making *m, struct place at, const char *what, const char *path,
+		  const char *why)
+{
+	m->ok = false;
+	diag_error(m->diags, at, "E042", "%s `%s`: %s", what, path, why);
+}
+
+/* OpenSSL's own word for it; clears its queue. */
+static const char *openssl_text(const char *otherwise)
+{
+	unsigned long error = ERR_peek_last_error();
+	const char *text = error == 0 ? NULL : ERR_reason_error_string(error);
+
+	ERR_clear_error();
+	return text != NULL ? text : otherwise;
+}
+
+/*---------------------------------------------------------------- files */
+
+static const char *read_all(int fd, struct buf *out)
+{
+	char piece[8192];
+	ssize_t n;
+
+	while ((n = read(fd, piece, sizeof(piece))) > 0) {
+		buf_put(out, piece, (size_t)n);
+		if (out->n > FILE_BYTES_MAX)
+			return "it is larger than 4 MiB";
+	}
+	OPENSSL_cleanse(piece, sizeof(piece));
+	if (n < 0)
+		return strerror(errno);
+	return out->oom ? "out of memory" : NULL;
+}
+
+/* NULL, or what is wrong. */
+static const char *read_file(const char *path, struct buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	const char *why;
+	struct stat st;
+
+	if (fd < 0)
+		return strerror(errno);
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		why = "it is not a file";
+	else
+		why = read_all(fd, out);
+	close(fd);
+	return why;
+}
+
+static void forget(struct buf *b)
+{
+	if (b->p != NULL)
+		OPENSSL_cleanse(b->p, b->n);
+	buf_fini(b);
+}
+
+/* The file's text as OpenSSL reads; NULL after a finding.  `text` lives as long as the BIO. */
+static BIO *open_pem(struct making *m, struct place at, const char *what, const char *path,
+		     struct buf *text)
+{
+	const char *why = read_file(path, text);
+	BIO *bio = NULL;
+
+	if (why == NULL && text->n == 0)
+		why = "it is empty";
+	if (why == NULL) {
+		bio = BIO_new_mem_buf(text->p, (int)text->n);
+		why = bio == NULL ? "out of memory" : NULL;
+	}
+	if (why != NULL)
+		wrong(m, at, what, path, why);
+	return bio;
+}
+
+/*---------------------------------------------------------------- time */
+
+static int64_t seconds_of(const ASN1_TIME *t)
+{
+	struct tm tm;
+
+	return t != NULL && ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+static const char *day_text(int64_t s, char out[16])
+{
+	time_t t = (time_t)s;
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(out, 16, "%Y-%m-%d", &tm);
+	return out;
+}
+
+static void check_time(struct making *m, struct place at, const char *path, const X509 *cert,
+		       int64_t *not_after_s)
+{
+	int64_t from = seconds_of(X509_get0_notBefore(cert)),
+		to = seconds_of(X509_get0_notAfter(cert));
+	char day[16];
+
+	if (*not_after_s == 0 || to < *not_after_s)
+		*not_after_s = to;
+	if (to <= m->now_s) {
+		m->ok = false;
+		diag_error(m->diags, at, "E042", "certificate `%s`: it expired on %s", path,
+			   day_text(to, day));
+	} else if (from > m->now_s) {
+		m->ok = false;
+		diag_error(m->diags, at, "E042", "certificate `%s`: it is not valid before %s",
+			   path, day_text(from, day));
+	} else if (to - m->now_s < TLS_EXPIRY_WARNING_DAYS * DAY_S) {
+		diag_warning(m->diags, at, "W110", "certificate `%s`: it expires on %s, in %d days",
+			     path, day_text(to, day), (int)((to - m->now_s) / DAY_S));
+	}
+}
+
+/*---------------------------------------------------------------- certificates and keys */
+
+static bool use_one(SSL_CTX *ctx, X509 *cert, bool leaf)
+{
+	return leaf ? SSL_CTX_use_certificate(ctx, cert) == 1
+		    : SSL_CTX_add1_chain_cert(ctx, cert) == 1;
+}
+
+/* The first is ours, those behind it lead to its root. */
+static void use_chain(struct making *m, SSL_CTX *ctx, struct place at, const char *path,
+		      int64_t *not_after_s)
+{
+	struct buf text = { 0 };
+	BIO *bio = open_pem(m, at, "certificate", path, &text);
+	unsigned n = 0;
+	X509 *cert;
+
+	while (bio != NULL && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		if (!use_one(ctx, cert, n++ == 0))
+			wrong(m, at, "certificate", path, openssl_text("it cannot be used"));
+		check_time(m, at, path, cert, not_after_s);
+		X509_free(cert);
+	}
+	if (bio != NULL && n == 0)
+		wrong(m, at, "certificate", path, "there is none in it, in PEM");
+	ERR_clear_error();
+	BIO_free(bio);
+	forget(&text);
+}
+
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+	(void)buf, (void)size, (void)writing;
+	*(bool *)arg = true;
+	return -1;
+}
+
+static void use_key(struct making *m, SSL_CTX *ctx, struct place at, const char *path)
+{
+	struct buf text = { 0 };
+	BIO *bio = open_pem(m, at, "private key", path, &text);
+	bool encrypted = false;
+	EVP_PKEY *key;
+
+	if (bio == NULL) {
+		forget(&text);
+		return;
+	}
+	ERR_clear_error();
+	key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted);
+	if (key == NULL)
+		wrong(m, at, "private key", path,
+		      encrypted ? "it is encrypted: who would tell the passphrase?"
+				: "there is none in it, in PEM");
+	else if (m->ok && X509_check_private_key(SSL_CTX_get0_certificate(ctx), key) != 1)
+		wrong(m, at, "private key", path, "it is not that of the certificate");
+	else if (m->ok && SSL_CTX_use_PrivateKey(ctx, key) != 1)
+		wrong(m, at, "private key", path, openssl_text("it cannot be used"));
+	ERR_clear_error();
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	forget(&text);
+}
+
+/*---------------------------------------------------------------- whom to trust */
+
+static void remember(struct making *m, const char *key, const char *value)
+{
+	buf_puts(&m->seen, key);
+	buf_puts(&m->seen, value == NULL ? "-" : value);
+	buf_putc(&m->seen, '\n');
+}
+
+/* The same certificate twice is none too many. */
+static unsigned add_authorities(X509_STORE *store, STACK_OF(X509_NAME) * names, BIO *bio)
+{
+	unsigned n = 0;
+	X509 *cert;
+
+	while ((cert = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)) != NULL) {
+		X509_NAME *name = names == NULL ? NULL : X509_NAME_dup(X509_get_subject_name(cert));
+
+		n += X509_STORE_add_cert(store, cert) == 1;
+		if (name != NULL && sk_X509_NAME_push(names, name) == 0)
+			X509_NAME_free(name);
+		X509_free(cert);
+	}
+	ERR_clear_error();
+	return n;
+}
+
+static void load_authorities(struct making *m, X509_STORE *store, STACK_OF(X509_NAME) * names,
+			     struct place at, const char *path)
+{
+	struct buf text = { 0 };
+	BIO *bio = open_pem(m, at, "authorities", path, &text);
+
+	if (bio != NULL && add_authorities(store, names, bio) == 0)
+		wrong(m, at, "authorities", path, "there is no certificate in it, in PEM");
+	buf_put(&m->seen, text.p, text.n);
+	BIO_free(bio);
+	buf_fini(&text);
+}
+
+static void check_list(struct making *m, struct place at, const char *path, const X509_CRL *list)
+{
+	int64_t next = seconds_of(X509_CRL_get0_nextUpdate(list));
+	char day[16];
+
+	if (next == 0 || next > m->now_s)
+		return;
+	m->ok = false;
+	diag_error(m->diags, at, "E042",
+		   "revocation list `%s`: it expired on %s: every client would be refused", path,
+		   day_text(next, day));
+}
+
+static void load_revoked(struct making *m, X509_STORE *store, struct place at, const char *path)
+{
+	struct buf text = { 0 };
+	BIO *bio = open_pem(m, at, "revocation list", path, &text);
+	unsigned n = 0;
+	X509_CRL *list;
+
+	for (; bio != NULL && (list = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL; n++) {
+		check_list(m, at, path, list);
+		if (X509_STORE_add_crl(store, list) != 1)
+			wrong(m, at, "revocation list", path, openssl_text("it cannot be used"));
+		X509_CRL_free(list);
+	}
+	if (bio != NULL && n == 0)
+		wrong(m, at, "revocation list", path, "there is none in it, in PEM");
+	X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	buf_put(&m->seen, text.p, text.n);
+	ERR_clear_error();
+	BIO_free(bio);
+	buf_fini(&text);
+}
+
+/* Debian and Alpine, Red Hat, the BSDs. */
+static const char *system_authorities(void)
+{
+	static const char *const paths[] = { "/etc/ssl/certs/ca-certificates.crt",
+					     "/etc/pki/tls/certs/ca-bundle.crt",
+					     "/etc/ssl/cert.pem" };
+	const char *named = getenv("SSL_CERT_FILE");
+
+	if (named != NULL && *named != '\0')
+		return named;
+	for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		if (access(paths[i], R_OK) == 0)
+			return paths[i];
+	return paths[0];
+}
+
+/*---------------------------------------------------------------- what all contexts have */
+
+static SSL_CTX *new_context(const SSL_METHOD *method, int min_version)
+{
+	static const int versions[] = { [TLS_1_2] = TLS1_2_VERSION, [TLS_1_3] = TLS1_3_VERSION };
+	SSL_CTX *ctx;
+
+	ERR_clear_error();
+	ctx = SSL_CTX_new(method);
+	if (ctx == NULL)
+		return NULL;
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_NO_AUTO_CHAIN);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+				     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_timeout(ctx, TLS_TICKET_LIFE_S);
+	if (SSL_CTX_set_min_proto_version(ctx, versions[min_version]) == 1 &&
+	    SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
+	    SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&
+	    SSL_CTX_set1_groups_list(ctx, groups) == 1)
+		return ctx;
+	SSL_CTX_free(ctx);
+	return NULL;
+}
+
+static void seen_digest(const struct making *m, uint8_t out[SHA256_BYTES])
+{
+	sha256(slice_of(m->seen.p, m->seen.n), out);
+}
+
+static void no_context(struct making *m, struct place at)
+{
+	m->ok = false;
+	diag_error(m->diags, at, "E042", "OpenSSL: %s", openssl_text("out of memory"));
+}
+
+/*---------------------------------------------------------------- servers */
+
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	const struct tls_server *s = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	(void)alert;
+	for (uint32_t i = 0; name != NULL && i < s->n; i++) {
+		X509 *cert = SSL_CTX_get0_certificate(s->cert[i].ctx);
+
+		if (X509_check_host(cert, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) != 1)
+			continue;
+		if (i > 0)
+			SSL_set_SSL_CTX(ssl, s->cert[i].ctx);
+		break;
+	}
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* RFC 7301 section 3.2: without a protocol in common there is no connection. */
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+		   const unsigned char *in, unsigned in_n, void *arg)
+{
+	(void)ssl, (void)arg;
+	for (unsigned i = 0; i < tls_protocol_count; i++) {
+		size_t n = strlen(tls_protocols[i].name);
+
+		for (unsigned at = 0; at < in_n; at += in[at] + 1u) {
+			if (in[at] != n || at + 1 + n > in_n ||
+			    memcmp(in + at + 1, tls_protocols[i].name, n) != 0)
+				continue;
+			*out = in + at + 1;
+			*out_n = (unsigned char)n;
+			return SSL_TLSEXT_ERR_OK;
+		}
+	}
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* How clients are verified: the same for all certificates of a listener. */
+struct client_rule {
+	X509_STORE *store;
+	STACK_OF(X509_NAME) *
+	    names; /* told to clients, so that they choose the right certificate */
+	int mode;
+	uint8_t id[SHA256_BYTES]; /* tickets made under another rule are not taken */
+};
+
+static void make_client_rule(struct making *m, const struct tls_server_conf *c,
+			     struct client_rule *r)
+{
+	*r = (struct client_rule){ .mode = SSL_VERIFY_NONE };
+	remember(m, "client auth ",
+		 c->client_ca == NULL                         ? NULL
+		 : c->client_auth == TLS_CLIENT_AUTH_OPTIONAL ? "?"
+							      : "!");
+	if (c->client_ca != NULL) {
+		r->store = X509_STORE_new();
+		r->names = sk_X509_NAME_new_null();
+		r->mode =
+		    SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE |
+		    (c->client_auth == TLS_CLIENT_AUTH_REQUIRED ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+								: 0);
+		if (r->store == NULL || r->names == NULL) {
+			no_context(m, c->client_ca_at);
+			return;
+		}
+		load_authorities(m, r->store, r->names, c->client_ca_at, c->client_ca);
+		if (c->crl != NULL)
+			load_revoked(m, r->store, c->crl_at, c->crl);
+	}
+	seen_digest(m, r->id);
+}
+
+static void client_rule_fini(struct client_rule *r)
+{
+	X509_STORE_free(r->store);
+	sk_X509_NAME_pop_free(r->names, X509_NAME_free);
+}
+
+static bool apply_client_rule(SSL_CTX *ctx, const struct client_rule *r)
+{
+	SSL_CTX_set_verify(ctx, r->mode, NULL);
+	if (r->store != NULL)
+		SSL_CTX_set1_cert_store(ctx, r->store);
+	if (r->names != NULL)
+		SSL_CTX_set_client_CA_list(ctx, SSL_dup_CA_list(r->names));
+	return SSL_CTX_set_session_id_context(ctx, r->id, SSL_MAX_SID_CTX_LENGTH) == 1;
+}
+
+/* The next certificate of a server. */
+static void add_certificate(struct making *m, struct tls_server *s, const struct tls_server_conf *c,
+			    int min_version, const struct client_rule *r)
+{
+	struct tls_server_cert *cert = &s->cert[s->n];
+
+	cert->ctx = new_context(TLS_server_method(), min_version);
+	cert->path = strdup(c->cert);
+	s->n++;
+	if (cert->ctx == NULL || cert->path == NULL || !apply_client_rule(cert->ctx, r)) {
+		no_context(m, c->at);
+		return;
+	}
+	use_chain(m, cert->ctx, c->cert_at, c->cert, &cert->not_after_s);
+	if (SSL_CTX_get0_certificate(cert->ctx) != NULL)
+		use_key(m, cert->ctx, c->key != NULL ? c->key_at : c->cert_at,
+			c->key != NULL ? c->key : c->cert);
+	SSL_CTX_set_session_cache_mode(cert->ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_tlsext_ticket_key_evp_cb(cert->ctx, tls_ticket_key);
+	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, NULL);
+}
+
+static void server_free(struct tls_server *s)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		SSL_CTX_free(s->cert[i].ctx);
+		free(s->cert[i].path);
+	}
+	free(s);
+}
+
+static void fill_server(struct making *m, struct tls_server *s, const struct conf_list *certs)
+{
+	const struct tls_server_conf *c = certs->item;
+	struct client_rule rule;
+
+	make_client_rule(m, c, &rule);
+	for (uint32_t i = 0; i < certs->n; i++)
+		add_certificate(m, s, &c[i], c->min_version, &rule);
+	client_rule_fini(&rule);
+	if (!m->ok || s->n < 2)
+		return;
+	SSL_CTX_set_tlsext_servername_callback(s->cert[0].ctx, on_server_name);
+	SSL_CTX_set_tlsext_servername_arg(s->cert[0].ctx, s);
+}
+
+struct tls_server *tls_server_new(const struct conf_list *certs, int64_t now_s, struct diags *diags)
+{
+	struct making m = { .diags = diags, .now_s = now_s, .ok = true };
+	struct tls_server *s = calloc(1, sizeof(*s) + certs->n * sizeof(s->cert[0]));
+
+	if (s == NULL) {
+		diags_out_of_memory(diags);
+		return NULL;
+	}
+	s->refs = 1;
+	fill_server(&m, s, certs);
+	buf_fini(&m.seen);
+	if (m.ok)
+		return s;
+	server_free(s);
+	return NULL;
+}
+
+struct tls_server *tls_server_get(struct tls_server *s)
+{
+	atomic_fetch_add(&s->refs, 1);
+	return s;
+}
+
+void tls_server_put(struct tls_server *s)
+{
+	if (s != NULL && atomic_fetch_sub(&s->refs, 1) == 1)
+		server_free(s);
+}
+
+uint32_t tls_server_certificates(const struct tls_server *s)
+{
+	return s->n;
+}
+
+struct tls_certificate tls_server_certificate(const struct tls_server *s, uint32_t i)
+{
+	return (struct tls_certificate){ s->cert[i].path, s->cert[i].not_after_s };
+}
+
+/*---------------------------------------------------------------- clients */
+
+static bool set_alpn(SSL_CTX *ctx)
+{
+	unsigned char list[64];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < tls_protocol_count; i++) {
+		size_t len = strlen(tls_protocols[i].name);
+
+		list[n++] = (unsigned char)len;
+		memcpy(list + n, tls_protocols[i].name, len);
+		n += (unsigned)len;
+	}
+	return SSL_CTX_set_alpn_protos(ctx, list, n) == 0; /* 0 is its success */
+}
+
+static void trust_authorities(struct making *m, SSL_CTX *ctx, const struct tls_client_conf *c,
+			      struct place at)
+{
+	SSL_CTX_set_verify(ctx, c->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	if (!c->verify)
+		diag_warning(m->diags, c->verify_at, "W111",
+			     "whoever stands between reads and changes what goes to this upstream")
+		    ->help = "name its authority in `ca`, or its name in `server_name`";
+	else if (c->ca != NULL)
+		load_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, c->ca_at, c->ca);
+	else
+		load_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, at, system_authorities());
+}
+
+static void fill_client(struct making *m, struct tls_client *t, const struct tls_client_conf *c,
+			struct place at)
+{
+	t->ctx = new_context(TLS_client_method(), c->min_version);
+	t->verify = c->verify;
+	t->server_name = c->server_name == NULL ? NULL : strdup(c->server_name);
+	t->cert_path = c->cert == NULL ? NULL : strdup(c->cert);
+	if (t->ctx == NULL || !set_alpn(t->ctx) ||
+	    (c->server_name != NULL && t->server_name == NULL) ||
+	    (c->cert != NULL && t->cert_path == NULL)) {
+		no_context(m, at);
+		return;
+	}
+	remember(m, "verify ", c->verify ? "yes" : "no");
+	remember(m, "name ", c->server_name);
+	remember(m, "version ", c->min_version == TLS_1_3 ? "1.3" : "1.2");
+	remember(m, "certificate ", c->cert);
+	trust_authorities(m, t->ctx, c, at);
+	if (c->cert != NULL)
+		use_chain(m, t->ctx, c->cert_at, c->cert, &t->not_after_s);
+	if (c->cert != NULL && SSL_CTX_get0_certificate(t->ctx) != NULL)
+		use_key(m, t->ctx, c->key != NULL ? c->key_at : c->cert_at,
+			c->key != NULL ? c->key : c->cert);
+	SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(t->ctx, tls_keep_session);
+}
+
+static void client_free(struct tls_client *t)
+{
+	SSL_CTX_free(t->ctx);
+	free(t->server_name);
+	free(t->cert_path);
+	free(t);
+}
+
+struct tls_client *tls_client_new(const struct tls_client_conf *c, struct place at, int64_t now_s,
+				  struct diags *diags)
+{
+	struct making m = { .diags = diags, .now_s = now_s, .ok = true };
+	struct tls_client *t = calloc(1, sizeof(*t));
+	uint8_t digest[SHA256_BYTES];
+
+	if (t == NULL) {
+		diags_out_of_memory(diags);
+		return NULL;
+	}
+	t->refs = 1;
+	fill_client(&m, t, c, at);
+	seen_digest(&m, digest);
+	memcpy(&t->trust, digest, sizeof(t->trust));
+	t->trust |= 1;
+	buf_fini(&m.seen);
+	if (m.ok)
+		return t;
+	client_free(t);
+	return NULL;
+}
+
+struct tls_client *tls_client_get(struct tls_client *t)
+{
+	atomic_fetch_add(&t->refs, 1);
+	return t;
+}
+
+void tls_client_put(struct tls_client *t)
+{
+	if (t != NULL && atomic_fetch_sub(&t->refs, 1) == 1)
+		client_free(t);
+}
+
+uint64_t tls_client_trust(const struct tls_client *t)
+{
+	return t->trust;
+}
+
+bool tls_client_certificate(const struct tls_client *t, struct tls_certificate *out)
+{
+	*out = (struct tls_certificate){ t->cert_path, t->not_after_s };
+	return t->cert_path != NULL;
+}
+
+const char *tls_library(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION);
+}

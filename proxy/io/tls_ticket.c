@@ -1,0 +1,129 @@
+/* tls_ticket.c - one secret an hour, each made of the one before. */
+#include "io/tls_ticket.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "io/tls_internal.h"
+
+#define TURN_NS (TLS_TICKET_TURN_S * CLOCK_S)
+
+static void derive(const uint8_t secret[TLS_TICKET_KEY_BYTES], const char *what, uint8_t *out,
+		   size_t n)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	CHECK(HMAC(EVP_sha256(), secret, TLS_TICKET_KEY_BYTES, (const uint8_t *)what, strlen(what),
+		   digest, &len) != NULL);
+	CHECK(n <= len);
+	memcpy(out, digest, n);
+	OPENSSL_cleanse(digest, sizeof(digest));
+}
+
+static void turn(struct tls_tickets *t)
+{
+	uint8_t next[TLS_TICKET_KEY_BYTES];
+
+	t->before = t->now;
+	derive(t->secret, "ticket name", t->now.name, sizeof(t->now.name));
+	derive(t->secret, "ticket cipher", t->now.cipher, sizeof(t->now.cipher));
+	derive(t->secret, "ticket mac", t->now.mac, sizeof(t->now.mac));
+	derive(t->secret, "next secret", next, sizeof(next));
+	memcpy(t->secret, next, sizeof(next));
+	OPENSSL_cleanse(next, sizeof(next));
+	t->turn_ns += TURN_NS;
+}
+
+static void catch_up(struct tls_tickets *t, uint64_t now_ns)
+{
+	while (now_ns >= t->turn_ns)
+		turn(t);
+}
+
+void tls_tickets_secret(uint8_t secret[TLS_TICKET_KEY_BYTES])
+{
+	CHECK(getrandom(secret, TLS_TICKET_KEY_BYTES, 0) == TLS_TICKET_KEY_BYTES);
+}
+
+void tls_tickets_init(struct tls_tickets *t, const uint8_t secret[TLS_TICKET_KEY_BYTES],
+		      uint64_t start_ns)
+{
+	*t = (struct tls_tickets){ .turn_ns = start_ns };
+	memcpy(t->secret, secret, sizeof(t->secret));
+	turn(t);
+	t->before = t->now;
+}
+
+void tls_tickets_fini(struct tls_tickets *t)
+{
+	OPENSSL_cleanse(t, sizeof(*t));
+}
+
+const struct tls_ticket_key *tls_tickets_seal(struct tls_tickets *t, uint64_t now_ns)
+{
+	catch_up(t, now_ns);
+	return &t->now;
+}
+
+const struct tls_ticket_key *tls_tickets_open(struct tls_tickets *t, uint64_t now_ns,
+					      const uint8_t name[TLS_TICKET_NAME_BYTES], bool *old)
+{
+	catch_up(t, now_ns);
+	*old = false;
+	if (memcmp(name, t->now.name, sizeof(t->now.name)) == 0)
+		return &t->now;
+	*old = true;
+	return memcmp(name, t->before.name, sizeof(t->before.name)) == 0 ? &t->before : NULL;
+}
+
+/*---------------------------------------------------------------- what OpenSSL asks */
+
+static bool key_mac(EVP_MAC_CTX *mac, const struct tls_ticket_key *key)
+{
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)key->mac,
+						  sizeof(key->mac)),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char *)(uintptr_t) "SHA256", 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/* 1: done; 2: done, and a new ticket should follow; 0: no such key, the handshake is a full one;
+ * -1: failed. */
+int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+		   EVP_MAC_CTX *mac, int enc)
+{
+	uint64_t now_ns = 0;
+	struct tls_tickets *tickets = tls_tickets_of(ssl, &now_ns);
+	const struct tls_ticket_key *key;
+	bool old = false;
+
+	if (tickets == NULL)
+		return 0;
+	key =
+	    enc ? tls_tickets_seal(tickets, now_ns) : tls_tickets_open(tickets, now_ns, name, &old);
+	if (key == NULL)
+		return 0;
+	if (enc) {
+		memcpy(name, key->name, sizeof(key->name));
+		if (RAND_bytes(iv, EVP_MAX_IV_LENGTH) != 1)
+			return -1;
+	}
+	if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher, iv, enc) != 1 ||
+	    !key_mac(mac, key))
+		return -1;
+	/* a ticket of TLS 1.3 is good for one connection (RFC 8446 appendix C.4): the next needs
+	 * another */
+	return old || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
+}

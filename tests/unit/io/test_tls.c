@@ -1,0 +1,710 @@
+/* test_tls.c - TLS over a pair: handshakes, bytes in every cut, ends, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/reason.h"
+#include <openssl/err.h>
+
+#include "io/tls_ticket.h"
+#include "tls_rig.h"
+
+static struct authority ca, other_ca, leaf, guest, bad_guest, stranger;
+static struct diags diags;
+static struct arena arena;
+
+static struct tls_server *server_of(const struct tls_server_conf *conf, uint32_t n)
+{
+	struct conf_list list = { n, (void *)(uintptr_t)conf };
+
+	return tls_server_new(&list, (int64_t)time(NULL), &diags);
+}
+
+static struct tls_server *server(void)
+{
+	const struct tls_server_conf conf = { .cert = rig_path("leaf.pem"),
+					      .key = rig_path("leaf.key") };
+	struct tls_server *s = server_of(&conf, 1);
+
+	assert_non_null(s);
+	return s;
+}
+
+static struct tls_client *client_of(struct tls_client_conf conf)
+{
+	struct place at = { 0 };
+	struct tls_client *c = tls_client_new(&conf, at, (int64_t)time(NULL), &diags);
+
+	assert_non_null(c);
+	return c;
+}
+
+static struct tls_client *client(void)
+{
+	return client_of((struct tls_client_conf){ .ca = rig_path("ca.pem"), .verify = true });
+}
+
+/* A connection between the two, up to the end of the handshake. */
+static void join(struct ends *e, struct tls_server *s, struct tls_client *c, const char *name,
+		 struct tls_resume *r)
+{
+	const struct tls_target target = { .client = c, .name = name, .resume = r };
+
+	ends_begin(e, s, &target);
+	ends_turn(e);
+}
+
+static void assert_said(struct side *s, const char *text, size_t n)
+{
+	assert_int_equal(s->in.n, n);
+	assert_memory_equal(s->in.p, text, n);
+	s->in.n = 0;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	arena_init(&arena, NULL);
+	diags_init(&diags, &arena);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	arena_fini(&arena);
+	return 0;
+}
+
+/*---------------------------------------------------------------- bytes */
+
+static void exchange(struct ends *e, const char *text, size_t n)
+{
+	side_say(&e->side[CLIENT], text, n);
+	side_say(&e->side[SERVER], text, n);
+	ends_turn(e);
+	assert_said(&e->side[SERVER], text, n);
+	assert_said(&e->side[CLIENT], text, n);
+}
+
+static void cut_into(size_t read_max, size_t recv_max, size_t send_max, size_t capacity, size_t n)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	const struct tls_target target = { .client = c, .name = "a.example" };
+	char *text = malloc(n);
+	struct ends e;
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = (char)(i * 31 + i / 251);
+	ends_begin(&e, s, &target);
+	for (unsigned i = 0; i < 2; i++) {
+		*pair_knobs(e.pair, i) = (struct pair_knobs){ .recv_max = recv_max,
+							      .send_max = send_max,
+							      .capacity = capacity };
+		e.side[i].read_max = read_max;
+	}
+	ends_turn(&e);
+	assert_true(e.side[SERVER].up && e.side[CLIENT].up);
+	exchange(&e, text, n);
+	exchange(&e, text, 1);
+	ends_end(&e);
+	free(text);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+static void test_bytes_whole(void **state)
+{
+	(void)state;
+	cut_into(0, 0, 0, PAIR_CAPACITY_MAX, 300);
+	cut_into(0, 0, 0, PAIR_CAPACITY_MAX, 400000);
+}
+
+static void test_bytes_in_pieces(void **state)
+{
+	static const size_t sizes[] = { 1, 2, 3, 5, 6, 100, 1000, 16384, 16500 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t max = sizes[i];
+
+		cut_into(0, max, 0, PAIR_CAPACITY_MAX, max < 100 ? 3000 : 70000);
+		cut_into(0, 0, max, PAIR_CAPACITY_MAX, max < 100 ? 3000 : 70000);
+		cut_into(0, max, max, max, max < 100 ? 3000 : 70000);
+		cut_into(max, 0, 0, PAIR_CAPACITY_MAX, max < 100 ? 3000 : 70000);
+	}
+}
+
+/* T2: what came in one piece with the end of the handshake, or behind a short read, is announced.
+ */
+static void test_what_is_held_is_announced(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	e.side[SERVER].paused = true;
+	side_want(&e.side[SERVER]);
+	side_say(&e.side[CLIENT], "one", 3);
+	ends_turn(&e);
+	side_say(&e.side[CLIENT], "two", 3);
+	ends_turn(&e);
+	assert_int_equal(e.side[SERVER].in.n, 0);
+	e.side[SERVER].paused = false;
+	e.side[SERVER].read_max = 2;
+	side_want(&e.side[SERVER]);
+	ends_turn(&e);
+	assert_said(&e.side[SERVER], "onetwo", 6);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+static void test_early_bytes(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	const struct tls_target target = { .client = c, .name = "a.example" };
+	char hello[4096];
+	ssize_t n;
+	struct ends e;
+
+	(void)state;
+	ends_begin(&e, NULL, &target);
+	pair_deliver(e.pair, CLIENT); /* it connects, and says hello */
+	n = pair_end(e.pair, SERVER)->ops->recv(pair_end(e.pair, SERVER), hello, sizeof(hello));
+	assert_true(n > 100);
+	loop_enter(&e.side[SERVER].loop);
+	side_begin(&e.side[SERVER], tls_accept(&e.side[SERVER].loop, pair_end(e.pair, SERVER), s,
+					       slice_of(hello, (size_t)n)));
+	loop_settle(&e.side[SERVER].loop);
+	ends_turn(&e);
+	assert_true(e.side[SERVER].up && e.side[CLIENT].up);
+	exchange(&e, "x", 1);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/*---------------------------------------------------------------- ends */
+
+static void test_close_is_an_end(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	side_say(&e.side[CLIENT], "bye", 3);
+	ends_turn(&e);
+	side_hang_up(&e.side[CLIENT], false);
+	ends_turn(&e);
+	assert_said(&e.side[SERVER], "bye", 3);
+	assert_int_equal(e.side[SERVER].end, 0);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/* T1: the socket below ends in order, but the peer has not said that it does. */
+static void test_truncation_is_none(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	side_say(&e.side[CLIENT], "by", 2);
+	ends_turn(&e);
+	pair_end(e.pair, CLIENT)->ops->half_close(pair_end(e.pair, CLIENT));
+	ends_turn(&e);
+	assert_said(&e.side[SERVER], "by", 2);
+	assert_int_equal(e.side[SERVER].end, TRANSPORT_BROKEN);
+	assert_false(e.side[SERVER].t->ops->intact(e.side[SERVER].t));
+	side_hang_up(&e.side[CLIENT], true);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+static void test_half_close(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	e.side[CLIENT].t->ops->half_close(e.side[CLIENT].t);
+	ends_turn(&e);
+	assert_int_equal(e.side[SERVER].end, 0);
+	side_say(&e.side[SERVER], "more", 4);
+	ends_turn(&e);
+	assert_said(&e.side[CLIENT], "more", 4);
+	side_hang_up(&e.side[SERVER], false);
+	ends_turn(&e);
+	assert_int_equal(e.side[CLIENT].end, 0);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+static void test_half_close_into_a_full_socket(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	pair_knobs(e.pair, SERVER)->capacity = 0; /* the server's side takes nothing */
+	e.side[CLIENT].t->ops->half_close(e.side[CLIENT].t);
+	ends_turn(&e);
+	assert_int_equal(e.side[SERVER].end, 1);
+	pair_knobs(e.pair, SERVER)->capacity = 1024;
+	ends_turn(&e);
+	assert_int_equal(e.side[SERVER].end, 0);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+static void test_garbage_in_the_middle(void **state)
+{
+	static char garbage[] = "this is no record at all";
+	struct iovec v = { garbage, sizeof(garbage) };
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	pair_end(e.pair, CLIENT)->ops->writev(pair_end(e.pair, CLIENT), &v, 1);
+	ends_turn(&e);
+	assert_int_equal(e.side[SERVER].end, TRANSPORT_BROKEN);
+	assert_int_equal(ERR_peek_error(), 0);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/* Tickets that come behind the handshake are no word of the peer's. */
+static void test_quiet(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct transport *t;
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	t = e.side[CLIENT].t;
+	assert_true(t->ops->quiet(t));
+	e.side[CLIENT].paused = true;
+	side_want(&e.side[CLIENT]);
+	side_say(&e.side[SERVER], "x", 1);
+	ends_turn(&e);
+	assert_false(t->ops->quiet(t));
+	e.side[CLIENT].paused = false;
+	side_want(&e.side[CLIENT]);
+	loop_settle(&e.side[CLIENT].loop);
+	ends_turn(&e);
+	assert_said(&e.side[CLIENT], "x", 1);
+	assert_true(t->ops->quiet(t));
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/*---------------------------------------------------------------- who may connect */
+
+static void expect_both(struct tls_server *s, struct tls_client *c, const char *name,
+			bool server_up, bool client_up)
+{
+	struct ends e;
+
+	join(&e, s, c, name, NULL);
+	assert_int_equal(e.side[SERVER].up, server_up);
+	assert_int_equal(e.side[CLIENT].up, client_up);
+	if (!client_up)
+		assert_ptr_equal(e.side[CLIENT].why, reason_tls_failed);
+	if (!server_up)
+		assert_ptr_equal(e.side[SERVER].why, reason_handshake_failed);
+	assert_int_equal(ERR_peek_error(), 0);
+	ends_end(&e);
+	tls_client_put(c);
+}
+
+static void test_names(void **state)
+{
+	struct tls_server *s = server();
+
+	(void)state;
+	expect_both(s, client(), "a.example", true, true);
+	expect_both(s, client(), "127.0.0.1", true, true);
+	expect_both(s, client(), "b.example", false, false);
+	expect_both(s, client(), "127.0.0.2", false, false);
+	expect_both(
+	    s, client_of((struct tls_client_conf){ .ca = rig_path("other.pem"), .verify = true }),
+	    "a.example", false, false);
+	expect_both(s, client_of((struct tls_client_conf){ .verify = false }), "b.example", true,
+		    true);
+	expect_both(s,
+		    client_of((struct tls_client_conf){
+			.ca = rig_path("ca.pem"), .verify = true, .server_name = "a.example" }),
+		    "b.example", true, true);
+	tls_server_put(s);
+}
+
+static struct tls_client *client_with(const char *cert)
+{
+	char file[32];
+
+	snprintf(file, sizeof(file), "%s.pem", cert);
+	return client_of((struct tls_client_conf){
+	    .ca = rig_path("ca.pem"), .verify = true, .cert = rig_path(file) });
+}
+
+/* TLS 1.3: the client is done before the server has seen its certificate; it hears of it when it
+ * reads. */
+static void expect_guest(struct tls_server *s, struct tls_client *c, bool welcome)
+{
+	struct ends e;
+
+	join(&e, s, c, "a.example", NULL);
+	assert_int_equal(e.side[SERVER].up, welcome);
+	if (!welcome) {
+		side_hang_up(&e.side[SERVER], false);
+		ends_turn(&e);
+		assert_int_equal(e.side[CLIENT].end, TRANSPORT_BROKEN);
+	}
+	ends_end(&e);
+	tls_client_put(c);
+}
+
+static void test_client_certificates(void **state)
+{
+	struct tls_server_conf conf = { .cert = rig_path("leaf.pem"),
+					.key = rig_path("leaf.key"),
+					.client_ca = rig_path("ca.pem") };
+	struct tls_server *s = server_of(&conf, 1);
+
+	(void)state;
+	expect_guest(s, client_with("guest"), true);
+	expect_guest(s, client_with("bad_guest"), true);
+	expect_guest(s, client_with("stranger"), false);
+	expect_guest(s, client(), false);
+	tls_server_put(s);
+	conf.client_auth = TLS_CLIENT_AUTH_OPTIONAL;
+	s = server_of(&conf, 1);
+	expect_guest(s, client_with("guest"), true);
+	expect_guest(s, client_with("stranger"), false);
+	expect_guest(s, client(), true);
+	tls_server_put(s);
+	conf.crl = rig_write_list("crl.pem", &ca, &bad_guest, 86400);
+	s = server_of(&conf, 1);
+	expect_guest(s, client_with("guest"), true);
+	expect_guest(s, client_with("bad_guest"), false);
+	tls_server_put(s);
+}
+
+/*---------------------------------------------------------------- which certificate */
+
+static void expect_certificate(struct tls_server *s, const char *name, const struct authority *want)
+{
+	struct tls_client *c =
+	    client_of((struct tls_client_conf){ .ca = rig_path("both.pem"), .verify = true });
+	struct ends e;
+
+	join(&e, s, c, name, NULL);
+	assert_int_equal(e.side[CLIENT].up, want != NULL);
+	ends_end(&e);
+	tls_client_put(c);
+}
+
+static void test_certificates_by_name(void **state)
+{
+	struct authority b =
+	    rig_make((struct wish){ .name = "DNS:*.b.example", .by = &ca, .curve = "P-384" });
+	const struct tls_server_conf conf[] = {
+		{ .cert = rig_path("leaf.pem"), .key = rig_path("leaf.key") },
+		{ .cert = rig_write("b.pem", &b, &b) },
+	};
+	struct tls_server *s = server_of(conf, 2);
+
+	(void)state;
+	assert_non_null(s);
+	rig_write("both.pem", &ca, NULL);
+	expect_certificate(s, "a.example", &leaf);
+	expect_certificate(s, "x.b.example", &b);
+	expect_certificate(s, "x.y.b.example", NULL);
+	expect_certificate(s, "b.example", NULL);
+	expect_certificate(s, "127.0.0.1", &leaf); /* no name is sent */
+	tls_server_put(s);
+	rig_free(&b);
+}
+
+/*---------------------------------------------------------------- sessions */
+
+static bool resumed(struct tls_server *s, struct tls_client *c, struct tls_resume *r,
+		    struct tls_tickets *tickets, uint64_t now_ns)
+{
+	const struct tls_target target = { .client = c, .name = "a.example", .resume = r };
+	struct ends e;
+	bool yes;
+
+	ends_begin(&e, s, &target);
+	e.side[SERVER].loop.tickets = tickets;
+	e.side[SERVER].loop.now_ns = now_ns;
+	ends_turn(&e);
+	assert_true(e.side[SERVER].up && e.side[CLIENT].up);
+	yes = tls_is_resumed(e.side[CLIENT].t);
+	assert_int_equal(yes, tls_is_resumed(e.side[SERVER].t));
+	ends_end(&e);
+	return yes;
+}
+
+static void test_resumption(void **state)
+{
+	static const uint8_t secret[TLS_TICKET_KEY_BYTES] = { 1, 2, 3 };
+	const struct tls_server_conf strict = { .cert = rig_path("leaf.pem"),
+						.key = rig_path("leaf.key"),
+						.client_ca = rig_path("ca.pem"),
+						.client_auth = TLS_CLIENT_AUTH_OPTIONAL };
+	struct tls_server *s = server(), *again = server(), *asks = server_of(&strict, 1);
+	struct tls_client *c = client(),
+			  *lax = client_of((struct tls_client_conf){ .verify = false });
+	struct tls_tickets one, two;
+	struct tls_resume r = { .session = NULL };
+
+	(void)state;
+	tls_tickets_init(&one, secret, 0);
+	tls_tickets_init(&two, secret, 0); /* another thread's */
+	assert_false(resumed(s, c, &r, &one, 1));
+	assert_true(resumed(s, c, &r, &one, 1));
+	assert_true(resumed(s, c, &r, &two, 1));
+	assert_true(resumed(again, c, &r, &one, 1)); /* a reload */
+	assert_false(resumed(asks, c, &r, &one, 1)); /* another rule for clients */
+	assert_true(resumed(asks, c, &r, &one, 1));
+	assert_false(resumed(s, lax, &r, &one, 1)); /* another rule for servers */
+	assert_true(resumed(s, lax, &r, &one, 1));
+	assert_false(resumed(s, c, &r, &one, 1));
+	tls_resume_fini(&r);
+	tls_server_put(s);
+	tls_server_put(again);
+	tls_server_put(asks);
+	tls_client_put(c);
+	tls_client_put(lax);
+}
+
+/*---------------------------------------------------------------- what is no TLS */
+
+static void say_raw(const char *text, size_t n, char *answer, size_t room)
+{
+	struct tls_server *s = server();
+	struct iovec v = { (void *)(uintptr_t)text, n };
+	struct transport *raw;
+	struct ends e;
+	ssize_t got;
+
+	ends_begin(&e, s, NULL);
+	raw = pair_end(e.pair, CLIENT);
+	raw->ops->writev(raw, &v, 1);
+	ends_turn(&e);
+	assert_true(e.side[SERVER].failed);
+	assert_ptr_equal(e.side[SERVER].why, reason_handshake_failed);
+	assert_int_equal(ERR_peek_error(), 0);
+	got = raw->ops->recv(raw, answer, room - 1);
+	answer[got > 0 ? got : 0] = '\0';
+	raw->ops->close(raw, false);
+	ends_end(&e);
+	tls_server_put(s);
+}
+
+static void test_no_tls(void **state)
+{
+	char answer[512];
+
+	(void)state;
+	say_raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 28, answer, sizeof(answer));
+	assert_memory_equal(answer, "HTTP/1.1 400 ", 13);
+	say_raw("\x16\x03\x01\xff\xff garbage", 13, answer, sizeof(answer));
+	say_raw("SSH-2.0-OpenSSH\r\n", 17, answer, sizeof(answer));
+	assert_int_not_equal(answer[0], 'H');
+}
+
+/* Wherever the first flight is cut, the handshake is no success, and no wait for ever. */
+static void test_hello_cut_anywhere(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	const struct tls_target target = { .client = c, .name = "a.example" };
+
+	(void)state;
+	for (size_t cut = 0; cut < 250; cut += 7) {
+		struct ends e;
+
+		ends_begin(&e, s, &target);
+		pair_knobs(e.pair, SERVER)->capacity = cut;
+		pair_deliver(e.pair, CLIENT);
+		side_hang_up(&e.side[CLIENT], false);
+		ends_turn(&e);
+		assert_true(e.side[SERVER].failed);
+		ends_end(&e);
+	}
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/*---------------------------------------------------------------- what is no configuration */
+
+static void expect_finding(struct tls_server_conf conf, const char *text)
+{
+	struct tls_server *s;
+	struct diag *d;
+
+	tear_down(NULL);
+	set_up(NULL);
+	s = server_of(&conf, 1);
+	assert_int_equal(s == NULL, diags.errors > 0);
+	d = diags.first;
+	if (text == NULL)
+		assert_null(d);
+	else if (d == NULL || strstr(d->message, text) == NULL)
+		fail_msg("%s, not: %s", d == NULL ? "nothing" : d->message, text);
+	assert_int_equal(ERR_peek_error(), 0);
+	tls_server_put(s);
+}
+
+static const char *make_leaf(const char *file, long from_s, long to_s)
+{
+	struct authority a =
+	    rig_make((struct wish){ .name = "DNS:x", .by = &ca, .from_s = from_s, .to_s = to_s });
+	const char *path = rig_write(file, &a, &a);
+
+	rig_free(&a);
+	return path;
+}
+
+static void test_findings(void **state)
+{
+	const char *cert = rig_path("leaf.pem"), *key = rig_path("leaf.key"),
+		   *ca_path = rig_path("ca.pem");
+	const char *text = rig_path("text");
+	FILE *f = fopen(text, "we");
+
+	(void)state;
+	fputs("no PEM at all\n", f);
+	fclose(f);
+	expect_finding((struct tls_server_conf){ .cert = cert, .key = key }, NULL);
+	expect_finding((struct tls_server_conf){ .cert = rig_path("nowhere") }, "No such file");
+	expect_finding((struct tls_server_conf){ .cert = "/tmp" }, "it is not a file");
+	expect_finding((struct tls_server_conf){ .cert = text }, "none in it, in PEM");
+	expect_finding((struct tls_server_conf){ .cert = cert, .key = text }, "none in it, in PEM");
+	expect_finding((struct tls_server_conf){ .cert = cert, .key = ca_path },
+		       "none in it, in PEM");
+	expect_finding((struct tls_server_conf){ .cert = cert, .key = rig_path("ca.key") },
+		       "not that of the certificate");
+	expect_finding((struct tls_server_conf){ .cert = cert, .key = key, .client_ca = text },
+		       "no certificate in it");
+	expect_finding(
+	    (struct tls_server_conf){
+		.cert = cert, .key = key, .client_ca = ca_path, .crl = ca_path },
+	    "none in it, in PEM");
+	expect_finding(
+	    (struct tls_server_conf){ .cert = cert,
+				      .key = key,
+				      .client_ca = ca_path,
+				      .crl = rig_write_list("old.crl", &ca, NULL, -3600) },
+	    "every client would be refused");
+	expect_finding((struct tls_server_conf){ .cert = make_leaf("old.pem", -7200, -3600) },
+		       "it expired on");
+	expect_finding((struct tls_server_conf){ .cert = make_leaf("new.pem", 3600, 7200) },
+		       "not valid before");
+	expect_finding(
+	    (struct tls_server_conf){ .cert = make_leaf("soon.pem", -3600, 5L * 86400 + 60) },
+	    "in 5 days");
+	assert_int_equal(diags.errors, 0);
+	assert_int_equal(diags.warnings, 1);
+}
+
+static void test_encrypted_key(void **state)
+{
+	const char *path = rig_path("secret.key");
+	FILE *f = fopen(path, "we");
+
+	(void)state;
+	PEM_write_PKCS8PrivateKey(f, leaf.key, EVP_aes_128_cbc(), "word", 4, NULL, NULL);
+	fclose(f);
+	expect_finding((struct tls_server_conf){ .cert = rig_path("leaf.pem"), .key = path },
+		       "it is encrypted");
+}
+
+/*---------------------------------------------------------------- all of it */
+
+static int make_all(void **state)
+{
+	(void)state;
+	ca = rig_make((struct wish){ .name = NULL });
+	other_ca = rig_make((struct wish){ .name = NULL });
+	leaf = rig_make((struct wish){ .name = "DNS:a.example,IP:127.0.0.1", .by = &ca });
+	guest = rig_make((struct wish){ .name = "DNS:guest", .by = &ca });
+	bad_guest = rig_make((struct wish){ .name = "DNS:bad", .by = &ca });
+	stranger = rig_make((struct wish){ .name = "DNS:stranger", .by = &other_ca });
+	rig_write("ca.pem", &ca, NULL);
+	rig_write("ca.key", NULL, &ca);
+	rig_write("other.pem", &other_ca, NULL);
+	rig_write("leaf.pem", &leaf, NULL);
+	rig_write("leaf.key", NULL, &leaf);
+	rig_write("guest.pem", &guest, &guest);
+	rig_write("bad_guest.pem", &bad_guest, &bad_guest);
+	rig_write("stranger.pem", &stranger, &stranger);
+	return 0;
+}
+
+static int free_all(void **state)
+{
+	struct authority *all[] = { &ca, &other_ca, &leaf, &guest, &bad_guest, &stranger };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		rig_free(all[i]);
+	rig_remove();
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_bytes_whole),
+		TEST(test_bytes_in_pieces),
+		TEST(test_what_is_held_is_announced),
+		TEST(test_early_bytes),
+		TEST(test_close_is_an_end),
+		TEST(test_truncation_is_none),
+		TEST(test_half_close),
+		TEST(test_half_close_into_a_full_socket),
+		TEST(test_garbage_in_the_middle),
+		TEST(test_quiet),
+		TEST(test_names),
+		TEST(test_client_certificates),
+		TEST(test_certificates_by_name),
+		TEST(test_resumption),
+		TEST(test_no_tls),
+		TEST(test_hello_cut_anywhere),
+		TEST(test_findings),
+		TEST(test_encrypted_key),
+	};
+
+	return cmocka_run_group_tests(tests, make_all, free_all);
+}
