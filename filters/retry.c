@@ -322,7 +322,8 @@ static enum again_label failure_of(const struct retrier *r, const struct attempt
 			       r->status[a->status - STATUS_FIRST]
 			   ? AGAIN_STATUS
 			   : AGAIN_NONE;
-	if ((a->why == reason_connect_failed || a->why == reason_connect_timeout) &&
+	if ((a->why == reason_connect_failed || a->why == reason_connect_timeout ||
+	     a->why == reason_tls_failed) &&
 	    (r->failures & 1 << CONNECT))
 		return AGAIN_CONNECT;
 	if (is_reset(a->why) && (r->failures & 1 << RESET))

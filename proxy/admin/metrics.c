@@ -94,7 +94,7 @@ static void build_info(struct render *r)
 	label(r, "version", WEIR_VERSION);
 	label(r, "revision", WEIR_REVISION);
 	label(r, "compiler", __VERSION__);
-	label(r, "openssl", "none");
+	label(r, "openssl", tls_library());
 	sample(r, 1);
 }
 
@@ -217,7 +217,8 @@ static void visit_refused(void *arg, const struct listener_stats *l)
 	for (unsigned i = 0; i < REASON_COUNT; i++) {
 		uint64_t n = listener_stats_refused(l, &reason_table[i]);
 
-		if (n == 0 && i != REASON_overload && i != REASON_out_of_memory)
+		if (n == 0 && i != REASON_overload && i != REASON_handshakes_full &&
+		    i != REASON_out_of_memory)
 			continue;
 		label(arg, "listener", listener_stats_name(l));
 		label(arg, "reason", reason_table[i].token);
@@ -228,6 +229,62 @@ static void visit_refused(void *arg, const struct listener_stats *l)
 static void connections_refused(struct render *r)
 {
 	stats_each_listener(r->view->stats, visit_refused, r);
+}
+
+static void visit_handshaking(void *arg, const struct listener_stats *l)
+{
+	label(arg, "listener", listener_stats_name(l));
+	sample(arg, listener_stats_handshaking(l));
+}
+
+static void tls_handshaking(struct render *r)
+{
+	stats_each_listener(r->view->stats, visit_handshaking, r);
+}
+
+static void visit_handshakes(void *arg, const struct listener_stats *l)
+{
+	for (enum handshake_end end = 0; end < HANDSHAKE_ENDS; end++) {
+		label(arg, "listener", listener_stats_name(l));
+		label(arg, "result", handshake_end_names[end]);
+		sample(arg, listener_stats_handshakes(l, end));
+	}
+}
+
+static void tls_handshakes(struct render *r)
+{
+	stats_each_listener(r->view->stats, visit_handshakes, r);
+}
+
+static void certificate(struct render *r, const char *key, const char *owner,
+			struct tls_certificate c)
+{
+	label(r, key, owner);
+	label(r, "certificate", c.path);
+	sample(r, c.not_after_s > 0 ? (uint64_t)c.not_after_s : 0);
+}
+
+static void listener_certificates(struct render *r, const struct listen_conf *conf,
+				  const struct tls_server *tls)
+{
+	char text[ADDR_TEXT_MAX];
+
+	addr_format(&conf->addr, text);
+	for (uint32_t i = 0; tls != NULL && i < tls_server_certificates(tls); i++)
+		certificate(r, "listener", text, tls_server_certificate(tls, i));
+}
+
+static void tls_expiry(struct render *r)
+{
+	const struct policy *p = r->view->policy;
+	struct tls_certificate c;
+
+	for (uint32_t i = 0; i < p->config->listen.n; i++)
+		listener_certificates(r, (const struct listen_conf *)p->config->listen.item + i,
+				      p->tls[i]);
+	for (uint32_t i = 0; i < p->n_clusters; i++)
+		if (p->cluster[i]->tls != NULL && tls_client_certificate(p->cluster[i]->tls, &c))
+			certificate(r, "upstream", p->cluster[i]->name, c);
 }
 
 /*---------------------------------------------------------------- routes */
@@ -787,6 +844,12 @@ static const struct family families[] = {
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),
 	COUNTER("weir_connections_refused_total", connections_refused,
 		"Client connections turned away."),
+	GAUGE("weir_tls_handshakes_in_progress", tls_handshaking,
+	      "TLS handshakes of clients under way, see `limits.handshakes`."),
+	COUNTER("weir_tls_handshakes_total", tls_handshakes,
+		"TLS handshakes of clients that ended."),
+	GAUGE("weir_tls_certificate_expiry_timestamp_seconds", tls_expiry,
+	      "When the certificate, or the first to go of those behind it, expires."),
 	COUNTER("weir_requests_total", requests_total,
 		"Calls that ended; code 0: nothing was sent to the client."),
 	GAUGE("weir_requests_in_flight", requests_in_flight, "Calls under way."),
@@ -826,9 +889,10 @@ static const struct family families[] = {
 		  "How long an endpoint had a call."),
 	GAUGE("weir_upstream_connections", upstream_connections,
 	      "Open connections to an endpoint."),
-	GAUGE("weir_upstream_endpoint_up", upstream_up,
-	      "1 when an endpoint is sent calls: it has an address, its checks pass, and nobody took "
-	      "it out."),
+	GAUGE(
+	    "weir_upstream_endpoint_up", upstream_up,
+	    "1 when an endpoint is sent calls: it has an address, its checks pass, and nobody took "
+	    "it out."),
 	COUNTER("weir_upstream_health_checks_total", upstream_checks,
 		"Checks of an endpoint, by how they ended."),
 	COUNTER("weir_log_lines_dropped_total", log_lines_dropped,

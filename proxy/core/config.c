@@ -38,14 +38,30 @@ static const struct field listen_fields[] = {
 	  .min = 1,
 	  .max = 65535,
 	  .doc = "Connections that the kernel may keep waiting to be accepted." },
+	{ .key = "tls",
+	  .type = C_LIST,
+	  .offset = offsetof(struct listen_conf, tls),
+	  .sub = &tls_server_schema,
+	  .doc = "Calls come over TLS: one certificate, or a list of them. The first one whose "
+		 "names hold the name "
+		 "that the client asks for is shown, or the first of all. Not given: plain." },
 	{ .key = NULL },
 };
+
+static bool check_listen(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct listen_conf *listen = conf;
+
+	(void)n;
+	return tls_server_check(&listen->tls, l->diags);
+}
 
 static const struct schema listen_schema = {
 	.name = "listener",
 	.size = sizeof(struct listen_conf),
 	.fields = listen_fields,
 	.scalar = "addr",
+	.check = check_listen,
 };
 
 static bool check_admin(struct conf_load *l, const struct node *n, void *conf)
@@ -198,6 +214,21 @@ static const struct field limits_fields[] = {
 	  .min = 1,
 	  .max = 1000000,
 	  .doc = "Client connections of all listeners together; beyond it 503." },
+	{ .key = "handshakes",
+	  .type = C_U32,
+	  .offset = offsetof(struct limits_conf, handshakes),
+	  .dflt = "1000",
+	  .min = 1,
+	  .max = 1000000,
+	  .doc = "TLS handshakes of clients under way, of all listeners together; beyond it "
+		 "connections are reset." },
+	{ .key = "handshake_timeout",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct limits_conf, handshake_timeout_ns),
+	  .dflt = "10s",
+	  .min = MS,
+	  .max = 24 * HOUR,
+	  .doc = "How long a client's TLS handshake may take; then the connection is reset." },
 	{ .key = "header_timeout",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct limits_conf, header_timeout_ns),
@@ -567,12 +598,11 @@ static const struct schema set_schema = {
 	.check = check_set,
 };
 
-static const char *const dialect_names[] = { [DIALECT_AUTO] = "auto",
-					     [DIALECT_OPENAI] = "openai",
-					     [DIALECT_ANTHROPIC] = "anthropic",
-					     [DIALECT_GEMINI] = "gemini",
-					     [DIALECT_PROBLEM] = "problem",
-					     NULL };
+static const char *const dialect_names[] = {
+	[DIALECT_AUTO] = "auto",           [DIALECT_OPENAI] = "openai",
+	[DIALECT_ANTHROPIC] = "anthropic", [DIALECT_GEMINI] = "gemini",
+	[DIALECT_PROBLEM] = "problem",     NULL
+};
 
 static const struct field route_fields[] = {
 	{ .key = "name",
@@ -599,7 +629,8 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, fallback),
 	  .at = offsetof(struct route_conf, fallback_at),
 	  .min = 1,
-	  .doc = "The upstream to go to when a breaker shuts the first one or it has no endpoint." },
+	  .doc =
+	      "The upstream to go to when a breaker shuts the first one or it has no endpoint." },
 	{ .key = "use",
 	  .type = C_LIST,
 	  .offset = offsetof(struct route_conf, use),

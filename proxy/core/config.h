@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "base/log.h"
 #include "conf/schema.h"
+#include "io/tls_context.h"
 #include "upstream/upstream.h"
 
 struct listen_conf {
@@ -12,6 +13,7 @@ struct listen_conf {
 	struct place at;
 	bool proxy_protocol;
 	uint32_t backlog;
+	struct conf_list tls; /* of struct tls_server_conf; none: plain */
 };
 
 struct client_ip_conf {
@@ -24,6 +26,8 @@ struct limits_conf {
 	uint64_t target_bytes;
 	uint32_t headers;
 	uint32_t connections; /* of all listeners and workers together */
+	uint32_t handshakes;  /* of TLS under way, of all listeners and workers together */
+	uint64_t handshake_timeout_ns;
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */

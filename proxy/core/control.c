@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/listen_set.h"
+#include "core/tls_set.h"
 #include "core/watch.h"
 #include "core/worker.h"
 
@@ -72,6 +73,30 @@ static void print_findings(struct control *c, struct loading *l, const char *con
 	buf_fini(&out);
 }
 
+struct files {
+	const char *path[WATCH_FILES];
+	unsigned n;
+};
+
+static void add_file(void *arg, const char *path)
+{
+	struct files *f = arg;
+
+	if (f->n < WATCH_FILES)
+		f->path[f->n++] = path;
+}
+
+/* Whether or not it can be used: what is wrong with it may be a file that is yet to be repaired. */
+static void follow_files(struct control *c, const struct config *config)
+{
+	struct files files = { .n = 0 };
+
+	if (!c->options->watch)
+		return;
+	tls_set_files(config, add_file, &files);
+	watch_follow(&c->watch, files.path, files.n);
+}
+
 static bool load(struct control *c, struct loading *l)
 {
 	const struct control_options *o = c->options;
@@ -82,6 +107,8 @@ static bool load(struct control *c, struct loading *l)
 	l->config = o->config_path != NULL ? config_load(o->config_path, &l->arena, &l->diags)
 					   : config_from_flags(o->listen, o->to, o->rate, o->burst,
 							       &l->arena, &l->diags);
+	if (l->config != NULL)
+		follow_files(c, l->config);
 	return l->config != NULL && l->diags.errors == 0;
 }
 
@@ -496,6 +523,8 @@ static bool init_shared(struct control *c, struct loading *l)
 	c->workers = worker_count(l->config);
 	c->shared.workers = c->workers;
 	c->shared.start_wall_ns = clock_wall_ns();
+	c->shared.ticket_start_ns = clock_mono_ns();
+	tls_tickets_secret(c->shared.ticket_secret);
 	c->shared.control = &c->mailbox;
 	c->registries.stats = c->shared.stats = stats_new(c->workers);
 	c->registries.tables = table_registry_new();

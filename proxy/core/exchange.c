@@ -435,7 +435,7 @@ static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct
 	struct forward_context fc = {
 		.conf = &x->use->policy->config->client_ip,
 		.peer = &x->conn->peer,
-		.scheme = SLICE("http"),
+		.scheme = slice_str(x->conn->secure ? "https" : "http"),
 		.worker = &x->worker->forward,
 		.arena = &x->arena,
 	};

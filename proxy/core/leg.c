@@ -270,7 +270,7 @@ static struct slice own_authority(const struct endpoint *ep)
 	static const struct slice local = SLICE("localhost");
 
 	return ep->host == NULL && ep->fixed.u.sa.sa_family == AF_UNIX ? local
-								       : slice_str(ep->text);
+								       : slice_str(ep->authority);
 }
 
 static void leg_send(struct leg *l)
@@ -334,17 +334,17 @@ static bool leg_connect(struct leg *l)
 	struct exchange *x = l->x;
 	struct worker *w = x->worker;
 	struct endpoint *ep = l->member->endpoint;
-	const struct cluster_conf *conf = x->cluster->conf;
+	uint64_t connect_ns = x->cluster->conf->connect_timeout_ns;
 
 	if (x->rival == NULL)
 		x->state = X_CONNECTING;
 	while (l->conn == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
-		l->conn = pool_connect(&w->loop, ep, w->index, conf, &leg_conn_events, l,
+		l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, &leg_conn_events, l,
 				       &w->upstream_limits);
 	}
 	if (l->conn != NULL)
-		exchange_set_late(x, l, conf->connect_timeout_ns);
+		exchange_set_late(x, l, connect_ns);
 	return l->conn != NULL;
 }
 
@@ -480,7 +480,8 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 	endpoint_begin(ep, w);
 	l->open = true;
 	if (kind != TRY_FRESH) /* what cannot be sent again is worth a look at the connection */
-		l->conn = pool_take(ep, w, !exchange_is_replayable(x), &leg_conn_events, l);
+		l->conn =
+		    pool_take(ep, w, x->cluster, !exchange_is_replayable(x), &leg_conn_events, l);
 	l->reused = l->conn != NULL;
 	if (l->reused)
 		leg_send(l);

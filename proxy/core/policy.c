@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "core/hash_key.h"
 #include "core/route.h"
+#include "core/tls_set.h"
 #include "filters/registry.h"
 
 enum { POLICY_MAGIC = 0x504f4c49 };
@@ -197,8 +198,9 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	snprintf(p->path, sizeof(p->path), "%s", path);
 	config_hash(config, p->hash);
 	set_limits(p);
-	if (open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags) &&
-	    add_all_targets(p, diags))
+	p->tls = tls_set_open(config, &p->arena, diags);
+	if (p->tls != NULL && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
+	    open_routes(p, r, diags) && add_all_targets(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;
@@ -216,6 +218,7 @@ void policy_close(struct policy *p, struct registries *r)
 		filter_close(p->filter[i], r->tables);
 	for (uint32_t i = 0; i < p->n_clusters; i++)
 		cluster_close(r->upstreams, p->cluster[i]);
+	tls_set_close(p->config, p->tls);
 	arena_fini(&p->arena);
 	free(p);
 }

@@ -35,6 +35,7 @@ struct policy {
 	char path[256]; /* of the file */
 	struct codec_limits codec_limits;
 	uint32_t n_routes, n_clusters, n_filters;
+	struct tls_server **tls;  /* of each listener; NULL: plain */
 	struct route *route;      /* in order: the first match wins */
 	struct cluster **cluster;
 	struct filter **filter;   /* in the order of the file */

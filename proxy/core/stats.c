@@ -68,6 +68,7 @@ struct listener_stats {
 struct listener_worker {
 	struct stat_counter active, total;
 	struct stat_counter refused[REASON_COUNT];
+	struct stat_counter handshaking, handshakes[HANDSHAKE_ENDS];
 } __attribute__((aligned(LINE)));
 
 struct upstream_slot {
@@ -398,6 +399,24 @@ void stats_conn_refused(struct listener_stats *l, unsigned w, const struct reaso
 	stat_add(&listener_block(l, w)->refused[why->index], 1);
 }
 
+const char *const handshake_end_names[HANDSHAKE_ENDS] = {
+	[HANDSHAKE_FULL] = "full",
+	[HANDSHAKE_RESUMED] = "resumed",
+	[HANDSHAKE_FAILED] = "failed",
+	[HANDSHAKE_TIMEOUT] = "timeout",
+};
+
+void stats_handshake_begin(struct listener_stats *l, unsigned w)
+{
+	stat_add(&listener_block(l, w)->handshaking, 1);
+}
+
+void stats_handshake_end(struct listener_stats *l, unsigned w, enum handshake_end end)
+{
+	stat_sub(&listener_block(l, w)->handshaking, 1);
+	stat_add(&listener_block(l, w)->handshakes[end], 1);
+}
+
 void stats_loop_lag(struct stats *s, unsigned w, uint64_t ns)
 {
 	stat_hist_add(&s->worker[w].lag, ns);
@@ -702,5 +721,23 @@ uint64_t listener_stats_refused(const struct listener_stats *l, const struct rea
 
 	for (unsigned w = 0; w < l->named.stats->workers; w++)
 		n += stat_read(&listener_block(l, w)->refused[why->index]);
+	return n;
+}
+
+uint64_t listener_stats_handshaking(const struct listener_stats *l)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < l->named.stats->workers; w++)
+		n += stat_read(&listener_block(l, w)->handshaking);
+	return n;
+}
+
+uint64_t listener_stats_handshakes(const struct listener_stats *l, enum handshake_end end)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < l->named.stats->workers; w++)
+		n += stat_read(&listener_block(l, w)->handshakes[end]);
 	return n;
 }

@@ -71,6 +71,20 @@ void stats_again(struct route_stats *, unsigned w, enum again_label);
 void stats_conn_open(struct listener_stats *, unsigned w);
 void stats_conn_close(struct listener_stats *, unsigned w);
 void stats_conn_refused(struct listener_stats *, unsigned w, const struct reason *);
+
+/* How a client's TLS handshake ended. */
+enum handshake_end {
+	HANDSHAKE_FULL,
+	HANDSHAKE_RESUMED, /* of an earlier session */
+	HANDSHAKE_FAILED,
+	HANDSHAKE_TIMEOUT,
+	HANDSHAKE_ENDS
+};
+
+extern const char *const handshake_end_names[HANDSHAKE_ENDS]; /* labels */
+
+void stats_handshake_begin(struct listener_stats *, unsigned w); /* the gauge of those under way */
+void stats_handshake_end(struct listener_stats *, unsigned w, enum handshake_end);
 /* How late a loop turn came, or how long its callbacks took. */
 void stats_loop_lag(struct stats *, unsigned w, uint64_t ns);
 /* Attempt duration of one upstream. */
@@ -133,5 +147,7 @@ const char *listener_stats_name(const struct listener_stats *);
 uint64_t listener_stats_active(const struct listener_stats *);
 uint64_t listener_stats_total(const struct listener_stats *);
 uint64_t listener_stats_refused(const struct listener_stats *, const struct reason *);
+uint64_t listener_stats_handshaking(const struct listener_stats *);
+uint64_t listener_stats_handshakes(const struct listener_stats *, enum handshake_end);
 
 #endif

@@ -81,7 +81,8 @@ static void follow(struct worker *w, struct policy_use *use)
 	w->use = use;
 	list_push_back(&w->uses, &use->link);
 	w->codec_limits = w->upstream_limits = use->policy->codec_limits;
-	w->times = (struct conn_times){ .header_ns = limits->header_timeout_ns,
+	w->times = (struct conn_times){ .handshake_ns = limits->handshake_timeout_ns,
+					.header_ns = limits->header_timeout_ns,
 					.idle_ns = limits->idle_timeout_ns,
 					.write_ns = limits->write_timeout_ns,
 					.linger_ns = 2 * CLOCK_S };
@@ -96,7 +97,19 @@ static void listener_put(struct worker_listener *wl)
 {
 	if (!wl->closed || wl->conns > 0)
 		return;
+	tls_server_put(wl->tls);
 	free(wl);
+}
+
+static void end_handshake(struct worker_listener *wl, enum handshake_end end)
+{
+	atomic_fetch_sub_explicit(&wl->worker->shared->handshakes, 1, memory_order_relaxed);
+	stats_handshake_end(wl->stats, wl->worker->index, end);
+}
+
+static void on_conn_secured(struct conn *c)
+{
+	end_handshake(c->owner, tls_is_resumed(c->transport) ? HANDSHAKE_RESUMED : HANDSHAKE_FULL);
 }
 
 static void on_conn_closed(struct conn *c, const struct reason *why)
@@ -104,7 +117,9 @@ static void on_conn_closed(struct conn *c, const struct reason *why)
 	struct worker_listener *wl = c->owner;
 	struct worker *w = wl->worker;
 
-	(void)why;
+	if (c->unsecured)
+		end_handshake(wl, why == reason_handshake_timeout ? HANDSHAKE_TIMEOUT
+								  : HANDSHAKE_FAILED);
 	wl->conns--;
 	if (wl->slot->service == NULL)
 		atomic_fetch_sub_explicit(&w->shared->connections, 1, memory_order_relaxed);
@@ -112,10 +127,11 @@ static void on_conn_closed(struct conn *c, const struct reason *why)
 	listener_put(wl);
 }
 
-static const struct conn_events server_conn_events = { .closed = on_conn_closed };
+static const struct conn_events server_conn_events = { .connected = on_conn_secured,
+						       .closed = on_conn_closed };
 
 /* Over the bound: one answer in one write, without a connection object. */
-static void refuse(struct worker_listener *wl, int fd)
+static void refuse_plain(struct worker_listener *wl, int fd)
 {
 	static const char answer[] =
 	    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
@@ -128,6 +144,24 @@ static void refuse(struct worker_listener *wl, int fd)
 	shutdown(fd, SHUT_WR);
 	close(fd);
 	stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+}
+
+/* Nothing can be said without a handshake. */
+static void refuse_secure(struct worker_listener *wl, int fd, const struct reason *why)
+{
+	static const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+	stats_conn_refused(wl->stats, wl->worker->index, why);
+}
+
+static void refuse(struct worker_listener *wl, int fd)
+{
+	if (wl->tls != NULL)
+		refuse_secure(wl, fd, reason_overload);
+	else
+		refuse_plain(wl, fd);
 }
 
 static bool over_bound(struct worker_listener *wl)
@@ -145,6 +179,16 @@ static bool over_bound(struct worker_listener *wl)
 	return true;
 }
 
+/* All workers go by one number; each may be a turn behind the others. */
+static bool too_many_handshakes(const struct worker_listener *wl)
+{
+	const struct worker *w = wl->worker;
+
+	return wl->tls != NULL &&
+	       atomic_load_explicit(&w->shared->handshakes, memory_order_relaxed) >=
+		   w->use->policy->config->limits.handshakes;
+}
+
 static void on_accept(struct listener *l, int fd, const struct addr *peer)
 {
 	struct worker_listener *wl = l->owner;
@@ -152,6 +196,10 @@ static void on_accept(struct listener *l, int fd, const struct addr *peer)
 	bool service = wl->slot->service != NULL;
 	struct transport *t;
 
+	if (too_many_handshakes(wl)) {
+		refuse_secure(wl, fd, reason_handshakes_full);
+		return;
+	}
 	if (over_bound(wl)) {
 		refuse(wl, fd);
 		return;
@@ -176,6 +224,11 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 		return false;
 	wl->conns++;
 	stats_conn_open(wl->stats, w->index);
+	if (wl->tls != NULL) {
+		atomic_fetch_add_explicit(&w->shared->handshakes, 1, memory_order_relaxed);
+		stats_handshake_begin(wl->stats, w->index);
+		conn_expect_tls(c, wl->tls);
+	}
 	return true;
 }
 
@@ -241,6 +294,36 @@ static void stop(struct worker *w)
 	w->loop.stop = true;
 }
 
+static struct tls_server *tls_of(const struct policy *p, const struct listen_slot *slot)
+{
+	const struct listen_conf *conf = p->config->listen.item;
+
+	for (uint32_t i = 0; slot->service == NULL && i < p->config->listen.n; i++)
+		if (addr_eq(&conf[i].addr, &slot->addr) &&
+		    conf[i].proxy_protocol == slot->proxy_protocol)
+			return p->tls[i];
+	return NULL;
+}
+
+/* Connections to come are met as the policy in force says; those that are there keep what they
+ * have. */
+static void follow_tls(struct worker *w)
+{
+	if (w->use == NULL)
+		return;
+	LIST_EACH (n, &w->listeners) {
+		struct worker_listener *wl = LIST_ENTRY(n, struct worker_listener, link);
+		struct tls_server *tls = tls_of(w->use->policy, wl->slot);
+
+		tls_server_put(wl->tls);
+		wl->tls = tls == NULL ? NULL : tls_server_get(tls);
+		if (tls == NULL || w->loop.tickets != NULL)
+			continue;
+		tls_tickets_init(&w->tickets, w->shared->ticket_secret, w->shared->ticket_start_ns);
+		w->loop.tickets = &w->tickets;
+	}
+}
+
 static void commit(struct worker *w, struct worker_order *order)
 {
 	if (order->use != NULL)
@@ -249,6 +332,7 @@ static void commit(struct worker *w, struct worker_order *order)
 		open_listener(w, *wl);
 	for (struct worker_listener **wl = order->close; wl != NULL && *wl != NULL; wl++)
 		close_listener(w, *wl);
+	follow_tls(w);
 }
 
 static void acknowledge(struct worker_ack *ack)
@@ -395,6 +479,7 @@ void worker_free(struct worker *w)
 	exchange_fini_spare(w);
 	if (w->mail != NULL)
 		event_free(w->mail);
+	tls_tickets_fini(&w->tickets);
 	wakes_fini(&w->shared->wakes[w->index]);
 	mailbox_fini(&w->mailbox);
 	loop_fini(&w->loop);

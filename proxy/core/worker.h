@@ -19,6 +19,7 @@
 #include "filters/wait.h"
 #include "io/conn.h"
 #include "io/listener.h"
+#include "io/tls_ticket.h"
 
 struct exchange;
 struct worker;
@@ -51,6 +52,7 @@ struct worker_listener {
 	struct worker *worker;
 	struct listen_slot *slot;
 	struct listener_stats *stats;
+	struct tls_server *tls; /* of the policy in force, held; NULL: plain */
 	struct list link;
 	uint32_t conns;
 	bool closed; /* freed with its last connection */
@@ -63,7 +65,10 @@ struct shared {
 	struct mailbox *control;
 	struct reload_status reload;
 	unsigned workers;
-	_Atomic uint32_t connections; /* of clients, all listeners and workers */
+	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
+	_Atomic uint32_t handshakes;                 /* of their TLS, under way */
+	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with */
+	uint64_t ticket_start_ns;
 	_Atomic bool ready, draining;
 	_Atomic uint32_t policies; /* not yet freed */
 	struct wakes wakes[WORKERS_MAX];
@@ -89,7 +94,8 @@ struct worker {
 	    upstream_limits; /* copies: connections outlive policies */
 	struct conn_times times;
 	struct forward_worker forward;
-	char date[30]; /* of Date, for date_s */
+	struct tls_tickets tickets; /* once a listener speaks TLS */
+	char date[30];              /* of Date, for date_s */
 	uint64_t date_s;
 	struct mailbox mailbox;
 	struct event *mail;

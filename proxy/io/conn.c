@@ -318,6 +318,52 @@ static bool take_proxy_header(struct conn *c, struct slice *in)
 	return true;
 }
 
+static void on_ready(void *owner, unsigned wants);
+
+/* From here the handshake is the transport's, and looks like a connect under way.  `early`: what
+ * was read behind the PROXY header. */
+static void start_tls(struct conn *c, struct slice early)
+{
+	struct transport *t = tls_accept(c->loop, c->transport, c->tls, early);
+
+	tls_server_put(c->tls);
+	c->tls = NULL;
+	mark_dirty(c);
+	if (t == NULL) {
+		c->broken = true;
+		return;
+	}
+	c->transport = t;
+	t->owner = c;
+	t->on_ready = on_ready;
+	c->connecting = true;
+	c->wants = 0;
+	if (!conn_set_timer(c, c->loop->now_ns + c->times->handshake_ns))
+		c->broken = true;
+}
+
+void conn_expect_tls(struct conn *c, struct tls_server *server)
+{
+	c->tls = tls_server_get(server);
+	c->unsecured = true;
+	if (!c->proxy_header)
+		start_tls(c, slice_of(NULL, 0));
+}
+
+static void feed_codec(struct conn *c, struct slice *in)
+{
+	struct codec *k = codec_of(c);
+
+	do {
+		size_t used;
+
+		c->kicked = false;
+		used = k->ops->feed(k, *in);
+		CHECK(used <= in->n);
+		*in = slice_of(in->p + used, in->n - used);
+	} while (c->kicked && in->n > 0 && !c->broken && k->phase < CODEC_CLOSED);
+}
+
 /* Feeds until the codec has enough; a kick from inside (a body let go at once) goes on without
  * saving. */
 static void feed(struct conn *c, struct slice in)
@@ -325,15 +371,13 @@ static void feed(struct conn *c, struct slice in)
 	struct codec *k = codec_of(c);
 
 	c->feeding = true;
-	if (!c->proxy_header || take_proxy_header(c, &in)) {
-		do {
-			size_t used;
-
-			c->kicked = false;
-			used = k->ops->feed(k, in);
-			CHECK(used <= in.n);
-			in = slice_of(in.p + used, in.n - used);
-		} while (c->kicked && in.n > 0 && !c->broken && k->phase < CODEC_CLOSED);
+	if (c->proxy_header && !take_proxy_header(c, &in)) {
+		/* more must come */
+	} else if (c->tls != NULL) {
+		start_tls(c, in);
+		in.n = 0;
+	} else {
+		feed_codec(c, &in);
 	}
 	c->feeding = false;
 	if (k->phase >= CODEC_CLOSED)
@@ -442,6 +486,7 @@ static void conn_end(struct conn *c, const struct reason *why)
 	k->ops->fini(k);
 	c->transport->ops->close(c->transport, reset);
 	c->transport = NULL;
+	tls_server_put(c->tls);
 	if (c->on != NULL)
 		c->on->closed(c, why);
 	loop_defer(c->loop, &c->grave, on_grave);
@@ -521,6 +566,9 @@ static void on_timer(struct timer *timer)
 
 	if (c->times == NULL) {
 		c->on->timeout(c);
+	} else if (c->connecting) {
+		c->broken = true;
+		conn_end(c, reason_handshake_timeout);
 	} else if (k->phase == CODEC_HEAD) {
 		k->ops->fail(k, reason_head_timeout);
 		mark_dirty(c);
@@ -634,14 +682,26 @@ void conn_settle(struct conn *c)
 	}
 }
 
+/* The client's first head has its time from here.  What both agreed to speak is
+ * transport->protocol; the codec that was made at the accept speaks the only one there is. */
+static void on_secured(struct conn *c)
+{
+	c->unsecured = false;
+	c->secure = true;
+	if (!conn_set_timer(c, c->loop->now_ns + c->times->header_ns))
+		c->broken = true;
+}
+
 static void on_connected(struct conn *c)
 {
 	if (!c->transport->ops->intact(c->transport)) {
-		conn_end(c, reason_connect_failed);
+		conn_end(c, c->transport->why != NULL ? c->transport->why : reason_connect_failed);
 		return;
 	}
 	c->connecting = false;
 	mark_dirty(c);
+	if (c->times != NULL)
+		on_secured(c);
 	c->on->connected(c);
 }
 
@@ -711,10 +771,23 @@ struct conn *conn_accept(struct loop *loop, struct transport *t, const struct ad
 	return c;
 }
 
-struct conn *conn_connect(struct loop *loop, const struct addr *addr, const struct conn_events *on,
-			  void *owner, const struct codec_limits *limits)
+static struct transport *connect_to(struct loop *loop, const struct addr *addr,
+				    const struct tls_target *tls)
 {
-	struct transport *t = loop->connect(loop, addr);
+	struct transport *below = loop->connect(loop, addr), *t = below;
+
+	if (below != NULL && tls != NULL && tls->client != NULL)
+		t = tls_connect(loop, below, tls);
+	if (below != NULL && t == NULL)
+		below->ops->close(below, true);
+	return t;
+}
+
+struct conn *conn_connect(struct loop *loop, const struct addr *addr, const struct tls_target *tls,
+			  const struct conn_events *on, void *owner,
+			  const struct codec_limits *limits)
+{
+	struct transport *t = connect_to(loop, addr, tls);
 	struct conn *c;
 
 	if (t == NULL)

@@ -16,13 +16,15 @@
 #include "base/timer.h"
 #include "http/h1.h"
 #include "io/loop.h"
+#include "io/tls.h"
 #include "io/transport.h"
 
 struct conn;
 struct gather;
 
 struct conn_events {
-	/* An upstream connection: the connect came through. */
+	/* An upstream connection: the connect (and the TLS handshake) came through.  A server
+	 * connection that expects TLS: its handshake did; NULL for those that never do. */
 	void (*connected)(struct conn *);
 	/* Its timer came up (conn_set_timer); NULL for server connections, which keep times of
 	 * their own. */
@@ -32,10 +34,11 @@ struct conn_events {
 
 /* Times of server connections. */
 struct conn_times {
-	uint64_t header_ns; /* from the first byte (or the accept) to the end of the head */
-	uint64_t idle_ns;   /* between calls */
-	uint64_t write_ns;  /* to write out what is left before closing */
-	uint64_t linger_ns; /* to read on after the last answer */
+	uint64_t handshake_ns; /* of TLS */
+	uint64_t header_ns;    /* from the first byte (or the accept) to the end of the head */
+	uint64_t idle_ns;      /* between calls */
+	uint64_t write_ns;     /* to write out what is left before closing */
+	uint64_t linger_ns;    /* to read on after the last answer */
 };
 
 struct conn {
@@ -56,12 +59,16 @@ struct conn {
 	char *out; /* bytes that the socket did not take */
 	size_t out_n, out_cap;
 	struct addr peer;
+	struct tls_server
+	    *tls; /* what the client is to be met with, once the PROXY header has come */
 	unsigned wants;
 	uint8_t timed_phase;
 	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, proxy_header,
 	    wrote, dirty;
-	bool mute; /* an upstream that takes nothing more: what is put is dropped */
-	bool used; /* has carried a call */
+	bool mute;      /* an upstream that takes nothing more: what is put is dropped */
+	bool unsecured; /* a client that is to speak TLS, and does not yet */
+	bool secure;    /* what comes and goes is TLS */
+	bool used;      /* has carried a call */
 	struct h1 h1;
 };
 
@@ -72,9 +79,13 @@ struct conn *conn_accept(struct loop *, struct transport *, const struct addr *p
 			 bool proxy_header, const struct conn_events *, void *owner,
 			 const struct codec_events *, const struct codec_limits *,
 			 const struct conn_times *);
-/* A client connection; connected or closed follows, from the loop.  NULL: it failed at once. */
-struct conn *conn_connect(struct loop *, const struct addr *, const struct conn_events *,
-			  void *owner, const struct codec_limits *);
+/* The client is to speak TLS, behind the PROXY header if there is one; right after conn_accept.
+ * `connected` or `closed` follows. */
+void conn_expect_tls(struct conn *, struct tls_server *);
+/* A client connection; connected or closed follows, from the loop.  `tls` NULL, or without a
+ * client: plain.  NULL: it failed at once. */
+struct conn *conn_connect(struct loop *, const struct addr *, const struct tls_target *tls,
+			  const struct conn_events *, void *owner, const struct codec_limits *);
 
 /* Ends it: streams hear gone(why), `closed` follows before the present entry ends. */
 void conn_close(struct conn *, const struct reason *why);

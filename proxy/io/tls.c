@@ -680,6 +680,11 @@ static const struct transport_ops tls_ops = {
 	.close = tls_close,
 };
 
+uint64_t tls_trust_of(const struct transport *t)
+{
+	return t->ops == &tls_ops ? ((const struct tls *)(const void *)t)->trust : 0;
+}
+
 static struct tls *tls_new(struct loop *loop, struct transport *below, SSL_CTX *ctx)
 {
 	struct tls *tls = calloc(1, sizeof(*tls));

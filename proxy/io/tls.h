@@ -41,5 +41,8 @@ struct transport *tls_connect(struct loop *, struct transport *inner, const stru
 
 /* Of a transport made here that is connected: whether an earlier session was taken up again. */
 bool tls_is_resumed(const struct transport *);
+/* The tls_client_trust it was made under; 0 for a transport that is no TLS, or that was accepted.
+ */
+uint64_t tls_trust_of(const struct transport *);
 
 #endif

@@ -188,6 +188,7 @@ static void use_chain(struct making *m, SSL_CTX *ctx, struct place at, const cha
 		wrong(m, at, "certificate", path, "there is none in it, in PEM");
 	ERR_clear_error();
 	BIO_free(bio);
+	buf_put(&m->seen, text.p, text.n);
 	forget(&text);
 }
 

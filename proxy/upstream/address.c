@@ -73,7 +73,7 @@ static const char *parse_unix(struct slice s, struct endpoint_address *out)
 	if (!addr_parse(s, &out->fixed))
 		return "the path of a unix socket has at most 107 bytes";
 	memcpy(out->text, s.p, s.n);
-	return NULL;
+	return out->tls ? "there is no https:// to a unix socket" : NULL;
 }
 
 static const char *parse_host(struct slice host, struct endpoint_address *out)
@@ -85,7 +85,8 @@ static const char *parse_host(struct slice host, struct endpoint_address *out)
 		return "an endpoint needs a host: 127.0.0.1:port for one on this machine";
 	if (ip_parse(host, &ip)) {
 		addr_make(&out->fixed, &ip, out->port);
-		addr_format(&out->fixed, out->text);
+		addr_format(&out->fixed, out->text + out->authority);
+		ip_format(&ip, out->name);
 		return NULL;
 	}
 	if (host.p[0] == '[')
@@ -97,7 +98,9 @@ static const char *parse_host(struct slice host, struct endpoint_address *out)
 		out->host[i] =
 		    (char)(host.p[i] | (host.p[i] >= 'A' && host.p[i] <= 'Z' ? 0x20 : 0));
 	out->named = true;
-	snprintf(out->text, sizeof(out->text), "%s:%u", out->host, out->port);
+	memcpy(out->name, out->host, host.n - (host.p[host.n - 1] == '.'));
+	snprintf(out->text + out->authority, sizeof(out->text) - out->authority, "%s:%u", out->host,
+		 out->port);
 	return NULL;
 }
 
@@ -129,9 +132,13 @@ const char *endpoint_address_parse(struct slice s, struct endpoint_address *out)
 	uint16_t default_port = 0;
 
 	*out = (struct endpoint_address){ .named = false };
-	if (slice_ieq(slice_of(s.p, s.n < https.n ? s.n : https.n), https))
-		return "TLS to upstreams is not there in this build";
-	if (slice_ieq(slice_of(s.p, s.n < http.n ? s.n : http.n), http)) {
+	if (slice_ieq(slice_of(s.p, s.n < https.n ? s.n : https.n), https)) {
+		s = slice_of(s.p + https.n, s.n - https.n);
+		default_port = 443;
+		out->tls = true;
+		out->authority = (uint8_t)https.n;
+		memcpy(out->text, https.p, https.n);
+	} else if (slice_ieq(slice_of(s.p, s.n < http.n ? s.n : http.n), http)) {
 		s = slice_of(s.p + http.n, s.n - http.n);
 		default_port = 80;
 	}
@@ -140,7 +147,8 @@ const char *endpoint_address_parse(struct slice s, struct endpoint_address *out)
 	if (slice_starts(s, unix_prefix))
 		return parse_unix(s, out);
 	if (memmem(s.p, s.n, "://", 3) != NULL)
-		return "an endpoint is host:port, http://host:port or unix:/path";
+		return "an endpoint is host:port, http://host:port, https://host:port or "
+		       "unix:/path";
 	if (memchr(s.p, '/', s.n) != NULL)
 		return "an endpoint has no path";
 	return parse_host_port(s, default_port, out);

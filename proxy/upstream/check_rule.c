@@ -14,7 +14,7 @@ static char *copy(const char *s, bool *ok)
 	return p;
 }
 
-struct check_rule *check_rule_new(const struct health_conf *conf)
+struct check_rule *check_rule_new(const struct health_conf *conf, struct tls_client *tls)
 {
 	struct check_rule *r = calloc(1, sizeof(*r));
 	bool ok = true;
@@ -23,6 +23,7 @@ struct check_rule *check_rule_new(const struct health_conf *conf)
 		return NULL;
 	r->refs = 1;
 	r->conf = *conf;
+	r->tls = tls == NULL ? NULL : tls_client_get(tls);
 	r->conf.path = r->path = copy(conf->path, &ok);
 	r->conf.body = r->body = copy(conf->body, &ok);
 	r->conf.host = r->host = copy(conf->host, &ok);
@@ -45,7 +46,13 @@ void check_rule_put(struct check_rule *r)
 	free(r->path);
 	free(r->body);
 	free(r->host);
+	tls_client_put(r->tls);
 	free(r);
+}
+
+static uint64_t trust_of(const struct check_rule *r)
+{
+	return r->tls == NULL ? 0 : tls_client_trust(r->tls);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -62,9 +69,9 @@ bool check_rule_same(const struct check_rule *a, const struct check_rule *b)
 	x = &a->conf;
 	y = &b->conf;
 	return same_text(x->path, y->path) && same_text(x->body, y->body) &&
-	       same_text(x->host, y->host) && x->every_ns == y->every_ns &&
-	       x->timeout_ns == y->timeout_ns && x->fall == y->fall && x->rise == y->rise &&
-	       x->method == y->method && x->status.n == y->status.n &&
+	       same_text(x->host, y->host) && trust_of(a) == trust_of(b) &&
+	       x->every_ns == y->every_ns && x->timeout_ns == y->timeout_ns && x->fall == y->fall &&
+	       x->rise == y->rise && x->method == y->method && x->status.n == y->status.n &&
 	       memcmp(x->status.range, y->status.range, x->status.n * sizeof(x->status.range[0])) ==
 		   0;
 }

@@ -10,6 +10,7 @@ struct check_rule {
 	_Atomic unsigned refs;
 	struct health_conf conf; /* its texts are the three below */
 	char *path, *body, *host;
+	struct tls_client *tls; /* NULL: none */
 };
 
 struct check_rule *check_rule_get(struct check_rule *);

@@ -58,7 +58,8 @@ struct check {
 	uint64_t start_ns;
 	uint32_t turn, addresses_left;
 	uint16_t status;
-	bool answered; /* the head is as expected: only the end of the answer is waited for */
+	bool tls_failed; /* the last address was reached, and its handshake failed */
+	bool answered;   /* the head is as expected: only the end of the answer is waited for */
 	size_t body_n, tail_n;
 	char tail[2 *
 		  HEALTH_BODY_MAX]; /* the end of the body so far, where the text may have begun */
@@ -298,7 +299,8 @@ static struct slice host_of(const struct check *ck)
 
 	if (ck->rule->conf.host != NULL)
 		return slice_str(ck->rule->conf.host);
-	return e->host == NULL && e->fixed.u.sa.sa_family == AF_UNIX ? local : slice_str(e->text);
+	return e->host == NULL && e->fixed.u.sa.sa_family == AF_UNIX ? local
+								     : slice_str(e->authority);
 }
 
 static bool make_request(struct check *ck, struct head *h)
@@ -343,7 +345,7 @@ static void on_closed(struct conn *c, const struct reason *why)
 {
 	struct check *ck = c->owner;
 
-	(void)why;
+	ck->tls_failed = why == reason_tls_failed;
 	ck->conn = NULL;
 	connect_next(ck);
 }
@@ -360,6 +362,8 @@ static const struct conn_events check_conn_events = { .connected = on_connected,
 /* As a call does: a name is tried at each of its addresses, another one first each time. */
 static void connect_next(struct check *ck)
 {
+	const struct tls_target tls = { .client = ck->endpoint->peer == NULL ? NULL : ck->rule->tls,
+					.name = ck->endpoint->peer };
 	struct loop *loop = ck->checker->loop;
 	struct addr addr;
 
@@ -367,11 +371,11 @@ static void connect_next(struct check *ck)
 		ck->addresses_left--;
 		if (!endpoint_addr(ck->endpoint, &ck->turn, &addr))
 			break;
-		ck->conn = conn_connect(loop, &addr, &check_conn_events, ck, &limits);
+		ck->conn = conn_connect(loop, &addr, &tls, &check_conn_events, ck, &limits);
 		if (ck->conn != NULL)
 			return;
 	}
-	finish(ck, CHECK_CONNECT);
+	finish(ck, ck->tls_failed ? CHECK_TLS : CHECK_CONNECT);
 }
 
 static void begin(struct check *ck)
@@ -383,7 +387,7 @@ static void begin(struct check *ck)
 	k->running++;
 	ck->start_ns = k->loop->now_ns;
 	ck->status = 0;
-	ck->answered = false;
+	ck->answered = ck->tls_failed = false;
 	ck->body_n = ck->tail_n = 0;
 	ck->addresses_left = n < ADDRESSES_MAX ? n : ADDRESSES_MAX;
 	arena_init(&ck->arena, &k->loop->pool);

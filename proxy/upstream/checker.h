@@ -41,8 +41,9 @@ void checker_wake(struct checker *);
 /* Begins and ends checks as ordered: an entry into the loop given. */
 void checker_obey(struct checker *);
 
-struct check_rule *check_rule_new(const struct health_conf *); /* a copy; NULL: out of memory */
-void check_rule_put(struct check_rule *);                      /* may be NULL */
+/* A copy, which holds `tls` (NULL: none) as well; NULL: out of memory. */
+struct check_rule *check_rule_new(const struct health_conf *, struct tls_client *tls);
+void check_rule_put(struct check_rule *); /* may be NULL */
 
 /* Control thread. */
 struct check *check_new(struct checker *, struct endpoint *);

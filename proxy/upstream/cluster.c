@@ -43,7 +43,8 @@ static const struct field endpoint_fields[] = {
 	  .offset = offsetof(struct endpoint_conf, addr),
 	  .doc = "Where it listens: `host:port`, `127.0.0.1:80`, `[::1]:80` or `unix:/path`, each "
 		 "also behind "
-		 "`http://`. A name is looked up again and again, see `resolve`." },
+		 "`http://`; behind `https://` it is spoken to over TLS, see `tls`. A name is "
+		 "looked up again and again, see `resolve`." },
 	{ .key = "weight",
 	  .type = C_U32,
 	  .offset = offsetof(struct endpoint_conf, weight),
@@ -196,13 +197,21 @@ static const struct field cluster_fields[] = {
 	  .sub = &health_schema,
 	  .doc = "Whether endpoints are asked how they are; unhealthy ones are passed over while "
 		 "there is a healthy one. Not given: all are taken for healthy." },
+	{ .key = "tls",
+	  .type = C_MAP,
+	  .offset = offsetof(struct cluster_conf, tls),
+	  .at = offsetof(struct cluster_conf, tls_at),
+	  .sub = &tls_client_schema,
+	  .doc = "How endpoints behind `https://` are spoken to, and what they must prove." },
 	{ .key = "connect_timeout",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct cluster_conf, connect_timeout_ns),
 	  .dflt = "1s",
 	  .min = CLOCK_MS,
 	  .max = 3600 * CLOCK_S,
-	  .doc = "How long a connection may take to be made; then the answer is 504." },
+	  .doc =
+	      "How long a connection may take to be made, TLS handshake and all; then the answer "
+	      "is 504." },
 	{ .key = "keepalive",
 	  .type = C_U32,
 	  .offset = offsetof(struct cluster_conf, keepalive),
@@ -264,6 +273,9 @@ static void endpoint_free(struct upstream_registry *r, struct endpoint *e)
 	free((char *)(uintptr_t)e->cluster);
 	free((char *)(uintptr_t)e->text);
 	free((char *)(uintptr_t)e->host);
+	free((char *)(uintptr_t)e->peer);
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		tls_resume_fini(&e->worker[w].resume);
 	e->magic = 0;
 	free(e);
 }
@@ -273,12 +285,14 @@ static bool endpoint_fill(struct endpoint *e, const char *cluster, const struct 
 {
 	e->cluster = strdup(cluster);
 	e->text = strdup(a->text);
+	e->authority = e->text == NULL ? NULL : e->text + a->authority;
+	e->peer = a->tls ? strdup(a->name) : NULL;
 	e->fixed = a->fixed;
 	if (a->named) {
 		e->host = strdup(a->host);
 		e->addrs = endpoint_addrs_new(a->port);
 	}
-	return e->cluster != NULL && e->text != NULL &&
+	return e->cluster != NULL && e->text != NULL && (!a->tls || e->peer != NULL) &&
 	       (!a->named || (e->host != NULL && e->addrs != NULL));
 }
 
@@ -467,7 +481,7 @@ static bool prepare_checks(struct upstream_registry *r, struct cluster *c, struc
 
 	if (c->conf->health.path == NULL)
 		return true;
-	c->rule = check_rule_new(&c->conf->health);
+	c->rule = check_rule_new(&c->conf->health, c->tls);
 	for (uint32_t i = 0; i < c->n && ok; i++) {
 		struct endpoint *e = c->member[i].endpoint;
 
@@ -514,6 +528,23 @@ static bool resolve_members(struct upstream_registry *r, const struct cluster *c
 	return true;
 }
 
+/* TLS is for who asks for it: an upstream without https:// reads no file. */
+bool cluster_open_tls(const struct cluster_conf *conf, int64_t now_s, struct tls_client **client,
+		      struct diags *diags)
+{
+	const struct endpoint_conf *e = conf->endpoints.item;
+	struct endpoint_address a;
+	bool any = false;
+
+	for (uint32_t i = 0; i < conf->endpoints.n; i++)
+		any = any || (endpoint_address_parse(slice_str(e[i].addr), &a) == NULL && a.tls);
+	*client = any ? tls_client_new(&conf->tls, conf->name.at, now_s, diags) : NULL;
+	if (!any && conf->tls_at.line != 0)
+		diag_warning(diags, conf->tls_at, "W107",
+			     "`tls` changes nothing: no endpoint stands behind https://");
+	return !any || *client != NULL;
+}
+
 struct cluster *cluster_open(struct upstream_registry *r, const struct cluster_conf *conf,
 			     struct arena *arena, uint64_t timeout_ns, struct diags *diags)
 {
@@ -529,7 +560,8 @@ struct cluster *cluster_open(struct upstream_registry *r, const struct cluster_c
 	}
 	c->conf = conf;
 	c->name = conf->name.name;
-	if (!add_members(r, c, diags) || !prepare_checks(r, c, diags) ||
+	if (!cluster_open_tls(conf, (int64_t)(clock_wall_ns() / CLOCK_S), &c->tls, diags) ||
+	    !add_members(r, c, diags) || !prepare_checks(r, c, diags) ||
 	    !resolve_members(r, c, timeout_ns, diags)) {
 		cluster_close(r, c);
 		return NULL;
@@ -555,5 +587,7 @@ void cluster_close(struct upstream_registry *r, struct cluster *c)
 	c->n = 0;
 	check_rule_put(c->rule);
 	c->rule = NULL;
+	tls_client_put(c->tls);
+	c->tls = NULL;
 	registry_sweep(r);
 }

@@ -8,8 +8,8 @@
 
 const char *const check_result_names[CHECK_RESULTS] = {
 	[CHECK_OK] = "ok",           [CHECK_STATUS] = "status",   [CHECK_BODY] = "body",
-	[CHECK_TIMEOUT] = "timeout", [CHECK_CONNECT] = "connect", [CHECK_BROKEN] = "broken",
-	[CHECK_ADDRESS] = "address",
+	[CHECK_TIMEOUT] = "timeout", [CHECK_CONNECT] = "connect", [CHECK_TLS] = "tls",
+	[CHECK_BROKEN] = "broken",   [CHECK_ADDRESS] = "address",
 };
 
 const char *const check_result_texts[CHECK_RESULTS] = {
@@ -18,6 +18,7 @@ const char *const check_result_texts[CHECK_RESULTS] = {
 	[CHECK_BODY] = "the answer does not hold the expected text",
 	[CHECK_TIMEOUT] = "no answer in time",
 	[CHECK_CONNECT] = "could not connect",
+	[CHECK_TLS] = "the TLS handshake failed",
 	[CHECK_BROKEN] = "the answer broke off or is malformed",
 	[CHECK_ADDRESS] = "the name has no address",
 };

@@ -61,6 +61,7 @@ enum check_result {
 	CHECK_BODY,    /* the text is not in the answer */
 	CHECK_TIMEOUT, /* no answer, or no end of it, in time */
 	CHECK_CONNECT, /* refused, or unreachable */
+	CHECK_TLS,     /* the handshake failed */
 	CHECK_BROKEN,  /* reset, cut short or malformed */
 	CHECK_ADDRESS, /* the name has no address */
 	CHECK_RESULTS

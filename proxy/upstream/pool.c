@@ -50,24 +50,29 @@ static const struct conn_events idle_events = { .timeout = on_discarded_timeout,
 static const struct conn_events discarded_events = { .timeout = on_discarded_timeout,
 						     .closed = on_discarded_closed };
 
-/* The newest idle one; `quiet`: of which nothing has been heard since. */
-static struct conn *newest(struct endpoint_worker *cell, bool quiet)
+/* The newest idle one of this trust; `quiet`: of which nothing has been heard since. */
+static struct conn *newest(struct endpoint_worker *cell, uint64_t trust, bool quiet)
 {
 	while (!list_empty(&cell->idle)) {
 		struct conn *c = LIST_ENTRY(cell->idle.next, struct conn, pool_link);
 
-		if (!quiet || conn_is_quiet(c))
+		if (tls_trust_of(c->transport) == trust && (!quiet || conn_is_quiet(c)))
 			return c;
 		conn_close(c, NULL);
 	}
 	return NULL;
 }
 
-struct conn *pool_take(struct endpoint *ep, unsigned w, bool quiet, const struct conn_events *on,
-		       void *owner)
+static uint64_t trust_of(const struct endpoint *ep, const struct cluster *cl)
+{
+	return ep->peer == NULL ? 0 : tls_client_trust(cl->tls);
+}
+
+struct conn *pool_take(struct endpoint *ep, unsigned w, const struct cluster *cl, bool quiet,
+		       const struct conn_events *on, void *owner)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
-	struct conn *c = newest(cell, quiet);
+	struct conn *c = newest(cell, trust_of(ep, cl), quiet);
 
 	if (c == NULL)
 		return NULL;
@@ -85,18 +90,21 @@ bool pool_is_full(const struct endpoint *ep, unsigned w, const struct cluster_co
 }
 
 struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
-			  const struct cluster_conf *conf, const struct conn_events *on,
-			  void *owner, const struct codec_limits *limits)
+			  const struct cluster *cl, const struct conn_events *on, void *owner,
+			  const struct codec_limits *limits)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
+	const struct tls_target tls = { .client = ep->peer == NULL ? NULL : cl->tls,
+					.name = ep->peer,
+					.resume = &cell->resume };
 	struct addr addr;
 	struct conn *c;
 
-	if (pool_is_full(ep, w, conf))
+	if (pool_is_full(ep, w, cl->conf))
 		return NULL;
 	if (!endpoint_addr(ep, &cell->turn, &addr))
 		return NULL;
-	c = conn_connect(loop, &addr, on, owner, limits);
+	c = conn_connect(loop, &addr, &tls, on, owner, limits);
 	if (c == NULL)
 		return NULL;
 	c->data = cell;

@@ -9,14 +9,15 @@
 #include "upstream/upstream.h"
 
 /* An idle connection, or NULL.  `quiet`: one whose end, as far as this machine knows, has not come.
- * Its events are the caller's from here. */
-struct conn *pool_take(struct endpoint *, unsigned w, bool quiet, const struct conn_events *,
-		       void *owner);
+ * Those that were made under other rules of TLS than the cluster's are closed.  Its events are the
+ * caller's from here. */
+struct conn *pool_take(struct endpoint *, unsigned w, const struct cluster *, bool quiet,
+		       const struct conn_events *, void *owner);
 /* Whether max_connections are open. */
 bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf *);
 /* A new connection; connected or closed follows.  NULL: it failed at once, or the endpoint has
  * max_connections. */
-struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster_conf *,
+struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
 			  const struct conn_events *, void *owner, const struct codec_limits *);
 /* Gives back a connection that may carry another call; over the bounds it is closed. */
 void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster_conf *);

@@ -12,6 +12,7 @@
 #include "base/addr.h"
 #include "base/list.h"
 #include "conf/schema.h"
+#include "io/tls.h"
 #include "upstream/ewma.h"
 #include "upstream/health.h"
 
@@ -22,7 +23,7 @@ enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
 /*---------------------------------------------------------------- configuration */
 
 struct endpoint_conf {
-	const char *addr; /* "host:port" "127.0.0.1:80" "[::1]:80" "unix:/path" "http://host:port" */
+	const char *addr; /* "host:port" "127.0.0.1:80" "[::1]:80" "unix:/path" "http://host:port" "https://host:port" */
 	uint32_t weight;  /* 1..1000, default 1 */
 	bool backup;      /* only when no other endpoint can be used */
 	struct place at;
@@ -43,6 +44,8 @@ struct cluster_conf {
 	uint32_t spill_ppm;         /* ring-hash: so much above its share an endpoint may carry; 0: no bound */
 	uint64_t slow_start_ns;     /* 0: none */
 	struct health_conf health;
+	struct tls_client_conf tls; /* for endpoints behind https:// */
+	struct place tls_at;
 	uint64_t connect_timeout_ns;
 	uint32_t keepalive; /* idle connections kept per endpoint and worker */
 	uint64_t keepalive_timeout_ns;
@@ -63,6 +66,7 @@ struct endpoint_worker {
 	_Atomic uint32_t active;      /* calls under way */
 	_Atomic uint64_t attempts_ok, attempts_failed, attempts_aborted;
 	struct ewma latency; /* of the worker's own eyes only */
+	struct tls_resume resume; /* the same */
 } __attribute__((aligned(64)));
 
 /* What an operator says of an endpoint. */
@@ -93,7 +97,9 @@ struct endpoint {
 	uint32_t magic;
 	uint32_t id;         /* stable across reloads, from 1 */
 	const char *cluster; /* name */
-	const char *text;    /* address in canonical form: "host:port" "[::1]:80" "unix:/path" */
+	const char *text;    /* address in canonical form: "host:port" "[::1]:80" "unix:/path" "https://host:port" */
+	const char *authority; /* the same without https:// */
+	const char *peer;      /* the host, to be asked for and verified by TLS; NULL: plain */
 	const char *host;    /* for names: what is looked up; NULL: numeric or unix */
 	struct addr fixed;   /* numeric or unix: the address itself */
 	struct endpoint_addrs *addrs; /* names: what they stand for now, resolve.h */
@@ -147,6 +153,7 @@ struct cluster {
 	const char *name;
 	const struct key_spec *hash; /* conf->hash, for who knows what keys are */
 	struct check_rule *rule;     /* conf->health, for the checker; NULL: no checks */
+	struct tls_client *tls;      /* conf->tls; NULL: all endpoints are plain */
 	uint32_t n;
 	uint32_t heaviest; /* of the members' weights */
 	struct cluster_member *member;
@@ -164,6 +171,8 @@ struct upstream_registry *upstream_registry_new_with(const struct resolver_looku
  * warning, not an error: it is tried again in the background).  NULL after an error finding. */
 struct cluster *cluster_open(struct upstream_registry *, const struct cluster_conf *, struct arena *,
 			     uint64_t timeout_ns, struct diags *);
+/* What its endpoints behind https:// need, NULL when there are none; the caller's.  False after error findings. */
+bool cluster_open_tls(const struct cluster_conf *, int64_t now_s, struct tls_client **, struct diags *);
 /* The last worker has let go.  An endpoint that no cluster uses any more is freed when its last connection is closed:
  * whoever closes connections counts `connections` down after all else, and with release order. */
 void cluster_close(struct upstream_registry *, struct cluster *);

@@ -18,10 +18,13 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 import time
+
+from certificates import certs
 
 
 def flavour_of(binary):
@@ -111,6 +114,11 @@ def connect(addr, source=None):
                                     (source, 0) if source else None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
+
+
+def secure(sock, context, name="test", session=None):
+    """The client's side of TLS, whole; an end without close_notify is not taken for one."""
+    return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False, session=session)
 
 
 def parallel(n, work, timeout=None):
@@ -241,6 +249,7 @@ class Wire:
         self.buf = b""
         self.eof = False
         self.was_reset = False
+        self.was_cut = False  # TLS: it ended without close_notify
         sock.settimeout(TIMEOUT)
 
     def fileno(self):
@@ -255,6 +264,8 @@ class Wire:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
             data, self.was_reset = b"", True
+        except ssl.SSLEOFError:
+            data, self.was_cut = b"", True
         except socket.timeout:
             raise AssertionError(f"nothing came; have {self.buf[:300]!r}") from None
         self.buf += data
@@ -332,8 +343,25 @@ class Wire:
         """Nothing comes for a moment, and the connection stays open."""
         assert not self.buf, f"bytes waiting: {self.buf[:300]!r}"
         ready = readable([self.sock], seconds * SLOW)
+        if ready and isinstance(self.sock, ssl.SSLSocket):
+            return self._quiet_tls(seconds)
         if ready:
             raise AssertionError(f"not quiet: {'closed' if not self.fill() else self.buf[:300]}")
+        return self
+
+    def _quiet_tls(self, seconds):
+        """What made the socket readable may be a ticket."""
+        self.sock.settimeout(seconds * SLOW)
+        try:
+            raise AssertionError(f"not quiet: {self.sock.recv(300)!r}")
+        except socket.timeout:
+            return self
+
+    def say_end(self):
+        """TLS: close_notify, and the other side's is waited for."""
+        self.sock.settimeout(TIMEOUT)
+        with contextlib.suppress(ssl.SSLError, OSError):
+            self.sock.unwrap()
         return self
 
     def half_close(self):
@@ -409,7 +437,10 @@ class UpstreamWire(Wire):
 class Upstream:
     """By hand: expect_request, send, answer, close, reset.  By itself: serve(handler)."""
 
-    def __init__(self, addr="127.0.0.1:0", backlog=128):
+    def __init__(self, addr="127.0.0.1:0", backlog=128, tls=None, tls_conf=None):
+        """tls: an ssl.SSLContext; tls_conf: what Weir is told of it, else its authority."""
+        self.tls, self.tls_conf = tls, tls_conf
+        self.refused = []  # errors of handshakes
         if addr.startswith("unix:"):
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.bind(addr[5:])
@@ -438,10 +469,23 @@ class Upstream:
         sock, _ = self.sock.accept()
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.wire = UpstreamWire(sock)
+        self.wire = UpstreamWire(self._secure(sock))
         self.wires.append(self.wire)
         self.accepted += 1
         return self.wire
+
+    def _secure(self, sock):
+        if self.tls is None:
+            return sock
+        sock.settimeout(TIMEOUT)
+        return self.tls.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
+
+    def target(self):
+        """What Weir is told of it."""
+        if self.tls is None:
+            return self.addr
+        conf = {"ca": certs().file("ca.pem")} if self.tls_conf is None else self.tls_conf
+        return {"endpoints": "https://" + self.addr, **({"tls": conf} if conf else {})}
 
     def _next(self, timeout=None):
         """The next connection that has something to say: a new one, or one kept alive."""
@@ -508,14 +552,24 @@ class Upstream:
                 return
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            wire = UpstreamWire(sock)
-            sock.settimeout(None)
-            with self.lock:
-                self.wires.append(wire)
-                self.accepted += 1
-            threading.Thread(target=self._serve_one, args=(wire,), daemon=True).start()
+            wire = self._add(sock) if self.tls is None else None
+            threading.Thread(target=self._serve_one, args=(wire, sock), daemon=True).start()
 
-    def _serve_one(self, wire):
+    def _add(self, sock):
+        wire = UpstreamWire(sock)
+        sock.settimeout(None)
+        with self.lock:
+            self.wires.append(wire)
+            self.accepted += 1
+        return wire
+
+    def _serve_one(self, wire, sock):
+        try:
+            wire = wire or self._add(self._secure(sock))
+        except (OSError, ValueError) as e:
+            self.refused.append(e)
+            sock.close()
+            return
         with contextlib.suppress(AssertionError, OSError, ValueError):
             while True:
                 r = self._read_idle(wire)
@@ -579,7 +633,8 @@ class Weir:
     JSON, which is YAML); `use` and `route` amend the one default route, `yaml` replaces the whole file."""
 
     def __init__(self, binary, folder, *, upstream=None, yaml=None, use=(), route=None, env=None, args=(),
-                 nofile=None, stdout="file", start=True, checks=True, watch=False, **sections):
+                 nofile=None, stdout="file", start=True, checks=True, watch=False, tls=None, **sections):
+        """tls: what the listener's `tls` says (a mapping or a list), see certificates.py; its clients speak it."""
         self.binary = binary
         self.flavour = flavour_of(binary)
         self.folder = str(folder)
@@ -590,7 +645,7 @@ class Weir:
         self.probes_addr = f"127.0.0.1:{free_port()}"
         self.admin_addr = f"127.0.0.1:{free_port()}"
         self.addr = f"127.0.0.1:{self.port}"
-        self.yaml, self.use, self.route, self.sections = yaml, use, route, sections
+        self.yaml, self.use, self.route, self.sections, self.tls = yaml, use, route, sections, tls
         self.path = os.path.join(self.folder, "weir.yaml")
         self.env = {**os.environ, **(env or {})}
         self.args = [*args, *(["--watch"] if watch else [])]
@@ -610,11 +665,11 @@ class Weir:
     def config(self, **changes):
         conf = {
             "version": 1,
-            "listen": self.addr,
+            "listen": {"addr": self.addr, "tls": self.tls} if self.tls else self.addr,
             "probes": self.probes_addr,
             "admin": {"listen": self.admin_addr},
             "shutdown": {"delay": "0s", "drain": "5s"},
-            "upstreams": {"app": self.upstream.addr},
+            "upstreams": {"app": self.upstream.target()},
         }
         both = {**self.sections, **changes}
         use, route = both.pop("use", self.use), both.pop("route", self.route)
@@ -673,14 +728,25 @@ class Weir:
 
     # ---- talking to it
 
-    def client(self, addr=None, source=None):
-        c = Client(connect(addr or self.addr, source))
+    def client(self, addr=None, source=None, tls=None, **more):
+        """tls: another context than the plainest, where the listener speaks TLS; more: see secure()."""
+        c = Client(self._connect(addr, source, tls, **more))
         self.wires.append(c)
         return c
 
+    def _connect(self, addr=None, source=None, tls=None, **more):
+        sock = connect(addr or self.addr, source)
+        if tls is None and (not self.tls or addr not in (None, self.addr)):
+            return sock
+        try:
+            return secure(sock, tls or certs().client(), **more)
+        except OSError:
+            sock.close()
+            raise
+
     def fetch(self, target="/", *, addr=None, source=None, **more):
         """One call on a connection of its own."""
-        with contextlib.closing(Client(connect(addr or self.addr, source))) as c:
+        with contextlib.closing(Client(self._connect(addr, source, more.pop("tls", None)))) as c:
             headers = more.pop("headers", ())
             headers = list(headers.items() if isinstance(headers, dict) else headers)
             c.ask(target, headers=[*headers, ("Connection", "close")], **more)

@@ -85,6 +85,29 @@ static void test_changes(void **state)
 	watch_fini(&w);
 }
 
+/* Others matter too, as long as they are named. */
+static void test_other_files(void **state)
+{
+	const char *const named[] = { other };
+	struct watch w;
+
+	(void)state;
+	put(other, "a");
+	watch_init(&w, path, START);
+	put(other, "longer");
+	assert_false(watch_look(&w, START));
+	watch_follow(&w, named, 1);
+	assert_false(watch_look(&w, START));
+	put(other, "longer still");
+	watch_follow(&w, named, 1); /* a reload meanwhile takes nothing away */
+	assert_true(watch_look(&w, START));
+	assert_false(watch_look(&w, START));
+	watch_follow(&w, NULL, 0);
+	put(other, "once more, longer");
+	assert_false(watch_look(&w, START));
+	watch_fini(&w);
+}
+
 /* Somebody else writes to the folder without end: the look is put off, but not for ever. */
 static void test_a_busy_folder(void **state)
 {
@@ -110,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_nothing_changed),
 		TEST(test_changes),
+		TEST(test_other_files),
 		TEST(test_a_busy_folder),
 	};
 

@@ -22,10 +22,11 @@ static void test_refused(void **state)
 	(void)state;
 	expect_wrong("", "needs an address");
 	expect_wrong("http://", "needs an address");
-	expect_wrong("https://a:443", "TLS to upstreams is not there in this build");
-	expect_wrong("HTTPS://a", "TLS to upstreams");
-	expect_wrong("h2c://a:80", "host:port, http://host:port or unix:/path");
-	expect_wrong("http://http://a:80", "host:port, http://host:port or unix:/path");
+	expect_wrong("https://unix:/run/app.sock", "no https:// to a unix socket");
+	expect_wrong("https://", "needs an address");
+	expect_wrong("https://a/x", "no path");
+	expect_wrong("h2c://a:80", "host:port, http://host:port, https://host:port or unix:/path");
+	expect_wrong("http://http://a:80", "host:port, http://host:port, https://host:port or unix:/path");
 	expect_wrong("http://a:80/v1", "no path");
 	expect_wrong("http://a:80/", "no path");
 	expect_wrong("a", "needs a port");
@@ -104,6 +105,26 @@ static void expect_named(const char *text, const char *canonical, const char *ho
 	assert_int_equal(a.port, port);
 }
 
+static void expect_secure(const char *text, const char *canonical, const char *name)
+{
+	struct endpoint_address a;
+
+	assert_null(endpoint_address_parse(slice_str(text), &a));
+	assert_true(a.tls);
+	assert_string_equal(a.text, canonical);
+	assert_string_equal(a.text + a.authority, canonical + 8);
+	assert_string_equal(a.name, name);
+}
+
+static void test_secure(void **state)
+{
+	(void)state;
+	expect_secure("https://App.example", "https://app.example:443", "app.example");
+	expect_secure("HTTPS://app.example.:8443", "https://app.example.:8443", "app.example");
+	expect_secure("https://127.0.0.1:1", "https://127.0.0.1:1", "127.0.0.1");
+	expect_secure("https://[::1]", "https://[::1]:443", "::1");
+}
+
 static void test_fixed(void **state)
 {
 	(void)state;
@@ -144,7 +165,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_fixed),   cmocka_unit_test(test_longest_path),
+		cmocka_unit_test(test_fixed),
+		cmocka_unit_test(test_secure),   cmocka_unit_test(test_longest_path),
 		cmocka_unit_test(test_named),
 	};
 
