@@ -194,6 +194,7 @@ struct call {
 	const struct head *req; /* read-only to filters                        */
 	struct arena *arena;    /* the call's; lives until after done          */
 	void *mem;              /* chain->mem_size zeroed bytes                */
+	struct slice tls_san;   /* of the client's certificate, verified; empty: none */
 	struct ip client;       /* after client_ip.trust; all zero: unix socket */
 	const char *route;      /* name                                        */
 	const char *upstream;   /* name                                        */

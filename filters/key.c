@@ -263,6 +263,14 @@ static bool read_route(const struct key_part *part, const struct call *call,
 	return out->n > 0;
 }
 
+static bool read_tls_san(const struct key_part *part, const struct call *call,
+			 struct scratch *scratch, struct slice *out)
+{
+	(void)part, (void)scratch;
+	*out = call->tls_san;
+	return out->n > 0;
+}
+
 static bool read_upstream(const struct key_part *part, const struct call *call,
 			  struct scratch *scratch, struct slice *out)
 {
@@ -301,6 +309,7 @@ static const struct key_source sources[] = {
 	  .parse = parse_token,
 	  .read = read_cookie,
 	  .free_choice = true },
+	{ .name = "tls.san", .syntax = "tls.san", .read = read_tls_san },
 	{ .name = "host", .syntax = "host", .read = read_host, .normal = normal_host },
 	{ .name = "path", .syntax = "path", .read = read_path },
 	{ .name = "method", .syntax = "method", .read = read_method },
@@ -495,7 +504,7 @@ static void key_dump(const void *src, struct buf *out)
 #define PATTERN                                                      \
 	"\"type\":\"string\",\"pattern\":\"^(client\\\\.ip(/[0-9]+/" \
 	"[0-9]+)?|(header|query|cookie|const)\\\\..+|"               \
-	"host|path|method|route|upstream)$|[$][{]\""
+	"tls[.]san|host|path|method|route|upstream)$|[$][{]\""
 
 const struct custom_ops key_custom = {
 	.parse = key_parse,

@@ -413,7 +413,7 @@ static const struct field rate_fields[] = {
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What has a bucket of its own: client.ip[/v4/v6] header.NAME query.NAME "
-		 "cookie.NAME host path method "
+		 "cookie.NAME tls.san host path method "
 		 "route upstream const.x, or a list of them; without one, all calls share one "
 		 "bucket." },
 	{ .key = "missing",

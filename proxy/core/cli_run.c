@@ -75,6 +75,7 @@ int cli_print_version(const struct cli_host *host, bool whole, bool json)
 		{ "compiler", COMPILER },
 		{ "libevent", host->event_version },
 		{ "libevent_built_with", host->event_built },
+		{ "openssl", tls_library() },
 		{ "libyaml", node_yaml_version() },
 		{ "kernel", uname(&kernel) == 0 ? kernel.release : "unknown" },
 	};

@@ -588,6 +588,17 @@ static bool begin_call(struct exchange *x)
 	return true;
 }
 
+/* The call may outlive the connection. */
+static bool know_peer(struct exchange *x)
+{
+	struct slice name = tls_peer_name(x->conn->transport);
+
+	if (name.n == 0)
+		return true;
+	x->call.tls_san = arena_copy(&x->arena, name);
+	return x->call.tls_san.p != NULL;
+}
+
 static void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
@@ -607,7 +618,7 @@ static void exchange_begin(struct exchange *x)
 		why = reason_no_route;
 	else
 		why = route_refuses(x->route, x->req);
-	if (why == NULL && !begin_call(x))
+	if (why == NULL && !(know_peer(x) && begin_call(x)))
 		why = reason_out_of_memory;
 	if (why != NULL)
 		exchange_reply(x, why, 0);

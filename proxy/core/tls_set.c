@@ -2,6 +2,7 @@
 #include "core/tls_set.h"
 
 #include "base/clock.h"
+#include "io/transport.h"
 
 static int64_t now_s(void)
 {
@@ -33,7 +34,7 @@ struct tls_server **tls_set_open(const struct config *c, struct arena *arena, st
 
 		if (certs->n == 0)
 			continue;
-		set[i] = tls_server_new(certs, now_s(), diags);
+		set[i] = tls_server_new(certs, 1u << PROTOCOL_HTTP1, now_s(), diags);
 		ok = ok && set[i] != NULL;
 	}
 	if (ok)

@@ -683,7 +683,8 @@ void conn_settle(struct conn *c)
 }
 
 /* The client's first head has its time from here.  What both agreed to speak is
- * transport->protocol; the codec that was made at the accept speaks the only one there is. */
+ * transport->protocol: the codec that was made at the accept speaks HTTP/1, the only one that is
+ * offered (tls_set.c). */
 static void on_secured(struct conn *c)
 {
 	c->unsecured = false;

@@ -41,6 +41,8 @@ struct tls {
 	struct tls_resume *resume;
 	uint64_t trust;
 	struct deferred nudge; /* to announce what OpenSSL holds (T2) */
+	const char *to;        /* whom it was made to, for the log */
+	char *peer_name;       /* of a verified client; NULL: none */
 	char *early;
 	uint32_t early_at, early_n;
 	unsigned wants;
@@ -243,17 +245,14 @@ static void log_failure(const struct tls *tls, unsigned long error)
 {
 	long verdict = SSL_get_verify_result(tls->ssl);
 	const char *more = verdict == X509_V_OK ? "" : X509_verify_cert_error_string(verdict);
-	const char *name = SSL_get0_peername(tls->ssl);
 
 	if (!may_log(tls))
 		return;
-	name = name != NULL ? name : SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
 	if (SSL_is_server(tls->ssl))
 		log_info("TLS handshake of a client failed: %s%s%s", fault_text(tls, error),
 			 *more ? ": " : "", more);
 	else
-		log_warn("TLS handshake with %s failed: %s%s%s",
-			 name != NULL ? name : "an upstream", fault_text(tls, error),
+		log_warn("TLS handshake with %s failed: %s%s%s", tls->to, fault_text(tls, error),
 			 *more ? ": " : "", more);
 }
 
@@ -303,6 +302,8 @@ static void open_up(struct tls *tls)
 	tls->state = OPEN;
 	tls->transport.protocol = protocol_of(tls->ssl);
 	tls->more = SSL_has_pending(tls->ssl) || tls->early != NULL;
+	if (tls->server != NULL)
+		tls->peer_name = tls_name_of_peer(tls->ssl);
 	tls_server_put(tls->server);
 	tls->server = NULL;
 }
@@ -406,6 +407,7 @@ static void tls_free(struct tls *tls)
 	}
 	ERR_clear_error();
 	tls_server_put(tls->server);
+	free(tls->peer_name);
 	free(tls->early);
 	free(tls);
 }
@@ -680,6 +682,14 @@ static const struct transport_ops tls_ops = {
 	.close = tls_close,
 };
 
+struct slice tls_peer_name(const struct transport *t)
+{
+	const struct tls *tls = t->ops == &tls_ops ? (const struct tls *)(const void *)t : NULL;
+
+	return tls == NULL || tls->peer_name == NULL ? slice_of(NULL, 0)
+						     : slice_str(tls->peer_name);
+}
+
 uint64_t tls_trust_of(const struct transport *t)
 {
 	return t->ops == &tls_ops ? ((const struct tls *)(const void *)t)->trust : 0;
@@ -776,6 +786,7 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 		return NULL;
 	}
 	tls->trust = client->trust;
+	tls->to = target->name;
 	resume(tls, target->resume);
 	SSL_set_connect_state(tls->ssl);
 	tls->state = CONNECTING;

@@ -41,6 +41,9 @@ struct transport *tls_connect(struct loop *, struct transport *inner, const stru
 
 /* Of a transport made here that is connected: whether an earlier session was taken up again. */
 bool tls_is_resumed(const struct transport *);
+/* Of one that was accepted: by what name the client's certificate knows it, see tls_internal.h;
+ * empty: it has none, or this is no TLS.  Lives as long as the transport. */
+struct slice tls_peer_name(const struct transport *);
 /* The tls_client_trust it was made under; 0 for a transport that is no TLS, or that was accepted.
  */
 uint64_t tls_trust_of(const struct transport *);

@@ -1,6 +1,6 @@
 /* tls_context.c - from files to what OpenSSL serves with.
  *
- * Every file is read once, here, by the thread that may wait; what is wrong with it is a finding at
+ * Every file is read here, by the one thread that may wait; what is wrong with it is a finding at
  * the place in the configuration that names it.  Nothing is looked up later: the stores hold what
  * they need in memory. */
 #include "io/tls_context.h"
@@ -25,11 +25,17 @@
 
 enum { FILE_BYTES_MAX = 4 * 1024 * 1024, DAY_S = 86400 };
 
-/* TLS 1.2: forward secrecy and authenticated encryption, nothing else (RFC 9325 section 4.2). */
-static const char ciphers_1_2[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
+/* Forward secrecy and authenticated encryption, nothing else (RFC 9325 section 4.2); of those, what
+ * is least work first: 128 bits are enough. */
+static const char ciphers_1_2[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+				  "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+				  "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char ciphers_1_3[] =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 static const char groups[] = "X25519:P-256:P-384";
 
 const struct tls_protocol tls_protocols[] = {
+	{ "h2", PROTOCOL_HTTP2 },
 	{ "http/1.1", PROTOCOL_HTTP1 },
 };
 const unsigned tls_protocol_count = sizeof(tls_protocols) / sizeof(tls_protocols[0]);
@@ -37,6 +43,7 @@ const unsigned tls_protocol_count = sizeof(tls_protocols) / sizeof(tls_protocols
 /* What a context is made from. */
 struct making {
 	struct diags *diags;
+	unsigned protocols; /* to be spoken */
 	int64_t now_s;
 	struct buf seen; /* what decides whom a peer is taken for: the rules and their files */
 	bool ok;
@@ -338,6 +345,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int min_version)
 	if (SSL_CTX_set_min_proto_version(ctx, versions[min_version]) == 1 &&
 	    SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
 	    SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&
+	    SSL_CTX_set_ciphersuites(ctx, ciphers_1_3) == 1 &&
 	    SSL_CTX_set1_groups_list(ctx, groups) == 1)
 		return ctx;
 	SSL_CTX_free(ctx);
@@ -375,20 +383,27 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* RFC 7301 section 3.2: without a protocol in common there is no connection. */
+static bool is_named(const unsigned char *item, unsigned room, const char *name)
+{
+	size_t n = strlen(name);
+
+	return item[0] == n && n < room && memcmp(item + 1, name, n) == 0;
+}
+
+/* RFC 7301 section 3.2: without a protocol in common there is no connection.  `arg`: what we speak.
+ */
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 		   const unsigned char *in, unsigned in_n, void *arg)
 {
-	(void)ssl, (void)arg;
+	(void)ssl;
 	for (unsigned i = 0; i < tls_protocol_count; i++) {
-		size_t n = strlen(tls_protocols[i].name);
-
+		if (!((uintptr_t)arg & 1u << tls_protocols[i].protocol))
+			continue;
 		for (unsigned at = 0; at < in_n; at += in[at] + 1u) {
-			if (in[at] != n || at + 1 + n > in_n ||
-			    memcmp(in + at + 1, tls_protocols[i].name, n) != 0)
+			if (!is_named(in + at, in_n - at, tls_protocols[i].name))
 				continue;
 			*out = in + at + 1;
-			*out_n = (unsigned char)n;
+			*out_n = in[at];
 			return SSL_TLSEXT_ERR_OK;
 		}
 	}
@@ -465,7 +480,7 @@ static void add_certificate(struct making *m, struct tls_server *s, const struct
 			c->key != NULL ? c->key : c->cert);
 	SSL_CTX_set_session_cache_mode(cert->ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(cert->ctx, tls_ticket_key);
-	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, NULL);
+	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, (void *)(uintptr_t)m->protocols);
 }
 
 static void server_free(struct tls_server *s)
@@ -492,9 +507,10 @@ static void fill_server(struct making *m, struct tls_server *s, const struct con
 	SSL_CTX_set_tlsext_servername_arg(s->cert[0].ctx, s);
 }
 
-struct tls_server *tls_server_new(const struct conf_list *certs, int64_t now_s, struct diags *diags)
+struct tls_server *tls_server_new(const struct conf_list *certs, unsigned protocols, int64_t now_s,
+				  struct diags *diags)
 {
-	struct making m = { .diags = diags, .now_s = now_s, .ok = true };
+	struct making m = { .diags = diags, .protocols = protocols, .now_s = now_s, .ok = true };
 	struct tls_server *s = calloc(1, sizeof(*s) + certs->n * sizeof(s->cert[0]));
 
 	if (s == NULL) {
@@ -534,7 +550,7 @@ struct tls_certificate tls_server_certificate(const struct tls_server *s, uint32
 
 /*---------------------------------------------------------------- clients */
 
-static bool set_alpn(SSL_CTX *ctx)
+static bool set_alpn(SSL_CTX *ctx, unsigned protocols)
 {
 	unsigned char list[64];
 	unsigned n = 0;
@@ -542,11 +558,62 @@ static bool set_alpn(SSL_CTX *ctx)
 	for (unsigned i = 0; i < tls_protocol_count; i++) {
 		size_t len = strlen(tls_protocols[i].name);
 
+		if (!(protocols & 1u << tls_protocols[i].protocol))
+			continue;
 		list[n++] = (unsigned char)len;
 		memcpy(list + n, tls_protocols[i].name, len);
 		n += (unsigned)len;
 	}
 	return SSL_CTX_set_alpn_protos(ctx, list, n) == 0; /* 0 is its success */
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* What the system trusts is a megabyte: made once for all upstreams, and again when its file has
+ * changed. */
+static struct {
+	X509_STORE *store;
+	uint8_t digest[SHA256_BYTES];
+	struct stat file;
+} system_trust;
+
+static bool read_system_trust(struct making *m, struct place at, const char *path)
+{
+	struct making own = { .diags = m->diags, .now_s = m->now_s, .ok = true };
+	X509_STORE *store = X509_STORE_new();
+
+	if (store == NULL)
+		no_context(m, at);
+	else
+		load_authorities(&own, store, NULL, at, path);
+	seen_digest(&own, system_trust.digest);
+	buf_fini(&own.seen);
+	m->ok = m->ok && own.ok;
+	if (!m->ok) {
+		X509_STORE_free(store);
+		return false;
+	}
+	X509_STORE_free(system_trust.store);
+	system_trust.store = store;
+	return true;
+}
+
+static void trust_system(struct making *m, SSL_CTX *ctx, struct place at)
+{
+	const char *path = system_authorities();
+	struct stat file = { 0 };
+	bool known = stat(path, &file) == 0 && system_trust.store != NULL &&
+		     same_file(&file, &system_trust.file);
+
+	if (!known && !read_system_trust(m, at, path))
+		return;
+	system_trust.file = file;
+	buf_put(&m->seen, (const char *)system_trust.digest, sizeof(system_trust.digest));
+	SSL_CTX_set1_cert_store(ctx, system_trust.store);
 }
 
 static void trust_authorities(struct making *m, SSL_CTX *ctx, const struct tls_client_conf *c,
@@ -560,7 +627,7 @@ static void trust_authorities(struct making *m, SSL_CTX *ctx, const struct tls_c
 	else if (c->ca != NULL)
 		load_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, c->ca_at, c->ca);
 	else
-		load_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, at, system_authorities());
+		trust_system(m, ctx, at);
 }
 
 static void fill_client(struct making *m, struct tls_client *t, const struct tls_client_conf *c,
@@ -570,7 +637,7 @@ static void fill_client(struct making *m, struct tls_client *t, const struct tls
 	t->verify = c->verify;
 	t->server_name = c->server_name == NULL ? NULL : strdup(c->server_name);
 	t->cert_path = c->cert == NULL ? NULL : strdup(c->cert);
-	if (t->ctx == NULL || !set_alpn(t->ctx) ||
+	if (t->ctx == NULL || !set_alpn(t->ctx, m->protocols) ||
 	    (c->server_name != NULL && t->server_name == NULL) ||
 	    (c->cert != NULL && t->cert_path == NULL)) {
 		no_context(m, at);
@@ -598,10 +665,10 @@ static void client_free(struct tls_client *t)
 	free(t);
 }
 
-struct tls_client *tls_client_new(const struct tls_client_conf *c, struct place at, int64_t now_s,
-				  struct diags *diags)
+struct tls_client *tls_client_new(const struct tls_client_conf *c, unsigned protocols,
+				  struct place at, int64_t now_s, struct diags *diags)
 {
-	struct making m = { .diags = diags, .now_s = now_s, .ok = true };
+	struct making m = { .diags = diags, .protocols = protocols, .now_s = now_s, .ok = true };
 	struct tls_client *t = calloc(1, sizeof(*t));
 	uint8_t digest[SHA256_BYTES];
 

@@ -61,18 +61,20 @@ enum { TLS_EXPIRY_WARNING_DAYS = 14 };
 struct tls_server;
 struct tls_client;
 
-/* Reads the files of a list of struct tls_server_conf.  `now_s`: the wall clock, seconds.  NULL
+/* Reads the files of a list of struct tls_server_conf.  `protocols`: what may be agreed upon, a bit
+ * 1 << enum transport_protocol for each.  `now_s`: the wall clock, seconds.  NULL
  * after error findings (E042: a certificate, key or list that cannot be used); what soon expires is
  * a warning (W110). */
-struct tls_server *tls_server_new(const struct conf_list *certs, int64_t now_s, struct diags *);
+struct tls_server *tls_server_new(const struct conf_list *certs, unsigned protocols, int64_t now_s,
+				  struct diags *);
 struct tls_server *tls_server_get(struct tls_server *); /* any thread */
 void tls_server_put(struct tls_server *);               /* NULL is fine; the last one frees */
 uint32_t tls_server_certificates(const struct tls_server *);
 struct tls_certificate tls_server_certificate(const struct tls_server *, uint32_t i);
 
 /* The same for an upstream.  `at`: where it is configured. */
-struct tls_client *tls_client_new(const struct tls_client_conf *, struct place at, int64_t now_s,
-				  struct diags *);
+struct tls_client *tls_client_new(const struct tls_client_conf *, unsigned protocols,
+				  struct place at, int64_t now_s, struct diags *);
 struct tls_client *tls_client_get(struct tls_client *);
 void tls_client_put(struct tls_client *);
 /* The same number for the same rules and files: what was agreed under one holds under the other.

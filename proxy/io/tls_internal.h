@@ -36,6 +36,10 @@ struct tls_tickets *tls_tickets_of(SSL *, uint64_t *now_ns);
 /* A session that can be taken up later; takes a reference of it over when it returns 1
  * (SSL_CTX_sess_set_new_cb). */
 int tls_keep_session(SSL *, SSL_SESSION *);
+/* Of a client that showed a certificate, and was verified: the first URI among its alternative
+ * names, else the first DNS name, else the first address of mail.  NULL: none; else the caller's.
+ */
+char *tls_name_of_peer(SSL *);
 /* SSL_CTX_set_tlsext_ticket_key_evp_cb. */
 int tls_ticket_key(SSL *, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *, EVP_MAC_CTX *,
 		   int enc);

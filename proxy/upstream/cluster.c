@@ -538,7 +538,9 @@ bool cluster_open_tls(const struct cluster_conf *conf, int64_t now_s, struct tls
 
 	for (uint32_t i = 0; i < conf->endpoints.n; i++)
 		any = any || (endpoint_address_parse(slice_str(e[i].addr), &a) == NULL && a.tls);
-	*client = any ? tls_client_new(&conf->tls, conf->name.at, now_s, diags) : NULL;
+	*client =
+	    any ? tls_client_new(&conf->tls, 1u << PROTOCOL_HTTP1, conf->name.at, now_s, diags)
+		: NULL;
 	if (!any && conf->tls_at.line != 0)
 		diag_warning(diags, conf->tls_at, "W107",
 			     "`tls` changes nothing: no endpoint stands behind https://");

@@ -35,6 +35,7 @@ distinguished_name = any
 NAMES = {  # what a certificate is for, where that is not its own name
     "server": "DNS:localhost,DNS:test,DNS:app.test,IP:127.0.0.1",
     "other": "DNS:other.test,DNS:*.wild.test",
+    "client": "DNS:client.test,URI:spiffe://test/client",
 }
 DATES = {  # from, to; hours from now
     "expired": (-48, -24), "early": (24, 48), "soon": (-24, 24 * 5 + 1),

@@ -309,6 +309,14 @@ def test_curl(weir):
     assert done.stdout == b"ok 0 200ok 0 200", done.stderr
 
 
+def test_a_limit_by_the_name_of_the_certificate(weir):
+    w = serve(weir, tls=certs().listener(client_ca=True, client_auth="optional"), use=["each"],
+              policies={"each": {"rate": "1/h", "burst": 1, "key": "tls.san", "missing": "deny"}})
+    known, other = certs().client(cert="client"), certs().client(cert="other")
+    assert [w.fetch(tls=x).status for x in (known, known, other, other)] == [200, 429, 200, 429]
+    assert w.fetch().status == 403
+
+
 # ---------------------------------------------------------------- its life
 
 def copy(name, to):

@@ -71,6 +71,7 @@ static void test_what_is_missing(void **state)
 	assert_missing("key: cookie.k", (struct look){ .header = "Cookie", .value = "kk=1; j=k" });
 	assert_missing("key: cookie.k", (struct look){ .header = "Cookie", .value = ";;=;k;k=" });
 	assert_missing("key: host", (struct look){ .authority = "" });
+	assert_missing("key: tls.san", (struct look){ .client = "10.0.0.1" });
 	assert_missing("key: [path, header.x-a]", (struct look){ .client = "10.0.0.1" });
 }
 

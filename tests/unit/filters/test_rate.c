@@ -78,8 +78,6 @@ static void test_what_is_no_key(void **state)
 		       "`jwt.tenant` is not known");
 	assert_refused("policies: { a: { rate: 5/s, key: [host, api_key] } }", "E015",
 		       "`api_key` is not known");
-	assert_refused("policies: { a: { rate: 5/s, key: tls.san } }", "E015",
-		       "`tls.san` is not known");
 	assert_refused("policies: { a: { rate: 5/s, key: header. } }", "E015",
 		       "not the name of a header");
 	assert_refused("policies: { a: { rate: 5/s, key: 'header.a b' } }", "E015",

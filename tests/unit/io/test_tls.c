@@ -20,7 +20,7 @@ static struct tls_server *server_of(const struct tls_server_conf *conf, uint32_t
 {
 	struct conf_list list = { n, (void *)(uintptr_t)conf };
 
-	return tls_server_new(&list, (int64_t)time(NULL), &diags);
+	return tls_server_new(&list, 1u << PROTOCOL_HTTP1, (int64_t)time(NULL), &diags);
 }
 
 static struct tls_server *server(void)
@@ -36,7 +36,8 @@ static struct tls_server *server(void)
 static struct tls_client *client_of(struct tls_client_conf conf)
 {
 	struct place at = { 0 };
-	struct tls_client *c = tls_client_new(&conf, at, (int64_t)time(NULL), &diags);
+	struct tls_client *c =
+	    tls_client_new(&conf, 1u << PROTOCOL_HTTP1, at, (int64_t)time(NULL), &diags);
 
 	assert_non_null(c);
 	return c;
@@ -375,12 +376,15 @@ static struct tls_client *client_with(const char *cert)
 
 /* TLS 1.3: the client is done before the server has seen its certificate; it hears of it when it
  * reads. */
-static void expect_guest(struct tls_server *s, struct tls_client *c, bool welcome)
+static void expect_guest(struct tls_server *s, struct tls_client *c, const char *name)
 {
+	bool welcome = name != NULL;
 	struct ends e;
 
 	join(&e, s, c, "a.example", NULL);
 	assert_int_equal(e.side[SERVER].up, welcome);
+	if (welcome)
+		assert_true(slice_is(tls_peer_name(e.side[SERVER].t), name));
 	if (!welcome) {
 		side_hang_up(&e.side[SERVER], false);
 		ends_turn(&e);
@@ -398,21 +402,21 @@ static void test_client_certificates(void **state)
 	struct tls_server *s = server_of(&conf, 1);
 
 	(void)state;
-	expect_guest(s, client_with("guest"), true);
-	expect_guest(s, client_with("bad_guest"), true);
-	expect_guest(s, client_with("stranger"), false);
-	expect_guest(s, client(), false);
+	expect_guest(s, client_with("guest"), "spiffe://rig/guest");
+	expect_guest(s, client_with("bad_guest"), "bad");
+	expect_guest(s, client_with("stranger"), NULL);
+	expect_guest(s, client(), NULL);
 	tls_server_put(s);
 	conf.client_auth = TLS_CLIENT_AUTH_OPTIONAL;
 	s = server_of(&conf, 1);
-	expect_guest(s, client_with("guest"), true);
-	expect_guest(s, client_with("stranger"), false);
-	expect_guest(s, client(), true);
+	expect_guest(s, client_with("guest"), "spiffe://rig/guest");
+	expect_guest(s, client_with("stranger"), NULL);
+	expect_guest(s, client(), "");
 	tls_server_put(s);
 	conf.crl = rig_write_list("crl.pem", &ca, &bad_guest, 86400);
 	s = server_of(&conf, 1);
-	expect_guest(s, client_with("guest"), true);
-	expect_guest(s, client_with("bad_guest"), false);
+	expect_guest(s, client_with("guest"), "spiffe://rig/guest");
+	expect_guest(s, client_with("bad_guest"), NULL);
 	tls_server_put(s);
 }
 
@@ -450,6 +454,43 @@ static void test_certificates_by_name(void **state)
 	expect_certificate(s, "127.0.0.1", &leaf); /* no name is sent */
 	tls_server_put(s);
 	rig_free(&b);
+}
+
+/*---------------------------------------------------------------- which protocol */
+
+static void expect_protocol(unsigned ours, unsigned theirs, bool up, uint8_t protocol)
+{
+	const struct tls_server_conf conf = { .cert = rig_path("leaf.pem"),
+					      .key = rig_path("leaf.key") };
+	const struct tls_client_conf lax = { .verify = false };
+	struct conf_list list = { 1, (void *)(uintptr_t)&conf };
+	struct tls_server *s = tls_server_new(&list, ours, (int64_t)time(NULL), &diags);
+	struct tls_client *c =
+	    tls_client_new(&lax, theirs, (struct place){ 0 }, (int64_t)time(NULL), &diags);
+	struct ends e;
+
+	join(&e, s, c, "a.example", NULL);
+	assert_int_equal(e.side[SERVER].up, up);
+	if (up) {
+		assert_int_equal(e.side[SERVER].t->protocol, protocol);
+		assert_int_equal(e.side[CLIENT].t->protocol, protocol);
+	}
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/* What both speak; of that, the newest. */
+static void test_protocols(void **state)
+{
+	const unsigned h1 = 1u << PROTOCOL_HTTP1, h2 = 1u << PROTOCOL_HTTP2;
+
+	(void)state;
+	expect_protocol(h1, h1, true, PROTOCOL_HTTP1);
+	expect_protocol(h1, h1 | h2, true, PROTOCOL_HTTP1);
+	expect_protocol(h1 | h2, h1, true, PROTOCOL_HTTP1);
+	expect_protocol(h1 | h2, h1 | h2, true, PROTOCOL_HTTP2);
+	expect_protocol(h1, h2, false, 0);
 }
 
 /*---------------------------------------------------------------- sessions */
@@ -656,7 +697,7 @@ static int make_all(void **state)
 	ca = rig_make((struct wish){ .name = NULL });
 	other_ca = rig_make((struct wish){ .name = NULL });
 	leaf = rig_make((struct wish){ .name = "DNS:a.example,IP:127.0.0.1", .by = &ca });
-	guest = rig_make((struct wish){ .name = "DNS:guest", .by = &ca });
+	guest = rig_make((struct wish){ .name = "DNS:guest,URI:spiffe://rig/guest", .by = &ca });
 	bad_guest = rig_make((struct wish){ .name = "DNS:bad", .by = &ca });
 	stranger = rig_make((struct wish){ .name = "DNS:stranger", .by = &other_ca });
 	rig_write("ca.pem", &ca, NULL);
@@ -699,6 +740,7 @@ int main(void)
 		TEST(test_names),
 		TEST(test_client_certificates),
 		TEST(test_certificates_by_name),
+		TEST(test_protocols),
 		TEST(test_resumption),
 		TEST(test_no_tls),
 		TEST(test_hello_cut_anywhere),
