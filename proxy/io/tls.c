@@ -106,9 +106,12 @@ static int bio_write(BIO *bio, const char *p, int n)
 {
 	struct tls *tls = BIO_get_data(bio);
 	struct iovec v = { .iov_base = (void *)(uintptr_t)p, .iov_len = (size_t)n };
-	ssize_t sent = tls->below->ops->writev(tls->below, &v, 1);
+	ssize_t sent;
 
 	BIO_clear_retry_flags(bio);
+	if (tls->below_eof) /* an alert about the end, to who has hung up */
+		return n;
+	sent = tls->below->ops->writev(tls->below, &v, 1);
 	if (sent == TRANSPORT_AGAIN)
 		BIO_set_retry_write(bio);
 	tls->below_broken = tls->below_broken || sent == TRANSPORT_BROKEN;
@@ -325,7 +328,7 @@ static void shake(struct tls *tls)
 		open_up(tls);
 	else
 		fail_handshake(tls);
-	tls->below->ops->want(tls->below, 0);
+	/* what was wanted below stays until the owner says what it wants now, in the same entry */
 	tls->wants = 0;
 	tls->transport.on_ready(tls->transport.owner, WANT_WRITE);
 }
@@ -422,7 +425,7 @@ static void tls_close(struct transport *t, bool reset)
 	}
 	if (tls->nudged)
 		list_remove(&tls->nudge.link);
-	tls->below->ops->close(tls->below, reset);
+	tls->below->ops->close(tls->below, reset && !tls->below_eof);
 	tls_free(tls);
 }
 

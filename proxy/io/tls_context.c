@@ -479,6 +479,7 @@ static void add_certificate(struct making *m, struct tls_server *s, const struct
 		use_key(m, cert->ctx, c->key != NULL ? c->key_at : c->cert_at,
 			c->key != NULL ? c->key : c->cert);
 	SSL_CTX_set_session_cache_mode(cert->ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_num_tickets(cert->ctx, 1); /* each costs a seal, a record and a system call */
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(cert->ctx, tls_ticket_key);
 	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, (void *)(uintptr_t)m->protocols);
 }

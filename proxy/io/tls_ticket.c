@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -99,11 +100,20 @@ static bool key_mac(EVP_MAC_CTX *mac, const struct tls_ticket_key *key)
 	return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
+static EVP_CIPHER *seal_cipher; /* looked up once */
+
+static void find_cipher(void)
+{
+	seal_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+	CHECK(seal_cipher != NULL);
+}
+
 /* 1: done; 2: done, and a new ticket should follow; 0: no such key, the handshake is a full one;
  * -1: failed. */
 int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
 		   EVP_MAC_CTX *mac, int enc)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	uint64_t now_ns = 0;
 	struct tls_tickets *tickets = tls_tickets_of(ssl, &now_ns);
 	const struct tls_ticket_key *key;
@@ -111,6 +121,7 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
 
 	if (tickets == NULL)
 		return 0;
+	pthread_once(&once, find_cipher);
 	key =
 	    enc ? tls_tickets_seal(tickets, now_ns) : tls_tickets_open(tickets, now_ns, name, &old);
 	if (key == NULL)
@@ -120,7 +131,7 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
 		if (RAND_bytes(iv, EVP_MAX_IV_LENGTH) != 1)
 			return -1;
 	}
-	if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher, iv, enc) != 1 ||
+	if (EVP_CipherInit_ex(cipher, seal_cipher, NULL, key->cipher, iv, enc) != 1 ||
 	    !key_mac(mac, key))
 		return -1;
 	/* a ticket of TLS 1.3 is good for one connection (RFC 8446 appendix C.4): the next needs

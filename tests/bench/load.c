@@ -7,6 +7,8 @@
  * closed loop
  *              [--post BYTES]           calls: POST with a body of so many bytes
  *              [--fresh]                calls: a new connection for each
+ *              [--tls] [--resume]       over TLS; and each new connection takes up an earlier
+ * session
  *              [--keys N] [--in-order]  calls: header x-api-key drawn from N keys, or each in turn
  *              [--events R]             sse: events a second in each stream
  *              [--watch PID]...         CPU time of these processes in the measured window, all
@@ -26,6 +28,7 @@
  *
  * A connection: CONNECTING (at most 128 at once) -> SENDING -> HEAD -> BODY -> SENDING or, in open
  * loop, READY. */
+#include "secure.h"
 #include "wire.h"
 
 #include <dirent.h>
@@ -52,6 +55,7 @@ enum state { CLOSED, CONNECTING, SENDING, HEAD, BODY, READY };
 
 struct connection {
 	int fd;
+	struct secure *secure;
 	enum state state;
 	uint64_t started_ns;
 	uint64_t key;
@@ -73,7 +77,7 @@ static struct {
 	const char *mode, *path;
 	uint64_t connections, calls, post_bytes, keys, events_per_s;
 	double seconds, warmup, rate;
-	bool fresh, in_order, sse, idle;
+	bool fresh, in_order, sse, idle, tls, resume;
 	int watched[WATCHED_MAX];
 	size_t watched_count;
 } options = { .mode = "calls",
@@ -186,6 +190,7 @@ static void connection_watch(struct connection *c, int operation, bool out)
 static void connection_open(struct connection *c)
 {
 	c->fd = connect_to(options.port);
+	c->secure = options.tls ? secure_open(c->fd) : NULL;
 	c->state = CONNECTING;
 	c->kept_size = 0;
 	connecting++;
@@ -196,7 +201,9 @@ static void connection_open(struct connection *c)
 static void connection_close(struct connection *c)
 {
 	connecting -= c->state == CONNECTING;
+	secure_close(c->secure);
 	close(c->fd);
+	c->secure = NULL;
 	c->state = CLOSED;
 	free(c->kept);
 	c->kept = NULL;
@@ -217,7 +224,9 @@ static void connection_send(struct connection *c)
 {
 	if (options.keys)
 		request_set_key(c->key);
-	ssize_t sent = send(c->fd, request + c->sent, request_size - c->sent, MSG_NOSIGNAL);
+	ssize_t sent = c->secure
+			   ? secure_send(c->secure, request + c->sent, request_size - c->sent)
+			   : send(c->fd, request + c->sent, request_size - c->sent, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN) {
 		connection_fail(c);
 		return;
@@ -364,8 +373,40 @@ static void head_on_bytes(struct connection *c, size_t size)
 		call_end(c);
 }
 
+/* The handshake is part of connecting; true: done. */
+static bool connection_shake(struct connection *c)
+{
+	int result = c->secure ? secure_shake(c->secure) : 1;
+	if (result < 0)
+		connection_fail(c);
+	else if (result != 1 && c->watching_out != (result == 2))
+		connection_watch(c, EPOLL_CTL_MOD, result == 2);
+	return result == 1;
+}
+
+static void connection_on_bytes(struct connection *c, ssize_t got);
+
+/* What OpenSSL holds no event announces. */
+static void connection_on_secure(struct connection *c)
+{
+	while (c->state == HEAD || c->state == BODY || c->state == READY) {
+		struct secure *secure = c->secure;
+		size_t kept = c->state == HEAD ? c->kept_size : 0;
+		ssize_t got = secure_recv(secure, scratch + kept, WIRE_READ_BYTES);
+		if (got < 0 && errno == EAGAIN)
+			return;
+		connection_on_bytes(c, got);
+		if (c->secure != secure)
+			return;
+	}
+}
+
 static void connection_on_readable(struct connection *c)
 {
+	if (c->secure) {
+		connection_on_secure(c);
+		return;
+	}
 	/* A long body is not looked at: with MSG_TRUNC the kernel drops it instead of copying it,
 	 * which leaves the core to the backend. */
 	bool drop = c->state == BODY && !c->chunked;
@@ -374,6 +415,11 @@ static void connection_on_readable(struct connection *c)
 			   : recv(c->fd, scratch + c->kept_size, WIRE_READ_BYTES, 0);
 	if (got < 0 && errno == EAGAIN)
 		return;
+	connection_on_bytes(c, got);
+}
+
+static void connection_on_bytes(struct connection *c, ssize_t got)
+{
 	if (got <= 0 || c->state == READY || c->state == CONNECTING) {
 		connection_fail(c);
 		return;
@@ -398,6 +444,8 @@ static void connection_on_event(struct connection *c, uint32_t events)
 			connection_fail(c);
 			return;
 		}
+		if (!connection_shake(c))
+			return;
 		connecting--;
 		c->state = SENDING;
 		c->status = 0;
@@ -451,7 +499,8 @@ static bool everything_is_up(void)
 {
 	if (options.sse)
 		return streams_ready == options.connections;
-	return opened == options.connections && !connecting;
+	/* with a handshake each, somebody is always connecting */
+	return opened == options.connections && (!connecting || (options.tls && options.fresh));
 }
 
 /* When the loop has to look at the clock again. */
@@ -587,6 +636,8 @@ static const struct option known_options[] = {
 	{ "--rate", REAL, &options.rate },
 	{ "--fresh", FLAG, &options.fresh },
 	{ "--in-order", FLAG, &options.in_order },
+	{ "--tls", FLAG, &options.tls },
+	{ "--resume", FLAG, &options.resume },
 	{ "--watch", PID, NULL },
 };
 
@@ -641,6 +692,8 @@ int main(int argc, char **argv)
 {
 	options_read(argc, argv);
 	raise_file_limit();
+	if (options.tls)
+		secure_start(options.resume);
 	request_make();
 	connections = calloc(options.connections, sizeof(*connections));
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);

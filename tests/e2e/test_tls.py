@@ -426,6 +426,7 @@ def test_no_descriptor_or_memory_is_left(weir):
 
     some(50)
     before = some(50)
-    assert some(150) - before < 1_000_000 * harness.SLOW
+    after = some(150)
+    assert w.flavour or after - before < 1_000_000  # sanitizers keep what was freed, and see leaks themselves
 
 
