@@ -152,7 +152,7 @@ def test_names(weir, upstreams):
 def test_not_verified(weir, upstreams):
     w = secure(weir, upstreams, server=certs().server("stranger"), tls_conf={"verify": False})
     assert w.fetch().status == 200
-    assert "W110" in w.stderr()
+    assert "W111" in w.stderr()
 
 
 def test_our_certificate(weir, upstreams):
