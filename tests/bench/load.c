@@ -1,25 +1,25 @@
 /* load.c - the load generator: one thread, epoll, one line of JSON.
  *
- *   bench_load --port P [--mode calls|sse|idle] [--path /small] [--connections 64] [--seconds 3]
- * [--warmup 0.3]
+ *   bench_load --port P [--mode calls|sse|idle] [--path /small] [--connections 64]
+ *              [--seconds 3] [--warmup 0.3]
  *              [--calls N]              calls: stop after so many, however long it takes
- *              [--rate R]               calls: open loop, R calls a second at fixed times; else
- * closed loop
+ *              [--rate R]               calls: open loop, R calls a second at fixed times
+ *                                       (else closed loop)
  *              [--post BYTES]           calls: POST with a body of so many bytes
  *              [--fresh]                calls: a new connection for each
- *              [--tls] [--resume]       over TLS; and each new connection takes up an earlier
- * session
+ *              [--tls] [--resume]       over TLS; each new connection takes up an earlier session
  *              [--keys N] [--in-order]  calls: header x-api-key drawn from N keys, or each in turn
  *              [--events R]             sse: events a second in each stream
  *              [--watch PID]...         CPU time of these processes in the measured window, all
- * threads of each
+ *                                       threads of each
  *
- * calls  closed loop: each connection sends its next call when its answer has come.  Open loop: a
- * call is due at a fixed time whether or not an answer came, and its latency counts from then, so
- * that a stalled proxy cannot hide the calls it would have kept waiting. sse    one stream a
- * connection; the delay of an event is the time from the nanosecond it carries to its arrival. idle
- * one call on each connection, then all are held: prints "held" and waits until its standard input
- * closes.
+ *   calls  closed loop: each connection sends its next call when its answer has come.  Open loop:
+ *          a call is due at a fixed time whether or not an answer came, and its latency counts
+ *          from then, so that a stalled proxy cannot hide the calls it would have kept waiting.
+ *   sse    one stream a connection; the delay of an event is the time from the nanosecond it
+ *          carries to its arrival.
+ *   idle   one call on each connection, then all are held: prints "held" and waits until its
+ *          standard input closes.
  *
  * The measured window starts when the warm-up is over (sse: when it is over after every stream had
  * its first event). CPU time is the scheduler's own, in ns (/proc/PID/task/TID/schedstat), read at
