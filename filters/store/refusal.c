@@ -1,0 +1,88 @@
+/* refusal.c - the table of error replies. */
+#include "store/refusal.h"
+
+#include <stddef.h>
+
+static const struct refusal table[] = {
+	{ "NOSCRIPT", REFUSAL_WHOLE, false, "it does not know the script yet" },
+	{ "MOVED", REFUSAL_MOVED, false, "another node of the cluster has the slot" },
+	{ "ASK", REFUSAL_ASK, false, "the slot is on its way to another node" },
+	{ "TRYAGAIN", REFUSAL_LATER, false, "the slot is on its way to another node" },
+	{ "CLUSTERDOWN", REFUSAL_LATER, true, "the cluster is down" },
+	{ "LOADING", REFUSAL_LATER, true, "it is loading its data" },
+	{ "MASTERDOWN", REFUSAL_CLOSE, true, "it is a replica that lost its master" },
+	{ "BUSY", REFUSAL_LATER, true, "it is busy with a script" },
+	{ "READONLY", REFUSAL_CLOSE, true, "it is a replica" },
+	{ "OOM", REFUSAL_OPERATOR, true, "its memory is full" },
+	{ "MISCONF", REFUSAL_OPERATOR, true, "it cannot write to its disk" },
+	{ "NOREPLICAS", REFUSAL_LATER, true, "it has too few replicas" },
+	{ "NOAUTH", REFUSAL_OPERATOR, true, "it wants a password" },
+	{ "WRONGPASS", REFUSAL_OPERATOR, true, "it does not take the password" },
+	{ "NOPERM", REFUSAL_OPERATOR, true, "the user may not do this" },
+	{ "EXECABORT", REFUSAL_LATER, true, "it gave a transaction up" },
+	{ NULL, REFUSAL_OPERATOR, true, "it answered with an error" },
+};
+
+enum { ROWS = sizeof(table) / sizeof(table[0]) };
+
+const struct refusal *refusal_of(struct slice error)
+{
+	struct slice rest = error, word = slice_cut(&rest, ' ');
+	unsigned i = 0;
+
+	while (i < ROWS - 1 && !slice_is(word, table[i].word))
+		i++;
+	return &table[i];
+}
+
+unsigned refusal_count(void)
+{
+	return ROWS;
+}
+
+unsigned refusal_index(const struct refusal *r)
+{
+	return (unsigned)(r - table);
+}
+
+const struct refusal *refusal_at(unsigned index)
+{
+	return &table[index];
+}
+
+/*-------------------------------------------------------------------- redirects */
+
+static bool parse_number(struct slice s, unsigned max, uint16_t *out)
+{
+	unsigned v = 0;
+
+	if (s.n == 0 || s.n > 5)
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		v = v * 10 + (unsigned)(s.p[i] - '0');
+	}
+	*out = (uint16_t)v;
+	return v <= max;
+}
+
+bool redirect_parse(struct slice error, struct redirect *out)
+{
+	struct slice rest = error, host;
+	const char *colon;
+
+	*out = (struct redirect){ .slot = 0 };
+	slice_cut(&rest, ' ');
+	if (!parse_number(slice_cut(&rest, ' '), CLUSTER_SLOTS - 1, &out->slot) || rest.n == 0)
+		return false;
+	colon = memrchr(rest.p, ':', rest.n);
+	if (colon == NULL)
+		return false;
+	host = slice_of(rest.p, (size_t)(colon - rest.p));
+	if (host.n > REDIRECT_HOST_MAX || memchr(host.p, '\0', host.n) != NULL)
+		return false;
+	memcpy(out->host, host.p, host.n);
+	return parse_number(slice_of(colon + 1, rest.n - host.n - 1), 65535, &out->port) &&
+	       out->port != 0;
+}

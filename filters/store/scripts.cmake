@@ -1,0 +1,15 @@
+# The scripts as C strings, each with its SHA-1: by that name a server that has seen one knows it.
+set(script_source ${CMAKE_BINARY_DIR}/store_script_text.c)
+set(script_text "/* Made from the .lua files of filters/store. */\n#include \"store/script.h\"\n")
+foreach(name bucket window budget permits)
+	set(file ${CMAKE_CURRENT_LIST_DIR}/${name}.lua)
+	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+	file(READ ${file} body)
+	string(SHA1 sha1 "${body}")
+	string(REPLACE "\\" "\\\\" body "${body}")
+	string(REPLACE "\"" "\\\"" body "${body}")
+	string(REPLACE "\n" "\\n\"\n\t\"" body "${body}")
+	string(APPEND script_text "\nconst struct script script_${name} = {\n\t.name = \"${name}\",\n"
+		"\t.sha1 = \"${sha1}\",\n\t.body =\n\t\"${body}\",\n};\n")
+endforeach()
+file(CONFIGURE OUTPUT ${script_source} CONTENT "${script_text}" @ONLY)
