@@ -1,0 +1,190 @@
+/* lease.h - a sidecar's part of a limit that is shared through Redis: tokens held, tokens spent ahead, and when to ask.
+ *
+ * Most calls are decided here, at once: from tokens that were granted before they were needed, or on a bounded
+ * credit.  What is to be told to Redis goes into one sync, of which one is under way at most.
+ *
+ *      TOKENS --spent--> CREDIT --used up--> calls are PARKED --reply--> served, or
+ *        ^                  |                                            DENYING until tokens come back
+ *        +----- reply ------+          no news, or none in time: LOCAL, until a reply
+ *
+ * Laws
+ *
+ *  L1  Held are at most `hold` tokens, for `hold_ns`; spent and not charged are at most `credit`.  Both together are
+ *      the share of this sidecar in the overshoot; where that is less than a token both are 0 (strict): calls wait
+ *      for the answer that is theirs.  Over any time T, N sidecars admit at most
+ *      B + r T + the sum of their (hold + credit); more only by L4 and where Redis forgets.
+ *
+ *  L2  A call that asks several limits takes from all of them or from none.
+ *
+ *  L3  Who was answered with nothing has no credit until it is granted something.
+ *
+ *  L4  A sync whose outcome is not known is never sent again (of a budget: again under the same number, which counts
+ *      once).  Its charge is given up, at most `credit` each time: charging twice would be worse, as who is slow
+ *      would pay for it.  Its grant comes back by itself.
+ *
+ *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst, empty
+ *      at first.  A budget: 1/M of what was left when last heard of.
+ *
+ *  L6  After that, what was spent is charged, but no more than the local bucket lacks (what has come back here has
+ *      come back there): neither refilled nor charged twice, whether Redis kept its data or not.
+ *
+ *  L7  Calls that wait are served in the order they came, and are bounded in number.
+ *
+ * Pure: no clock, no I/O, no thread, no memory of its own.  Tokens and ns are whole numbers. */
+#ifndef STORE_LEASE_H
+#define STORE_LEASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "store/script.h"
+
+__extension__ typedef unsigned __int128 lease_units;
+
+enum lease_kind { LEASE_BUCKET, LEASE_WINDOW, LEASE_BUDGET };
+enum lease_on_error { LEASE_LOCAL, LEASE_ALLOW, LEASE_REFUSE };
+
+/* What a sidecar may hold and owe of one limit. */
+struct lease_caps {
+	uint64_t hold, credit;
+};
+
+struct lease_rule {
+	enum lease_kind kind;
+	enum lease_on_error on_error;
+	bool strict;
+	uint32_t overshoot_ppm; /* of burst + a second's worth, or of a window's limit */
+	uint32_t parked_max;
+	uint64_t burst;            /* tokens; or a window's limit */
+	uint64_t count, period_ns; /* that come in a time; or a window's limit, and a window */
+
+	/* private */
+	struct lease_caps caps;
+	uint32_t caps_peers;
+};
+
+/* All leases of a process, and what they have in common. */
+struct lease_world {
+	uint64_t now_ns;
+	uint64_t rtt_ns; /* of a sync, smoothed */
+	uint32_t peers;  /* M, 1 or more */
+	bool down;
+	uint64_t down_since_ns;
+	uint64_t random;
+	struct list kicked; /* leases with something to tell */
+	struct list local;  /* leases that have decided by themselves */
+};
+
+struct lease {
+	struct lease_world *world;
+	struct lease_rule *rule;
+	int64_t balance;  /* above 0: held; below: spent and not charged */
+	uint64_t surplus; /* charged and not wanted: given back with the next sync */
+	uint64_t held_until_ns, deny_until_ns;
+	bool has_credit;
+
+	/* arrivals: tokens in 1000 s, smoothed over RATE_WINDOW_NS */
+	uint64_t rate, rate_at_ns, asked_at_ns;
+
+	/* the sync under way, or of a budget the one to be repeated */
+	bool in_flight, unsettled;
+	struct sync sent;
+	uint64_t sent_debt, sent_back, sent_local;
+
+	/* calls that wait */
+	struct list parked; /* of struct lease_part */
+	uint32_t n_parked;
+	uint64_t parked_cost;
+
+	/* without Redis */
+	bool is_local;
+	uint32_t local_peers;
+	uint64_t local_at_ns, local_spent;
+	lease_units local_level;
+
+	/* what the last reply said */
+	bool is_known;
+	uint64_t left, full_at_ns;
+
+	/* budgets */
+	uint64_t seq, own;
+	struct budget_count count;
+
+	struct list kick_link, local_link;
+};
+
+enum lease_answer {
+	LEASE_ADMIT,
+	LEASE_DENY,
+	LEASE_PARK,
+};
+
+enum lease_source { FROM_BALANCE, FROM_LOCAL };
+
+/* One limit that a call asks. */
+struct lease_part {
+	struct lease *lease;
+	uint64_t cost;
+
+	/* private */
+	struct lease_ask *ask;
+	struct list link;
+	enum lease_source source;
+};
+
+enum { LEASE_PARTS_MAX = 16 };
+
+/* One call; its memory is the caller's, and lasts while it is parked. */
+struct lease_ask {
+	unsigned n;
+	struct lease_part *part;
+	/* A parked one is answered: once, from inside a lease_ function.  It must not call one. */
+	void (*settle)(struct lease_ask *, enum lease_answer);
+	/* LEASE_DENY: which part has the longest wait, and how long; SYNC_NEVER: for ever */
+	unsigned denier;
+	uint64_t retry_ns;
+	bool parked;
+};
+
+/*------------------------------------------------------------------- leases */
+
+void lease_world_init(struct lease_world *, uint64_t now_ns, uint64_t random);
+void lease_init(struct lease *, struct lease_world *, struct lease_rule *);
+/* Nothing is parked or under way. */
+void lease_fini(struct lease *);
+/* Nothing is lost if its memory goes. */
+bool lease_is_idle(const struct lease *);
+
+/* What each of `peers` sidecars may hold and owe; both 0: strict. */
+struct lease_caps lease_caps_of(const struct lease_rule *, uint32_t peers);
+
+/*-------------------------------------------------------------------- calls */
+
+/* Members above "private" and settle are set.  ADMIT: all is taken.  DENY: nothing is.  PARK: settle will be
+ * called. */
+enum lease_answer lease_admit(struct lease_world *, struct lease_ask *);
+/* The call waits no more: it is gone. */
+void lease_leave(struct lease_ask *);
+/* Its time for waiting is over: ADMIT or DENY, as without Redis. */
+enum lease_answer lease_late(struct lease_world *, struct lease_ask *);
+/* What an admitted call took is not used after all. */
+void lease_return(struct lease_part *);
+
+/*-------------------------------------------------------------------- syncs */
+
+/* The next lease with something to tell, and what; NULL: none.  One of lease_reply, lease_refused and lease_lost
+ * must follow for it. */
+struct lease *lease_next(struct lease_world *, struct sync *);
+void lease_reply(struct lease *, const struct sync_reply *);
+/* It was not carried out. */
+void lease_refused(struct lease *);
+/* Nobody knows whether it was. */
+void lease_lost(struct lease *);
+
+/* Redis is gone: do not call lease_next; who waits is answered when its time is over.  And it is back: what was spent
+ * meanwhile is told. */
+void lease_down(struct lease_world *);
+void lease_up(struct lease_world *);
+
+#endif

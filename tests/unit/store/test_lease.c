@@ -1,0 +1,523 @@
+/* One sidecar's leases, law by law. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "store/lease.h"
+
+enum { CALLS = 64 };
+
+struct rig {
+	struct lease_world world;
+	struct lease_rule rule, rule2;
+	struct lease lease, lease2;
+	struct lease_part part[CALLS][2];
+	struct lease_ask call[CALLS];
+	int answer[CALLS]; /* enum lease_answer, or -1 */
+	struct sync sync;
+};
+
+static struct rig rig;
+
+static void settled(struct lease_ask *a, enum lease_answer answer)
+{
+	rig.answer[a - rig.call] = (int)answer;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	rig = (struct rig){ .rule = { .burst = 100,
+				      .count = 100,
+				      .period_ns = CLOCK_S,
+				      .overshoot_ppm = 50000,
+				      .parked_max = 8 } };
+	rig.rule2 = rig.rule;
+	lease_world_init(&rig.world, 1000 * CLOCK_S, 7);
+	lease_init(&rig.lease, &rig.world, &rig.rule);
+	lease_init(&rig.lease2, &rig.world, &rig.rule2);
+	return 0;
+}
+
+static void pass(uint64_t ns)
+{
+	rig.world.now_ns += ns;
+}
+
+static void prepare(unsigned i, unsigned n, uint64_t cost)
+{
+	rig.part[i][0] = (struct lease_part){ .lease = &rig.lease, .cost = cost };
+	rig.part[i][1] = (struct lease_part){ .lease = &rig.lease2, .cost = cost };
+	rig.call[i] = (struct lease_ask){ .n = n, .part = rig.part[i], .settle = settled };
+	rig.answer[i] = -1;
+}
+
+static enum lease_answer admit(unsigned i, uint64_t cost)
+{
+	prepare(i, 1, cost);
+	return lease_admit(&rig.world, &rig.call[i]);
+}
+
+static enum lease_answer admit_both(unsigned i, uint64_t cost)
+{
+	prepare(i, 2, cost);
+	return lease_admit(&rig.world, &rig.call[i]);
+}
+
+static struct lease *next(void)
+{
+	return lease_next(&rig.world, &rig.sync);
+}
+
+static void answer(struct lease *l, uint64_t granted, uint64_t left, uint64_t retry_us)
+{
+	struct sync_reply r = { .granted = granted, .left = left, .retry_us = retry_us };
+
+	lease_reply(l, &r);
+}
+
+static void be_strict(void)
+{
+	rig.rule.strict = rig.rule2.strict = true;
+}
+
+/*-------------------------------------------------------------------- shares */
+
+static void test_shares(void **state)
+{
+	struct lease_rule r = {
+		.burst = 100, .count = 100, .period_ns = CLOCK_S, .overshoot_ppm = 50000
+	};
+	struct lease_caps c = lease_caps_of(&r, 1);
+
+	(void)state;
+	assert_int_equal(c.hold + c.credit, 10); /* 5 % of 100 + 100 */
+	assert_int_equal(c.credit, 2);
+	c = lease_caps_of(&r, 10);
+	assert_int_equal(c.hold, 0);
+	assert_int_equal(c.credit, 1);
+	c = lease_caps_of(&r, 11); /* less than a token: strict by itself */
+	assert_int_equal(c.hold + c.credit, 0);
+	r.kind = LEASE_WINDOW;
+	c = lease_caps_of(&r, 1);
+	assert_int_equal(c.hold + c.credit, 5);
+	r.strict = true;
+	assert_int_equal(lease_caps_of(&r, 1).credit, 0);
+}
+
+/*------------------------------------------------------------------- waiting */
+
+static void test_strict_calls_wait_for_their_answer(void **state)
+{
+	(void)state;
+	be_strict();
+	assert_int_equal(admit(0, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 0);
+	assert_int_equal(rig.sync.want, 1);
+	assert_int_equal(admit(1, 1), LEASE_PARK);
+	assert_int_equal(admit(2, 1), LEASE_PARK);
+	assert_null(next()); /* one is under way */
+	answer(&rig.lease, 1, 50, 0);
+	assert_int_equal(rig.answer[0], LEASE_ADMIT);
+	assert_int_equal(rig.answer[1], -1);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.want, 2);
+	assert_int_equal(rig.sync.owed, 0);
+	answer(&rig.lease, 1, 0, 7000);
+	assert_int_equal(rig.answer[1], LEASE_ADMIT);
+	assert_int_equal(rig.answer[2], LEASE_DENY);
+	assert_in_range(rig.call[2].retry_ns, 50 * CLOCK_MS, 60 * CLOCK_MS);
+	assert_null(next());
+}
+
+static void test_the_queue_is_bounded(void **state)
+{
+	(void)state;
+	be_strict();
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(admit(i, 1), LEASE_PARK);
+	/* beyond it each decides as without Redis: an empty bucket, at first */
+	assert_int_equal(admit(8, 1), LEASE_DENY);
+	assert_int_equal(rig.call[8].retry_ns, 10 * CLOCK_MS);
+	pass(10 * CLOCK_MS);
+	assert_int_equal(lease_late(&rig.world, &rig.call[0]), LEASE_ADMIT);
+	assert_int_equal(lease_late(&rig.world, &rig.call[1]), LEASE_DENY);
+	lease_leave(&rig.call[2]);
+	assert_int_equal(rig.lease.n_parked, 5);
+	assert_int_equal(rig.lease.parked_cost, 5);
+	for (unsigned i = 3; i < 8; i++)
+		lease_leave(&rig.call[i]);
+	lease_fini(&rig.lease);
+}
+
+/* What the gone had asked for is given back. */
+static void test_calls_that_go_away_leave_their_tokens(void **state)
+{
+	(void)state;
+	be_strict();
+	admit(0, 3);
+	assert_ptr_equal(next(), &rig.lease);
+	lease_leave(&rig.call[0]);
+	answer(&rig.lease, 3, 50, 0);
+	assert_int_equal(rig.lease.balance, 0);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, -3);
+	assert_int_equal(rig.sync.want, 0);
+	answer(&rig.lease, 0, 53, 0);
+	assert_null(next());
+	assert_true(lease_is_idle(&rig.lease));
+}
+
+static void test_a_large_call_is_not_overtaken(void **state)
+{
+	(void)state;
+	assert_int_equal(admit(0, 90), LEASE_PARK);
+	assert_int_equal(admit(1, 1), LEASE_PARK); /* there would be credit for it */
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.least, 90);
+	answer(&rig.lease, 0, 40, 500000);
+	assert_int_equal(rig.answer[0], LEASE_DENY);
+	assert_int_equal(rig.answer[1], LEASE_DENY);
+	assert_true(rig.call[0].retry_ns >= 500 * CLOCK_MS);
+	/* more than there ever is does not even ask */
+	assert_int_equal(admit(2, 101), LEASE_DENY);
+	assert_true(rig.call[2].retry_ns == SYNC_NEVER);
+}
+
+/*------------------------------------------------------------ tokens, credit */
+
+static void test_credit_is_bounded_and_charged(void **state)
+{
+	(void)state;
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_PARK); /* credit is 2 */
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 2);
+	assert_in_range(rig.sync.want, 2, 9);
+	answer(&rig.lease, rig.sync.want, 80, 0);
+	assert_int_equal(rig.answer[2], LEASE_ADMIT);
+	assert_int_equal(rig.lease.balance, (int64_t)rig.sync.want - 1);
+	assert_int_equal(admit(3, 1), LEASE_ADMIT);
+}
+
+static void test_no_credit_after_a_refusal(void **state)
+{
+	(void)state;
+	admit(0, 1);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 0, 0, 100000);
+	assert_int_equal(admit(1, 1), LEASE_DENY); /* not asked for: it is known */
+	assert_in_range(rig.call[1].retry_ns, 100 * CLOCK_MS, 120 * CLOCK_MS);
+	assert_null(next());
+	pass(120 * CLOCK_MS);
+	assert_int_equal(admit(2, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, rig.sync.want, 0, 0);
+	assert_int_equal(rig.answer[2], LEASE_ADMIT);
+	rig.lease.balance = 0;
+	assert_int_equal(admit(3, 1), LEASE_ADMIT);
+}
+
+static void test_held_tokens_end(void **state)
+{
+	(void)state;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 8, 80, 0);
+	pass(CLOCK_S + 1);
+	admit(1, 1); /* on credit again */
+	assert_int_equal(rig.lease.balance, -1);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 1 - 8); /* and they go back */
+	answer(&rig.lease, rig.sync.want, 80, 0);
+
+	rig.rule.kind = LEASE_WINDOW; /* of which there may be another by now */
+	rig.lease.balance = 5;
+	pass(CLOCK_S + 1);
+	admit(2, 1);
+	next();
+	assert_int_equal(rig.sync.owed, 1);
+}
+
+static void test_what_a_call_did_not_use_is_returned(void **state)
+{
+	(void)state;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 8, 80, 0);
+	assert_int_equal(rig.lease.balance, 8);
+	admit(1, 1);
+	lease_return(&rig.part[1][0]);
+	assert_int_equal(rig.lease.balance, 8);
+	lease_return(&rig.part[0][0]); /* one more than may be held */
+	assert_int_equal(rig.lease.balance, 8);
+	assert_int_equal(rig.lease.surplus, 1);
+}
+
+/* A thousand calls a second: tokens are asked for before they are needed. */
+static void test_a_warm_key_never_waits(void **state)
+{
+	unsigned syncs = 0, waited = 0;
+	uint64_t due = 0;
+	struct lease *l = NULL;
+
+	(void)state;
+	rig.rule.burst = rig.rule.count = 4000;
+	for (unsigned i = 0; i < 5000; i++) {
+		pass(CLOCK_MS);
+		if (l != NULL && rig.world.now_ns >= due) {
+			answer(l, rig.sync.want, 1000, 0);
+			l = NULL;
+		}
+		waited += admit(i % CALLS, 1) != LEASE_ADMIT;
+		if (l == NULL && (l = next()) != NULL) {
+			syncs++;
+			due = rig.world.now_ns + CLOCK_MS;
+		}
+	}
+	assert_int_equal(waited, 0);
+	assert_in_range(syncs, 50, 250); /* 0.05 a call */
+}
+
+/*------------------------------------------------------------ several limits */
+
+static void test_all_or_none(void **state)
+{
+	(void)state;
+	rig.rule2.strict = true;
+	assert_int_equal(admit_both(0, 1), LEASE_PARK);
+	assert_int_equal(rig.lease.balance, 0);
+	assert_int_equal(rig.lease.n_parked, 1);
+	assert_int_equal(rig.lease2.n_parked, 1);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, rig.sync.want, 50, 0);
+	assert_int_equal(rig.answer[0], -1);
+	assert_ptr_equal(next(), &rig.lease2);
+	answer(&rig.lease2, 1, 50, 0);
+	assert_int_equal(rig.answer[0], LEASE_ADMIT);
+	assert_int_equal(rig.lease.n_parked + rig.lease2.n_parked, 0);
+
+	/* one refuses: what the other had granted goes back */
+	be_strict();
+	rig.rule.caps_peers = rig.rule2.caps_peers = 0;
+	rig.lease.balance = 0;
+	assert_int_equal(admit_both(1, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 1, 49, 0);
+	assert_ptr_equal(next(), &rig.lease2);
+	answer(&rig.lease2, 0, 0, 200000);
+	assert_int_equal(rig.answer[1], LEASE_DENY);
+	assert_int_equal(rig.call[1].denier, 1);
+	lease_leave(&rig.call[1]);
+	assert_int_equal(rig.lease.n_parked + rig.lease2.n_parked, 0);
+}
+
+/*--------------------------------------------------------------- lost, down */
+
+static void test_a_lost_sync_is_never_repeated(void **state)
+{
+	(void)state;
+	admit(0, 2);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 2);
+	lease_lost(&rig.lease);
+	assert_int_equal(rig.lease.balance, 0);
+	assert_int_equal(admit(1, 1), LEASE_PARK); /* no new credit for it */
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 0);
+	answer(&rig.lease, 0, 0, 1);
+}
+
+static void test_a_refused_sync_is(void **state)
+{
+	(void)state;
+	admit(0, 2);
+	next();
+	lease_refused(&rig.lease);
+	assert_int_equal(rig.lease.balance, -2);
+	admit(1, 1);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 2);
+}
+
+static void budget(void)
+{
+	rig.rule.kind = LEASE_BUDGET;
+	rig.rule.burst = 1000;
+	rig.rule.period_ns = 86400 * CLOCK_S;
+	rig.rule.count = 1000;
+	rig.rule.strict = true;
+}
+
+static void answer_budget(uint64_t granted, int64_t window)
+{
+	struct sync_reply r = { .granted = granted,
+				.left = 600,
+				.count = { .known = true, .window = window, .name = "a:1" } };
+
+	lease_reply(&rig.lease, &r);
+}
+
+static void test_a_lost_settlement_is_sent_again_as_it_was(void **state)
+{
+	uint64_t seq;
+
+	(void)state;
+	budget();
+	assert_int_equal(admit(0, 10), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	seq = rig.lease.seq;
+	lease_lost(&rig.lease);
+	assert_int_equal(admit(1, 10), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.lease.seq, seq);
+	assert_int_equal(rig.sync.want, 10);
+	answer_budget(10, 5);
+	assert_int_equal(rig.answer[0], LEASE_ADMIT);
+	assert_int_equal(rig.answer[1], -1);
+	assert_int_equal(rig.lease.own, 10);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.lease.seq, seq + 1);
+	answer_budget(10, 6); /* a new window: what it was charged there is over */
+	assert_int_equal(rig.lease.own, 10);
+}
+
+static void test_local_starts_empty_and_is_a_share(void **state)
+{
+	(void)state;
+	rig.world.peers = 4;
+	lease_down(&rig.world);
+	assert_int_equal(admit(0, 1), LEASE_DENY);
+	assert_int_equal(rig.call[0].retry_ns, 40 * CLOCK_MS); /* 100/s by 4 */
+	pass(40 * CLOCK_MS);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	pass(60 * CLOCK_S);
+	assert_int_equal(admit(3, 25), LEASE_ADMIT); /* 100 by 4 */
+	assert_int_equal(admit(4, 1), LEASE_DENY);
+	assert_null(next());
+}
+
+static void test_allow_and_deny(void **state)
+{
+	(void)state;
+	lease_down(&rig.world);
+	rig.rule.on_error = LEASE_ALLOW;
+	for (unsigned i = 0; i < CALLS; i++)
+		assert_int_equal(admit(i, 50), LEASE_ADMIT);
+	rig.rule.on_error = LEASE_REFUSE;
+	pass(CLOCK_S);
+	assert_int_equal(admit(0, 1), LEASE_DENY);
+	assert_int_equal(rig.call[0].retry_ns, CLOCK_S);
+}
+
+/* Held tokens were paid for. */
+static void test_held_tokens_outlive_redis(void **state)
+{
+	(void)state;
+	rig.rule.on_error = LEASE_REFUSE;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 5, 80, 0);
+	lease_down(&rig.world);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+	assert_int_equal(admit(5, 1), LEASE_DENY);
+}
+
+/* Short and long, against what a bucket that was asked all the time would hold. */
+static void test_recovery_charges_what_was_spent(void **state)
+{
+	(void)state;
+	rig.world.peers = 1;
+	lease_down(&rig.world);
+	pass(500 * CLOCK_MS);
+	assert_int_equal(admit(0, 30), LEASE_ADMIT);
+	lease_up(&rig.world);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 30);
+	admit(1, 5); /* while it is under way */
+	answer(&rig.lease, rig.sync.want, 10, 0);
+	assert_false(rig.lease.is_local);
+	assert_int_equal(rig.lease.balance, -5 + (int64_t)rig.sync.want);
+
+	setup(NULL);
+	lease_down(&rig.world);
+	for (unsigned i = 0; i < 100; i++) {
+		pass(CLOCK_S);
+		assert_int_equal(admit(0, 90), LEASE_ADMIT);
+	}
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 90); /* not 9000: the rest has come back there, too */
+	lease_lost(&rig.lease);
+	pass(CLOCK_MS);
+	next();
+	assert_in_range(rig.sync.owed, 85, 90);
+}
+
+static void test_budgets_without_redis(void **state)
+{
+	(void)state;
+	budget();
+	rig.rule.on_error = LEASE_LOCAL;
+	rig.world.peers = 3;
+	admit(0, 10);
+	next();
+	answer_budget(10, 5);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 200), LEASE_ADMIT); /* 600 by 3 */
+	pass(3600 * CLOCK_S);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	lease_up(&rig.world);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 200);
+}
+
+/* The server answers, but cannot: nobody waits for it, and it is not asked by each call. */
+static void test_refused_calls_do_not_wait(void **state)
+{
+	(void)state;
+	be_strict();
+	rig.rule.on_error = LEASE_ALLOW;
+	assert_int_equal(admit(0, 1), LEASE_PARK);
+	next();
+	lease_refused(&rig.lease);
+	assert_int_equal(rig.answer[0], LEASE_ADMIT);
+	assert_int_equal(rig.lease.n_parked, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_shares, setup),
+		cmocka_unit_test_setup(test_strict_calls_wait_for_their_answer, setup),
+		cmocka_unit_test_setup(test_the_queue_is_bounded, setup),
+		cmocka_unit_test_setup(test_calls_that_go_away_leave_their_tokens, setup),
+		cmocka_unit_test_setup(test_a_large_call_is_not_overtaken, setup),
+		cmocka_unit_test_setup(test_credit_is_bounded_and_charged, setup),
+		cmocka_unit_test_setup(test_no_credit_after_a_refusal, setup),
+		cmocka_unit_test_setup(test_held_tokens_end, setup),
+		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
+		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),
+		cmocka_unit_test_setup(test_all_or_none, setup),
+		cmocka_unit_test_setup(test_a_lost_sync_is_never_repeated, setup),
+		cmocka_unit_test_setup(test_a_refused_sync_is, setup),
+		cmocka_unit_test_setup(test_a_lost_settlement_is_sent_again_as_it_was, setup),
+		cmocka_unit_test_setup(test_local_starts_empty_and_is_a_share, setup),
+		cmocka_unit_test_setup(test_allow_and_deny, setup),
+		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
+		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),
+		cmocka_unit_test_setup(test_budgets_without_redis, setup),
+		cmocka_unit_test_setup(test_refused_calls_do_not_wait, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
