@@ -623,8 +623,6 @@ void lease_down(struct lease_world *w)
 
 void lease_up(struct lease_world *w)
 {
-	if (!w->down)
-		return;
 	w->down = false;
 	LIST_EACH (n, &w->local)
 		kick(LIST_ENTRY(n, struct lease, local_link));

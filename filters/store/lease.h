@@ -182,9 +182,9 @@ void lease_refused(struct lease *);
 /* Nobody knows whether it was. */
 void lease_lost(struct lease *);
 
-/* Redis is gone: do not call lease_next; who waits is answered when its time is over.  And it is back: what was spent
- * meanwhile is told. */
+/* Redis is gone: do not call lease_next; who waits is answered when its time is over. */
 void lease_down(struct lease_world *);
+/* It is back, or some of it: what was spent without it is told. */
 void lease_up(struct lease_world *);
 
 #endif

@@ -7,7 +7,7 @@ static const struct refusal table[] = {
 	{ "NOSCRIPT", REFUSAL_WHOLE, false, "it does not know the script yet" },
 	{ "MOVED", REFUSAL_MOVED, false, "another node of the cluster has the slot" },
 	{ "ASK", REFUSAL_ASK, false, "the slot is on its way to another node" },
-	{ "TRYAGAIN", REFUSAL_LATER, false, "the slot is on its way to another node" },
+	{ "TRYAGAIN", REFUSAL_COMMAND, false, "the slot is on its way to another node" },
 	{ "CLUSTERDOWN", REFUSAL_LATER, true, "the cluster is down" },
 	{ "LOADING", REFUSAL_LATER, true, "it is loading its data" },
 	{ "MASTERDOWN", REFUSAL_CLOSE, true, "it is a replica that lost its master" },
@@ -19,8 +19,8 @@ static const struct refusal table[] = {
 	{ "NOAUTH", REFUSAL_OPERATOR, true, "it wants a password" },
 	{ "WRONGPASS", REFUSAL_OPERATOR, true, "it does not take the password" },
 	{ "NOPERM", REFUSAL_OPERATOR, true, "the user may not do this" },
-	{ "EXECABORT", REFUSAL_LATER, true, "it gave a transaction up" },
-	{ NULL, REFUSAL_OPERATOR, true, "it answered with an error" },
+	{ "EXECABORT", REFUSAL_COMMAND, true, "it gave a transaction up" },
+	{ NULL, REFUSAL_COMMAND, true, "it answered with an error" },
 };
 
 enum { ROWS = sizeof(table) / sizeof(table[0]) };

@@ -10,14 +10,15 @@
 
 #include "base/slice.h"
 
-/* What to do with the command. */
+/* What to do about it. */
 enum refusal_answer {
 	REFUSAL_WHOLE,    /* send it once more, with the script's text */
 	REFUSAL_MOVED,    /* to another server, now and from now on */
 	REFUSAL_ASK,      /* to another server, this time */
+	REFUSAL_COMMAND,  /* it concerns this command alone: go on without its answer */
 	REFUSAL_LATER,    /* the server cannot now: go on without it for a while */
 	REFUSAL_CLOSE,    /* this server no more: hang up and find out who it is */
-	REFUSAL_OPERATOR, /* somebody has to do something about it */
+	REFUSAL_OPERATOR, /* somebody has to do something about it; else as LATER */
 };
 
 struct refusal {

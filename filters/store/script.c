@@ -35,6 +35,13 @@ static void begin(struct script_call *c, const struct script *s, const struct ke
 {
 	*c = (struct script_call){ .script = s };
 	add(c, key->text, key->n);
+	c->key_n = key->n;
+	c->key_at = (uint8_t)(c->n - 2 - key->n);
+}
+
+struct slice script_call_key(const struct script_call *c)
+{
+	return slice_of(c->text + c->key_at, c->key_n);
 }
 
 static void add_sync(struct script_call *c, const struct sync *s)

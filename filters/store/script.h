@@ -39,11 +39,15 @@ struct script_call {
 	const struct script *script;
 	uint16_t args; /* the key among them */
 	uint16_t n;
+	uint8_t key_at, key_n; /* in text */
 	char text[CALL_TEXT_MAX];
 };
 
 /* `whole`: EVAL with the text, for a server that does not know it yet; else EVALSHA. */
 void script_call_put(const struct script_call *, bool whole, struct buf *out);
+
+/* The key it asks for. */
+struct slice script_call_key(const struct script_call *);
 
 /*---------------------------------------------------------------- questions */
 

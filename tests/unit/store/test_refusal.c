@@ -22,7 +22,7 @@ static void test_rows(void **state)
 	assert_int_equal(answer_of("MOVED 3999 127.0.0.1:6381"), REFUSAL_MOVED);
 	assert_int_equal(answer_of("ASK 3999 127.0.0.1:6381"), REFUSAL_ASK);
 	assert_int_equal(answer_of("TRYAGAIN Multiple keys request during rehashing of slot"),
-			 REFUSAL_LATER);
+			 REFUSAL_COMMAND);
 	assert_int_equal(answer_of("CLUSTERDOWN Hash slot not served"), REFUSAL_LATER);
 	assert_int_equal(answer_of("LOADING Redis is loading the dataset in memory"),
 			 REFUSAL_LATER);
@@ -35,9 +35,9 @@ static void test_rows(void **state)
 	assert_int_equal(answer_of("NOAUTH Authentication required."), REFUSAL_OPERATOR);
 	assert_int_equal(answer_of("WRONGPASS invalid username-password pair"), REFUSAL_OPERATOR);
 	assert_int_equal(answer_of("NOPERM this user has no permissions"), REFUSAL_OPERATOR);
-	assert_int_equal(answer_of("EXECABORT Transaction discarded"), REFUSAL_LATER);
-	assert_int_equal(answer_of("ERR unknown command"), REFUSAL_OPERATOR);
-	assert_int_equal(answer_of(""), REFUSAL_OPERATOR);
+	assert_int_equal(answer_of("EXECABORT Transaction discarded"), REFUSAL_COMMAND);
+	assert_int_equal(answer_of("ERR unknown command"), REFUSAL_COMMAND);
+	assert_int_equal(answer_of(""), REFUSAL_COMMAND);
 	assert_null(refusal_of(slice_str("MOVEDX 1 a:1"))->word);
 	for (unsigned i = 0; i < refusal_count(); i++)
 		assert_int_equal(refusal_index(refusal_at(i)), i);

@@ -691,7 +691,7 @@ static void test_answers_of_another_kind(void **state)
 	make_all(c);
 	ask("FLUSHALL");
 	ask("HSET rl:{n:12345678:1234567890123456789012}:t a b");
-	assert_int_equal(refusal_of(send_call(&c[0], true)->text)->answer, REFUSAL_OPERATOR);
+	assert_int_equal(refusal_of(send_call(&c[0], true)->text)->answer, REFUSAL_COMMAND);
 	assert_true(sync_reply_read(&script_bucket, &r, &out));
 	assert_false(sync_reply_read(&script_budget, &r, &out));
 	item[0].integer = -1;
