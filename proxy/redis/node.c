@@ -31,15 +31,12 @@ static uint64_t backoff_ns(struct redis_node *n, unsigned times)
 	return wait / 2 + random_below(n, wait);
 }
 
-static void log_change(const struct redis_node *n, const char *why)
+static void log_change(const struct redis_node *n, enum log_level level, const char *what)
 {
 	char text[REDIS_PLACE_TEXT_MAX];
 
 	redis_place_format(&n->place, text);
-	if (why == NULL)
-		log_info("redis %s: reached", text);
-	else
-		log_warn("redis %s: %s", text, why);
+	log_at(level, "redis %s: %s", text, what);
 }
 
 static void set_state(struct redis_node *n, enum node_state state, const char *why)
@@ -49,7 +46,10 @@ static void set_state(struct redis_node *n, enum node_state state, const char *w
 	if (n->state == state)
 		return;
 	n->state = state;
-	log_change(n, why);
+	if (why == NULL)
+		log_change(n, LOG_INFO, "reached");
+	else
+		log_change(n, LOG_WARN, why);
 	if (was_up != (state == NODE_UP))
 		n->on->changed(n->owner, n);
 }
@@ -161,7 +161,8 @@ void redis_node_stop(struct redis_node *n)
 	timer_fini(&n->manner->loop->timers, &n->timer);
 	redis_link_close(link);
 	n->failures = n->refusals = 0;
-	n->rest_until_ns = 0;
+	n->rest_until_ns = n->rtt_ns = 0;
+	n->complaint = NULL;
 	if (was_up)
 		n->on->changed(n->owner, n);
 }
@@ -216,14 +217,14 @@ void redis_node_answered(struct redis_node *n, uint64_t took_ns)
 	if (n->complaint == NULL)
 		return;
 	n->complaint = NULL;
-	log_change(n, NULL);
+	log_change(n, LOG_INFO, "it answers again");
 }
 
 void redis_node_refused(struct redis_node *n, const struct refusal *r)
 {
 	if (r->loud && n->complaint != r) {
 		n->complaint = r;
-		log_change(n, r->text);
+		log_change(n, LOG_WARN, r->text);
 	}
 	if (r->answer == REFUSAL_CLOSE)
 		redis_node_fail(n, r->text);

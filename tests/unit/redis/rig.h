@@ -22,6 +22,7 @@ struct rig_server {
 	struct pair *pair;
 	uint16_t port; /* that was asked for */
 	bool open;     /* the server's end */
+	bool accepted;
 };
 
 static struct loop rig_loop;
@@ -102,6 +103,7 @@ static void rig_turn(unsigned i)
 
 __attribute__((unused)) static void rig_accept(unsigned i)
 {
+	rig_server[i].accepted = true;
 	pair_accept(rig_server[i].pair);
 	rig_turn(i);
 }
@@ -131,14 +133,17 @@ __attribute__((unused)) static void rig_say(unsigned i, const char *text)
 	rig_say_bytes(i, text, strlen(text));
 }
 
-/* The server hangs up. */
+/* The server hangs up, or does not take the connection. */
 __attribute__((unused)) static void rig_cut(unsigned i)
 {
 	struct transport *t = pair_end(rig_server[i].pair, 1);
 	bool client_open = pair_is_open(rig_server[i].pair, 0);
 
 	rig_server[i].open = false;
-	t->ops->close(t, true);
+	if (rig_server[i].accepted)
+		t->ops->close(t, true);
+	else
+		pair_refuse(rig_server[i].pair);
 	if (client_open) {
 		rig_loop.in_turn = false;
 		pair_deliver(rig_server[i].pair, 0);

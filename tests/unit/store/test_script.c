@@ -19,7 +19,7 @@
 #define DAY_US (UINT64_C(86400) * 1000000)
 
 static struct redis_server server;
-static struct redis_client client;
+static struct asker client;
 
 /* The scripts with one line changed: the time is their last argument. */
 enum { TIMED_MAX = 8192 };
@@ -57,7 +57,7 @@ static const struct resp *send_call(struct script_call *c, bool whole)
 	const struct resp *r;
 
 	script_call_put(c, whole, &b);
-	r = redis_client_send(&client, &b);
+	r = asker_send(&client, &b);
 	buf_fini(&b);
 	return r;
 }
@@ -102,7 +102,7 @@ static struct key_name key_of(const char *text)
 
 static const struct resp *ask(const char *line)
 {
-	return redis_client_ask(&client, line);
+	return asker_ask(&client, line);
 }
 
 static long changes(void)
@@ -674,8 +674,8 @@ static void test_rights_suffice(void **state)
 	assert_int_equal(refusal_of(ask("FLUSHALL")->text)->answer, REFUSAL_OPERATOR);
 	assert_int_equal(refusal_of(ask("KEYS *")->text)->answer, REFUSAL_OPERATOR);
 	assert_string_equal(refusal_of(ask("SCRIPT FLUSH")->text)->word, "NOPERM");
-	redis_client_close(&client);
-	redis_client_open(&client, &server);
+	asker_close(&client);
+	asker_open(&client, &server);
 }
 
 /* A key of that name that is something else, and answers that are none. */
@@ -711,14 +711,14 @@ static int start(void **state)
 	(void)state;
 	if (!redis_server_start(&server, false, NULL))
 		return -1;
-	redis_client_open(&client, &server);
+	asker_open(&client, &server);
 	return 0;
 }
 
 static int stop(void **state)
 {
 	(void)state;
-	redis_client_close(&client);
+	asker_close(&client);
 	redis_server_stop(&server);
 	return 0;
 }
