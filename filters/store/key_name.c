@@ -81,3 +81,9 @@ void key_name_make(const struct key_maker *k, const struct slice *part, unsigned
 	out->n = (uint8_t)snprintf(out->text, sizeof(out->text), "rl:{%s:%.*s:%.*s}:%c", k->space,
 				   KEY_POLICY_BYTES, k->policy, KEY_ID_BYTES, id, k->kind);
 }
+
+void key_name_peers(const char *space, struct key_name *out)
+{
+	CHECK(strlen(space) <= KEY_NAMESPACE_MAX);
+	out->n = (uint8_t)snprintf(out->text, sizeof(out->text), "rl:{%s}:peers", space);
+}

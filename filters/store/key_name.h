@@ -42,6 +42,9 @@ void key_maker_init(struct key_maker *, const char *space, struct slice salt, st
 void key_name_make(const struct key_maker *, const struct slice *part, unsigned n,
 		   struct key_name *);
 
+/* The one key of a namespace where its sidecars are counted. */
+void key_name_peers(const char *space, struct key_name *);
+
 /* RFC 2104, of a message of at most 512 bytes; the key as a block. */
 void hmac_sha256(const uint8_t block[KEY_SALT_BYTES], const void *p, size_t n, uint8_t out[32]);
 /* A key of any length as a block of an HMAC. */

@@ -497,7 +497,7 @@ static void compose(struct lease *l)
 	l->local_spent = l->is_local ? 0 : l->local_spent;
 	ask_for(l, &l->sent);
 	if (l->rule->kind == LEASE_BUDGET)
-		l->seq++;
+		l->seq = ++l->world->seq;
 }
 
 static bool is_empty(const struct sync *s)
@@ -656,6 +656,6 @@ void lease_fini(struct lease *l)
 
 bool lease_is_idle(const struct lease *l)
 {
-	return !l->in_flight && !l->unsettled && l->n_parked == 0 && l->balance == 0 &&
-	       l->surplus == 0 && !l->is_local && l->world->now_ns >= l->deny_until_ns;
+	return !l->in_flight && !l->unsettled && l->n_parked == 0 && l->balance >= 0 &&
+	       !l->is_local;
 }

@@ -72,6 +72,7 @@ struct lease_world {
 	bool down;
 	uint64_t down_since_ns;
 	uint64_t random;
+	uint64_t seq;       /* of settlements: none is ever used twice */
 	struct list kicked; /* leases with something to tell */
 	struct list local;  /* leases that have decided by themselves */
 };
@@ -153,7 +154,7 @@ void lease_world_init(struct lease_world *, uint64_t now_ns, uint64_t random);
 void lease_init(struct lease *, struct lease_world *, struct lease_rule *);
 /* Nothing is parked or under way. */
 void lease_fini(struct lease *);
-/* Nothing is lost if its memory goes. */
+/* Nobody has to be told anything: its memory may go.  Tokens that it holds are lost, and come back by themselves. */
 bool lease_is_idle(const struct lease *);
 
 /* What each of `peers` sidecars may hold and owe; both 0: strict. */

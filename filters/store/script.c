@@ -144,6 +144,14 @@ void script_call_permits(struct script_call *c, const struct key_name *key, uint
 	add_number(c, cut(hold_us));
 }
 
+void script_call_peers(struct script_call *c, const struct key_name *key, const char *sidecar,
+		       uint64_t hold_us)
+{
+	begin(c, &script_peers, key);
+	add(c, sidecar, strlen(sidecar));
+	add_number(c, cut(hold_us));
+}
+
 /*------------------------------------------------------------------ answers */
 
 static bool read_count(const struct resp *r, struct budget_count *count)

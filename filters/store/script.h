@@ -23,7 +23,8 @@ struct script {
 	const char *name, *sha1, *body;
 };
 
-extern const struct script script_bucket, script_window, script_budget, script_permits;
+extern const struct script script_bucket, script_window, script_budget, script_permits,
+    script_peers;
 
 enum {
 	CALL_TEXT_MAX = 512,
@@ -96,6 +97,10 @@ void script_call_budget(struct script_call *, const struct key_name *,
 			const struct budget_settle *);
 void script_call_permits(struct script_call *, const struct key_name *, uint64_t cap,
 			 const char *sidecar, uint64_t need, uint64_t want, uint64_t hold_us);
+
+/* Tells that the sidecar is there for so long (0: it leaves); granted: how many there are. */
+void script_call_peers(struct script_call *, const struct key_name *, const char *sidecar,
+		       uint64_t hold_us);
 
 /*------------------------------------------------------------------ answers */
 

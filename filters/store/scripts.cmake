@@ -1,7 +1,7 @@
 # The scripts as C strings, each with its SHA-1: by that name a server that has seen one knows it.
 set(script_source ${CMAKE_BINARY_DIR}/store_script_text.c)
 set(script_text "/* Made from the .lua files of filters/store. */\n#include \"store/script.h\"\n")
-foreach(name bucket window budget permits)
+foreach(name bucket window budget permits peers)
 	set(file ${CMAKE_CURRENT_LIST_DIR}/${name}.lua)
 	set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
 	file(READ ${file} body)

@@ -23,8 +23,8 @@ static struct asker client;
 
 /* The scripts with one line changed: the time is their last argument. */
 enum { TIMED_MAX = 8192 };
-static char timed_body[4][TIMED_MAX];
-static struct script timed[4];
+static char timed_body[5][TIMED_MAX];
+static struct script timed[5];
 
 static void make_timed(struct script *out, char *body, const struct script *s)
 {
@@ -40,8 +40,8 @@ static void make_timed(struct script *out, char *body, const struct script *s)
 
 static const struct script *timed_of(const struct script *s)
 {
-	static const struct script *const all[4] = { &script_bucket, &script_window, &script_budget,
-						     &script_permits };
+	static const struct script *const all[5] = { &script_bucket, &script_window, &script_budget,
+						     &script_permits, &script_peers };
 	unsigned i = 0;
 
 	while (all[i] != s)
@@ -571,6 +571,28 @@ static void test_permits(void **state)
 	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
 }
 
+static uint64_t peers_at(const char *sidecar, uint64_t hold_us, uint64_t now)
+{
+	struct script_call c;
+	struct key_name k;
+
+	key_name_peers("shop", &k);
+	script_call_peers(&c, &k, sidecar, hold_us);
+	return call_at(&c, now).granted;
+}
+
+static void test_peers(void **state)
+{
+	(void)state;
+	assert_int_equal(peers_at("a", 5000000, REAL_NOW), 1);
+	assert_int_equal(peers_at("a", 5000000, REAL_NOW + 1000000), 1);
+	assert_int_equal(peers_at("b", 5000000, REAL_NOW + 1000000), 2);
+	assert_int_equal(peers_at("b", 5000000, REAL_NOW + 5999999), 2);
+	assert_int_equal(peers_at("b", 5000000, REAL_NOW + 6000000), 1); /* a was silent */
+	assert_int_equal(peers_at("b", 0, REAL_NOW + 6000000), 0);
+	assert_int_equal(ask("EXISTS rl:{shop}:peers")->integer, 0);
+}
+
 /*--------------------------------------------------------------- deployment */
 
 /* One call of each, by the server's clock. */
@@ -653,7 +675,8 @@ static void test_memory_of_a_key(void **state)
 /* The line that the README gives. */
 #define ACL                                                                                    \
 	"ACL SETUSER side on >secret resetchannels -@all +evalsha +eval +time +get +set +del " \
-	"+hmget +hset +hdel +hgetall +pexpire +ping +role ~rl:*"
+	"+hmget +hset +hdel +hgetall +pexpire +zadd +zrem "                                    \
+	"+zcard +zremrangebyscore +ping +role ~rl:*"
 
 static void test_rights_suffice(void **state)
 {
@@ -741,6 +764,7 @@ int main(void)
 		cmocka_unit_test(test_windows_of_a_time_zone),
 		cmocka_unit_test(test_ledgers_agree_through_losses),
 		cmocka_unit_test(test_permits),
+		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_known_by_name_once_sent_whole),
 		cmocka_unit_test(test_memory_of_a_key),
 		cmocka_unit_test(test_rights_suffice),

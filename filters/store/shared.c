@@ -1,0 +1,585 @@
+/* shared.c - the laws are in shared.h. */
+#include "store/shared.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+enum { SLOTS_LEAST = 64, TRIES_TO_EVICT = 16, NAME_MAX_BYTES = 255 };
+
+#define PEERS_FALL_NS (60 * CLOCK_S)
+
+struct shared_key {
+	struct shared_policy *policy;
+	struct shared_key *next; /* of the same slot */
+	struct list age;         /* policy.ages, the latest first */
+	uint64_t id;
+	uint64_t asked; /* the last call that asked for it */
+	struct lease lease;
+	struct key_name name;
+};
+
+struct shared_policy {
+	struct list link;
+	char name[NAME_MAX_BYTES + 1];
+	unsigned uses;
+	struct shared_rule rule;
+	struct bucket_share share; /* of a bucket */
+	struct lease_rule lease;
+	struct key_maker maker;
+	struct shared_key **slot;
+	uint32_t n_slots, n_keys, max_keys;
+	struct list ages;
+};
+
+struct shared {
+	pthread_mutex_t lock;
+	struct shared_options o;
+	struct lease_world world;
+	struct list policies;
+	uint64_t keys;
+	uint64_t calls;
+	bool told;               /* the carrier was woken, and has not looked yet */
+	bool answered;           /* calls were, under the present lock */
+	uint64_t fewer_since_ns; /* peers; 0: they are not */
+};
+
+/*---------------------------------------------------------------- the lock */
+
+/* Threads read their clocks at different times: ours never goes back. */
+static void enter(struct shared *s, uint64_t now_ns)
+{
+	pthread_mutex_lock(&s->lock);
+	if (now_ns > s->world.now_ns)
+		s->world.now_ns = now_ns;
+}
+
+static void leave(struct shared *s)
+{
+	bool wake = !s->told && !s->world.down && !list_empty(&s->world.kicked);
+
+	s->told = s->told || wake;
+	pthread_mutex_unlock(&s->lock);
+	if (wake)
+		s->o.wake(s->o.owner);
+}
+
+/* The carrier looks by itself. */
+static void leave_as_carrier(struct shared *s)
+{
+	bool answered = s->answered;
+
+	s->answered = false;
+	pthread_mutex_unlock(&s->lock);
+	if (answered)
+		s->o.settled(s->o.owner);
+}
+
+/*----------------------------------------------------------------- policies */
+
+static const char *check_rule(struct shared_policy *p, const struct shared_rule *r)
+{
+	uint64_t tokens = r->kind == SHARED_BUCKET ? r->burst : r->count;
+
+	if (r->count == 0 || r->period_us == 0 || tokens == 0)
+		return "a limit of nothing cannot be shared";
+	if (tokens > (uint64_t)SCRIPT_NUMBER_MAX / 4)
+		return "the limit is too large to be shared";
+	if (r->kind == SHARED_BUCKET)
+		return bucket_share_init(&p->share, r->count, r->period_us, r->burst);
+	/* share() of window.lua */
+	return r->kind != SHARED_BUDGET && r->period_us >= UINT64_C(1) << 47
+		   ? "the window is too long to be shared"
+		   : NULL;
+}
+
+static struct lease_rule lease_rule_of(const struct shared_rule *r)
+{
+	return (struct lease_rule){ .kind = r->kind == SHARED_BUCKET   ? LEASE_BUCKET
+					    : r->kind == SHARED_BUDGET ? LEASE_BUDGET
+								       : LEASE_WINDOW,
+				    .on_error = r->on_error,
+				    .strict = r->strict,
+				    .overshoot_ppm = r->overshoot_ppm,
+				    .parked_max = r->parked_max,
+				    .burst = r->kind == SHARED_BUCKET ? r->burst : r->count,
+				    .count = r->count,
+				    .period_ns = r->period_us * 1000 };
+}
+
+/* The way of counting is part of the names; how much is not. */
+static void make_names(struct shared *s, struct shared_policy *p)
+{
+	static const char letters[] = { 't', 'w', 'f', 'b' };
+	char how[64];
+	int n = snprintf(how, sizeof(how), "%c", letters[p->rule.kind]);
+
+	if (p->rule.kind != SHARED_BUCKET)
+		n = snprintf(how, sizeof(how), "%c %llu %lld", letters[p->rule.kind],
+			     (unsigned long long)p->rule.period_us, (long long)p->rule.offset_us);
+	key_maker_init(&p->maker, s->o.space, s->o.salt, slice_str(p->name),
+		       slice_of(how, (size_t)n), letters[p->rule.kind]);
+}
+
+/* A limit that came to count otherwise is another one. */
+static struct shared_policy *find_policy(struct shared *s, const char *name,
+					 const struct shared_rule *r)
+{
+	LIST_EACH (n, &s->policies) {
+		struct shared_policy *p = LIST_ENTRY(n, struct shared_policy, link);
+
+		if (strcmp(p->name, name) == 0 && p->rule.kind == r->kind &&
+		    (r->kind == SHARED_BUCKET ||
+		     (p->rule.period_us == r->period_us && p->rule.offset_us == r->offset_us)))
+			return p;
+	}
+	return NULL;
+}
+
+static struct shared_policy *make_policy(const char *name, uint32_t max_keys)
+{
+	struct shared_policy *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NULL;
+	p->n_slots = SLOTS_LEAST;
+	while (p->n_slots < max_keys && p->n_slots < UINT32_C(1) << 24)
+		p->n_slots *= 2;
+	p->slot = calloc(p->n_slots, sizeof(struct shared_key *));
+	if (p->slot == NULL) {
+		free(p);
+		return NULL;
+	}
+	p->max_keys = max_keys;
+	snprintf(p->name, sizeof(p->name), "%s", name);
+	list_init(&p->ages);
+	return p;
+}
+
+/* Leases point at the policy's rule: they see the new one. */
+static void set_rule(struct shared_policy *p, const struct shared_policy *from,
+		     const struct shared_rule *r)
+{
+	p->rule = *r;
+	p->share = from->share;
+	p->lease = lease_rule_of(r);
+}
+
+struct shared_policy *shared_policy_get(struct shared *s, const char *name,
+					const struct shared_rule *r, uint32_t max_keys,
+					const char **why)
+{
+	struct shared_policy checked = { .uses = 0 }, *p;
+
+	CHECK(strlen(name) <= NAME_MAX_BYTES && max_keys > 0);
+	*why = check_rule(&checked, r);
+	if (*why != NULL)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	p = find_policy(s, name, r);
+	if (p == NULL)
+		p = make_policy(name, max_keys);
+	if (p != NULL) {
+		set_rule(p, &checked, r);
+		if (p->uses++ == 0) {
+			make_names(s, p);
+			list_push_back(&s->policies, &p->link);
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	return p;
+}
+
+/*--------------------------------------------------------------------- keys */
+
+static struct shared_key **slot_of_key(const struct shared_policy *p, uint64_t id)
+{
+	return &p->slot[id & (p->n_slots - 1)];
+}
+
+static struct shared_key *find_key(const struct shared_policy *p, uint64_t id)
+{
+	struct shared_key *k = *slot_of_key(p, id);
+
+	while (k != NULL && k->id != id)
+		k = k->next;
+	return k;
+}
+
+static void drop_key(struct shared *s, struct shared_key *k)
+{
+	struct shared_policy *p = k->policy;
+	struct shared_key **at = slot_of_key(p, k->id);
+
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	list_remove(&k->age);
+	lease_fini(&k->lease);
+	p->n_keys--;
+	s->keys--;
+	free(k);
+}
+
+/* The oldest that has nothing to tell. */
+static bool make_room(struct shared *s, struct shared_policy *p)
+{
+	struct list *n = p->ages.prev;
+
+	for (unsigned i = 0; i < TRIES_TO_EVICT && n != &p->ages; i++) {
+		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
+
+		n = n->prev;
+		if (!lease_is_idle(&k->lease) || k->asked == s->calls)
+			continue;
+		drop_key(s, k);
+		return true;
+	}
+	return false;
+}
+
+static struct shared_key *make_key(struct shared *s, const struct shared_want *w)
+{
+	struct shared_policy *p = w->policy;
+	struct shared_key *k, **at = slot_of_key(p, w->key);
+
+	if (p->n_keys >= p->max_keys && !make_room(s, p))
+		return NULL;
+	k = calloc(1, sizeof(*k));
+	if (k == NULL)
+		return NULL;
+	k->policy = p;
+	k->id = w->key;
+	lease_init(&k->lease, &s->world, &p->lease);
+	key_name_make(&p->maker, w->part, w->n_parts, &k->name);
+	k->next = *at;
+	*at = k;
+	list_push_front(&p->ages, &k->age);
+	p->n_keys++;
+	s->keys++;
+	return k;
+}
+
+static struct shared_key *key_of(struct shared *s, const struct shared_want *w)
+{
+	struct shared_key *k = find_key(w->policy, w->key);
+
+	if (k == NULL) {
+		k = make_key(s, w);
+	} else {
+		list_remove(&k->age);
+		list_push_front(&w->policy->ages, &k->age);
+	}
+	if (k != NULL)
+		k->asked = s->calls;
+	return k;
+}
+
+void shared_policy_put(struct shared *s, struct shared_policy *p)
+{
+	bool last;
+
+	pthread_mutex_lock(&s->lock);
+	last = --p->uses == 0;
+	if (last) {
+		list_remove(&p->link);
+		LIST_EACH (n, &p->ages) {
+			struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
+
+			if (!k->lease.in_flight) /* else what is under way comes back to it */
+				drop_key(s, k);
+		}
+		last = p->n_keys == 0;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (last) {
+		free(p->slot);
+		free(p);
+	}
+}
+
+/*-------------------------------------------------------------------- calls */
+
+/* H4. */
+static enum lease_answer without_key(const struct shared_want *w, unsigned i, struct shared_ask *a)
+{
+	if (w[i].policy->lease.on_error == LEASE_ALLOW)
+		return LEASE_ADMIT;
+	a->ask.n = 0;
+	a->ask.retry_ns = CLOCK_S;
+	a->ask.denier = 0;
+	a->want[0] = (uint8_t)i;
+	return LEASE_DENY;
+}
+
+/* False: *answer is decided. */
+static bool find_parts(struct shared *s, const struct shared_want *w, unsigned n,
+		       struct shared_ask *a, enum lease_answer *answer)
+{
+	a->ask.n = 0;
+	a->ask.part = a->part;
+	for (unsigned i = 0; i < n; i++) {
+		struct shared_key *k = key_of(s, &w[i]);
+
+		if (k != NULL) {
+			a->want[a->ask.n] = (uint8_t)i;
+			a->part[a->ask.n++] =
+			    (struct lease_part){ .lease = &k->lease, .cost = w[i].cost };
+			continue;
+		}
+		*answer = without_key(w, i, a);
+		if (*answer == LEASE_DENY)
+			return false;
+	}
+	return a->ask.n > 0;
+}
+
+enum lease_answer shared_admit(struct shared *s, uint64_t now_ns, const struct shared_want *w,
+			       unsigned n, struct shared_ask *a)
+{
+	enum lease_answer answer = LEASE_ADMIT;
+
+	CHECK(n >= 1 && n <= LEASE_PARTS_MAX);
+	enter(s, now_ns);
+	s->calls++;
+	if (find_parts(s, w, n, a, &answer))
+		answer = lease_admit(&s->world, &a->ask);
+	leave(s);
+	return answer;
+}
+
+bool shared_leave(struct shared *s, struct shared_ask *a)
+{
+	bool was_parked;
+
+	pthread_mutex_lock(&s->lock);
+	was_parked = a->ask.parked;
+	lease_leave(&a->ask);
+	pthread_mutex_unlock(&s->lock);
+	return was_parked;
+}
+
+bool shared_late(struct shared *s, uint64_t now_ns, struct shared_ask *a, enum lease_answer *answer)
+{
+	bool was_parked;
+
+	enter(s, now_ns);
+	was_parked = a->ask.parked;
+	if (was_parked)
+		*answer = lease_late(&s->world, &a->ask);
+	leave(s);
+	return was_parked;
+}
+
+void shared_return(struct shared *s, uint64_t now_ns, struct shared_ask *a)
+{
+	enter(s, now_ns);
+	for (unsigned i = 0; i < a->ask.n; i++)
+		lease_return(&a->part[i]);
+	leave(s);
+}
+
+bool shared_look(struct shared *s, uint64_t now_ns, const struct shared_policy *p, uint64_t key,
+		 struct shared_view *out)
+{
+	const struct shared_key *k;
+	bool known;
+
+	enter(s, now_ns);
+	k = find_key(p, key);
+	known = k != NULL && k->lease.is_known;
+	if (known) {
+		uint64_t held = k->lease.balance > 0 ? (uint64_t)k->lease.balance : 0;
+
+		*out = (struct shared_view){ .left = k->lease.left + held,
+					     .reset_ns = k->lease.full_at_ns > s->world.now_ns
+							     ? k->lease.full_at_ns - s->world.now_ns
+							     : 0 };
+	}
+	leave(s);
+	return known;
+}
+
+void shared_gauge(struct shared *s, struct shared_gauge *g)
+{
+	pthread_mutex_lock(&s->lock);
+	*g = (struct shared_gauge){ .keys = s->keys,
+				    .peers = s->world.peers,
+				    .down = s->world.down };
+	LIST_EACH (n, &s->world.local)
+		g->local_keys++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/*-------------------------------------------------------------- the carrier */
+
+static struct shared_key *key_of_lease(struct lease *l)
+{
+	return LIST_ENTRY(l, struct shared_key, lease);
+}
+
+static void compose_budget(const struct shared *s, const struct shared_key *k,
+			   const struct sync *sync, struct script_call *out)
+{
+	const struct shared_rule *r = &k->policy->rule;
+	struct budget_settle settle = { .length_us = r->period_us,
+					.offset_us = r->offset_us,
+					.limit = r->count,
+					.sidecar = s->o.sidecar,
+					.seq = k->lease.seq,
+					.sync = *sync,
+					.count = k->lease.count,
+					.own = k->lease.own };
+
+	script_call_budget(out, &k->name, &settle);
+}
+
+static void compose(const struct shared *s, const struct shared_key *k, const struct sync *sync,
+		    struct script_call *out)
+{
+	const struct shared_policy *p = k->policy;
+
+	if (p->rule.kind == SHARED_BUCKET)
+		script_call_bucket(out, &k->name, &p->share, sync);
+	else if (p->rule.kind == SHARED_BUDGET)
+		compose_budget(s, k, sync, out);
+	else
+		script_call_window(out, &k->name, p->rule.period_us, p->rule.kind == SHARED_SLIDING,
+				   p->rule.count, sync);
+}
+
+struct shared_key *shared_next(struct shared *s, uint64_t now_ns, struct script_call *out)
+{
+	struct shared_key *k = NULL;
+	struct lease *l = NULL;
+	struct sync sync;
+
+	enter(s, now_ns);
+	if (!s->world.down)
+		l = lease_next(&s->world, &sync);
+	if (l != NULL) {
+		k = key_of_lease(l);
+		compose(s, k, &sync, out);
+	} else {
+		s->told = false;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return k;
+}
+
+/* Its policy is gone, and this was the last that was under way. */
+static void drop_orphan(struct shared *s, struct shared_key *k)
+{
+	struct shared_policy *p = k->policy;
+
+	if (p->uses > 0)
+		return;
+	drop_key(s, k);
+	if (p->n_keys > 0)
+		return;
+	free(p->slot);
+	free(p);
+}
+
+void shared_reply(struct shared *s, uint64_t now_ns, struct shared_key *k,
+		  const struct sync_reply *r)
+{
+	enter(s, now_ns);
+	s->answered = k->lease.n_parked > 0;
+	lease_reply(&k->lease, r);
+	drop_orphan(s, k);
+	leave_as_carrier(s);
+}
+
+void shared_refused(struct shared *s, uint64_t now_ns, struct shared_key *k)
+{
+	enter(s, now_ns);
+	s->answered = k->lease.n_parked > 0;
+	lease_refused(&k->lease);
+	drop_orphan(s, k);
+	leave_as_carrier(s);
+}
+
+void shared_lost(struct shared *s, uint64_t now_ns, struct shared_key *k)
+{
+	enter(s, now_ns);
+	lease_lost(&k->lease);
+	drop_orphan(s, k);
+	leave_as_carrier(s);
+}
+
+void shared_down(struct shared *s, uint64_t now_ns)
+{
+	enter(s, now_ns);
+	lease_down(&s->world);
+	leave_as_carrier(s);
+}
+
+void shared_up(struct shared *s, uint64_t now_ns)
+{
+	enter(s, now_ns);
+	lease_up(&s->world);
+	leave_as_carrier(s);
+}
+
+void shared_set_rtt(struct shared *s, uint64_t rtt_ns)
+{
+	pthread_mutex_lock(&s->lock);
+	s->world.rtt_ns = rtt_ns;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void shared_set_peers(struct shared *s, uint64_t now_ns, uint32_t n)
+{
+	struct lease_world *w = &s->world;
+
+	enter(s, now_ns);
+	n = n > s->o.peers ? n : s->o.peers;
+	if (n >= w->peers)
+		s->fewer_since_ns = 0;
+	else if (s->fewer_since_ns == 0)
+		s->fewer_since_ns = w->now_ns;
+	if (n > w->peers || (n < w->peers && w->now_ns - s->fewer_since_ns >= PEERS_FALL_NS)) {
+		w->peers = n;
+		s->fewer_since_ns = 0;
+	}
+	leave_as_carrier(s);
+}
+
+void shared_peers_call(const struct shared *s, uint64_t hold_us, struct script_call *out)
+{
+	struct key_name name;
+
+	key_name_peers(s->o.space, &name);
+	script_call_peers(out, &name, s->o.sidecar, hold_us);
+}
+
+/*------------------------------------------------------------------- making */
+
+struct shared *shared_new(const struct shared_options *o)
+{
+	struct shared *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->o = *o;
+	s->o.peers = o->peers > 0 ? o->peers : 1;
+	pthread_mutex_init(&s->lock, NULL);
+	list_init(&s->policies);
+	lease_world_init(&s->world, o->now_ns, o->random);
+	s->world.peers = s->o.peers;
+	lease_down(&s->world); /* until it is reached */
+	return s;
+}
+
+void shared_free(struct shared *s)
+{
+	if (s == NULL)
+		return;
+	CHECK(list_empty(&s->policies) && s->keys == 0);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}

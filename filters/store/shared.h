@@ -1,0 +1,119 @@
+/* shared.h - all limits of a process that are shared through Redis: policies, keys and their leases, for all threads.
+ *
+ * Laws
+ *  H1  One for a process, behind one lock, under which nobody ever waits: a decision is some hundred ns.
+ *  H2  Whoever carries syncs (one thread) is woken when there is something to carry and it was not told yet.
+ *  H3  A call that waits is answered by the carrier's thread, through `settle`, under the lock; `settled` is called
+ *      afterwards, without it.  A call that leaves, or is late, is told whether it was answered already.
+ *  H4  Keys are bounded.  A key that has to be told something is not forgotten; where all have, a new key is
+ *      decided by `on_error` alone.
+ *  H5  Policies are found again by name and by the way they count: a reload that changes a limit keeps what was
+ *      spent. */
+#ifndef STORE_SHARED_H
+#define STORE_SHARED_H
+
+#include "store/lease.h"
+
+enum shared_kind { SHARED_BUCKET, SHARED_SLIDING, SHARED_FIXED, SHARED_BUDGET };
+
+struct shared_rule {
+	enum shared_kind kind;
+	enum lease_on_error on_error;
+	bool strict;
+	uint32_t overshoot_ppm;
+	uint32_t parked_max;
+	uint64_t count, period_us; /* windows: the limit, and the window */
+	uint64_t burst;            /* of a bucket */
+	int64_t offset_us;         /* of a budget's windows */
+};
+
+struct shared_options {
+	const char *space; /* lives as long */
+	struct slice salt;
+	char sidecar[SIDECAR_NAME_MAX + 1]; /* letters and digits, drawn anew by each process */
+	uint32_t peers;                     /* at least */
+	uint64_t now_ns, random;
+	void (*wake)(void *owner);    /* any thread: there is something to carry */
+	void (*settled)(void *owner); /* the carrier's thread: calls were answered */
+	void *owner;
+};
+
+struct shared;
+struct shared_key;
+struct shared_policy;
+
+struct shared *shared_new(const struct shared_options *); /* NULL: out of memory */
+void shared_free(struct shared *); /* after every put; nothing is under way */
+
+/*---------------------------------------------------------- control thread */
+
+/* Finds or makes.  NULL: *why says what is wrong with the rule, or is NULL: memory is out. */
+struct shared_policy *shared_policy_get(struct shared *, const char *name,
+					const struct shared_rule *, uint32_t max_keys,
+					const char **why);
+/* No call waits that asks it. */
+void shared_policy_put(struct shared *, struct shared_policy *);
+
+/*-------------------------------------------------------------- any thread */
+
+/* What a call asks of one policy. */
+struct shared_want {
+	struct shared_policy *policy;
+	uint64_t key;             /* fingerprint within this process */
+	const struct slice *part; /* what it was made of: looked at when the key is new */
+	unsigned n_parts;
+	uint64_t cost;
+};
+
+/* One call; its memory lasts until it is answered, and is not moved. */
+struct shared_ask {
+	struct lease_ask ask; /* first; settle is the caller's to set */
+	struct lease_part part[LEASE_PARTS_MAX];
+	uint8_t
+	    want[LEASE_PARTS_MAX]; /* which of the wants each part is, ask.denier's among them */
+};
+
+/* PARK: settle comes, unless the call leaves or is late. */
+enum lease_answer shared_admit(struct shared *, uint64_t now_ns, const struct shared_want *,
+			       unsigned n, struct shared_ask *);
+/* False: it was answered already. */
+bool shared_leave(struct shared *, struct shared_ask *);
+bool shared_late(struct shared *, uint64_t now_ns, struct shared_ask *, enum lease_answer *);
+/* What it took is not used: of an admitted one. */
+void shared_return(struct shared *, uint64_t now_ns, struct shared_ask *);
+
+struct shared_view {
+	uint64_t left;     /* as far as is known */
+	uint64_t reset_ns; /* until all of it is there again */
+};
+
+/* False: nothing is known of the key. */
+bool shared_look(struct shared *, uint64_t now_ns, const struct shared_policy *, uint64_t key,
+		 struct shared_view *);
+
+/* For metrics. */
+struct shared_gauge {
+	uint64_t keys, local_keys; /* local: decided without Redis now */
+	uint32_t peers;
+	bool down;
+};
+
+void shared_gauge(struct shared *, struct shared_gauge *);
+
+/*----------------------------------------------------- the carrier's thread */
+
+/* The next sync to carry, as a call; NULL: none.  One of the three below follows; after any of these there may be
+ * more to carry. */
+struct shared_key *shared_next(struct shared *, uint64_t now_ns, struct script_call *);
+void shared_reply(struct shared *, uint64_t now_ns, struct shared_key *, const struct sync_reply *);
+void shared_refused(struct shared *, uint64_t now_ns, struct shared_key *);
+void shared_lost(struct shared *, uint64_t now_ns, struct shared_key *);
+void shared_down(struct shared *, uint64_t now_ns);
+void shared_up(struct shared *, uint64_t now_ns);
+void shared_set_rtt(struct shared *, uint64_t rtt_ns);
+/* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
+void shared_set_peers(struct shared *, uint64_t now_ns, uint32_t n);
+/* The call that tells that this sidecar is there, and asks how many are. */
+void shared_peers_call(const struct shared *, uint64_t hold_us, struct script_call *);
+
+#endif
