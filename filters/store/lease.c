@@ -135,6 +135,19 @@ static void local_advance(struct lease *l)
 	l->local_at_ns = now;
 }
 
+/* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken; an
+ * older answer tells nothing at all. */
+static lease_units local_start(const struct lease *l)
+{
+	uint64_t age = l->local_at_ns - l->replied_at_ns;
+
+	if (l->rule->kind == LEASE_BUDGET)
+		return local_full(l);
+	if (!l->is_known || l->local_at_ns < l->replied_at_ns || age > HOLD_NS)
+		return 0;
+	return (lease_units)l->left * l->rule->period_ns;
+}
+
 static void local_begin(struct lease *l, uint64_t since_ns)
 {
 	if (l->is_local)
@@ -143,7 +156,7 @@ static void local_begin(struct lease *l, uint64_t since_ns)
 	l->local_peers = l->world->peers;
 	l->local_at_ns = min(since_ns, l->world->now_ns);
 	l->local_spent = 0;
-	l->local_level = l->rule->kind == LEASE_BUDGET ? local_full(l) : 0;
+	l->local_level = local_start(l);
 	list_push_back(&l->world->local, &l->local_link);
 	local_advance(l);
 }
@@ -569,6 +582,7 @@ void lease_reply(struct lease *l, const struct sync_reply *r)
 	l->is_known = true;
 	leave_local(l);
 	l->left = r->left;
+	l->replied_at_ns = w->now_ns;
 	l->full_at_ns = w->now_ns + min(r->reset_us, UINT64_MAX / 2000) * 1000;
 	if (r->granted > 0) {
 		l->held_until_ns = w->now_ns + hold_ns(l->rule);

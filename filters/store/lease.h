@@ -22,8 +22,9 @@
  *      once).  Its charge is given up, at most `credit` each time: charging twice would be worse, as who is slow
  *      would pay for it.  Its grant comes back by itself.
  *
- *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst, empty
- *      at first.  A budget: 1/M of what was left when last heard of.
+ *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst, with
+ *      1/M of what is left in it by an answer of the last second, else empty: all of them together hold no more than
+ *      the one did.  A budget: 1/M of what was left when last heard of.
  *
  *  L6  After that, what was spent is charged, but no more than the local bucket lacks (what has come back here has
  *      come back there): neither refilled nor charged twice, whether Redis kept its data or not.
@@ -106,7 +107,7 @@ struct lease {
 
 	/* what the last reply said */
 	bool is_known;
-	uint64_t left, full_at_ns;
+	uint64_t left, full_at_ns, replied_at_ns;
 
 	/* budgets */
 	uint64_t seq, own;

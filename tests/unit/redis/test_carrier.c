@@ -212,7 +212,7 @@ static void open_worker(struct worker *w, const struct cell *c, unsigned i)
 						.connect_timeout_ns = 250 * CLOCK_MS },
 				     .space = c->name,
 				     .salt = SLICE("pepper and salt"),
-				     .peers = c->sidecars,
+				     .peers = c->load > 0 ? c->sidecars : 0,
 				     .random = clock_mono_ns() * (2 * i + 1),
 				     .settled = on_settled };
 	const char *why;
@@ -381,6 +381,26 @@ static void test_strict(void **state)
 	check(&c, &r);
 }
 
+/* Nobody said how many there are: each sees the others within a second or two. */
+static void test_replicas_are_counted(void **state)
+{
+	static const struct cell c = { "counted", 3, 1000, 1000, 0, 0, false, 0, 0 };
+	struct shared_gauge g = { .peers = 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		open_worker(&worker[i], &c, i);
+		wait_until_up(&worker[i]);
+	}
+	for (unsigned ms = 0; g.peers != 3; ms += 5) {
+		assert_true(ms < SERVER_PATIENCE_MS);
+		pause_ms(5);
+		shared_gauge(carrier_shared(worker[0].carrier), &g);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		close_worker(&worker[i]);
+}
+
 /* The server stands still for half a second: nothing is refilled, nothing is charged twice. */
 static void test_a_server_that_stands_still(void **state)
 {
@@ -412,6 +432,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leases),
 		cmocka_unit_test(test_strict),
+		cmocka_unit_test(test_replicas_are_counted),
 		cmocka_unit_test(test_a_server_that_stands_still),
 	};
 

@@ -287,6 +287,38 @@ static void test_a_stopped_process(void **state)
 	redis_server_stop(&s);
 }
 
+/* What a real one says when it cannot, and that it is used again when it can. */
+static void test_a_server_that_cannot(void **state)
+{
+	static const struct {
+		const char *cannot, *can;
+	} row[] = {
+		{ "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0" },
+		{ "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0" },
+		{ "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE" },
+	};
+	struct redis_server s;
+	struct redis_place place;
+	struct redis_options o = { .place = &place, .n_places = 1 };
+
+	(void)state;
+	assert_true(redis_server_start(&s, true, NULL));
+	place = place_of(s.port);
+	open_client(o);
+	wait_for(&ups, 1);
+	for (unsigned i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		call_until_answered("rl:a");
+		command(&s, row[i].cannot, NULL, 0);
+		assert_int_equal(call_of("rl:a"), REDIS_NOT_DONE);
+		command(&s, row[i].can, NULL, 0);
+	}
+	call_until_answered("rl:a");
+	command(&s, "SCRIPT FLUSH", NULL, 0);
+	assert_int_equal(call_of("rl:a"), REDIS_REPLY);
+	close_client();
+	redis_server_stop(&s);
+}
+
 static struct tls_client *trust_of(const char *ca, struct arena *arena)
 {
 	struct tls_client_conf conf = { .ca = ca, .verify = true };
@@ -584,6 +616,7 @@ int main(void)
 		cmocka_unit_test(test_users_and_their_rights),
 		cmocka_unit_test(test_restart_empty_and_script_flush),
 		cmocka_unit_test(test_a_stopped_process),
+		cmocka_unit_test(test_a_server_that_cannot),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_a_cluster_of_three),
 		cmocka_unit_test(test_a_failover_by_sentinels),

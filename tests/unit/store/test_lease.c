@@ -405,6 +405,30 @@ static void test_local_starts_empty_and_is_a_share(void **state)
 	assert_null(next());
 }
 
+/* What was left a moment ago is shared out; what was left long ago may be gone. */
+static void test_local_starts_with_what_is_known(void **state)
+{
+	(void)state;
+	be_strict();
+	rig.world.peers = 4;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 1, 80, 0);
+	pass(100 * CLOCK_MS);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 20), LEASE_ADMIT); /* 80 by 4 */
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+
+	setup(NULL);
+	be_strict();
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 1, 80, 0);
+	pass(2 * CLOCK_S);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+}
+
 static void test_allow_and_deny(void **state)
 {
 	(void)state;
@@ -512,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup(test_a_refused_sync_is, setup),
 		cmocka_unit_test_setup(test_a_lost_settlement_is_sent_again_as_it_was, setup),
 		cmocka_unit_test_setup(test_local_starts_empty_and_is_a_share, setup),
+		cmocka_unit_test_setup(test_local_starts_with_what_is_known, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),

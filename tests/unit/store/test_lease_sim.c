@@ -548,7 +548,7 @@ static void test_an_outage_neither_refills_nor_charges_twice(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++)
-		for (unsigned seed = 1; seed <= 3; seed++) {
+		for (unsigned seed = 1; seed <= 10; seed++) {
 			struct scenario s = { .sidecars = 8,
 					      .rate = row[i].rate,
 					      .burst = row[i].burst,
@@ -561,7 +561,8 @@ static void test_an_outage_neither_refills_nor_charges_twice(void **state)
 
 			if (seed == 1)
 				show(row[i].name, &s, &r);
-			check_bound(&s, &r, r.lost_unseen * (r.kappa / 4 / s.sidecars + 1));
+			/* L4: charges that were under way as it went */
+			check_bound(&s, &r, r.lost_unseen * (r.kappa / 4 / s.sidecars));
 			assert_true((double)r.after >= row[i].least * 2000 * (15 - row[i].to));
 		}
 }

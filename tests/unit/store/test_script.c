@@ -632,6 +632,27 @@ static void test_server_time(void **state)
 	assert_in_range(r.reset_us, 1, 220000);
 }
 
+/* A key without an end would count for ever. */
+static void test_every_key_ends(void **state)
+{
+	static const struct {
+		char kind;
+		int64_t ms; /* at most */
+	} row[] = { { 't', 1120 }, { 'w', 121000 }, { 'b', 2 * 86400000 + 1000 }, { 'c', 2000 } };
+	struct script_call c[4];
+	char line[80];
+
+	(void)state;
+	make_all(c);
+	ask("FLUSHALL");
+	for (unsigned i = 0; i < 4; i++) {
+		send_call(&c[i], true);
+		snprintf(line, sizeof(line), "PTTL rl:{n:12345678:1234567890123456789012}:%c",
+			 row[i].kind);
+		assert_in_range(ask(line)->integer, 1, row[i].ms);
+	}
+}
+
 static void test_known_by_name_once_sent_whole(void **state)
 {
 	const struct resp *r;
@@ -765,6 +786,7 @@ int main(void)
 		cmocka_unit_test(test_ledgers_agree_through_losses),
 		cmocka_unit_test(test_permits),
 		cmocka_unit_test(test_peers),
+		cmocka_unit_test(test_every_key_ends),
 		cmocka_unit_test(test_known_by_name_once_sent_whole),
 		cmocka_unit_test(test_memory_of_a_key),
 		cmocka_unit_test(test_rights_suffice),
