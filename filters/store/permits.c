@@ -234,3 +234,8 @@ void permits_fini(struct permits *p)
 	list_remove(&p->kick_link);
 	list_remove(&p->held_link);
 }
+
+bool permits_are_idle(const struct permits *p)
+{
+	return !p->in_flight && p->n_parked == 0 && p->in_use == 0 && p->held == 0;
+}

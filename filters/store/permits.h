@@ -59,6 +59,8 @@ struct permits_ask {
 void permits_world_init(struct permits_world *, struct lease_world *);
 void permits_init(struct permits *, struct permits_world *, const struct permits_rule *);
 void permits_fini(struct permits *); /* nothing is parked or under way, of calls or syncs */
+/* Nobody needs it: its memory may go. */
+bool permits_are_idle(const struct permits *);
 
 /* ADMIT: permits_release must follow.  PARK: settle will be called. */
 enum lease_answer permits_acquire(struct permits_ask *);

@@ -10,7 +10,8 @@
 
 enum { SLOTS_LEAST = 64, TRIES_TO_EVICT = 16, NAME_MAX_BYTES = 255 };
 
-#define PEERS_FALL_NS (60 * CLOCK_S)
+#define PEERS_FALL_NS         (60 * CLOCK_S)
+#define PERMITS_HOLD_LEAST_US UINT64_C(3000000)
 
 struct shared_key {
 	struct shared_policy *policy;
@@ -18,7 +19,10 @@ struct shared_key {
 	struct list age;         /* policy.ages, the latest first */
 	uint64_t id;
 	uint64_t asked; /* the last call that asked for it */
-	struct lease lease;
+	union {
+		struct lease lease;
+		struct permits permits; /* of SHARED_PERMITS */
+	};
 	struct key_name name;
 };
 
@@ -29,6 +33,7 @@ struct shared_policy {
 	struct shared_rule rule;
 	struct bucket_share share; /* of a bucket */
 	struct lease_rule lease;
+	struct permits_rule permits;
 	struct key_maker maker;
 	struct shared_key **slot;
 	uint32_t n_slots, n_keys, max_keys;
@@ -39,6 +44,7 @@ struct shared {
 	pthread_mutex_t lock;
 	struct shared_options o;
 	struct lease_world world;
+	struct permits_world permits;
 	struct list policies;
 	uint64_t keys;
 	uint64_t calls;
@@ -59,7 +65,8 @@ static void enter(struct shared *s, uint64_t now_ns)
 
 static void leave(struct shared *s)
 {
-	bool wake = !s->told && !s->world.down && !list_empty(&s->world.kicked);
+	bool some = !list_empty(&s->world.kicked) || !list_empty(&s->permits.kicked);
+	bool wake = some && !s->told && !s->world.down;
 
 	s->told = s->told || wake;
 	pthread_mutex_unlock(&s->lock);
@@ -88,6 +95,8 @@ static const char *check_rule(struct shared_policy *p, const struct shared_rule 
 		return "a limit of nothing cannot be shared";
 	if (tokens > (uint64_t)SCRIPT_NUMBER_MAX / 4)
 		return "the limit is too large to be shared";
+	if (r->kind == SHARED_PERMITS && r->period_us < PERMITS_HOLD_LEAST_US)
+		return "permits are held for 3 s at least";
 	if (r->kind == SHARED_BUCKET)
 		return bucket_share_init(&p->share, r->count, r->period_us, r->burst);
 	/* share() of window.lua */
@@ -110,14 +119,20 @@ static struct lease_rule lease_rule_of(const struct shared_rule *r)
 				    .period_ns = r->period_us * 1000 };
 }
 
+/* It counts anew with every window. */
+static bool has_windows(const struct shared_rule *r)
+{
+	return r->kind != SHARED_BUCKET && r->kind != SHARED_PERMITS;
+}
+
 /* The way of counting is part of the names; how much is not. */
 static void make_names(struct shared *s, struct shared_policy *p)
 {
-	static const char letters[] = { 't', 'w', 'f', 'b' };
+	static const char letters[] = { 't', 'w', 'f', 'b', 'c' };
 	char how[64];
 	int n = snprintf(how, sizeof(how), "%c", letters[p->rule.kind]);
 
-	if (p->rule.kind != SHARED_BUCKET)
+	if (has_windows(&p->rule))
 		n = snprintf(how, sizeof(how), "%c %llu %lld", letters[p->rule.kind],
 			     (unsigned long long)p->rule.period_us, (long long)p->rule.offset_us);
 	key_maker_init(&p->maker, s->o.space, s->o.salt, slice_str(p->name),
@@ -132,7 +147,7 @@ static struct shared_policy *find_policy(struct shared *s, const char *name,
 		struct shared_policy *p = LIST_ENTRY(n, struct shared_policy, link);
 
 		if (strcmp(p->name, name) == 0 && p->rule.kind == r->kind &&
-		    (r->kind == SHARED_BUCKET ||
+		    (!has_windows(r) ||
 		     (p->rule.period_us == r->period_us && p->rule.offset_us == r->offset_us)))
 			return p;
 	}
@@ -166,6 +181,10 @@ static void set_rule(struct shared_policy *p, const struct shared_policy *from,
 	p->rule = *r;
 	p->share = from->share;
 	p->lease = lease_rule_of(r);
+	p->permits = (struct permits_rule){ .cap = r->count,
+					    .hold_ns = r->period_us * 1000,
+					    .on_error = r->on_error,
+					    .parked_max = r->parked_max };
 }
 
 struct shared_policy *shared_policy_get(struct shared *s, const char *name,
@@ -195,6 +214,21 @@ struct shared_policy *shared_policy_get(struct shared *s, const char *name,
 
 /*--------------------------------------------------------------------- keys */
 
+static bool has_permits(const struct shared_key *k)
+{
+	return k->policy->rule.kind == SHARED_PERMITS;
+}
+
+static bool is_idle(const struct shared_key *k)
+{
+	return has_permits(k) ? permits_are_idle(&k->permits) : lease_is_idle(&k->lease);
+}
+
+static bool is_under_way(const struct shared_key *k)
+{
+	return has_permits(k) ? k->permits.in_flight : k->lease.in_flight;
+}
+
 static struct shared_key **slot_of_key(const struct shared_policy *p, uint64_t id)
 {
 	return &p->slot[id & (p->n_slots - 1)];
@@ -218,7 +252,10 @@ static void drop_key(struct shared *s, struct shared_key *k)
 		at = &(*at)->next;
 	*at = k->next;
 	list_remove(&k->age);
-	lease_fini(&k->lease);
+	if (has_permits(k))
+		permits_fini(&k->permits);
+	else
+		lease_fini(&k->lease);
 	p->n_keys--;
 	s->keys--;
 	free(k);
@@ -233,7 +270,7 @@ static bool make_room(struct shared *s, struct shared_policy *p)
 		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
 		n = n->prev;
-		if (!lease_is_idle(&k->lease) || k->asked == s->calls)
+		if (!is_idle(k) || k->asked == s->calls)
 			continue;
 		drop_key(s, k);
 		return true;
@@ -253,7 +290,10 @@ static struct shared_key *make_key(struct shared *s, const struct shared_want *w
 		return NULL;
 	k->policy = p;
 	k->id = w->key;
-	lease_init(&k->lease, &s->world, &p->lease);
+	if (has_permits(k))
+		permits_init(&k->permits, &s->permits, &p->permits);
+	else
+		lease_init(&k->lease, &s->world, &p->lease);
 	key_name_make(&p->maker, w->part, w->n_parts, &k->name);
 	k->next = *at;
 	*at = k;
@@ -289,7 +329,7 @@ void shared_policy_put(struct shared *s, struct shared_policy *p)
 		LIST_EACH (n, &p->ages) {
 			struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
-			if (!k->lease.in_flight) /* else what is under way comes back to it */
+			if (!is_under_way(k)) /* else what is under way comes back to it */
 				drop_key(s, k);
 		}
 		last = p->n_keys == 0;
@@ -322,8 +362,10 @@ static bool find_parts(struct shared *s, const struct shared_want *w, unsigned n
 	a->ask.n = 0;
 	a->ask.part = a->part;
 	for (unsigned i = 0; i < n; i++) {
-		struct shared_key *k = key_of(s, &w[i]);
+		struct shared_key *k;
 
+		CHECK(w[i].policy->rule.kind != SHARED_PERMITS);
+		k = key_of(s, &w[i]);
 		if (k != NULL) {
 			a->want[a->ask.n] = (uint8_t)i;
 			a->part[a->ask.n++] =
@@ -382,6 +424,64 @@ void shared_return(struct shared *s, uint64_t now_ns, struct shared_ask *a)
 	leave(s);
 }
 
+/*------------------------------------------------------------------ permits */
+
+enum lease_answer shared_acquire(struct shared *s, uint64_t now_ns, const struct shared_want *w,
+				 struct shared_permit *a)
+{
+	enum lease_answer answer;
+
+	CHECK(w->policy->rule.kind == SHARED_PERMITS);
+	enter(s, now_ns);
+	s->calls++;
+	a->key = key_of(s, w);
+	a->ask.parked = false;
+	if (a->key != NULL) {
+		a->ask.permits = &a->key->permits;
+		answer = permits_acquire(&a->ask);
+	} else {
+		answer = w->policy->permits.on_error == LEASE_ALLOW ? LEASE_ADMIT : LEASE_DENY;
+		a->ask.retry_ns = CLOCK_S;
+	}
+	leave(s);
+	return answer;
+}
+
+bool shared_permit_leave(struct shared *s, struct shared_permit *a)
+{
+	bool was_parked;
+
+	pthread_mutex_lock(&s->lock);
+	was_parked = a->ask.parked;
+	permits_leave(&a->ask);
+	pthread_mutex_unlock(&s->lock);
+	return was_parked;
+}
+
+bool shared_permit_late(struct shared *s, uint64_t now_ns, struct shared_permit *a,
+			enum lease_answer *answer)
+{
+	bool was_parked;
+
+	enter(s, now_ns);
+	was_parked = a->ask.parked;
+	if (was_parked)
+		*answer = permits_late(&a->ask);
+	leave(s);
+	return was_parked;
+}
+
+void shared_release(struct shared *s, uint64_t now_ns, struct shared_permit *a)
+{
+	if (a->key == NULL)
+		return;
+	enter(s, now_ns);
+	permits_release(&a->key->permits);
+	leave(s);
+}
+
+/*--------------------------------------------------------------------- views */
+
 bool shared_look(struct shared *s, uint64_t now_ns, const struct shared_policy *p, uint64_t key,
 		 struct shared_view *out)
 {
@@ -390,7 +490,7 @@ bool shared_look(struct shared *s, uint64_t now_ns, const struct shared_policy *
 
 	enter(s, now_ns);
 	k = find_key(p, key);
-	known = k != NULL && k->lease.is_known;
+	known = k != NULL && !has_permits(k) && k->lease.is_known;
 	if (known) {
 		uint64_t held = k->lease.balance > 0 ? (uint64_t)k->lease.balance : 0;
 
@@ -415,11 +515,6 @@ void shared_gauge(struct shared *s, struct shared_gauge *g)
 }
 
 /*-------------------------------------------------------------- the carrier */
-
-static struct shared_key *key_of_lease(struct lease *l)
-{
-	return LIST_ENTRY(l, struct shared_key, lease);
-}
 
 static void compose_budget(const struct shared *s, const struct shared_key *k,
 			   const struct sync *sync, struct script_call *out)
@@ -451,21 +546,44 @@ static void compose(const struct shared *s, const struct shared_key *k, const st
 				   p->rule.count, sync);
 }
 
+static struct shared_key *next_lease(struct shared *s, struct script_call *out)
+{
+	struct sync sync;
+	struct lease *l = lease_next(&s->world, &sync);
+	struct shared_key *k;
+
+	if (l == NULL)
+		return NULL;
+	k = LIST_ENTRY(l, struct shared_key, lease);
+	compose(s, k, &sync, out);
+	return k;
+}
+
+static struct shared_key *next_permits(struct shared *s, struct script_call *out)
+{
+	struct permits_sync sync;
+	struct permits *p = permits_next(&s->permits, &sync);
+	struct shared_key *k;
+
+	if (p == NULL)
+		return NULL;
+	k = LIST_ENTRY(p, struct shared_key, permits);
+	script_call_permits(out, &k->name, k->policy->rule.count, s->o.sidecar, sync.need,
+			    sync.want, k->policy->rule.period_us);
+	return k;
+}
+
 struct shared_key *shared_next(struct shared *s, uint64_t now_ns, struct script_call *out)
 {
 	struct shared_key *k = NULL;
-	struct lease *l = NULL;
-	struct sync sync;
 
 	enter(s, now_ns);
 	if (!s->world.down)
-		l = lease_next(&s->world, &sync);
-	if (l != NULL) {
-		k = key_of_lease(l);
-		compose(s, k, &sync, out);
-	} else {
+		k = next_lease(s, out);
+	if (k == NULL && !s->world.down)
+		k = next_permits(s, out);
+	if (k == NULL)
 		s->told = false;
-	}
 	pthread_mutex_unlock(&s->lock);
 	return k;
 }
@@ -484,12 +602,20 @@ static void drop_orphan(struct shared *s, struct shared_key *k)
 	free(p);
 }
 
+static bool some_wait(const struct shared_key *k)
+{
+	return (has_permits(k) ? k->permits.n_parked : k->lease.n_parked) > 0;
+}
+
 void shared_reply(struct shared *s, uint64_t now_ns, struct shared_key *k,
 		  const struct sync_reply *r)
 {
 	enter(s, now_ns);
-	s->answered = k->lease.n_parked > 0;
-	lease_reply(&k->lease, r);
+	s->answered = some_wait(k);
+	if (has_permits(k))
+		permits_reply(&k->permits, r);
+	else
+		lease_reply(&k->lease, r);
 	drop_orphan(s, k);
 	leave_as_carrier(s);
 }
@@ -497,8 +623,11 @@ void shared_reply(struct shared *s, uint64_t now_ns, struct shared_key *k,
 void shared_refused(struct shared *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
-	s->answered = k->lease.n_parked > 0;
-	lease_refused(&k->lease);
+	s->answered = some_wait(k);
+	if (has_permits(k))
+		permits_lost(&k->permits);
+	else
+		lease_refused(&k->lease);
 	drop_orphan(s, k);
 	leave_as_carrier(s);
 }
@@ -506,7 +635,11 @@ void shared_refused(struct shared *s, uint64_t now_ns, struct shared_key *k)
 void shared_lost(struct shared *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
-	lease_lost(&k->lease);
+	s->answered = has_permits(k) && some_wait(k);
+	if (has_permits(k))
+		permits_lost(&k->permits);
+	else
+		lease_lost(&k->lease);
 	drop_orphan(s, k);
 	leave_as_carrier(s);
 }
@@ -522,6 +655,7 @@ void shared_up(struct shared *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_up(&s->world);
+	permits_renew(&s->permits);
 	leave_as_carrier(s);
 }
 
@@ -530,6 +664,13 @@ void shared_set_rtt(struct shared *s, uint64_t rtt_ns)
 	pthread_mutex_lock(&s->lock);
 	s->world.rtt_ns = rtt_ns;
 	pthread_mutex_unlock(&s->lock);
+}
+
+void shared_tick(struct shared *s, uint64_t now_ns)
+{
+	enter(s, now_ns);
+	permits_renew(&s->permits);
+	leave_as_carrier(s);
 }
 
 void shared_set_peers(struct shared *s, uint64_t now_ns, uint32_t n)
@@ -571,6 +712,7 @@ struct shared *shared_new(const struct shared_options *o)
 	list_init(&s->policies);
 	lease_world_init(&s->world, o->now_ns, o->random);
 	s->world.peers = s->o.peers;
+	permits_world_init(&s->permits, &s->world);
 	lease_down(&s->world); /* until it is reached */
 	return s;
 }

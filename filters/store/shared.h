@@ -13,8 +13,9 @@
 #define STORE_SHARED_H
 
 #include "store/lease.h"
+#include "store/permits.h"
 
-enum shared_kind { SHARED_BUCKET, SHARED_SLIDING, SHARED_FIXED, SHARED_BUDGET };
+enum shared_kind { SHARED_BUCKET, SHARED_SLIDING, SHARED_FIXED, SHARED_BUDGET, SHARED_PERMITS };
 
 struct shared_rule {
 	enum shared_kind kind;
@@ -22,9 +23,10 @@ struct shared_rule {
 	bool strict;
 	uint32_t overshoot_ppm;
 	uint32_t parked_max;
-	uint64_t count, period_us; /* windows: the limit, and the window */
-	uint64_t burst;            /* of a bucket */
-	int64_t offset_us;         /* of a budget's windows */
+	/* Windows: the limit, and the window.  Permits: how many, and how long they are held without news. */
+	uint64_t count, period_us;
+	uint64_t burst;    /* of a bucket */
+	int64_t offset_us; /* of a budget's windows */
 };
 
 struct shared_options {
@@ -51,7 +53,7 @@ void shared_free(struct shared *); /* after every put; nothing is under way */
 struct shared_policy *shared_policy_get(struct shared *, const char *name,
 					const struct shared_rule *, uint32_t max_keys,
 					const char **why);
-/* No call waits that asks it. */
+/* No call waits that asks it, or has a permit of it. */
 void shared_policy_put(struct shared *, struct shared_policy *);
 
 /*-------------------------------------------------------------- any thread */
@@ -82,6 +84,20 @@ bool shared_late(struct shared *, uint64_t now_ns, struct shared_ask *, enum lea
 /* What it took is not used: of an admitted one. */
 void shared_return(struct shared *, uint64_t now_ns, struct shared_ask *);
 
+/* One call that asks for a permit; as above, and until it is released. */
+struct shared_permit {
+	struct permits_ask ask; /* first; settle is the caller's to set */
+	struct shared_key *key; /* NULL: there was no room for one, and it goes on without */
+};
+
+/* Of a policy of SHARED_PERMITS; the cost means nothing.  ADMIT: shared_release follows. */
+enum lease_answer shared_acquire(struct shared *, uint64_t now_ns, const struct shared_want *,
+				 struct shared_permit *);
+bool shared_permit_leave(struct shared *, struct shared_permit *);
+bool shared_permit_late(struct shared *, uint64_t now_ns, struct shared_permit *,
+			enum lease_answer *);
+void shared_release(struct shared *, uint64_t now_ns, struct shared_permit *);
+
 struct shared_view {
 	uint64_t left;     /* as far as is known */
 	uint64_t reset_ns; /* until all of it is there again */
@@ -111,6 +127,8 @@ void shared_lost(struct shared *, uint64_t now_ns, struct shared_key *);
 void shared_down(struct shared *, uint64_t now_ns);
 void shared_up(struct shared *, uint64_t now_ns);
 void shared_set_rtt(struct shared *, uint64_t rtt_ns);
+/* Once a second or more often: permits that are held are told anew. */
+void shared_tick(struct shared *, uint64_t now_ns);
 /* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
 void shared_set_peers(struct shared *, uint64_t now_ns, uint32_t n);
 /* The call that tells that this sidecar is there, and asks how many are. */

@@ -169,8 +169,11 @@ static void on_timer(struct timer *t)
 {
 	struct carrier *c = LIST_ENTRY(t, struct carrier, timer);
 
-	if (!c->closing && redis_client_is_up(c->client))
-		tell(c);
+	if (c->closing || !redis_client_is_up(c->client))
+		return;
+	shared_tick(c->shared, c->loop->now_ns);
+	tell(c);
+	work_later(c);
 }
 
 /*-------------------------------------------------------------------- client */

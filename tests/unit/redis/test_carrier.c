@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include <cmocka.h>
@@ -381,6 +382,106 @@ static void test_strict(void **state)
 	check(&c, &r);
 }
 
+/*------------------------------------------------------------------- permits */
+
+enum { CAP = 5, HOLDERS = 3, TAKES = 300 };
+
+static _Atomic unsigned under_way, most_under_way, taken;
+
+struct permit {
+	struct shared_permit permit;
+	_Atomic int answer;
+};
+
+static void on_permit(struct permits_ask *a, enum lease_answer answer)
+{
+	atomic_store(&((struct permit *)(void *)a)->answer, (int)answer);
+}
+
+static enum lease_answer wait_for_permit(struct worker *w, struct permit *p)
+{
+	uint64_t until = clock_mono_ns() + 50 * CLOCK_MS;
+	enum lease_answer answer;
+
+	while (atomic_load(&p->answer) < 0 && clock_mono_ns() < until)
+		pause_ms(0);
+	if (atomic_load(&p->answer) < 0 &&
+	    shared_permit_late(carrier_shared(w->carrier), clock_mono_ns(), &p->permit, &answer))
+		return answer;
+	return (enum lease_answer)atomic_load(&p->answer);
+}
+
+static void note_under_way(void)
+{
+	unsigned n = atomic_fetch_add(&under_way, 1) + 1, most = atomic_load(&most_under_way);
+
+	while (n > most && !atomic_compare_exchange_weak(&most_under_way, &most, n))
+		;
+	atomic_fetch_add(&taken, 1);
+}
+
+/* For a moment each. */
+static void *take_permits(void *arg)
+{
+	struct worker *w = arg;
+	struct slice part = SLICE("model");
+	struct shared_want want = { .policy = w->policy, .key = 1, .part = &part, .n_parts = 1 };
+
+	for (unsigned i = 0; i < TAKES; i++) {
+		struct permit p = { .permit.ask.settle = on_permit, .answer = -1 };
+		enum lease_answer answer =
+		    shared_acquire(carrier_shared(w->carrier), clock_mono_ns(), &want, &p.permit);
+
+		if (answer == LEASE_PARK)
+			answer = wait_for_permit(w, &p);
+		if (answer == LEASE_ADMIT)
+			note_under_way();
+		pause_ms(1);
+		if (answer != LEASE_ADMIT)
+			continue;
+		atomic_fetch_sub(&under_way, 1);
+		shared_release(carrier_shared(w->carrier), clock_mono_ns(), &p.permit);
+	}
+	return NULL;
+}
+
+static void open_holder(struct worker *w, const struct cell *c, unsigned i)
+{
+	struct shared_rule rule = { .kind = SHARED_PERMITS,
+				    .on_error = LEASE_REFUSE,
+				    .count = CAP,
+				    .period_us = 5000000,
+				    .parked_max = 8 };
+	const char *why;
+
+	open_worker(w, c, i);
+	wait_until_up(w);
+	shared_policy_put(carrier_shared(w->carrier), w->policy);
+	w->policy = shared_policy_get(carrier_shared(w->carrier), "in-flight", &rule, 10, &why);
+	assert_non_null(w->policy);
+}
+
+/* Three replicas with three threads each: never more than five calls at once, and as many where there are calls. */
+static void test_permits(void **state)
+{
+	static const struct cell c = { "permits", HOLDERS, 1000, 1000, 1, 0, false, 0, 0 };
+	pthread_t thread[HOLDERS][3];
+
+	(void)state;
+	for (unsigned i = 0; i < HOLDERS; i++)
+		open_holder(&worker[i], &c, i);
+	for (unsigned i = 0; i < HOLDERS * 3; i++)
+		assert_int_equal(
+		    pthread_create(&thread[i / 3][i % 3], NULL, take_permits, &worker[i / 3]), 0);
+	for (unsigned i = 0; i < HOLDERS * 3; i++)
+		pthread_join(thread[i / 3][i % 3], NULL);
+	print_message("permits: at most %u of %u, %u times\n", atomic_load(&most_under_way), CAP,
+		      atomic_load(&taken));
+	assert_int_equal(atomic_load(&most_under_way), CAP);
+	for (unsigned i = 0; i < HOLDERS; i++)
+		close_worker(&worker[i]);
+}
+
 /* Nobody said how many there are: each sees the others within a second or two. */
 static void test_replicas_are_counted(void **state)
 {
@@ -433,6 +534,7 @@ int main(void)
 		cmocka_unit_test(test_leases),
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_replicas_are_counted),
+		cmocka_unit_test(test_permits),
 		cmocka_unit_test(test_a_server_that_stands_still),
 	};
 

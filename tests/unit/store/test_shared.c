@@ -265,6 +265,79 @@ static void test_peers(void **state)
 	shared_free(shared);
 }
 
+/*------------------------------------------------------------------- permits */
+
+struct permit {
+	struct shared_permit permit;
+	int answer;
+};
+
+static void on_permit(struct permits_ask *a, enum lease_answer answered)
+{
+	((struct permit *)(void *)a)->answer = (int)answered;
+}
+
+static enum lease_answer acquire(struct permit *a, struct shared_policy *p, uint64_t key)
+{
+	struct slice part = SLICE("model");
+	struct shared_want want = { .policy = p, .key = key, .part = &part, .n_parts = 1 };
+
+	*a = (struct permit){ .permit.ask.settle = on_permit, .answer = -1 };
+	return shared_acquire(shared, now, &want, &a->permit);
+}
+
+static void test_permits(void **state)
+{
+	struct shared_rule r = {
+		.kind = SHARED_PERMITS, .count = 8, .period_us = 3000000, .parked_max = 4
+	};
+	struct shared_policy *p = policy_of("p", r, 2);
+	struct permit a[4];
+	struct script_call call;
+	struct shared_key *k;
+	enum lease_answer answered;
+	const char *why;
+
+	(void)state;
+	assert_int_equal(acquire(&a[0], p, 1), LEASE_PARK);
+	assert_int_equal(acquire(&a[1], p, 1), LEASE_PARK);
+	assert_int_equal(acquire(&a[2], p, 1), LEASE_PARK);
+	assert_true(shared_permit_leave(shared, &a[2].permit));
+	k = shared_next(shared, now, &call);
+	assert_ptr_equal(call.script, &script_permits);
+	answer(k, 2);
+	assert_int_equal(settlings, 1);
+	assert_int_equal(a[0].answer, LEASE_ADMIT);
+	assert_int_equal(a[1].answer, LEASE_ADMIT);
+	assert_false(shared_permit_late(shared, now, &a[1].permit, &answered));
+	/* holders keep their key */
+	assert_int_equal(acquire(&a[2], p, 2), LEASE_PARK);
+	while ((k = shared_next(shared, now, &call)) != NULL)
+		answer(k, 2);
+	assert_int_equal(acquire(&a[3], p, 3), LEASE_DENY);
+	/* a reload changes how many, and for how long, not who has them */
+	r.count = 4;
+	r.period_us = 5000000;
+	assert_ptr_equal(policy_of("p", r, 2), p);
+	shared_policy_put(shared, p);
+	now += CLOCK_S;
+	shared_tick(shared, now);
+	answer(shared_next(shared, now, &call), 2);
+	answer(shared_next(shared, now, &call), 1);
+	for (unsigned i = 0; i < 3; i++)
+		shared_release(shared, now, &a[i].permit);
+	while ((k = shared_next(shared, now, &call)) != NULL)
+		answer(k, 0);
+	assert_int_equal(acquire(&a[3], p, 3), LEASE_PARK); /* there is room again */
+	assert_true(shared_permit_late(shared, now, &a[3].permit, &answered));
+	assert_int_equal(answered, LEASE_ADMIT);
+	shared_release(shared, now, &a[3].permit);
+	shared_policy_put(shared, p);
+	r.period_us = 1000000;
+	assert_null(shared_policy_get(shared, "p", &r, 2, &why));
+	shared_free(shared);
+}
+
 /*------------------------------------------------------------------- threads */
 
 enum { THREADS = 2, ROUNDS = 20000 };
@@ -339,6 +412,7 @@ int main(void)
 		cmocka_unit_test_setup(test_reloads, setup),
 		cmocka_unit_test_setup(test_a_policy_goes_while_a_sync_is_under_way, setup),
 		cmocka_unit_test_setup(test_peers, setup),
+		cmocka_unit_test_setup(test_permits, setup),
 		cmocka_unit_test_setup(test_many_threads, setup),
 	};
 
