@@ -529,7 +529,6 @@ struct lease *lease_next(struct lease_world *w, struct sync *out)
 			compose(l);
 		if (is_empty(&l->sent) && !l->is_local && !l->unsettled)
 			continue;
-		l->unsettled = false;
 		l->in_flight = true;
 		*out = l->sent;
 		return l;
@@ -574,7 +573,7 @@ void lease_reply(struct lease *l, const struct sync_reply *r)
 	struct lease_world *w = l->world;
 
 	CHECK(l->in_flight);
-	l->in_flight = false;
+	l->in_flight = l->unsettled = false;
 	lapse(l);
 	if (l->rule->kind == LEASE_BUDGET)
 		note_budget(l, r);
@@ -601,9 +600,11 @@ void lease_refused(struct lease *l)
 {
 	CHECK(l->in_flight);
 	l->in_flight = false;
-	l->surplus += l->sent_back;
-	if (l->is_local)
-		l->local_spent += l->sent_local;
+	if (!l->unsettled) { /* else it may have been, the time before */
+		l->surplus += l->sent_back;
+		if (l->is_local)
+			l->local_spent += l->sent_local;
+	}
 	local_begin(l, l->world->now_ns); /* who waits need not: there is no answer now */
 	serve(l);
 }
