@@ -29,8 +29,8 @@ struct scenario {
 	double seconds;
 	bool strict, budget;
 	enum lease_on_error on_error;
-	double lost_requests, lost_replies; /* shares */
-	double outage_from, outage_to;      /* s */
+	double lost_requests, lost_replies, refused; /* shares */
+	double outage_from, outage_to;               /* s */
 	double delete_at;
 	uint64_t delay_ns; /* one way, at least; 0: 200 us */
 };
@@ -287,6 +287,10 @@ static void send_next(struct sidecar *c)
 {
 	if (c->wire != IDLE || c->world.down || lease_next(&c->world, &c->sync) == NULL)
 		return;
+	if (dice(c->sim) < c->sim->s->refused) {
+		lease_refused(&c->lease);
+		return;
+	}
 	c->wire = TO_SERVER;
 	c->executed = false;
 	c->sent_at = c->sim->now;
@@ -600,6 +604,7 @@ static void test_budgets_are_exact_through_it_all(void **state)
 				      .seconds = 6,
 				      .budget = true,
 				      .strict = true,
+				      .refused = 0.1,
 				      .lost_requests = 0.1,
 				      .lost_replies = 0.2,
 				      .on_error = LEASE_REFUSE,
