@@ -26,6 +26,7 @@ struct cell {
 	double load, seconds;
 	bool strict;
 	double stop_at, go_on_at; /* the server's process, in s; 0: never */
+	enum shared_kind kind;
 };
 
 struct waiting {
@@ -200,7 +201,7 @@ static void *work(void *arg)
 static void open_worker(struct worker *w, const struct cell *c, unsigned i)
 {
 	static struct redis_place place;
-	struct shared_rule rule = { .kind = SHARED_BUCKET,
+	struct shared_rule rule = { .kind = c->kind,
 				    .strict = c->strict,
 				    .overshoot_ppm = 50000,
 				    .parked_max = WAITING_MAX,
@@ -269,12 +270,28 @@ static uint64_t deepest(const uint64_t *at, size_t n, uint64_t rate, uint64_t bu
 	return (deep + token - 1) / token;
 }
 
+/* By how much the fullest window of a second had more than its limit.  The server's clock is this machine's. */
+static uint64_t above(const uint64_t *at, size_t n, uint64_t limit)
+{
+	uint64_t ahead = clock_wall_ns() - clock_mono_ns(), in = 0, most = 0, window = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint64_t its = (at[i] + ahead) / CLOCK_S;
+
+		in = its == window ? in + 1 : 1;
+		window = its;
+		most = in > most ? in : most;
+	}
+	return most > limit ? most - limit : 0;
+}
+
 static void sum_up(const struct cell *c, struct result *r)
 {
 	static uint64_t all[SIDECARS_MAX * ADMITTED_MAX];
 	size_t n = 0;
 	struct lease_rule rule = { .burst = c->burst,
 				   .count = c->rate,
+				   .kind = c->kind == SHARED_BUCKET ? LEASE_BUCKET : LEASE_WINDOW,
 				   .period_ns = CLOCK_S,
 				   .overshoot_ppm = 50000,
 				   .strict = c->strict };
@@ -293,7 +310,8 @@ static void sum_up(const struct cell *c, struct result *r)
 	}
 	qsort(all, n, sizeof(uint64_t), by_time);
 	r->admitted = n;
-	r->excess = deepest(all, n, c->rate, c->burst);
+	r->excess =
+	    c->kind == SHARED_BUCKET ? deepest(all, n, c->rate, c->burst) : above(all, n, c->rate);
 	r->kappa = c->sidecars * (caps.hold + caps.credit);
 }
 
@@ -370,6 +388,22 @@ static void test_leases(void **state)
 
 		check(&cells[i], &r);
 		pause_ms(600); /* the bucket fills up */
+	}
+}
+
+static void test_windows(void **state)
+{
+	static const struct cell cells[] = {
+		{ "sliding", 4, 2000, 2000, 2, 3, false, 0, 0, SHARED_SLIDING },
+		{ "fixed", 4, 2000, 2000, 2, 3, false, 0, 0, SHARED_FIXED },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct result r = run(&cells[i]);
+
+		assert_true(r.excess <= r.kappa + 2000 * SLACK_MS / 1000);
+		assert_true(r.admitted >= 2000 * 2);
 	}
 }
 
@@ -531,11 +565,9 @@ static int stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_leases),
-		cmocka_unit_test(test_strict),
-		cmocka_unit_test(test_replicas_are_counted),
-		cmocka_unit_test(test_permits),
-		cmocka_unit_test(test_a_server_that_stands_still),
+		cmocka_unit_test(test_leases),  cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_strict),  cmocka_unit_test(test_replicas_are_counted),
+		cmocka_unit_test(test_permits), cmocka_unit_test(test_a_server_that_stands_still),
 	};
 
 	if (!redis_is_installed()) {

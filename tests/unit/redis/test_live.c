@@ -218,6 +218,7 @@ static void test_users_and_their_rights(void **state)
 		"ACL SETUSER side on >s3cret resetchannels -@all +evalsha +eval +time +get +set "
 		"+del +hmget +hset +hdel +hgetall +pexpire +ping +role ~rl:*",
 		NULL, 0);
+	command(&s, "ACL SETUSER side +cluster|slots +asking", NULL, 0); /* for a cluster */
 	command(&s, "ACL SETUSER default off", NULL, 0);
 	place = path_of(&s);
 	o.greeting = (struct redis_greeting){ .user = "side", .password = "wrong" };
