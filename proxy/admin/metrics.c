@@ -231,6 +231,20 @@ static void connections_refused(struct render *r)
 	stats_each_listener(r->view->stats, visit_refused, r);
 }
 
+static void visit_floods(void *arg, const struct listener_stats *l)
+{
+	for (unsigned i = 0; i < H2_FLOODS; i++) {
+		label(arg, "listener", listener_stats_name(l));
+		label(arg, "kind", h2_flood_tokens[i]);
+		sample(arg, listener_stats_flooded(l, (enum h2_flood)i));
+	}
+}
+
+static void http2_floods(struct render *r)
+{
+	stats_each_listener(r->view->stats, visit_floods, r);
+}
+
 static void visit_handshaking(void *arg, const struct listener_stats *l)
 {
 	label(arg, "listener", listener_stats_name(l));
@@ -844,6 +858,8 @@ static const struct family families[] = {
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),
 	COUNTER("weir_connections_refused_total", connections_refused,
 		"Client connections turned away."),
+	COUNTER("weir_http2_floods_total", http2_floods,
+		"Client connections ended for too many frames of one kind."),
 	GAUGE("weir_tls_handshakes_in_progress", tls_handshaking,
 	      "TLS handshakes of clients under way, see `limits.handshakes`."),
 	COUNTER("weir_tls_handshakes_total", tls_handshakes,

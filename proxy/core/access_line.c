@@ -210,8 +210,12 @@ static char *put_request(char *at, const struct access_line_rules *rules, const 
 	at = put_method(at, req);
 	if (req->path.n > 0) {
 		STRING(at, "url.path", req->path, PATH_MAX_OUT);
-		at = PUT_LIT(at, ",\"network.protocol.version\":\"1.");
-		*at++ = (char)('0' + req->minor % 10);
+		at = PUT_LIT(at, ",\"network.protocol.version\":\"");
+		*at++ = req->h2 ? '2' : '1';
+		if (!req->h2) {
+			*at++ = '.';
+			*at++ = (char)('0' + req->minor % 10);
+		}
 		*at++ = '"';
 	}
 	if (req->authority.n > 0)

@@ -31,6 +31,11 @@ static const struct field listen_fields[] = {
 	  .offset = offsetof(struct listen_conf, proxy_protocol),
 	  .dflt = "false",
 	  .doc = "Whether every connection begins with a PROXY protocol header, version 1 or 2." },
+	{ .key = "http2",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct listen_conf, http2),
+	  .dflt = "true",
+	  .doc = "Whether a connection that begins with HTTP/2's preface is spoken to in HTTP/2." },
 	{ .key = "backlog",
 	  .type = C_U32,
 	  .offset = offsetof(struct listen_conf, backlog),
@@ -183,6 +188,59 @@ static bool check_limits(struct conf_load *l, const struct node *n, void *conf)
 	return false;
 }
 
+#define FLOOD(id, token, bound)                                                                \
+	{ .key = #token,                                                                       \
+	  .type = C_U32,                                                                       \
+	  .offset = offsetof(struct http2_conf, limits.flood[H2_FLOOD_##id]),                  \
+	  .dflt = #bound,                                                                      \
+	  .min = 1,                                                                            \
+	  .max = 1000000,                                                                      \
+	  .doc = FLOOD_DOC_##id },
+
+#define FLOOD_DOC_RESETS                                                                       \
+	"Streams that a client resets before their answer, or makes Weir reset, in ten seconds; beyond " \
+	"it the connection ends, as with all of the following."
+#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head."
+#define FLOOD_DOC_SETTINGS    "SETTINGS frames in ten seconds."
+#define FLOOD_DOC_PINGS       "PING frames in ten seconds, beyond ten for each DATA frame sent."
+#define FLOOD_DOC_EMPTY       "DATA frames without data in ten seconds."
+#define FLOOD_DOC_UPDATES     "WINDOW_UPDATE frames in ten seconds, beyond ten for each DATA frame sent."
+#define FLOOD_DOC_OTHERS      "Frames in ten seconds that are of no use: PRIORITY, unknown ones, refused ones."
+
+static const struct field http2_fields[] = {
+	{ .key = "streams",
+	  .type = C_U32,
+	  .offset = offsetof(struct http2_conf, limits.streams),
+	  .dflt = "100",
+	  .min = 1,
+	  .max = 10000,
+	  .doc = "Streams of one connection at once; those beyond it are refused." },
+	{ .key = "stream_window",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct http2_conf, stream_window),
+	  .dflt = "64KiB",
+	  .min = KIB,
+	  .max = 16 * MIB,
+	  .doc = "How much of one body may come before it is wanted." },
+	{ .key = "connection_window",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct http2_conf, conn_window),
+	  .dflt = "1MiB",
+	  .min = 64 * KIB,
+	  .max = 256 * MIB,
+	  .doc = "The same of all bodies of a connection; at most twice that is kept." },
+#include "http/h2_flood.def"
+	{ .key = NULL },
+};
+
+#undef FLOOD
+
+static const struct schema http2_schema = {
+	.name = "http2 section",
+	.size = sizeof(struct http2_conf),
+	.fields = http2_fields,
+};
+
 static const struct field limits_fields[] = {
 	{ .key = "header_bytes",
 	  .type = C_BYTES,
@@ -250,6 +308,11 @@ static const struct field limits_fields[] = {
 	  .min = MS,
 	  .max = 24 * HOUR,
 	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = "http2",
+	  .type = C_MAP,
+	  .offset = offsetof(struct limits_conf, http2),
+	  .sub = &http2_schema,
+	  .doc = "Bounds of each HTTP/2 connection." },
 	{ .key = NULL },
 };
 

@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "base/log.h"
 #include "conf/schema.h"
+#include "http/h2.h"
 #include "io/tls_context.h"
 #include "upstream/upstream.h"
 
@@ -12,6 +13,7 @@ struct listen_conf {
 	struct addr addr;
 	struct place at;
 	bool proxy_protocol;
+	bool http2;
 	uint32_t backlog;
 	struct conf_list tls; /* of struct tls_server_conf; none: plain */
 };
@@ -19,6 +21,12 @@ struct listen_conf {
 struct client_ip_conf {
 	struct conf_list trust; /* of struct cidr */
 	const char *header;     /* "x-forwarded-for" (default) or "forwarded" */
+};
+
+/* Of each HTTP/2 connection. */
+struct http2_conf {
+	struct h2_limits limits; /* without the windows: */
+	uint64_t stream_window, conn_window;
 };
 
 struct limits_conf {
@@ -31,6 +39,7 @@ struct limits_conf {
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
+	struct http2_conf http2;
 };
 
 struct admin_conf {

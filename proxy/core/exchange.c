@@ -581,7 +581,8 @@ static bool begin_call(struct exchange *x)
 	if (x->route->conf->timeout.total_ns != 0)
 		call->deadline_ns = w->loop.now_ns + x->route->conf->timeout.total_ns;
 	chain_begin(&x->route->chain, call, mem);
-	if (method_flags[x->req->method_id] & METHOD_IDEMPOTENT)
+	/* HTTP/2 says of calls that it did not look at them: any may go again then */
+	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
 		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
@@ -796,10 +797,19 @@ static void on_bad_request(void *user, struct stream *s, struct head *head,
 	exchange_reply(x, why, 0);
 }
 
+static void on_flood(void *user, unsigned kind)
+{
+	struct conn *c = user;
+	struct worker_listener *wl = c->owner;
+
+	stats_conn_flooded(wl->stats, wl->worker->index, (enum h2_flood)kind);
+}
+
 const struct codec_events exchange_codec_events = {
 	.arena = on_arena,
 	.request = on_request,
 	.bad_request = on_bad_request,
+	.flood = on_flood,
 };
 
 /*---------------------------------------------------------------- what the leg says */
@@ -807,9 +817,7 @@ const struct codec_events exchange_codec_events = {
 /* Via by the version received; Date where there is none (RFC 9110 sections 7.6.3 and 6.6.1). */
 static bool add_fields(struct exchange *x, struct head *h)
 {
-	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
-
-	return head_add(h, F_VIA, h->minor == 0 ? v10 : v11) &&
+	return head_add(h, F_VIA, head_via(h)) &&
 	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
 }
 
@@ -970,6 +978,11 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 	if (why == reason_upstream_stale && exchange_is_replayable(x)) {
 		again.yes = true;
 		kind = TRY_FRESH;
+		x->tried = (struct member_set){ 0 };
+	} else if (why == reason_upstream_refused && x->call.resendable &&
+		   x->call.out.attempts < UNSENT_TRIES) {
+		again.yes = true;
+		kind = TRY_REPEAT;
 		x->tried = (struct member_set){ 0 };
 	} else if (chain_retries(&x->route->chain)) {
 		again = ask_again(x);

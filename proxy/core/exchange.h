@@ -34,7 +34,8 @@ struct leg {
 	struct attempt attempt;
 	struct exchange *x;
 	struct cluster_member *member;
-	struct conn *conn;     /* NULL: none, or given back */
+	struct conn *conn;     /* NULL: none, or given back; of HTTP/2: shared with others */
+	struct leg_wait *wait; /* NULL: it does not wait for a shared connection */
 	struct stream *stream; /* NULL until connected, and once it is gone */
 	uint64_t start_ns, last_ns;
 	uint64_t late_ns; /* until its head has come: when it is given up; 0: never */
@@ -137,7 +138,7 @@ void exchange_touch(struct exchange *);
 
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */
-	TRY_REPEAT, /* nothing was sent: to another endpoint */
+	TRY_REPEAT, /* nothing was sent: to another endpoint; or it was not looked at: to any */
 	TRY_FRESH,  /* the connection was dead: over a new one */
 };
 

@@ -386,9 +386,7 @@ static bool set_real_ip(struct survey *s)
 
 static bool add_via(struct survey *s)
 {
-	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
-
-	return head_add(s->head, F_VIA, s->head->minor == 0 ? v10 : v11);
+	return head_add(s->head, F_VIA, head_via(s->head));
 }
 
 static bool is_request_id(struct slice s)

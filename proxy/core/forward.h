@@ -57,4 +57,12 @@ bool forward_identify(struct head *, struct forward_context *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
 
+/* What Via says of a message that came like this (RFC 9110 section 7.6.3). */
+static inline struct slice head_via(const struct head *h)
+{
+	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir"), v2 = SLICE("2.0 weir");
+
+	return h->h2 ? v2 : h->minor == 0 ? v10 : v11;
+}
+
 #endif

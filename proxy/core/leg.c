@@ -15,6 +15,12 @@
 #include "http/retry_after.h"
 #include "upstream/pool.h"
 
+/* In the call's arena. */
+struct leg_wait {
+	struct pool_waiter waiter;
+	struct leg *leg;
+};
+
 /* What the balancer is to know of a try that was not answered. */
 static void tell_unanswered(struct leg *l, enum endpoint_result result)
 {
@@ -89,19 +95,28 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	x->down.src = NULL;
 }
 
+/* Its stream is over, in order or not: of the connection the leg hears no more. */
+static void leave_conn(struct leg *l, struct conn *c, bool reusable)
+{
+	struct exchange *x = l->x;
+
+	if (c->codec.multiplexed)
+		pool_release(c, l->member->endpoint, x->cluster->conf);
+	else if (reusable && h1_reusable(&c->h1))
+		pool_put(c, l->member->endpoint, x->worker->index, x->cluster->conf);
+	else
+		pool_discard(c);
+}
+
 /* The whole answer has come. */
 static void leg_finish(struct leg *l)
 {
-	struct exchange *x = l->x;
 	struct conn *c = l->conn;
 
 	l->stream = NULL;
 	l->conn = NULL;
 	leg_close(l, ENDPOINT_OK, reason_ok);
-	if (h1_reusable(&c->h1))
-		pool_put(c, l->member->endpoint, x->worker->index, x->cluster->conf);
-	else
-		pool_discard(c);
+	leave_conn(l, c, true);
 }
 
 void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *why)
@@ -112,10 +127,13 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 		return;
 	if (l->stream != NULL)
 		l->stream->ops->reset(l->stream, why);
+	if (l->wait != NULL)
+		pool_unwait(&l->wait->waiter);
+	l->wait = NULL;
 	l->stream = NULL;
 	l->conn = NULL;
 	if (c != NULL)
-		pool_discard(c);
+		leave_conn(l, c, false);
 	leg_close(l, result, why);
 }
 
@@ -237,7 +255,7 @@ static void on_gone(void *owner, const struct reason *why)
 	}
 	l->stream = NULL;
 	if (l->conn != NULL)
-		pool_discard(l->conn);
+		leave_conn(l, l->conn, false);
 	l->conn = NULL;
 	leg_fail(l, why);
 }
@@ -273,6 +291,15 @@ static struct slice own_authority(const struct endpoint *ep)
 								       : slice_str(ep->authority);
 }
 
+static bool leg_send_head(struct leg *l, bool end)
+{
+	if (l->stream == NULL)
+		return false;
+	l->stream->on = &leg_stream_events;
+	l->stream->owner = l;
+	return l->stream->ops->head(l->stream, l->x->req, end);
+}
+
 static void leg_send(struct leg *l)
 {
 	struct exchange *x = l->x;
@@ -280,14 +307,12 @@ static void leg_send(struct leg *l)
 
 	if (x->req->authority.n == 0)
 		x->req->authority = own_authority(l->member->endpoint);
-	l->stream = h1_client_open(&l->conn->h1, &x->arena);
-	l->stream->on = &leg_stream_events;
-	l->stream->owner = l;
+	l->stream = conn_open(l->conn, &x->arena);
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
 	pump_init(&x->up, x->client, l->stream, &x->worker->loop.now_ns);
-	if (!l->stream->ops->head(l->stream, x->req, end)) {
+	if (!leg_send_head(l, end)) {
 		leg_abort(l, ENDPOINT_ABORTED, reason_out_of_memory);
 		exchange_reply(x, reason_out_of_memory, 1000);
 		return;
@@ -328,6 +353,61 @@ static const struct conn_events leg_conn_events = {
 	.closed = on_closed,
 };
 
+/*---------------------------------------------------------------- shared connections */
+
+static void on_shared_ready(struct pool_waiter *w, struct conn *c)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	l->conn = c;
+	if (!c->codec.multiplexed) {
+		c->on = &leg_conn_events;
+		c->owner = l;
+	}
+	leg_send(l);
+}
+
+static void on_shared_again(struct pool_waiter *w)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	l->addresses_left++; /* it was not tried */
+	if (!leg_connect(l))
+		leg_fail(l, reason_connect_failed);
+}
+
+static void on_shared_failed(struct pool_waiter *w, const struct reason *why)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	if (!leg_connect(l))
+		leg_fail(l, why);
+}
+
+static bool leg_await_shared(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct leg_wait *wait = arena_alloc(&x->arena, sizeof(*wait));
+
+	if (wait == NULL)
+		return false;
+	*wait = (struct leg_wait){
+		.waiter = { .ready = on_shared_ready,
+			    .again = on_shared_again,
+			    .failed = on_shared_failed },
+		.leg = l,
+	};
+	list_init(&wait->waiter.link);
+	if (!pool_await(&x->worker->loop, l->member->endpoint, x->worker->index, x->cluster,
+			&x->worker->upstream_limits, &wait->waiter))
+		return false;
+	l->wait = wait;
+	return true;
+}
+
 /* A name with several addresses is tried at each of them. */
 static bool leg_connect(struct leg *l)
 {
@@ -338,14 +418,18 @@ static bool leg_connect(struct leg *l)
 
 	if (x->rival == NULL)
 		x->state = X_CONNECTING;
-	while (l->conn == NULL && l->addresses_left > 0) {
+	while (l->conn == NULL && l->wait == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
-		l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, &leg_conn_events, l,
-				       &w->upstream_limits);
+		if (pool_shares(ep, x->cluster))
+			(void)leg_await_shared(l);
+		else
+			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, &leg_conn_events,
+					       l, &w->upstream_limits);
 	}
-	if (l->conn != NULL)
-		exchange_set_late(x, l, connect_ns);
-	return l->conn != NULL;
+	if (l->conn == NULL && l->wait == NULL)
+		return false;
+	exchange_set_late(x, l, connect_ns);
+	return true;
 }
 
 static uint32_t index_of(const struct cluster *cl, const struct cluster_member *m)
@@ -470,6 +554,29 @@ static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x, enum
 	return v;
 }
 
+/* A connection that is there already. */
+static struct conn *take_conn(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct endpoint *ep = l->member->endpoint;
+	unsigned w = x->worker->index;
+	/* what cannot be sent again is worth a look at the connection */
+	bool quiet = !exchange_is_replayable(x);
+	struct conn *c = NULL;
+
+	if (pool_shares(ep, x->cluster))
+		c = pool_share(ep, w, x->cluster, quiet);
+	if (c != NULL || x->cluster->conf->http2 == HTTP_2)
+		return c;
+	return pool_take(ep, w, x->cluster, quiet, &leg_conn_events, l);
+}
+
+/* One with calls under way is none that has died of old age. */
+static bool was_idle(const struct conn *c)
+{
+	return c != NULL && (!c->codec.multiplexed || h2_streams(&c->h2) == 0);
+}
+
 /* It has an endpoint, and may go there. */
 static void leg_begin(struct leg *l, enum try_kind kind)
 {
@@ -479,16 +586,14 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 
 	endpoint_begin(ep, w);
 	l->open = true;
-	if (kind != TRY_FRESH) /* what cannot be sent again is worth a look at the connection */
-		l->conn =
-		    pool_take(ep, w, x->cluster, !exchange_is_replayable(x), &leg_conn_events, l);
-	l->reused = l->conn != NULL;
-	if (l->reused)
+	if (kind != TRY_FRESH)
+		l->conn = take_conn(l);
+	l->reused = was_idle(l->conn);
+	if (l->conn != NULL)
 		leg_send(l);
-	else if (pool_is_full(ep, w, x->cluster->conf))
-		leg_fail(l, reason_upstream_full);
 	else if (!leg_connect(l))
-		leg_fail(l, reason_connect_failed);
+		leg_fail(l, pool_is_full(ep, w, x->cluster->conf) ? reason_upstream_full
+								  : reason_connect_failed);
 }
 
 void leg_start(struct exchange *x, enum try_kind kind)

@@ -260,6 +260,12 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 }
 
+/* Where streams share a connection, one that is refused is no matter to the others. */
+static bool ends_connection(const struct conn *c, const struct reason *why)
+{
+	return (why->flags & R_CLOSE) && (!c->codec.multiplexed || why == reason_draining);
+}
+
 static void send_reply(struct reply *r)
 {
 	struct exchange *x = r->x;
@@ -274,7 +280,7 @@ static void send_reply(struct reply *r)
 	     make_head(h, r, dialects[r->dialect].content_type, body.n);
 	if (ok && x->admitted)
 		chain_respond(&x->call, h);
-	if (r->why->flags & R_CLOSE)
+	if (ends_connection(x->conn, r->why))
 		conn_last(x->conn);
 	ok = ok && x->client->ops->head(x->client, h, false);
 	if (!ok) {

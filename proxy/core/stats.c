@@ -68,6 +68,7 @@ struct listener_stats {
 struct listener_worker {
 	struct stat_counter active, total;
 	struct stat_counter refused[REASON_COUNT];
+	struct stat_counter flooded[H2_FLOODS];
 	struct stat_counter handshaking, handshakes[HANDSHAKE_ENDS];
 } __attribute__((aligned(LINE)));
 
@@ -399,6 +400,11 @@ void stats_conn_refused(struct listener_stats *l, unsigned w, const struct reaso
 	stat_add(&listener_block(l, w)->refused[why->index], 1);
 }
 
+void stats_conn_flooded(struct listener_stats *l, unsigned w, enum h2_flood kind)
+{
+	stat_add(&listener_block(l, w)->flooded[kind], 1);
+}
+
 const char *const handshake_end_names[HANDSHAKE_ENDS] = {
 	[HANDSHAKE_FULL] = "full",
 	[HANDSHAKE_RESUMED] = "resumed",
@@ -721,6 +727,15 @@ uint64_t listener_stats_refused(const struct listener_stats *l, const struct rea
 
 	for (unsigned w = 0; w < l->named.stats->workers; w++)
 		n += stat_read(&listener_block(l, w)->refused[why->index]);
+	return n;
+}
+
+uint64_t listener_stats_flooded(const struct listener_stats *l, enum h2_flood kind)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < l->named.stats->workers; w++)
+		n += stat_read(&listener_block(l, w)->flooded[kind]);
 	return n;
 }
 

@@ -15,6 +15,7 @@
 #include "base/reason.h"
 #include "base/stat.h"
 #include "filters/filter.h"
+#include "http/h2.h"
 #include "http/head.h"
 
 struct stats;          /* all of them */
@@ -71,6 +72,7 @@ void stats_again(struct route_stats *, unsigned w, enum again_label);
 void stats_conn_open(struct listener_stats *, unsigned w);
 void stats_conn_close(struct listener_stats *, unsigned w);
 void stats_conn_refused(struct listener_stats *, unsigned w, const struct reason *);
+void stats_conn_flooded(struct listener_stats *, unsigned w, enum h2_flood);
 
 /* How a client's TLS handshake ended. */
 enum handshake_end {
@@ -147,6 +149,7 @@ const char *listener_stats_name(const struct listener_stats *);
 uint64_t listener_stats_active(const struct listener_stats *);
 uint64_t listener_stats_total(const struct listener_stats *);
 uint64_t listener_stats_refused(const struct listener_stats *, const struct reason *);
+uint64_t listener_stats_flooded(const struct listener_stats *, enum h2_flood);
 uint64_t listener_stats_handshaking(const struct listener_stats *);
 uint64_t listener_stats_handshakes(const struct listener_stats *, enum handshake_end);
 

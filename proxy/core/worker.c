@@ -80,7 +80,12 @@ static void follow(struct worker *w, struct policy_use *use)
 
 	w->use = use;
 	list_push_back(&w->uses, &use->link);
-	w->codec_limits = w->upstream_limits = use->policy->codec_limits;
+	w->h2_limits = limits->http2.limits;
+	w->h2_limits.stream_window = (uint32_t)limits->http2.stream_window;
+	w->h2_limits.conn_window = (uint32_t)limits->http2.conn_window;
+	w->codec_limits = use->policy->codec_limits;
+	w->codec_limits.h2 = &w->h2_limits;
+	w->upstream_limits = w->codec_limits;
 	w->times = (struct conn_times){ .handshake_ns = limits->handshake_timeout_ns,
 					.header_ns = limits->header_timeout_ns,
 					.idle_ns = limits->idle_timeout_ns,
@@ -216,7 +221,8 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 {
 	struct worker *w = wl->worker;
 	struct conn *c =
-	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol, &server_conn_events, wl,
+	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol,
+			wl->slot->http2 ? CONN_EITHER : CONN_HTTP1, &server_conn_events, wl,
 			wl->slot->service != NULL ? &service_codec_events : &exchange_codec_events,
 			&w->codec_limits, &w->times);
 

@@ -36,7 +36,7 @@ struct policy_use {
 struct listen_slot {
 	struct addr addr;
 	char text[ADDR_TEXT_MAX];
-	bool proxy_protocol;
+	bool proxy_protocol, http2;
 	const struct service *service; /* NULL: proxies */
 	struct listener_stats *stats;
 	int fd[WORKERS_MAX]; /* -1 once the worker has taken it */
@@ -91,7 +91,8 @@ struct worker {
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
 	uint64_t trim_ns; /* not before this again */
 	struct codec_limits codec_limits,
-	    upstream_limits; /* copies: connections outlive policies */
+	    upstream_limits;        /* copies: connections outlive policies */
+	struct h2_limits h2_limits; /* what both name */
 	struct conn_times times;
 	struct forward_worker forward;
 	struct tls_tickets tickets; /* once a listener speaks TLS */

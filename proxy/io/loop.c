@@ -3,6 +3,7 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -116,6 +117,22 @@ static void run_deferred(struct deferred *d)
 	d->run(d);
 }
 
+void loop_free_later(struct loop *loop, void *memory)
+{
+	memcpy(memory, &loop->retired, sizeof(void *));
+	loop->retired = memory;
+}
+
+static void free_retired(struct loop *loop)
+{
+	while (loop->retired != NULL) {
+		void *memory = loop->retired;
+
+		memcpy(&loop->retired, memory, sizeof(void *));
+		free(memory);
+	}
+}
+
 void loop_settle(struct loop *loop)
 {
 	struct list *n;
@@ -132,6 +149,8 @@ void loop_settle(struct loop *loop)
 	} while (n != NULL);
 	CHECK(list_empty(&loop->dirty) && list_empty(&loop->gathers));
 	loop->out_used = loop->out_last = 0;
+	if (loop->retired != NULL)
+		free_retired(loop);
 	loop->settling = false;
 	set_tick(loop);
 }

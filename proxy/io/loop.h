@@ -59,7 +59,8 @@ struct loop {
 	struct list dirty;   /* connections with something to settle */
 	struct list conns;   /* all connections */
 	struct list dead;    /* of struct deferred */
-	uint64_t lag_ns;     /* how long the last turn took */
+	void *retired;   /* memory to be freed when the entry is over, each begins with the next */
+	uint64_t lag_ns; /* how long the last turn took */
 	bool stop;
 	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
 	void *data; /* the worker's */
@@ -80,6 +81,9 @@ void loop_settle(struct loop *);
 void loop_run_timers(struct loop *);
 
 void loop_defer(struct loop *, struct deferred *, void (*run)(struct deferred *));
+/* free, when the present entry is over and all that was put is written or copied.  The memory's
+ * first sizeof(void *) bytes are the loop's from here. */
+void loop_free_later(struct loop *, void *);
 /* n bytes of loop->out; NULL when n is more than there ever is. */
 char *loop_reserve(struct loop *, size_t n);
 /* Whether `end` lies in the latest reservation: what stands behind it there is unused. */

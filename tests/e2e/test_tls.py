@@ -164,7 +164,7 @@ def test_a_body_that_was_cut_is_not_taken_for_whole(weir):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_calls(weir, version):
     w = weir(tls=certs().listener())
-    c = w.client(tls=certs().client(version=version, alpn=["h2", "http/1.1"]))
+    c = w.client(tls=certs().client(version=version, alpn=["http/1.1"]))
     assert c.sock.selected_alpn_protocol() == "http/1.1"
     for i in range(3):
         c.ask(f"/{i}", body=b"x" * 100000 * i or None)
