@@ -2,7 +2,8 @@
  *
  * What comes in:   recv into loop->in -> codec.feed -> what it left is saved
  * What goes out:   codec.put -> gather (borrowed) -> one writev at the settle -> what the socket
- * did not take is copied
+ *                  did not take is copied; where streams share a connection, what is short is held
+ *                  (copied) until the turn is over, for one writev of all their answers
  *
  * Everything that may end a connection only marks it (`broken`, the codec's phase) and makes it
  * dirty; conn_settle looks at the marks and acts, so no frame below an event ever sees its
@@ -21,6 +22,7 @@ enum {
 	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
 	SPARE_GATHERS = 64,    /* kept for reuse */
 	GATHER_MAX = 64,       /* slices in one writev                                  */
+	HOLD_BYTES = 16384,    /* of one connection, that wait for the end of the turn */
 	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
 };
@@ -32,10 +34,12 @@ enum prelude {
 };
 
 struct gather {
-	struct list link; /* loop->gathers */
+	struct list link; /* loop->gathers, or loop->held */
 	struct gather *next_free;
 	struct conn *conn;
+	char *hold; /* HOLD_BYTES; NULL: nothing is held */
 	size_t bytes;
+	size_t held; /* of them, the first ones, and v[0] alone */
 	int n;
 	struct iovec v[GATHER_MAX];
 };
@@ -66,11 +70,25 @@ static struct gather *gather_get(struct conn *c)
 	if (g == NULL)
 		return NULL;
 	g->conn = c;
-	g->bytes = 0;
+	g->hold = NULL;
+	g->bytes = g->held = 0;
 	g->n = 0;
 	list_push_back(&loop->gathers, &g->link);
 	c->gather = g;
 	mark_dirty(c);
+	return g;
+}
+
+/* The one to put into, which has borrowed slices from here. */
+static struct gather *gather_use(struct conn *c)
+{
+	struct gather *g = gather_get(c);
+
+	if (g != NULL && g->bytes > 0 && g->bytes == g->held) {
+		list_remove(&g->link);
+		list_push_back(&c->loop->gathers, &g->link);
+		mark_dirty(c);
+	}
 	return g;
 }
 
@@ -82,6 +100,7 @@ static void gather_put(struct conn *c)
 	if (g == NULL)
 		return;
 	list_remove(&g->link);
+	free(g->hold);
 	c->gather = NULL;
 	if (loop->n_free_gathers == SPARE_GATHERS) {
 		free(g);
@@ -187,14 +206,65 @@ static void gather_flush(struct conn *c)
 	gather_put(c);
 }
 
-void conn_flush_all(struct loop *loop)
+static void flush_list(struct list *gathers)
 {
-	LIST_EACH (n, &loop->gathers) {
+	LIST_EACH (n, gathers) {
 		struct conn *c = LIST_ENTRY(n, struct gather, link)->conn;
 
 		gather_flush(c);
 		mark_dirty(c);
 	}
+}
+
+void conn_flush_all(struct loop *loop)
+{
+	flush_list(&loop->gathers);
+}
+
+void conn_flush_held(struct loop *loop)
+{
+	flush_list(&loop->held);
+}
+
+/* Other streams of the connection may have something to say in this turn, too, and one call of the
+ * kernel's is dearer than a copy of what is short. */
+static bool may_hold(const struct conn *c)
+{
+	const struct codec *k = &c->codec;
+
+	return c->loop->holds && k->multiplexed && k->phase < CODEC_CLOSED && !k->shut &&
+	       !c->broken && !c->mute && !c->connecting && backlog(c) == 0 &&
+	       c->gather->bytes <= HOLD_BYTES;
+}
+
+/* Copies what is borrowed behind what is held already.  False: memory is out. */
+static bool hold(struct gather *g)
+{
+	if (g->hold == NULL)
+		g->hold = malloc(HOLD_BYTES);
+	if (g->hold == NULL)
+		return false;
+	for (int i = g->held > 0; i < g->n; i++) {
+		memcpy(g->hold + g->held, g->v[i].iov_base, g->v[i].iov_len);
+		g->held += g->v[i].iov_len;
+	}
+	g->v[0] = (struct iovec){ .iov_base = g->hold, .iov_len = g->held };
+	g->n = 1;
+	return true;
+}
+
+static void gather_settle(struct conn *c)
+{
+	struct gather *g = c->gather;
+
+	if (g == NULL)
+		return;
+	if (!may_hold(c) || !hold(g)) {
+		gather_flush(c);
+		return;
+	}
+	list_remove(&g->link);
+	list_push_back(&c->loop->held, &g->link);
 }
 
 static char *io_reserve(void *conn, size_t n)
@@ -235,10 +305,10 @@ static void io_put(void *conn, struct slice s)
 
 	if (s.n == 0 || c->broken || c->closing)
 		return;
-	g = gather_get(c);
+	g = gather_use(c);
 	if (g != NULL && g->n == GATHER_MAX) {
 		gather_flush(c);
-		g = gather_get(c);
+		g = gather_use(c);
 	}
 	if (g == NULL) {
 		c->broken = true;
@@ -527,6 +597,8 @@ static void conn_end(struct conn *c, const struct reason *why)
 		c->broken = true;
 		return;
 	}
+	if (c->gather != NULL && c->gather->held > 0)
+		gather_flush(c);
 	if (c->dirty)
 		list_remove(&c->dirty_link);
 	c->closing = true;
@@ -725,7 +797,7 @@ void conn_settle(struct conn *c)
 
 	c->dirty = false;
 	settle_kick(c);
-	gather_flush(c);
+	gather_settle(c);
 	if (c->broken) {
 		conn_end(c, c->times != NULL ? reason_client_abort : reason_upstream_reset);
 		return;

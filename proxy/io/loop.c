@@ -46,6 +46,7 @@ bool loop_init(struct loop *loop, bool real)
 {
 	*loop = (struct loop){ .read_clock = system_clock, .connect = tcp_connect };
 	list_init(&loop->gathers);
+	list_init(&loop->held);
 	list_init(&loop->dirty);
 	list_init(&loop->conns);
 	list_init(&loop->dead);
@@ -155,10 +156,22 @@ void loop_settle(struct loop *loop)
 	set_tick(loop);
 }
 
+void loop_end_turn(struct loop *loop)
+{
+	if (list_empty(&loop->held))
+		return;
+	loop->holds = false;
+	conn_flush_held(loop);
+	loop_settle(loop);
+	loop->holds = true;
+}
+
 void loop_run(struct loop *loop, void (*after_turn)(struct loop *))
 {
+	loop->holds = true;
 	while (!loop->stop) {
 		event_base_loop(loop->base, EVLOOP_ONCE);
+		loop_end_turn(loop);
 		if (loop->in_turn)
 			loop->lag_ns = loop->read_clock(loop) - loop->now_ns;
 		loop->in_turn = false;

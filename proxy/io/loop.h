@@ -3,10 +3,12 @@
  *
  * Laws:
  *  L1  Bytes read stand in loop->in, and bytes to write in loop->out, until loop_settle; then both
- * are free again. L2  Every entry from outside (a ready socket, a timer, a message) ends with
- * loop_settle, which writes what was put, feeds what was kicked and closes what is over, until
- * nothing is left to do. L3  Nothing is freed inside an entry: what ended is freed by loop_settle
- * (struct deferred). L4  The clock is read once a turn, at its first entry. */
+ *      are free again.
+ *  L2  Every entry from outside (a ready socket, a timer, a message) ends with loop_settle, which
+ *      writes what was put, feeds what was kicked and closes what is over, until nothing is left
+ *      to do.  What it held back for the turn's other entries is written when the turn is over.
+ *  L3  Nothing is freed inside an entry: what ended is freed by loop_settle (struct deferred).
+ *  L4  The clock is read once a turn, at its first entry. */
 #ifndef IO_LOOP_H
 #define IO_LOOP_H
 
@@ -47,6 +49,7 @@ struct loop {
 	uint64_t (*read_clock)(struct loop *); /* monotonic, ns */
 	struct transport *(*connect)(struct loop *, const struct addr *);
 	bool in_turn, settling;
+	bool holds; /* there will be a loop_end_turn */
 	struct timers timers;
 	struct event *tick;
 	uint64_t tick_at;
@@ -56,6 +59,7 @@ struct loop {
 	struct gather *free_gathers;
 	unsigned n_free_gathers;
 	struct list gathers; /* those with something to write */
+	struct list held;    /* those that wait for the end of the turn */
 	struct list dirty;   /* connections with something to settle */
 	struct list conns;   /* all connections */
 	struct list dead;    /* of struct deferred */
@@ -63,7 +67,7 @@ struct loop {
 	uint64_t lag_ns; /* how long the last turn took */
 	bool stop;
 	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
-	void *data; /* the worker's */
+	void *data;                  /* the worker's */
 };
 
 /* `real`: with an event base and the system's clock.  False when memory or descriptors are out. */
@@ -77,6 +81,8 @@ void loop_run(struct loop *, void (*after_turn)(struct loop *));
 void loop_enter(struct loop *);
 /* At the end of each entry (L2). */
 void loop_settle(struct loop *);
+/* When all that is ready has had its entry: writes what was held. */
+void loop_end_turn(struct loop *);
 /* Runs the timers that are due; for simulations, which have no tick. */
 void loop_run_timers(struct loop *);
 
