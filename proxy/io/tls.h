@@ -8,7 +8,9 @@
  * (RFC 8446 section 6.1). T2  Bytes that OpenSSL holds, which no socket event will announce, are
  * announced here. T3  What `writev` did not take must be offered again, unchanged and with no less
  * behind it (at any address). T4  One `writev` is as few records as there can be; none waits for
- * more. T5  No error of OpenSSL's is left in the thread's queue. */
+ * more. T5  No error of OpenSSL's is left in the thread's queue.
+ * T6  What the peer sends that is no text (key updates, attempts to renegotiate) is bounded in a
+ * row, and one entry reads a bounded part of what there is. */
 #ifndef IO_TLS_H
 #define IO_TLS_H
 
@@ -19,7 +21,8 @@
 /* A session to take up again, kept by who connects: one thread's.  Zeroed: none. */
 struct tls_resume {
 	struct ssl_session_st *session;
-	uint64_t trust; /* tls_client_trust of who made it */
+	uint64_t trust;  /* tls_client_trust of who made it */
+	int64_t until_s; /* wall clock: when the peer must prove again who it is */
 };
 
 void tls_resume_fini(struct tls_resume *);

@@ -128,7 +128,7 @@ static BIO *open_pem(struct making *m, struct place at, const char *what, const 
 
 /*---------------------------------------------------------------- time */
 
-static int64_t seconds_of(const ASN1_TIME *t)
+int64_t tls_seconds_of(const ASN1_TIME *t)
 {
 	struct tm tm;
 
@@ -148,8 +148,8 @@ static const char *day_text(int64_t s, char out[16])
 static void check_time(struct making *m, struct place at, const char *path, const X509 *cert,
 		       int64_t *not_after_s)
 {
-	int64_t from = seconds_of(X509_get0_notBefore(cert)),
-		to = seconds_of(X509_get0_notAfter(cert));
+	int64_t from = tls_seconds_of(X509_get0_notBefore(cert)),
+		to = tls_seconds_of(X509_get0_notAfter(cert));
 	char day[16];
 
 	if (*not_after_s == 0 || to < *not_after_s)
@@ -275,7 +275,7 @@ static void load_authorities(struct making *m, X509_STORE *store, STACK_OF(X509_
 
 static void check_list(struct making *m, struct place at, const char *path, const X509_CRL *list)
 {
-	int64_t next = seconds_of(X509_CRL_get0_nextUpdate(list));
+	int64_t next = tls_seconds_of(X509_CRL_get0_nextUpdate(list));
 	char day[16];
 
 	if (next == 0 || next > m->now_s)
@@ -342,6 +342,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int min_version)
 	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_timeout(ctx, TLS_TICKET_LIFE_S);
+	SSL_CTX_set_info_callback(ctx, tls_on_message);
 	if (SSL_CTX_set_min_proto_version(ctx, versions[min_version]) == 1 &&
 	    SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
 	    SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&
@@ -481,6 +482,7 @@ static void add_certificate(struct making *m, struct tls_server *s, const struct
 	SSL_CTX_set_session_cache_mode(cert->ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(cert->ctx, 1); /* each costs a seal, a record and a system call */
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(cert->ctx, tls_ticket_key);
+	SSL_CTX_set_session_ticket_cb(cert->ctx, tls_ticket_made, tls_ticket_opened, NULL);
 	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, (void *)(uintptr_t)m->protocols);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/reason.h"
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "io/tls_ticket.h"
 #include "tls_rig.h"
@@ -76,6 +77,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	rig_wall_s = 0;
 	arena_fini(&arena);
 	return 0;
 }
@@ -546,6 +548,149 @@ static void test_resumption(void **state)
 	tls_client_put(lax);
 }
 
+/* However often a session was taken up and renewed meanwhile: certificates expire and are revoked.
+ */
+static void test_who_was_verified_is_not_for_ever(void **state)
+{
+	static const uint8_t secret[TLS_TICKET_KEY_BYTES] = { 1 };
+	const struct tls_server_conf asks = { .cert = rig_path("leaf.pem"),
+					      .key = rig_path("leaf.key"),
+					      .client_ca = rig_path("ca.pem") };
+	const int64_t start = (int64_t)time(NULL), half = TLS_TICKET_LIFE_S / 2;
+	struct tls_server *s = server_of(&asks, 1);
+	struct tls_client *c = client_of((struct tls_client_conf){
+	    .ca = rig_path("ca.pem"), .verify = true, .cert = rig_path("guest.pem") });
+	struct tls_tickets tickets;
+	struct tls_resume r = { .session = NULL };
+
+	(void)state;
+	tls_tickets_init(&tickets, secret, 0);
+	rig_wall_s = start;
+	assert_false(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + half;
+	assert_true(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + 2 * half;
+	assert_false(resumed(s, c, &r, &tickets, 1)); /* the client asks the server */
+	r.until_s = INT64_MAX;
+	rig_wall_s = start + 3 * half;
+	assert_true(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + 4 * half;
+	assert_false(resumed(s, c, &r, &tickets, 1)); /* the server asks the client */
+	tls_resume_fini(&r);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/*---------------------------------------------------------------- what is no text */
+
+/* A client by hand: OpenSSL over memory, beside the raw end of the pair. */
+struct by_hand {
+	SSL_CTX *ctx;
+	SSL *ssl;
+	struct ends ends;
+};
+
+static void hand_over(struct by_hand *h)
+{
+	struct transport *raw = pair_end(h->ends.pair, CLIENT);
+	char piece[16384];
+	struct iovec v = { piece, 0 };
+	int n;
+	ssize_t got;
+
+	while ((n = BIO_read(SSL_get_wbio(h->ssl), piece, sizeof(piece))) > 0) {
+		v.iov_len = (size_t)n;
+		assert_int_equal(raw->ops->writev(raw, &v, 1), n);
+	}
+	ends_turn(&h->ends);
+	while ((got = raw->ops->recv(raw, piece, sizeof(piece))) > 0)
+		assert_int_equal(BIO_write(SSL_get_rbio(h->ssl), piece, (int)got), got);
+}
+
+static void by_hand_begin(struct by_hand *h, struct tls_server *s)
+{
+	ends_begin(&h->ends, s, NULL);
+	h->ctx = SSL_CTX_new(TLS_client_method());
+	h->ssl = SSL_new(h->ctx);
+	SSL_set_bio(h->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	while (SSL_connect(h->ssl) != 1)
+		hand_over(h);
+	hand_over(h);
+	assert_true(h->ends.side[SERVER].up);
+}
+
+static void by_hand_end(struct by_hand *h)
+{
+	struct transport *raw = pair_end(h->ends.pair, CLIENT);
+
+	raw->ops->close(raw, false);
+	ends_end(&h->ends);
+	SSL_free(h->ssl);
+	SSL_CTX_free(h->ctx);
+	ERR_clear_error();
+}
+
+static void update_keys(struct by_hand *h, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(SSL_key_update(h->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(h->ssl), 1);
+	}
+}
+
+static void test_key_updates(void **state)
+{
+	struct tls_server *s = server();
+	struct by_hand h;
+
+	(void)state;
+	by_hand_begin(&h, s);
+	for (unsigned i = 0; i < 20; i++) {
+		update_keys(&h, 10);
+		assert_int_equal(SSL_write(h.ssl, "text", 4), 4);
+		hand_over(&h);
+		assert_said(&h.ends.side[SERVER], "text", 4);
+	}
+	assert_int_equal(h.ends.side[SERVER].end, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		update_keys(&h, 10);
+		hand_over(&h);
+	}
+	assert_int_equal(h.ends.side[SERVER].end, TRANSPORT_BROKEN);
+	assert_int_equal(ERR_peek_error(), 0);
+	by_hand_end(&h);
+	tls_server_put(s);
+}
+
+/* What the peer said before it hung up on what we write is heard. */
+static void test_a_last_word(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct iovec v = { (void *)(uintptr_t) "more", 4 };
+	struct side *side;
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	side = &e.side[CLIENT];
+	side->paused = true;
+	side_want(side);
+	side_say(&e.side[SERVER], "too large", 9);
+	ends_turn(&e);
+	side_hang_up(&e.side[SERVER], true);
+	assert_int_equal(side->t->ops->writev(side->t, &v, 1), TRANSPORT_BROKEN);
+	assert_int_equal(side->t->ops->writev(side->t, &v, 1), TRANSPORT_BROKEN);
+	side->paused = false;
+	side_want(side);
+	loop_settle(&side->loop);
+	ends_turn(&e);
+	assert_said(side, "too large", 9);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
 /*---------------------------------------------------------------- what is no TLS */
 
 static void say_raw(const char *text, size_t n, char *answer, size_t room)
@@ -742,6 +887,9 @@ int main(void)
 		TEST(test_certificates_by_name),
 		TEST(test_protocols),
 		TEST(test_resumption),
+		TEST(test_who_was_verified_is_not_for_ever),
+		TEST(test_key_updates),
+		TEST(test_a_last_word),
 		TEST(test_no_tls),
 		TEST(test_hello_cut_anywhere),
 		TEST(test_findings),
