@@ -49,7 +49,8 @@ static const struct field listen_fields[] = {
 	  .sub = &tls_server_schema,
 	  .doc = "Calls come over TLS: one certificate, or a list of them. The first one whose "
 		 "names hold the name "
-		 "that the client asks for is shown, or the first of all. Not given: plain." },
+		 "that the client asks for is shown, or the first of all; of two for the same names "
+		 "(RSA, ECDSA) the one that it can verify. Not given: plain." },
 	{ .key = NULL },
 };
 

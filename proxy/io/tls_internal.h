@@ -10,6 +10,7 @@
 
 struct tls_server_cert {
 	SSL_CTX *ctx;
+	X509 *leaf; /* the context's: that of `path`, beside those of other kinds of keys */
 	char *path;
 	int64_t not_after_s;
 };

@@ -29,6 +29,7 @@ struct wish {
 	long from_s, to_s;          /* from now; 0 and 0: a year */
 	const struct authority *by; /* NULL: itself */
 	const char *curve;          /* NULL: P-256 */
+	bool rsa;
 };
 
 static char rig_folder[] = "/tmp/tls_rig_XXXXXX";
@@ -65,7 +66,9 @@ static void rig_extend(X509 *cert, int nid, const char *value)
 static struct authority rig_make(struct wish w)
 {
 	static long serial = 1;
-	struct authority a = { EVP_EC_gen(w.curve != NULL ? w.curve : "P-256"), X509_new() };
+	struct authority a = { w.rsa ? EVP_RSA_gen(2048)
+				     : EVP_EC_gen(w.curve != NULL ? w.curve : "P-256"),
+			       X509_new() };
 	X509_NAME *subject = X509_get_subject_name(a.cert);
 	char common[32];
 
