@@ -131,18 +131,22 @@ def test_cut_in_mid_record(weir, cut):
     assert record and w.upstream.requests == 0
 
 
+def shake(o, into, out, sock):
+    while True:
+        try:
+            o.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            sock.sendall(out.read())
+            into.write(sock.recv(65536))
+
+
 def sealed(w, data, cut):
     """A handshake by hand; then all but the last bytes of a record, and the end."""
     sock = connect(w.addr)
     into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
     o = certs().client().wrap_bio(into, out, server_hostname="test")
-    while True:
-        try:
-            o.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(out.read())
-            into.write(sock.recv(65536))
+    shake(o, into, out, sock)
     o.write(data)
     record = out.read()
     sock.sendall(record[:-cut])
@@ -358,6 +362,65 @@ def test_a_bad_certificate_leaves_the_old_one(weir, tmp_path):
     w.reload(good=False)
     assert re.search(r"error\[E042\]: certificate `.*tls.pem`: it expired on", w.stderr())
     assert "app.test" in shown(w)
+
+
+def test_a_certificate_before_its_key(weir, tmp_path):
+    """Each file is whole, the pair is not: the old one stays until it is."""
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    copy("server.pem", cert)
+    copy("server.pem", key)
+    w = serve(weir, tls={"cert": str(cert), "key": str(key)}, watch=True)
+    w.allow("reload")
+    w.allow("E042")
+    copy("other.pem", cert)
+    until(lambda: "it is not that of the certificate" in w.stderr(), timeout=3 * harness.TIMEOUT)
+    assert "app.test" in shown(w)
+    copy("other.pem", key)
+    until(lambda: w.reloads() == 2, timeout=3 * harness.TIMEOUT)
+    assert "other.test" in shown(w, "other.test")
+
+
+def test_a_secret_that_kubernetes_swaps(weir, tmp_path):
+    """tls.crt and tls.key lead over the link ..data to a folder that is another with each version."""
+    for name, pem in (("..1", "server.pem"), ("..2", "other.pem")):
+        (tmp_path / name).mkdir()
+        for file in ("tls.crt", "tls.key"):
+            copy(pem, tmp_path / name / file)
+    (tmp_path / "..data").symlink_to("..1")
+    for file in ("tls.crt", "tls.key"):
+        (tmp_path / file).symlink_to(f"..data/{file}")
+    w = serve(weir, tls={"cert": str(tmp_path / "tls.crt"), "key": str(tmp_path / "tls.key")}, watch=True)
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    until(lambda: w.reloads() == 1, timeout=3 * harness.TIMEOUT)
+    assert "other.test" in shown(w, "other.test")
+
+
+def test_the_client_ends_its_side_first(weir):
+    """A close_notify behind the request is no hang-up."""
+    w = weir(tls=certs().listener())
+    sock = connect(w.addr)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    o = certs().client().wrap_bio(into, out, server_hostname="test")
+    shake(o, into, out, sock)
+    o.write(request("/x"))
+    with pytest.raises(ssl.SSLWantReadError):
+        o.unwrap()
+    sock.sendall(out.read())
+    w.upstream.expect_request("GET /x")
+    w.upstream.answer(200, b"late")
+    assert len(sock.recv(65536)) > 100 and w.access()[0]["reason"] == "ok"
+    sock.close()
+
+
+def test_sslscan(weir):
+    w = serve(weir, tls=[certs().listener(), certs().listener("rsa")])
+    for name in ("test", "rsa.test"):
+        done = subprocess.run(["sslscan", "--no-colour", "--sni-name=" + name, w.addr], capture_output=True, timeout=60, check=True, text=True)
+        offered = re.findall(r"(?:Preferred|Accepted)\s+TLSv1\.[23]\s+\d+ bits\s+(\S+)", done.stdout)
+        assert len(offered) == 6 and all("GCM" in c or "POLY1305" in c for c in offered), done.stdout
+        for text in ("SSLv3     disabled", "TLSv1.0   disabled", "TLSv1.1   disabled", "renegotiation not supported"):
+            assert text in done.stdout, done.stdout
 
 
 def test_from_plain_to_tls_and_back(weir):
