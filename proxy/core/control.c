@@ -499,6 +499,7 @@ static bool make_workers(struct control *c)
 			return false;
 		}
 	}
+	explicit_bzero(c->shared.ticket_secret, sizeof(c->shared.ticket_secret));
 	return true;
 }
 

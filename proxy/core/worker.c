@@ -325,7 +325,7 @@ static void follow_tls(struct worker *w)
 		wl->tls = tls == NULL ? NULL : tls_server_get(tls);
 		if (tls == NULL || w->loop.tickets != NULL)
 			continue;
-		tls_tickets_init(&w->tickets, w->shared->ticket_secret, w->shared->ticket_start_ns);
+		tls_tickets_run(&w->tickets, &w->loop.timers);
 		w->loop.tickets = &w->tickets;
 	}
 }
@@ -458,6 +458,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 		return NULL;
 	}
 	w->loop.data = w;
+	tls_tickets_init(&w->tickets, shared->ticket_secret, shared->ticket_start_ns);
 	w->wake_mail.run = on_wake_mail;
 	wakes_init(&shared->wakes[index], tell, w);
 	w->env.wakes = shared->wakes;

@@ -67,7 +67,7 @@ struct shared {
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
 	_Atomic uint32_t handshakes;                 /* of their TLS, under way */
-	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with */
+	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with; then none */
 	uint64_t ticket_start_ns;
 	_Atomic bool ready, draining;
 	_Atomic uint32_t policies; /* not yet freed */

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "io/tls_internal.h"
 
 #define TURN_NS (TLS_TICKET_TURN_S * CLOCK_S)
@@ -63,8 +64,31 @@ void tls_tickets_init(struct tls_tickets *t, const uint8_t secret[TLS_TICKET_KEY
 	t->before = t->now;
 }
 
+static void set_timer(struct tls_tickets *t)
+{
+	t->timer_ns = t->turn_ns;
+	timer_set(t->timers, &t->timer, t->timer_ns); /* if not: the next ticket makes up for it */
+}
+
+static void on_turn(struct timer *timer)
+{
+	struct tls_tickets *t = LIST_ENTRY(timer, struct tls_tickets, timer);
+
+	catch_up(t, t->timer_ns);
+	set_timer(t);
+}
+
+void tls_tickets_run(struct tls_tickets *t, struct timers *timers)
+{
+	t->timers = timers;
+	timer_init(&t->timer, on_turn);
+	set_timer(t);
+}
+
 void tls_tickets_fini(struct tls_tickets *t)
 {
+	if (t->timers != NULL)
+		timer_fini(t->timers, &t->timer);
 	OPENSSL_cleanse(t, sizeof(*t));
 }
 
