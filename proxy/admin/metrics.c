@@ -278,6 +278,16 @@ static void certificate(struct render *r, const char *key, const char *owner,
 	sample(r, c.not_after_s > 0 ? (uint64_t)c.not_after_s : 0);
 }
 
+/* A file that is named twice is one series. */
+static bool was_shown(const struct tls_server *tls, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(tls_server_certificate(tls, i).path,
+			   tls_server_certificate(tls, n).path) == 0)
+			return true;
+	return false;
+}
+
 static void listener_certificates(struct render *r, const struct listen_conf *conf,
 				  const struct tls_server *tls)
 {
@@ -285,7 +295,8 @@ static void listener_certificates(struct render *r, const struct listen_conf *co
 
 	addr_format(&conf->addr, text);
 	for (uint32_t i = 0; tls != NULL && i < tls_server_certificates(tls); i++)
-		certificate(r, "listener", text, tls_server_certificate(tls, i));
+		if (!was_shown(tls, i))
+			certificate(r, "listener", text, tls_server_certificate(tls, i));
 }
 
 static void tls_expiry(struct render *r)

@@ -82,8 +82,14 @@ static void add_file(void *arg, const char *path)
 {
 	struct files *f = arg;
 
+	for (unsigned i = 0; i < f->n; i++)
+		if (strcmp(f->path[i], path) == 0)
+			return;
 	if (f->n < WATCH_FILES)
 		f->path[f->n++] = path;
+	else
+		log_warn("%s is not watched, as are those behind it: at most %u files are", path,
+			 (unsigned)WATCH_FILES);
 }
 
 /* Whether or not it can be used: what is wrong with it may be a file that is yet to be repaired. */

@@ -873,6 +873,7 @@ static void on_connected(struct conn *c)
 		return;
 	}
 	c->connecting = false;
+	c->wants = UINT8_MAX; /* a transport that shook hands has not heard them yet */
 	mark_dirty(c);
 	if (c->times != NULL)
 		on_secured(c);

@@ -450,7 +450,8 @@ def test_what_is_under_way_at_the_end(weir):
 
 
 def test_expiry_is_seen(weir):
-    w = serve(weir, tls=certs().listener("soon"))
+    w = serve(weir, tls=[certs().listener("soon"), certs().listener("soon")])
+    assert sum(name == "weir_tls_certificate_expiry_timestamp_seconds" for name, _, _ in w.metrics()) == 1
     assert re.search(r"warning\[W110\].*expires on .* in 5 days", w.stderr())
     left = w.metric("weir_tls_certificate_expiry_timestamp_seconds", listener=w.addr) - time.time()
     assert 4.9 * 86400 < left < 5.2 * 86400
