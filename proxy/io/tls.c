@@ -666,8 +666,9 @@ void tls_on_message(const SSL *ssl, int where, int what)
 {
 	struct tls *tls = tls_of_ssl(ssl);
 
-	(void)where, (void)what;
-	if (tls->state == OPEN && tls->chatter <= CHATTER)
+	(void)what;
+	if (tls->state == OPEN && (where & (SSL_CB_LOOP | SSL_CB_ALERT)) &&
+	    tls->chatter <= CHATTER)
 		tls->chatter++;
 }
 

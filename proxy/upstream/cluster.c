@@ -495,7 +495,7 @@ static bool prepare_checks(struct upstream_registry *r, struct cluster *c, struc
 
 	if (c->conf->health.path == NULL)
 		return true;
-	c->rule = check_rule_new(&c->conf->health, c->conf->http2, c->tls);
+	c->rule = check_rule_new(&c->conf->health, (enum http_choice)c->conf->http2, c->tls);
 	for (uint32_t i = 0; i < c->n && ok; i++) {
 		struct endpoint *e = c->member[i].endpoint;
 

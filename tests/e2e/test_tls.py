@@ -423,6 +423,28 @@ def test_sslscan(weir):
             assert text in done.stdout, done.stdout
 
 
+def test_reloads_among_handshakes(weir):
+    """Several workers, full handshakes and resumed ones, while the rules for clients come and go."""
+    w = serve(weir, workers=3)
+    known = certs().client(cert="client")
+
+    def client(i):
+        session = None
+        for _ in range(40):
+            c = w.client(tls=known, session=session if i % 2 else None).ask()
+            c.expect(200)
+            session = c.sock.session
+            c.say_end().close()
+
+    def reloads():
+        for k in range(12):
+            w.reload(listen={"addr": w.addr, "tls": certs().listener(client_ca=k % 2 == 0, crl=k % 4 == 0)})
+
+    harness.parallel(5, lambda i: client(i) if i else reloads(), timeout=60)
+    assert w.metric("weir_tls_handshakes_total", result="failed") == 0
+    assert w.metric("weir_tls_handshakes_in_progress", listener=w.addr) == 0
+
+
 def test_from_plain_to_tls_and_back(weir):
     w = weir(serve=True)
     old = w.client().ask()
