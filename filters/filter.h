@@ -47,6 +47,7 @@
 #include "http/head.h"
 
 struct chain;
+struct identity;
 struct wakes;          /* filters/wait.h */
 struct table_registry; /* filters/table.h */
 
@@ -195,6 +196,7 @@ struct call {
 	struct arena *arena;    /* the call's; lives until after done          */
 	void *mem;              /* chain->mem_size zeroed bytes                */
 	struct slice tls_san;   /* of the client's certificate, verified; empty: none */
+	const struct identity *who; /* verified (filters/identity.h); NULL: nobody */
 	struct ip client;       /* after client_ip.trust; all zero: unix socket */
 	const char *route;      /* name                                        */
 	const char *upstream;   /* name                                        */

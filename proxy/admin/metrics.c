@@ -270,6 +270,35 @@ static void tls_handshakes(struct render *r)
 	stats_each_listener(r->view->stats, visit_handshakes, r);
 }
 
+/* Only what is configured is there to be seen. */
+static bool has_method(const struct render *r, enum auth_method m)
+{
+	const struct auth_conf *conf = &r->view->policy->config->auth;
+
+	return m == AUTH_JWT ? conf->jwt.jwks != NULL : conf->api_key.from.header != NULL;
+}
+
+static void auth_total(struct render *r)
+{
+	for (enum auth_method m = 0; m < AUTH_METHODS; m++) {
+		for (unsigned i = 0; has_method(r, m) && i < AUTH_OUTCOMES; i++) {
+			if (!(auth_outcomes[i].of & 1u << m))
+				continue;
+			label(r, "method", auth_method_names[m]);
+			label(r, "result", auth_outcomes[i].name);
+			sample(r, stats_auth_read(r->view->stats, m, (enum auth_outcome)i));
+		}
+	}
+}
+
+static void auth_cache(struct render *r)
+{
+	for (int hit = 1; has_method(r, AUTH_JWT) && hit >= 0; hit--) {
+		label(r, "result", hit ? "hit" : "miss");
+		sample(r, stats_auth_cached_read(r->view->stats, hit));
+	}
+}
+
 static void certificate(struct render *r, const char *key, const char *owner,
 			struct tls_certificate c)
 {
@@ -877,6 +906,10 @@ static const struct family families[] = {
 		"TLS handshakes of clients that ended."),
 	GAUGE("weir_tls_certificate_expiry_timestamp_seconds", tls_expiry,
 	      "When the certificate, or the first to go of those behind it, expires."),
+	COUNTER("weir_auth_total", auth_total,
+		"Calls of routes that look at such credentials, by what became of these."),
+	COUNTER("weir_auth_cache_total", auth_cache,
+		"Tokens, by whether they were known from an earlier call."),
 	COUNTER("weir_requests_total", requests_total,
 		"Calls that ended; code 0: nothing was sent to the client."),
 	GAUGE("weir_requests_in_flight", requests_in_flight, "Calls under way."),

@@ -2,6 +2,7 @@
 #ifndef CORE_CONFIG_H
 #define CORE_CONFIG_H
 
+#include "auth/auth_conf.h"
 #include "base/addr.h"
 #include "base/log.h"
 #include "conf/schema.h"
@@ -99,6 +100,8 @@ struct route_conf {
 	const char *fallback; /* NULL: none */
 	struct place fallback_at;
 	struct conf_list use; /* of struct use_conf */
+	struct conf_list auth; /* of const char *, auth_names; none: as the policies' keys want it */
+	struct place auth_at;
 	struct timeout_conf timeout;
 	uint64_t max_body;
 	struct conf_list set; /* of struct set_conf */
@@ -124,6 +127,7 @@ struct config {
 	struct probes_conf probes;
 	struct log_conf log;
 	struct shutdown_conf shutdown;
+	struct auth_conf auth;
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */

@@ -100,6 +100,7 @@ static void follow_files(struct control *c, const struct config *config)
 	if (!c->options->watch)
 		return;
 	tls_set_files(config, add_file, &files);
+	auth_files(&config->auth, add_file, &files);
 	watch_follow(&c->watch, files.path, files.n);
 }
 

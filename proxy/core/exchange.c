@@ -31,6 +31,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/authenticate.h"
 #include "core/client_ip.h"
 #include "core/route.h"
 
@@ -183,6 +184,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	fill_record(x, x->call.out.why);
 	if (x->admitted)
 		chain_done(exchange_call(x));
+	authenticate_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	access_log_write(w->shared->log, w->index, &x->record);
@@ -454,7 +456,7 @@ static bool forward(struct exchange *x)
 
 	req->upgrade = req->upgrade && conf->upgrade;
 	head_strip_hop_by_hop(req, req->upgrade);
-	if (!tell_of_client(x, forward_prepare))
+	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
 		return false;
 	for (uint32_t i = 0; i < conf->set.n; i++) {
 		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
@@ -621,6 +623,8 @@ static void exchange_begin(struct exchange *x)
 		why = route_refuses(x->route, x->req);
 	if (why == NULL && !(know_peer(x) && begin_call(x)))
 		why = reason_out_of_memory;
+	if (why == NULL)
+		why = authenticate(x);
 	if (why != NULL)
 		exchange_reply(x, why, 0);
 	else
@@ -695,6 +699,7 @@ static void sift_trailers(const struct exchange *x, struct head *h)
 
 	head_strip_hop_by_hop(h, false);
 	forward_sift_trailers(h);
+	auth_strip(&x->use->policy->config->auth, h);
 	for (uint32_t i = 0; i < set->n; i++)
 		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
 }

@@ -47,6 +47,8 @@ struct leg {
 	bool told;   /* filters know how it went */
 };
 
+struct auth_result;
+
 struct exchange {
 	uint32_t magic;
 	uint8_t state; /* enum exchange_state */
@@ -58,6 +60,7 @@ struct exchange {
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
 	struct arena arena;
+	struct auth_result *auth; /* NULL: nothing was looked at */
 	struct cluster *cluster; /* where it goes: the route's, or its fallback */
 	struct leg *leg;         /* the newest */
 	struct leg *rival;       /* an older one that is unanswered, too; else NULL */

@@ -179,7 +179,7 @@ struct survey {
 	struct head *head;
 	struct forward_context *fc;
 	bool trusted;
-	bool x_forwarded; /* there are X-Forwarded-* fields that have no slot */
+	bool x_forwarded; /* there are X-Forwarded-* fields that have no slot, or Client-Cert */
 	bool tracestate;
 	uint16_t first[SLOTS], count[SLOTS]; /* the first one's place, and how many there are */
 	struct ip peer;                      /* all zero: a unix socket */
@@ -189,6 +189,14 @@ struct survey {
 static bool is_x_forwarded(struct slice name)
 {
 	return name.n > x_forwarded.n && slice_ieq(slice_of(name.p, x_forwarded.n), x_forwarded);
+}
+
+/* A certificate that a peer says its client has shown (RFC 9440). */
+static bool is_client_cert(struct slice name)
+{
+	static const struct slice cert = SLICE("client-cert"), chain = SLICE("client-cert-chain");
+
+	return slice_ieq(name, cert) || slice_ieq(name, chain);
 }
 
 /* CGI and what descends from it take X_Forwarded_For for X-Forwarded-For, and so on for every field
@@ -205,12 +213,12 @@ static bool is_alias(struct slice name)
 	id = field_lookup(slice_of(text, name.n));
 	return slot_of[id] != NO_SLOT || (field_flags[id] & FIELD_HOP) || id == F_HOST ||
 	       id == F_CONTENT_LENGTH || id == F_TRANSFER_ENCODING ||
-	       is_x_forwarded(slice_of(text, name.n));
+	       is_x_forwarded(slice_of(text, name.n)) || is_client_cert(slice_of(text, name.n));
 }
 
 static void survey_other(struct survey *s, struct header *f)
 {
-	if (is_x_forwarded(f->name))
+	if (is_x_forwarded(f->name) || is_client_cert(f->name))
 		s->x_forwarded = true;
 	else if (slice_ieq(f->name, tracestate))
 		s->tracestate = true;
@@ -504,7 +512,7 @@ bool forward_count_hop(struct head *h)
 
 /*---------------------------------------------------------------- all of it */
 
-/* X-Forwarded-Port, -Prefix, -Ssl, ...: Weir has nothing to put in their place. */
+/* X-Forwarded-Port, -Prefix, -Ssl, ..., Client-Cert: Weir has nothing to put in their place. */
 static void remove_x_forwarded(struct survey *s)
 {
 	struct head *h = s->head;
@@ -512,7 +520,7 @@ static void remove_x_forwarded(struct survey *s)
 	for (uint16_t i = 0; i < h->n; i++) {
 		struct header *f = &h->fields[i];
 
-		if (f->id == F_OTHER && is_x_forwarded(f->name))
+		if (f->id == F_OTHER && (is_x_forwarded(f->name) || is_client_cert(f->name)))
 			f->id = F_REMOVED;
 	}
 }
@@ -522,7 +530,8 @@ void forward_sift_trailers(struct head *h)
 	for (uint16_t i = 0; i < h->n; i++) {
 		struct header *f = &h->fields[i];
 
-		if (f->id == F_OTHER && (is_x_forwarded(f->name) || is_alias(f->name)))
+		if (f->id == F_OTHER &&
+		    (is_x_forwarded(f->name) || is_client_cert(f->name) || is_alias(f->name)))
 			f->id = F_REMOVED;
 	}
 }

@@ -13,9 +13,10 @@
  *                     (W3C Trace Context, section 3.2)
  *
  * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
- * out.  Names that differ from these, or from those of framing, in `_` for `-` only are taken out
- * whoever says them: to many applications they are the same.  A peer on a unix socket has no
- * address: nothing is added to X-Forwarded-For, and Forwarded says for=unknown. */
+ * out, as are Client-Cert and Client-Cert-Chain (RFC 9440).  Names that differ from these, or from
+ * those of framing, in `_` for `-` only are taken out whoever says them: to many applications they
+ * are the same.  A peer on a unix socket has no address: nothing is added to X-Forwarded-For, and
+ * Forwarded says for=unknown. */
 #ifndef CORE_FORWARD_H
 #define CORE_FORWARD_H
 

@@ -5,6 +5,7 @@
  * read them. */
 #include "base/put.h"
 #include "base/reason.h"
+#include "core/authenticate.h"
 #include "core/exchange.h"
 
 enum {
@@ -22,6 +23,7 @@ struct reply {
 	uint64_t retry_after_ms; /* 0: says nothing of coming back */
 	bool never;              /* coming back is of no use */
 	const char *policy;      /* NULL: none refused */
+	const char *detail;      /* beside the reason's own words; "": no more */
 };
 
 struct dialect_row {
@@ -100,6 +102,8 @@ static void put_message(struct buf *b, const struct reply *r)
 		buf_json(b, slice_str(r->policy));
 		buf_puts(b, ")");
 	}
+	if (r->detail[0] != '\0')
+		put_string(b, ": ", r->detail, "");
 	if (r->never)
 		put_string(b, "; ", never_text, "");
 	else if (r->retry_after_ms > 0)
@@ -120,8 +124,8 @@ static void problem_body(struct buf *b, const struct reply *r)
 	buf_json(b, slice_str(r->why->text));
 	put_number(b, "\",\"status\":", r->status);
 	put_string(b, ",\"reason\":\"", r->why->token, "\"");
-	if (r->never)
-		put_string(b, ",\"detail\":\"", never_text, "\"");
+	if (r->never || r->detail[0] != '\0')
+		put_string(b, ",\"detail\":\"", r->never ? never_text : r->detail, "\"");
 	if (r->policy != NULL) {
 		buf_puts(b, ",\"violated-policies\":[");
 		buf_json_string(b, slice_str(r->policy));
@@ -142,6 +146,7 @@ static const char *openai_type(uint16_t status)
 static const char *openai_code(const struct reply *r)
 {
 	return r->status == 429   ? "rate_limit_exceeded"
+	       : r->status == 401 ? "invalid_api_key"
 	       : r->status == 503 ? "service_unavailable"
 				  : r->why->token;
 }
@@ -160,10 +165,15 @@ static const char *anthropic_type(uint16_t status)
 		uint16_t status;
 		const char *type;
 	} rows[] = {
-		{ 400, "invalid_request_error" }, { 403, "permission_error" },
-		{ 404, "not_found_error" },       { 413, "request_too_large" },
-		{ 429, "rate_limit_error" },      { 503, "overloaded_error" },
-		{ 504, "timeout_error" },         { ANTHROPIC_OVERLOADED, "overloaded_error" },
+		{ 400, "invalid_request_error" },
+		{ 401, "authentication_error" },
+		{ 403, "permission_error" },
+		{ 404, "not_found_error" },
+		{ 413, "request_too_large" },
+		{ 429, "rate_limit_error" },
+		{ 503, "overloaded_error" },
+		{ 504, "timeout_error" },
+		{ ANTHROPIC_OVERLOADED, "overloaded_error" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -187,9 +197,10 @@ static const char *gemini_status(uint16_t status)
 		uint16_t status;
 		const char *name;
 	} rows[] = {
-		{ 403, "PERMISSION_DENIED" },  { 404, "NOT_FOUND" },   { 408, "DEADLINE_EXCEEDED" },
-		{ 429, "RESOURCE_EXHAUSTED" }, { 500, "INTERNAL" },    { 501, "UNIMPLEMENTED" },
-		{ 502, "UNAVAILABLE" },        { 503, "UNAVAILABLE" }, { 504, "DEADLINE_EXCEEDED" },
+		{ 401, "UNAUTHENTICATED" },   { 403, "PERMISSION_DENIED" },  { 404, "NOT_FOUND" },
+		{ 408, "DEADLINE_EXCEEDED" }, { 429, "RESOURCE_EXHAUSTED" }, { 500, "INTERNAL" },
+		{ 501, "UNIMPLEMENTED" },     { 502, "UNAVAILABLE" },        { 503, "UNAVAILABLE" },
+		{ 504, "DEADLINE_EXCEEDED" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -227,7 +238,8 @@ static bool add_retry_fields(struct head *h, const struct reply *r)
 {
 	static const struct slice no = SLICE("false");
 	uint64_t s = (r->retry_after_ms + 999) / 1000;
-	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS;
+	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS ||
+			(r->why->flags & R_AUTH);
 
 	if (hopeless && !head_add(h, F_X_SHOULD_RETRY, no))
 		return false;
@@ -235,6 +247,15 @@ static bool add_retry_fields(struct head *h, const struct reply *r)
 		return true;
 	return head_add_u64(h, F_RETRY_AFTER, s == 0 ? 1 : s) &&
 	       head_add_u64(h, F_RETRY_AFTER_MS, r->retry_after_ms);
+}
+
+/* RFC 9110 section 11.6.1. */
+static bool add_challenge(struct head *h, struct exchange *x)
+{
+	static const struct slice name = SLICE("WWW-Authenticate");
+	struct slice challenge = authenticate_challenge(x);
+
+	return challenge.n == 0 || head_add_name(h, name, challenge);
 }
 
 static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
@@ -248,6 +269,8 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	h->keep_alive = !(r->why->flags & R_CLOSE);
 	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
 	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
+		return false;
+	if ((r->why->flags & R_AUTH) && !add_challenge(h, x))
 		return false;
 	if (r->status == 405 || r->status == 204) {
 		static const struct slice allow = SLICE("Allow"),
@@ -310,6 +333,7 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
 		.never = retry_after_ms >= VERDICT_NEVER_MS,
 		.policy = x->call.out.denied ? x->call.out.limit.policy : NULL,
+		.detail = why->flags & R_AUTH ? authenticate_text(x) : "",
 	};
 
 	if (r.never)

@@ -79,6 +79,7 @@ struct upstream_slot {
 
 struct stats_worker {
 	struct stat_hist overhead, lag;
+	struct stat_counter auth[AUTH_METHODS][AUTH_OUTCOMES], auth_cached[2];
 	struct upstream_slot upstream[UPSTREAM_SLOTS + 1]; /* the last is _OTHER */
 } __attribute__((aligned(LINE)));
 
@@ -428,6 +429,16 @@ void stats_loop_lag(struct stats *s, unsigned w, uint64_t ns)
 	stat_hist_add(&s->worker[w].lag, ns);
 }
 
+void stats_auth(struct stats *s, unsigned w, enum auth_method m, enum auth_outcome outcome)
+{
+	stat_add(&s->worker[w].auth[m][outcome], 1);
+}
+
+void stats_auth_cached(struct stats *s, unsigned w, bool hit)
+{
+	stat_add(&s->worker[w].auth_cached[hit], 1);
+}
+
 /* As code_find. */
 static const struct upstream_slot *upstream_find(const struct stats_worker *b, const char *name)
 {
@@ -490,6 +501,24 @@ void stats_lag(const struct stats *s, struct stat_sum *sum)
 	*sum = (struct stat_sum){ 0 };
 	for (unsigned w = 0; w < s->workers; w++)
 		stat_sum_add(sum, &s->worker[w].lag);
+}
+
+uint64_t stats_auth_read(const struct stats *s, enum auth_method m, enum auth_outcome outcome)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < s->workers; w++)
+		n += stat_read(&s->worker[w].auth[m][outcome]);
+	return n;
+}
+
+uint64_t stats_auth_cached_read(const struct stats *s, bool hit)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < s->workers; w++)
+		n += stat_read(&s->worker[w].auth_cached[hit]);
+	return n;
 }
 
 void stats_each_route(struct stats *s, void (*visit)(void *, const struct route_stats *), void *arg)

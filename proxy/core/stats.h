@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auth/auth.h"
 #include "base/addr.h"
 #include "base/reason.h"
 #include "base/stat.h"
@@ -89,6 +90,9 @@ void stats_handshake_begin(struct listener_stats *, unsigned w); /* the gauge of
 void stats_handshake_end(struct listener_stats *, unsigned w, enum handshake_end);
 /* How late a loop turn came, or how long its callbacks took. */
 void stats_loop_lag(struct stats *, unsigned w, uint64_t ns);
+/* What became of a credential; and whether its token was known already. */
+void stats_auth(struct stats *, unsigned w, enum auth_method, enum auth_outcome);
+void stats_auth_cached(struct stats *, unsigned w, bool hit);
 /* Attempt duration of one upstream. */
 void stats_attempt(struct stats *, unsigned w, const char *upstream, uint64_t ns);
 
@@ -101,6 +105,8 @@ bool call_record_is_refusal(const struct call_record *);
 unsigned stats_workers(const struct stats *);
 void stats_overhead(const struct stats *, struct stat_sum *);
 void stats_lag(const struct stats *, struct stat_sum *);
+uint64_t stats_auth_read(const struct stats *, enum auth_method, enum auth_outcome);
+uint64_t stats_auth_cached_read(const struct stats *, bool hit);
 
 /* Visits come under a lock that only stats_*_get and _put also take. */
 void stats_each_route(struct stats *, void (*visit)(void *arg, const struct route_stats *),

@@ -48,6 +48,8 @@ static void clear_pools(struct worker *w, const struct policy *old)
 void worker_let_go(struct worker *w, struct policy_use *use)
 {
 	clear_pools(w, use->policy);
+	auth_worker_free(use->auth);
+	use->auth = NULL;
 	list_remove(&use->link);
 	mailbox_post(w->shared->control, &use->released);
 }

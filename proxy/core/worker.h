@@ -28,6 +28,7 @@ struct worker;
 struct policy_use {
 	struct policy *policy;
 	uint32_t calls;
+	struct auth_worker *auth; /* NULL: no call has needed it yet */
 	struct list link;
 	struct message released; /* to control, when the worker has let go */
 };
