@@ -20,7 +20,7 @@ bool allow_parse(struct slice text, uint8_t out[ALLOW_HASH_BYTES])
 		if (!char_is(text.p[i], CH_HEX))
 			return false;
 		if (out != NULL)
-			out[i / 2] = (uint8_t)((i % 2 ? out[i / 2] << 4 : 0) | char_hex(text.p[i]));
+			out[i / 2] = (uint8_t)((unsigned)out[i / 2] << 4 | char_hex(text.p[i]));
 	}
 	return true;
 }
@@ -43,7 +43,7 @@ static bool add(struct allow_list *l, const uint8_t hash[ALLOW_HASH_BYTES])
 static bool add_line(struct allow_list *l, struct slice line, const char *path, unsigned number,
 		     struct place at, struct diags *diags)
 {
-	uint8_t hash[ALLOW_HASH_BYTES];
+	uint8_t hash[ALLOW_HASH_BYTES] = { 0 };
 
 	if (line.n > 0 && line.p[line.n - 1] == '\r')
 		line.n--;
@@ -91,7 +91,7 @@ static int by_bytes(const void *a, const void *b)
 bool allow_list_open(struct allow_list *l, const struct api_key_conf *conf, struct diags *diags)
 {
 	const char *const *item = conf->allow.item;
-	uint8_t hash[ALLOW_HASH_BYTES];
+	uint8_t hash[ALLOW_HASH_BYTES] = { 0 };
 	bool ok = true;
 
 	*l = (struct allow_list){ .any = conf->allow.n == 0 };

@@ -311,16 +311,28 @@ static const struct credential_conf *place_of(const struct auth_conf *c, enum au
 	return m == AUTH_JWT ? &c->jwt.from : &c->api_key.from;
 }
 
+/* Of a field that both kinds come in: whether what is sent is of this one.  Where every key will
+ * do, a token that was verified is one, too. */
+static bool is_of(const struct check *k, enum auth_method m, struct slice text)
+{
+	const struct auth_result *r = k->result;
+	bool token = looks_like_jwt(text);
+
+	if (m == AUTH_JWT || !token)
+		return token == (m == AUTH_JWT);
+	return k->worker->auth->allow.any && (r->looked & JWT) && r->outcome[AUTH_JWT] == AUTH_ok;
+}
+
 static enum auth_outcome check_method(const struct check *k, enum auth_method m)
 {
 	const struct auth_conf *conf = k->worker->auth->conf;
+	const uint8_t both = IDENTITY_JWT | IDENTITY_API_KEY;
 	struct slice text;
 	enum auth_outcome out = find(place_of(conf, m), k->head, &text);
 
-	if (out == AUTH_ok && (k->rule->looks & IDENTITY_JWT) &&
-	    (k->rule->looks & IDENTITY_API_KEY) && auth_is_shared(conf) &&
-	    looks_like_jwt(text) != (m == AUTH_JWT))
-		return AUTH_missing; /* it is of the other kind */
+	if (out == AUTH_ok && (k->rule->looks & both) == both && auth_is_shared(conf) &&
+	    !is_of(k, m, text))
+		return AUTH_missing;
 	return out == AUTH_ok ? methods[m].check(k, text) : out;
 }
 

@@ -164,7 +164,8 @@ static void check_route(const struct config *c, const struct route_conf *r, stru
 		diag_error(diags, r->auth_at, "E019", "`auth: none` stands alone");
 	if (!check_uses(c, r, none, diags) || lacks(c, diags, r->auth_at, "this route", kinds))
 		return;
-	if ((rule.all & IDENTITY_JWT) && (rule.all & IDENTITY_API_KEY) && auth_is_shared(&c->auth))
+	if ((rule.all & IDENTITY_JWT) && (rule.all & IDENTITY_API_KEY) &&
+	    auth_is_shared(&c->auth) && c->auth.api_key.allow.n > 0)
 		diag_error(diags, r->at, "E019",
 			   "the policies of `%s` want a token and an API key, and both come in the "
 			   "same field",
