@@ -12,7 +12,7 @@ static bool cannot(struct diags *diags, struct place at, const char *path, const
 	return false;
 }
 
-/* Until it ends, or there is more than `max` of it. */
+/* Until it ends, or there is more of it than its size was. */
 static ssize_t read_up_to(int fd, char *to, size_t max)
 {
 	size_t n = 0;
@@ -31,30 +31,50 @@ static ssize_t read_up_to(int fd, char *to, size_t max)
 	return (ssize_t)n;
 }
 
+/* NULL, or why it cannot be read. */
+static const char *read_all(int fd, size_t size, char *to, struct slice *out)
+{
+	ssize_t n = read_up_to(fd, to, size + 1);
+
+	if (n < 0)
+		return strerror(errno);
+	*out = slice_of(to, (size_t)n);
+	return (size_t)n > size ? "it changes" : NULL;
+}
+
+static bool read_open(int fd, const char *path, size_t max, struct place at, struct arena *arena,
+		      struct diags *diags, struct slice *out)
+{
+	const char *wrong;
+	struct stat st;
+	char *text;
+
+	if (fstat(fd, &st) != 0)
+		return cannot(diags, at, path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return cannot(diags, at, path, "it is no file");
+	if ((uintmax_t)st.st_size > max) {
+		diag_error(diags, at, "E016", "%s: it has at most %zu bytes", path, max);
+		return false;
+	}
+	text = arena_alloc(arena, (size_t)st.st_size + 1);
+	if (text == NULL) {
+		diags_out_of_memory(diags);
+		return false;
+	}
+	wrong = read_all(fd, (size_t)st.st_size, text, out);
+	return wrong == NULL || cannot(diags, at, path, wrong);
+}
+
 bool auth_file_read(const char *path, size_t max, struct place at, struct arena *arena,
 		    struct diags *diags, struct slice *out)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	char *text = NULL;
-	ssize_t n = -1;
-	bool fine = fd >= 0 && fstat(fd, &st) == 0;
+	bool ok;
 
-	if (fine && S_ISREG(st.st_mode) && (uintmax_t)st.st_size <= max) {
-		text = arena_alloc(arena, max + 1);
-		n = text == NULL ? -1 : read_up_to(fd, text, max + 1);
-	}
-	if (!fine || (text != NULL && n < 0))
-		cannot(diags, at, path, strerror(errno));
-	else if (!S_ISREG(st.st_mode))
-		cannot(diags, at, path, "it is no file");
-	else if ((uintmax_t)st.st_size > max || (size_t)n > max)
-		diag_error(diags, at, "E016", "%s: it has at most %zu bytes", path, max);
-	else if (text == NULL)
-		diags_out_of_memory(diags);
-	else
-		*out = slice_of(text, (size_t)n);
-	if (fd >= 0)
-		close(fd);
-	return text != NULL && n >= 0 && (size_t)n <= max;
+	if (fd < 0)
+		return cannot(diags, at, path, strerror(errno));
+	ok = read_open(fd, path, max, at, arena, diags, out);
+	close(fd);
+	return ok;
 }

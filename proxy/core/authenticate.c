@@ -173,6 +173,22 @@ static void check_route(const struct config *c, const struct route_conf *r, stru
 		    ->help = "`auth: [jwt, api_key]` on the route: either will do";
 }
 
+/* Who configures it believes that something is guarded by it. */
+static void warn_of_idle(const struct config *c, struct diags *diags)
+{
+	unsigned looks = 0;
+
+	for (uint32_t i = 0; i < c->routes.n; i++)
+		looks |= auth_rule_of(c, (const struct route_conf *)c->routes.item + i).looks;
+	looks = configured(c) & ~looks;
+	if (diags->errors > 0 || looks == 0)
+		return;
+	diag_warning(diags, looks & IDENTITY_JWT ? c->auth.jwt.at : c->auth.api_key.at, "W107",
+		     "no route looks at `auth.%s`: nobody needs one",
+		     looks & IDENTITY_JWT ? "jwt" : "api_key")
+	    ->help = "`auth: jwt` or `auth: api_key` on a route, or a policy with such a key";
+}
+
 void auth_rules_check(const struct config *c, struct diags *diags)
 {
 	const struct cluster_conf *cluster = c->upstreams.item;
@@ -182,6 +198,7 @@ void auth_rules_check(const struct config *c, struct diags *diags)
 		      hash_reads(c, cluster[i].name.name));
 	for (uint32_t i = 0; i < c->routes.n; i++)
 		check_route(c, (const struct route_conf *)c->routes.item + i, diags);
+	warn_of_idle(c, diags);
 }
 
 void auth_check_files(const struct config *c, struct diags *diags)

@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from harness import response, until
+from certificates import certs
+from h2wire import H2Client
+from harness import parallel, response, until
 from tokens import AUDIENCE, ISSUER, bearer, jwks, key, token
 
 ALGS = ["RS256", "PS256", "ES256", "EdDSA", "HS256"]
@@ -185,6 +187,13 @@ def test_trailers_say_nothing_either(guarded):
     assert w.upstream.expect_request("POST /").trailers == [("x-sum", "1")]
 
 
+def test_the_name_of_a_certificate(weir):
+    w = weir(tls=certs().listener(client_ca=True, client_auth="optional"), auth={"headers": {"x-peer": "tls.san"}},
+             serve=lambda r: response(200, headers={"X-Seen": r.get("x-peer", "-")}))
+    seen = [w.fetch(tls=t, headers={"X-Peer": "eve"}).get("x-seen") for t in (certs().client(cert="client"), None)]
+    assert seen == ["spiffe://test/client", "-"]
+
+
 @pytest.mark.parametrize("trust, there", [([], False), (["127.0.0.0/8"], True)])
 def test_certificates_are_of_those_who_are_trusted(weir, trust, there):
     w = weir(client_ip={"trust": trust})
@@ -202,6 +211,17 @@ def test_keep_alive_and_pipelining_after_a_401(guarded):
     assert [c.expect().status for _ in range(4)] == [401, 200, 401, 200]
 
 
+def test_streams_of_http2(guarded):
+    w = guarded(headers={"x-user": "jwt.sub"}, serve=lambda r: response(200, headers={"X-Seen": r.get("x-user", "-")}))
+    h = H2Client(w.client())
+    tokens = [{}, *[{"authorization": f"Bearer {t}"} for t in (token(), token({"exp": 1}))]]
+    streams = [h.ask(headers={"x-user": "eve", **t}) for t in tokens]
+    h.expect(streams[0], 401, www_authenticate='Bearer realm="weir"')
+    h.expect(streams[1], 200, x_seen="alice")
+    h.expect(streams[2], 401, x_should_retry="false")
+    h.close()
+
+
 def test_no_100_before_a_401(guarded):
     w = guarded(serve=False)
     w.client().ask(method="POST", headers={"Expect": "100-continue", "Content-Length": "5"}).expect(401)
@@ -212,7 +232,7 @@ def test_a_stream_outlives_its_token_and_its_keys(guarded):
     w = guarded(serve=False, policies={"p": {"concurrency": 1, "key": "jwt.sub"}}, use=["p"], jwt={"cache": 0})
     c = w.client().ask(headers=bearer())
     w.upstream.expect_request("GET /")
-    w.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na\r\n\r\n\r\n")
+    w.upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na\r\n\r\n\r\n")
     c.expect_bytes(b"HTTP/1.1 200")
     w.jwks.write_text(jwks(key("HS256", "next")))
     w.reload()
@@ -251,6 +271,16 @@ def test_the_cache_is_seen(guarded):
     assert [w.fetch(headers=bearer(text)).status for _ in range(3)] == [200] * 3
     assert w.metric("weir_auth_cache_total", result="hit") == 2
     until(lambda: w.fetch(headers=bearer(text)).status == 401, "it has expired, known or not", timeout=5)
+
+
+def test_many_workers_one_key(guarded):
+    w = guarded(key("RS256"), key("ES256"), workers=4, jwt={"cache": 4}, policies={"p": {**PER_TENANT, "burst": 10}},
+                use=["p"])
+    heads = [bearer(token({"tenant": str(i)}, key=key(a))) for i in range(4) for a in ("RS256", "ES256")]
+    got = parallel(8, lambda i: [w.fetch(headers=heads[(i + n) % 8]).status for n in range(8)])
+    assert sorted(sum(got, [])) == [200] * 40 + [429] * 24
+    w.reload()
+    assert w.fetch(headers=heads[0]).status == 429
 
 
 def test_tries_do_not_ask_again(guarded):
