@@ -336,6 +336,12 @@ static enum auth_outcome check_method(const struct check *k, enum auth_method m)
 	return out == AUTH_ok ? methods[m].check(k, text) : out;
 }
 
+static void refuse(struct auth_result *r, unsigned m, enum auth_outcome out)
+{
+	r->why = auth_reason(out);
+	r->blamed = (uint8_t)(1u << m);
+}
+
 static bool is_demanded(const struct auth_rule *rule, uint8_t sent)
 {
 	return (rule->all & ~sent) != 0 || (rule->any != 0 && !(rule->any & sent));
@@ -358,7 +364,7 @@ void auth_check(struct auth_worker *w, const struct auth_rule *rule, const struc
 		if (out == AUTH_ok)
 			sent |= (uint8_t)methods[m].kind;
 		else if (out != AUTH_missing && (rule->binds & methods[m].kind))
-			r->why = auth_reason(out);
+			refuse(r, m, out);
 	}
 	if (r->why == NULL && is_demanded(rule, sent))
 		r->why = reason_unauthenticated;
@@ -392,7 +398,7 @@ bool auth_detach(struct auth_result *r, struct arena *arena)
 const char *auth_text(const struct auth_result *r)
 {
 	for (unsigned m = 0; m < AUTH_METHODS; m++)
-		if ((r->looked & 1u << m) && auth_outcomes[r->outcome[m]].text[0] != '\0')
+		if (r->blamed & 1u << m)
 			return auth_outcomes[r->outcome[m]].text;
 	return "";
 }
@@ -410,7 +416,7 @@ static void put_error(struct buf *b, const struct auth_result *r, unsigned m)
 {
 	const struct reason *why = auth_reason(r->outcome[m]);
 
-	if (!(r->looked & 1u << m) || auth_outcomes[r->outcome[m]].text[0] == '\0')
+	if (!(r->blamed & 1u << m) || auth_outcomes[r->outcome[m]].text[0] == '\0')
 		return;
 	buf_printf(b, ", error=\"%s\", error_description=\"%s\"", why->token,
 		   auth_outcomes[r->outcome[m]].text);
@@ -423,13 +429,14 @@ struct slice auth_challenge(const struct auth *a, const struct auth_rule *rule,
 
 	for (unsigned m = 0; m < AUTH_METHODS; m++) {
 		bool twin = m == AUTH_API_KEY && b.n > 0 && auth_is_shared(a->conf);
-		bool failed = (r->looked & 1u << m) && r->outcome[m] > AUTH_missing;
 
-		if (!(rule->looks & methods[m].kind) || (twin && !failed))
+		if (!(rule->looks & methods[m].kind))
 			continue;
-		buf_puts(&b, b.n > 0 ? ", " : "");
-		put_scheme(&b, place_of(a->conf, (enum auth_method)m));
-		buf_puts(&b, " realm=\"weir\"");
+		if (!twin) {
+			buf_puts(&b, b.n > 0 ? ", " : "");
+			put_scheme(&b, place_of(a->conf, (enum auth_method)m));
+			buf_puts(&b, " realm=\"weir\"");
+		}
 		put_error(&b, r, m);
 	}
 	return b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);

@@ -50,6 +50,7 @@ enum auth_cached { AUTH_NOT_CACHED, AUTH_HIT, AUTH_MISS };
 struct auth_result {
 	const struct reason *why; /* NULL: the call may go on */
 	uint8_t looked;           /* bit i: outcome[i] is filled in */
+	uint8_t blamed;           /* bit i: it is what refuses the call */
 	uint8_t outcome[AUTH_METHODS];
 	uint8_t cached; /* enum auth_cached: of the token */
 	struct identity who;

@@ -57,14 +57,24 @@ static bool is_utf8(struct slice s)
 	return true;
 }
 
-/* NULL: it is no JSON object in base64url, or one with a name twice (RFC 7515 section 4). */
-static const struct json *read_object(struct slice part, struct arena *scratch)
+static size_t count(struct slice s, char c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += s.p[i] == c;
+	return n;
+}
+
+/* NULL: it is no JSON object in base64url, or one with a name twice (RFC 7515 section 4), or with
+ * more commas than that. */
+static const struct json *read_object(struct slice part, size_t commas, struct arena *scratch)
 {
 	struct slice text = decode(part, scratch);
 	const struct json *v;
 	const char *wrong;
 
-	if (text.p == NULL || !is_utf8(text))
+	if (text.p == NULL || !is_utf8(text) || count(text, ',') > commas)
 		return NULL;
 	v = json_read(text, scratch, &wrong);
 	return v == NULL || v->kind != JSON_OBJECT ? NULL : v;
@@ -135,7 +145,7 @@ static enum auth_outcome verify(const struct jwt_rules *rules, const struct want
 static enum auth_outcome check_signature(const struct jwt_rules *rules, const struct parts *p,
 					 struct arena *scratch)
 {
-	const struct json *header = read_object(p->header, scratch);
+	const struct json *header = read_object(p->header, JWT_HEADER_COMMAS, scratch);
 	struct slice signature;
 	struct wanted wanted;
 	enum auth_outcome out;
@@ -429,7 +439,7 @@ enum auth_outcome jwt_check(const struct jwt_rules *rules, struct slice text, ui
 	out = check_signature(rules, &parts, scratch);
 	if (out != AUTH_ok)
 		return out;
-	claims = read_object(parts.claims, scratch);
+	claims = read_object(parts.claims, SIZE_MAX, scratch);
 	if (claims == NULL)
 		return AUTH_bad_claims;
 	out = check_claims(rules->conf, claims, wall_ns, &until_ns);

@@ -20,8 +20,10 @@ enum auth_outcome {
 };
 
 enum {
-	JWT_HEADER_MAX = 2048,  /* characters */
-	JWT_TRIES_MAX = 16,     /* keys that a token without `kid` is tried with */
+	JWT_HEADER_MAX = 4096, /* characters */
+	JWT_HEADER_COMMAS =
+	    32,             /* in it: who is not yet known is not worth looking for twins long */
+	JWT_TRIES_MAX = 16, /* keys that a token without `kid` is tried with */
 	JWT_CLAIMS_MAX = 65536, /* bytes, as kept */
 };
 

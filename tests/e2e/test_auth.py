@@ -267,6 +267,7 @@ def test_watched(guarded):
 
 def test_the_cache_is_seen(guarded):
     w = guarded(jwt={"leeway": "0s"})
+    assert w.metric("weir_auth_total", method="jwt", result="expired") == 0
     text = token({"exp": int(time.time()) + 2})
     assert [w.fetch(headers=bearer(text)).status for _ in range(3)] == [200] * 3
     assert w.metric("weir_auth_cache_total", result="hit") == 2
@@ -298,6 +299,15 @@ def test_explain(guarded, run):
     assert re.search(r"jwt +ok", out) and "jwt.tenant = a" in out
     out = run("explain", "-c", w.path, "/", "-H", "Authorization: Bearer a.b.c").stdout
     assert "401 invalid_token" in out and "malformed" in out
+
+
+def test_explain_of_the_admin(guarded):
+    w = guarded(policies={"p": PER_TENANT}, use=["p"])
+    ask = lambda h: w.admin("/explain", method="POST", headers={"Content-Type": "application/json"},
+                            body=json.dumps({"path": "/", "headers": h}).encode()).json()
+    assert ask(bearer(tenant="a"))["auth"] == {"jwt": "ok"} and w.fetch(headers=bearer(tenant="a")).status == 200
+    refused = ask({})
+    assert refused["auth"] == {"jwt": "missing"} and refused["outcome"]["reason"] == "unauthenticated"
 
 
 def test_check_looks_at_the_keys(guarded, run):

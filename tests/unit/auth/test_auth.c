@@ -263,6 +263,10 @@ static void test_challenge_of_a_shared_field(void **state)
 	s.conf.api_key.from = s.conf.jwt.from;
 	check(wants_either);
 	assert_challenge(wants_either, "Bearer realm=\"weir\"");
+	send_bearer("two");
+	check(wants_either);
+	assert_challenge(wants_either, "Bearer realm=\"weir\", error=\"invalid_token\", "
+				       "error_description=\"the key is not known\"");
 }
 
 /* No description may hold what would end its string. */

@@ -123,6 +123,22 @@ static void test_a_long_header(void **state)
 	header_is(long_one, AUTH_malformed);
 }
 
+static void test_many_members(void **state)
+{
+	struct buf b = { .p = NULL };
+
+	(void)state;
+	buf_puts(&b, "{\"alg\":\"HS256\"");
+	for (int i = 0; i < JWT_HEADER_COMMAS; i++)
+		buf_printf(&b, ",\"%d\":1", i);
+	buf_puts(&b, "}");
+	header_is(b.p, AUTH_ok);
+	b.p[b.n - 1] = ',';
+	buf_puts(&b, "\"x\":1}");
+	header_is(b.p, AUTH_malformed);
+	buf_fini(&b);
+}
+
 /*---------------------------------------------------------------- keys */
 
 static void test_kids(void **state)
@@ -462,6 +478,7 @@ int main(void)
 		T(test_cut_short),
 		T(test_headers),
 		T(test_a_long_header),
+		T(test_many_members),
 		T(test_kids),
 		T(test_confused_algorithms),
 		T(test_narrowed_algorithms),
