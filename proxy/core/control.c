@@ -3,9 +3,9 @@
  * One thread that may block: it reads the configuration, binds, resolves, starts workers, and then
  * waits for signals, for the watched file and for what workers send back.
  *
- *   RUNNING --TERM--> DELAY --shutdown.delay--> DRAINING --last call, or shutdown.drain--> stop,
- * exit 0 |                |                          |
- *      +--- HUP: reload +---- second TERM ---------+--> exit 1 at once
+ *   RUNNING --TERM--> DELAY --shutdown.delay--> DRAINING --last call, or drain is over--> exit 0
+ *     | ^               |                          |
+ *     +-+ HUP: reload   +-------- second TERM -----+--> exit 1 at once
  *
  * A reload: load -> prepare -> commit.  Everything that can fail comes before commit, and is undone
  * if it does. */

@@ -1,7 +1,7 @@
 /* h2_stream.c - the streams of an HTTP/2 connection: their bodies both ways, and their ends.
  *
- *   in    DATA -> the owner, or `held` while it is paused; its window opens again with what is
- * taken out   body -> DATA as far as both windows go, the rest is copied to `waiting`
+ *   in    DATA -> the owner, or `held` while it is paused; its window opens again with what is taken
+ *   out   body -> DATA as far as both windows go, the rest is copied to `waiting`
  *
  * A request's stream is over when the answer is written; what is left of the request then is not
  * wanted (RST_STREAM with NO_ERROR, RFC 9113 section 8.1).  An answer's is over when all of it was

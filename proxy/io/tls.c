@@ -1,8 +1,8 @@
 /* tls.c - TLS over another transport.
  *
- *   CONNECTING --the transport below is--> SHAKING --handshake done--> OPEN --the peer said its
- * end--> (ended) |                                    |                          |
- *        +-------------- failed --------------+------ cut, malformed ----+--> BROKEN
+ *   CONNECTING --the one below is--> SHAKING --handshake done--> OPEN --the peer said its end--> (ended)
+ *        |                              |                         |
+ *        +----------- failed -----------+---- cut, malformed -----+--> BROKEN
  *
  * OpenSSL reads and writes through a BIO of ours, straight from and to the transport below: no
  * bytes stand between the two but records that have come in part (its read buffer) or not gone out

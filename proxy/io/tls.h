@@ -5,12 +5,14 @@
  * (transport.why: why not).
  *
  *  T1  An end of stream without close_notify is TRANSPORT_BROKEN, not an end: it may have been cut
- * (RFC 8446 section 6.1). T2  Bytes that OpenSSL holds, which no socket event will announce, are
- * announced here. T3  What `writev` did not take must be offered again, unchanged and with no less
- * behind it (at any address). T4  One `writev` is as few records as there can be; none waits for
- * more. T5  No error of OpenSSL's is left in the thread's queue.
- * T6  What the peer sends that is no text (key updates, attempts to renegotiate) is bounded in a
- * row, and one entry reads a bounded part of what there is. */
+ *      (RFC 8446 section 6.1).
+ *  T2  Bytes that OpenSSL holds, which no socket event will announce, are announced here.
+ *  T3  What `writev` did not take must be offered again, unchanged and with no less behind it (at
+ *      any address).
+ *  T4  One `writev` is as few records as there can be; none waits for more.
+ *  T5  No error of OpenSSL's is left in the thread's queue.
+ *  T6  What the peer sends that is no text (key updates, attempts to renegotiate) is bounded in a
+ *      row, and one entry reads a bounded part of what there is. */
 #ifndef IO_TLS_H
 #define IO_TLS_H
 
