@@ -169,7 +169,7 @@ struct attempt {
 	uint8_t number;           /* 1, 2, ... */
 	uint32_t held;            /* chain-private */
 	const struct reason *why; /* NULL while running; reason_ok: an answer came whole */
-	uint16_t status;          /* of its answer; 0: none came */
+	uint16_t status;          /* of its answer, as it is judged; 0: none came */
 	bool excused; /* we are shutting down: its failure says nothing of the endpoint */
 	bool asked;   /* all of the request was sent: what it waits for since is the answer */
 	uint64_t retry_after_ms; /* what its answer asks for, from 400 up; 0: nothing */
@@ -212,6 +212,9 @@ struct call {
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
 	void (*resume)(struct call *, struct verdict);
 	struct outcome out;
+	/* Of the answer that is passed on: by what status its success is judged, where that is not
+	 * its own (gRPC says it in a field); else 0. */
+	uint16_t judged;
 
 	/* chain-private */
 	uint8_t at;     /* next filter to ask                  */
@@ -226,6 +229,12 @@ struct call {
 	bool limit_shown;
 	uint64_t limit_shown_remaining;
 };
+
+/* The status by which the success of an answer with this head is judged. */
+static inline uint16_t call_judges(const struct call *call, const struct head *answer)
+{
+	return call->judged != 0 ? call->judged : answer->status;
+}
 
 /*---------------------------------------------------------------- filters */
 

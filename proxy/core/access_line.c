@@ -19,7 +19,7 @@ enum {
 	HEADERS_MAX_OUT = 2048, /* all logged fields together, keys included */
 	HEADER_MAX_OUT = 512,
 	NAMES = 10,
-	FIXED = 1200, /* keys and numbers, each at its longest */
+	FIXED = 1240, /* keys and numbers, each at its longest */
 };
 
 _Static_assert(PATH_MAX_OUT + NAMES * NAME_MAX_OUT + AGENT_MAX_OUT + HEADERS_MAX_OUT + FIXED <=
@@ -328,6 +328,8 @@ size_t access_line_format(const struct access_line_rules *rules, struct access_l
 		STRING(at, "http.route", slice_str(r->route_name), NAME_MAX_OUT);
 	if (r->status != 0)
 		NUMBER(at, "http.response.status_code", r->status);
+	if (r->grpc_said)
+		NUMBER(at, "rpc.grpc.status_code", r->grpc_code);
 	at = put_client(at, r);
 	NUMBER(at, "http.request.body.size", r->bytes_in);
 	NUMBER(at, "http.response.body.size", r->bytes_out);

@@ -33,6 +33,7 @@
 #include "base/log.h"
 #include "core/authenticate.h"
 #include "core/client_ip.h"
+#include "core/grpc.h"
 #include "core/route.h"
 
 enum {
@@ -376,16 +377,21 @@ static void relaying_is_late(struct exchange *x)
 				       : reason_idle_timeout);
 }
 
+static void total_is_over(struct exchange *x, const struct reason *why)
+{
+	if (x->state == X_RELAYING)
+		cut(x, why);
+	else
+		exchange_reply(x, why, 0);
+}
+
 static void on_timer(struct timer *t)
 {
 	struct exchange *x = LIST_ENTRY(t, struct exchange, timer);
 
 	CHECK_MAGIC(x, EXCHANGE_MAGIC);
 	if (is_past(x, x->call.deadline_ns)) {
-		if (x->state == X_RELAYING)
-			cut(x, reason_total_timeout);
-		else
-			exchange_reply(x, reason_total_timeout, 0);
+		total_is_over(x, x->hurried ? reason_deadline_exceeded : reason_total_timeout);
 		return;
 	}
 	switch (x->state) {
@@ -565,7 +571,19 @@ static void *chain_memory(struct arena *arena, size_t n)
 	return p == NULL ? NULL : p + (-(uintptr_t)p & (align - 1));
 }
 
-static bool begin_call(struct exchange *x)
+/* The route's total, or what the client of gRPC gives the call, whichever is shorter. */
+static void set_total(struct exchange *x, uint64_t asked_ns)
+{
+	uint64_t total_ns = x->route->conf->timeout.total_ns;
+
+	x->hurried = asked_ns != UINT64_MAX && (total_ns == 0 || asked_ns < total_ns);
+	if (x->hurried)
+		total_ns = asked_ns;
+	if (total_ns != 0)
+		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
+}
+
+static bool begin_call(struct exchange *x, uint64_t asked_ns)
 {
 	struct worker *w = x->worker;
 	struct call *call = &x->call;
@@ -580,8 +598,7 @@ static bool begin_call(struct exchange *x)
 	call->upstream = x->cluster->name;
 	call->resume = on_resume;
 	call->resendable = true;
-	if (x->route->conf->timeout.total_ns != 0)
-		call->deadline_ns = w->loop.now_ns + x->route->conf->timeout.total_ns;
+	set_total(x, asked_ns);
 	chain_begin(&x->route->chain, call, mem);
 	/* HTTP/2 says of calls that it did not look at them: any may go again then */
 	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
@@ -602,10 +619,18 @@ static bool know_peer(struct exchange *x)
 	return x->call.tls_san.p != NULL;
 }
 
+static const struct reason *heed_timeout(const struct head *req, uint64_t *ns)
+{
+	if (!grpc_timeout(req, ns))
+		return reason_bad_field;
+	return *ns == 0 ? reason_deadline_exceeded : NULL;
+}
+
 static void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
 	const struct reason *why = NULL;
+	uint64_t asked_ns = UINT64_MAX;
 
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
 	x->route = find_route(x);
@@ -621,7 +646,9 @@ static void exchange_begin(struct exchange *x)
 		why = reason_no_route;
 	else
 		why = route_refuses(x->route, x->req);
-	if (why == NULL && !(know_peer(x) && begin_call(x)))
+	if (why == NULL && x->grpc)
+		why = heed_timeout(x->req, &asked_ns);
+	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
 		why = reason_out_of_memory;
 	if (why == NULL)
 		why = authenticate(x);
@@ -772,6 +799,7 @@ static struct exchange *attach(struct conn *c, struct stream *s, struct head *he
 	x->client = s;
 	x->req = head;
 	x->use = worker_use_get(x->worker);
+	x->grpc = head != NULL && head->h2 && grpc_is_call(head);
 	s->on = &client_events;
 	s->owner = x;
 	begin_record(x);
@@ -890,12 +918,12 @@ static bool may_be_retried(uint16_t status)
 }
 
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
-static bool answer_is_dropped(struct exchange *x, struct head *h)
+static bool answer_is_dropped(struct exchange *x)
 {
 	struct leg *l = x->leg;
 	struct again again;
 
-	if (!may_be_retried(h->status) || !chain_retries(&x->route->chain))
+	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(&x->route->chain))
 		return false;
 	leg_tell(l); /* a breaker may open by it, and forbid another */
 	again = ask_again(x);
@@ -918,6 +946,16 @@ static bool upgrade_is_asked(const struct head *req, const struct head *h)
 	return to != NULL && req->upgrade;
 }
 
+void exchange_note_grpc(struct exchange *x, const struct head *h)
+{
+	uint8_t code = x->grpc ? grpc_code(h) : GRPC_NONE;
+
+	if (code == GRPC_NONE)
+		return;
+	x->record.grpc_said = true;
+	x->record.grpc_code = code;
+}
+
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
 {
 	struct worker *w = x->worker;
@@ -934,9 +972,11 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
 	}
-	if (answer_is_dropped(x, h))
+	if (answer_is_dropped(x))
 		return;
 	x->resp = h;
+	x->call.judged = x->leg->attempt.status;
+	exchange_note_grpc(x, h);
 	x->state = X_RELAYING;
 	x->tunnel = h->status == 101;
 	x->record.status = h->status;

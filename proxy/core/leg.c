@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "core/grpc.h"
 #include "core/hash_key.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
@@ -62,11 +63,16 @@ static uint64_t time_of(const struct leg *l)
 	return l == l->x->rival ? o->start_ns - l->start_ns : 0;
 }
 
+static bool is_excused(const struct leg *l)
+{
+	return l->hurried || exchange_is_draining(l->x);
+}
+
 void leg_tell(struct leg *l)
 {
 	l->told = true;
 	l->attempt.why = reason_ok;
-	l->attempt.excused = exchange_is_draining(l->x);
+	l->attempt.excused = is_excused(l);
 	l->attempt.held_ns = pump_held_ns(&l->x->down);
 	chain_attempted(exchange_call(l->x), &l->attempt);
 }
@@ -79,7 +85,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	CHECK(l->open);
 	l->open = false;
 	l->attempt.why = why;
-	l->attempt.excused = exchange_is_draining(x);
+	l->attempt.excused = is_excused(l);
 	l->attempt.asked = l->sent && x->request_ended && !x->up.held;
 	if (l->attempt.excused && result == ENDPOINT_FAILED)
 		result = ENDPOINT_ABORTED;
@@ -195,21 +201,42 @@ static bool wins(struct leg *l, uint16_t status)
 	return loser != l;
 }
 
+/* What gRPC says of how it went, in a head or in trailers.  That a client was in too much of a
+ * hurry is nobody's fault. */
+static void judge_grpc(struct leg *l, const struct head *h)
+{
+	uint8_t code = grpc_code(h);
+
+	l->hurried = code == GRPC_DEADLINE_EXCEEDED && l->x->hurried;
+	if (!l->hurried)
+		l->attempt.status = grpc_judge(l->attempt.status, code);
+	if (grpc_pushback(h, &l->attempt.retry_after_ms) == PUSHBACK_NEVER)
+		l->final = true;
+}
+
+static void take_answer(struct leg *l, const struct head *h)
+{
+	l->heard = true;
+	l->attempt.status = h->status;
+	l->attempt.head_ns = l->last_ns;
+	if (h->status >= 400)
+		(void)retry_after_ms(h, l->x->worker->loop.wall_ns, &l->attempt.retry_after_ms);
+	if (l->x->grpc)
+		judge_grpc(l, h);
+	tell_answered(l, l->attempt.status);
+}
+
 static void on_head(void *owner, struct head *h, bool end)
 {
 	struct leg *l = owner;
+	uint16_t status = h->status;
 
 	l->last_ns = l->x->worker->loop.now_ns;
-	if (h->status >= 200 || h->status == 101) {
-		l->heard = true;
-		l->attempt.status = h->status;
-		l->attempt.head_ns = l->last_ns;
-		tell_answered(l, h->status);
-		if (h->status >= 400)
-			(void)retry_after_ms(h, l->x->worker->loop.wall_ns,
-					     &l->attempt.retry_after_ms);
+	if (status >= 200 || status == 101) {
+		take_answer(l, h);
+		status = l->attempt.status;
 	}
-	if (wins(l, h->status))
+	if (wins(l, status))
 		exchange_on_head(l->x, h, end);
 }
 
@@ -229,6 +256,10 @@ static void on_trailers(void *owner, struct head *h)
 
 	l->last_ns = l->x->worker->loop.now_ns;
 	head_strip_hop_by_hop(h, false);
+	if (l->x->grpc) {
+		judge_grpc(l, h);
+		exchange_note_grpc(l->x, h);
+	}
 	pump_trailers(&l->x->down, h);
 	exchange_touch(l->x);
 }
@@ -291,13 +322,23 @@ static struct slice own_authority(const struct endpoint *ep)
 								       : slice_str(ep->authority);
 }
 
+/* The upstream need not work for longer than anybody waits. */
+static bool say_time_left(struct exchange *x)
+{
+	uint64_t now_ns = x->worker->loop.now_ns, until_ns = x->call.deadline_ns;
+
+	if (!x->grpc || until_ns == 0)
+		return true;
+	return grpc_set_timeout(x->req, until_ns > now_ns ? until_ns - now_ns : 1);
+}
+
 static bool leg_send_head(struct leg *l, bool end)
 {
 	if (l->stream == NULL)
 		return false;
 	l->stream->on = &leg_stream_events;
 	l->stream->owner = l;
-	return l->stream->ops->head(l->stream, l->x->req, end);
+	return say_time_left(l->x) && l->stream->ops->head(l->stream, l->x->req, end);
 }
 
 static void leg_send(struct leg *l)

@@ -2,11 +2,13 @@
  * speaks.
  *
  * RFC 9457 problem details; the error objects of the OpenAI, Anthropic and Gemini APIs, whose SDKs
- * read them. */
+ * read them; the trailers of gRPC, whatever the route's dialect is: no client of it reads bodies.
+ */
 #include "base/put.h"
 #include "base/reason.h"
 #include "core/authenticate.h"
 #include "core/exchange.h"
+#include "core/grpc.h"
 
 enum {
 	FAR_AWAY_MS = 60 * 1000,  /* the SDKs do not wait longer */
@@ -93,13 +95,14 @@ static void put_seconds(struct buf *b, const char *before, uint64_t ms, const ch
 	buf_puts(b, behind);
 }
 
-static void put_message(struct buf *b, const struct reply *r)
+/* `escape`: as the place wants it. */
+static void put_words(struct buf *b, const struct reply *r,
+		      void (*escape)(struct buf *, struct slice))
 {
-	buf_puts(b, "\"message\":\"");
-	buf_json(b, slice_str(r->why->text));
+	escape(b, slice_str(r->why->text));
 	if (r->policy != NULL) {
 		buf_puts(b, " (policy ");
-		buf_json(b, slice_str(r->policy));
+		escape(b, slice_str(r->policy));
 		buf_puts(b, ")");
 	}
 	if (r->detail[0] != '\0')
@@ -108,6 +111,12 @@ static void put_message(struct buf *b, const struct reply *r)
 		put_string(b, "; ", never_text, "");
 	else if (r->retry_after_ms > 0)
 		put_seconds(b, "; retry after ", r->retry_after_ms, " s");
+}
+
+static void put_message(struct buf *b, const struct reply *r)
+{
+	buf_puts(b, "\"message\":\"");
+	put_words(b, r, buf_json);
 	buf_puts(b, "\"");
 }
 
@@ -234,14 +243,18 @@ static const struct {
 	[DIALECT_PROBLEM] = { problem_body, SLICE("application/problem+json") },
 };
 
+static bool is_hopeless(const struct reply *r)
+{
+	return r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS ||
+	       (r->why->flags & R_AUTH);
+}
+
 static bool add_retry_fields(struct head *h, const struct reply *r)
 {
 	static const struct slice no = SLICE("false");
 	uint64_t s = (r->retry_after_ms + 999) / 1000;
-	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS ||
-			(r->why->flags & R_AUTH);
 
-	if (hopeless && !head_add(h, F_X_SHOULD_RETRY, no))
+	if (is_hopeless(r) && !head_add(h, F_X_SHOULD_RETRY, no))
 		return false;
 	if (r->retry_after_ms == 0)
 		return true;
@@ -283,10 +296,70 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 }
 
+static bool add_text(struct head *h, const char *name, const struct buf *value)
+{
+	return !value->oom && head_add_name(h, slice_str(name), slice_of(value->p, value->n));
+}
+
+/* Proposal A6 of gRPC. */
+static bool add_pushback(struct head *h, const struct reply *r)
+{
+	struct buf b = { .arena = h->arena };
+
+	if (is_hopeless(r))
+		buf_puts(&b, "-1");
+	else if (r->retry_after_ms > 0)
+		buf_u64(&b, r->retry_after_ms);
+	else
+		return true;
+	return add_text(h, "grpc-retry-pushback-ms", &b);
+}
+
+/* The head is all there is. */
+static bool make_grpc_head(struct head *h, const struct reply *r)
+{
+	static const struct slice type = SLICE("application/grpc");
+	struct exchange *x = r->x;
+	bool limited =
+	    x->call.out.denied && (r->why->flags & R_SHED) && !(r->why->flags & R_UNSENT);
+	enum grpc_code code = grpc_refusal(r->status, limited);
+	struct buf status = { .arena = &x->arena }, message = { .arena = &x->arena };
+
+	if (!make_head(h, r, type, 0))
+		return false;
+	h->status = x->record.status = 200;
+	h->body = BODY_NONE;
+	x->record.grpc_said = true;
+	x->record.grpc_code = (uint8_t)code;
+	buf_u64(&status, code);
+	put_words(&message, r, grpc_put_message);
+	return add_text(h, "grpc-status", &status) && add_text(h, "grpc-message", &message) &&
+	       add_pushback(h, r);
+}
+
 /* Where streams share a connection, one that is refused is no matter to the others. */
 static bool ends_connection(const struct conn *c, const struct reason *why)
 {
 	return (why->flags & R_CLOSE) && (!c->codec.multiplexed || why == reason_draining);
+}
+
+/* `ok`: the head is made.  False: the call is over. */
+static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
+{
+	struct exchange *x = r->x;
+
+	if (ok && x->admitted)
+		chain_respond(&x->call, h);
+	if (ends_connection(x->conn, r->why))
+		conn_last(x->conn);
+	ok = ok && x->client->ops->head(x->client, h, end);
+	if (!ok) {
+		x->client->ops->reset(x->client, reason_out_of_memory);
+		exchange_end(x, reason_out_of_memory);
+		return false;
+	}
+	x->resp = h;
+	return true;
 }
 
 static void send_reply(struct reply *r)
@@ -301,19 +374,17 @@ static void send_reply(struct reply *r)
 	body = b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);
 	ok = h != NULL && body.p != NULL &&
 	     make_head(h, r, dialects[r->dialect].content_type, body.n);
-	if (ok && x->admitted)
-		chain_respond(&x->call, h);
-	if (ends_connection(x->conn, r->why))
-		conn_last(x->conn);
-	ok = ok && x->client->ops->head(x->client, h, false);
-	if (!ok) {
-		x->client->ops->reset(x->client, reason_out_of_memory);
-		exchange_end(x, reason_out_of_memory);
+	if (!send_reply_head(r, h, ok, false))
 		return;
-	}
-	x->resp = h;
 	x->down.bytes = body.n;
 	x->client->ops->body(x->client, body, true);
+}
+
+static void send_grpc_reply(struct reply *r)
+{
+	struct head *h = arena_alloc(&r->x->arena, sizeof(*h));
+
+	(void)send_reply_head(r, h, h != NULL && make_grpc_head(h, r), true);
 }
 
 uint16_t reply_status(const struct route *route, struct slice path, const struct reason *why)
@@ -343,5 +414,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
-	send_reply(&r);
+	if (x->grpc)
+		send_grpc_reply(&r);
+	else
+		send_reply(&r);
 }

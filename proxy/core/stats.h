@@ -31,6 +31,8 @@ struct call_record {
 	const struct head *req;  /* method and target may be empty (malformed head) */
 	const struct head *resp; /* what was sent, NULL: nothing */
 	uint16_t status;         /* sent to the client; 0: nothing was sent */
+	bool grpc_said;          /* and a grpc-status: */
+	uint8_t grpc_code;
 	const struct reason *why;
 	struct ip client;
 	uint16_t client_port; /* of the peer */
