@@ -35,6 +35,7 @@
 #include "core/client_ip.h"
 #include "core/grpc.h"
 #include "core/route.h"
+#include "core/tunnel.h"
 
 enum {
 	SPARE_MAX = 256,
@@ -946,6 +947,16 @@ static bool upgrade_is_asked(const struct head *req, const struct head *h)
 	return to != NULL && req->upgrade;
 }
 
+/* Whether the answer may be passed on to who has asked for a change of protocol, or has not.  To
+ * extended CONNECT any 2xx would be the tunnel (RFC 8441 section 5). */
+static bool switches_well(struct exchange *x, struct head *h)
+{
+	if (h->status == 101)
+		return upgrade_is_asked(x->req, h) &&
+		       tunnel_switch(x, h, x->leg->conn->codec.multiplexed);
+	return !(x->req->h2 && x->req->upgrade && h->status < 300);
+}
+
 void exchange_note_grpc(struct exchange *x, const struct head *h)
 {
 	uint8_t code = x->grpc ? grpc_code(h) : GRPC_NONE;
@@ -967,7 +978,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 			cut(x, reason_out_of_memory);
 		return;
 	}
-	if (h->status == 101 && !upgrade_is_asked(x->req, h)) {
+	if (!switches_well(x, h)) {
 		leg_abort(x->leg, ENDPOINT_FAILED, reason_upstream_malformed);
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
@@ -979,9 +990,9 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	exchange_note_grpc(x, h);
 	x->state = X_RELAYING;
 	x->tunnel = h->status == 101;
-	x->record.status = h->status;
+	x->record.status = x->tunnel && x->req->h2 ? 200 : h->status;
 	x->record.head_sent_ns = w->loop.now_ns;
-	x->call.out.status = h->status;
+	x->call.out.status = x->record.status;
 	x->call.out.why = reason_ok;
 	drop_kept(x);
 	pump_init(&x->down, x->leg->stream, x->client, &w->loop.now_ns);

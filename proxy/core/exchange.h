@@ -80,6 +80,7 @@ struct exchange {
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
+	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
 	struct list link;

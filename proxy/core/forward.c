@@ -52,6 +52,15 @@ void forward_worker_seed(struct forward_worker *w, uint64_t seed)
 	}
 }
 
+void forward_random(struct forward_worker *w, uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
+		uint64_t v = next_random(w);
+
+		memcpy(p + i, &v, n - i < sizeof(v) ? n - i : sizeof(v));
+	}
+}
+
 /*---------------------------------------------------------------- text */
 
 static const char hex_digits[] = "0123456789abcdef";

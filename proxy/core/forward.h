@@ -48,6 +48,9 @@ struct forward_context {
 	struct slice trace_id; /* 32 hex digits */
 };
 
+/* Fills the bytes. */
+void forward_random(struct forward_worker *, uint8_t *, size_t n);
+
 /* Max-Forwards of OPTIONS (RFC 9110 section 7.6.2) is one less; false: it was 0, the request is to
  * be answered here. */
 bool forward_count_hop(struct head *);

@@ -13,6 +13,7 @@
 #include "core/exchange.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
+#include "core/tunnel.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
 
@@ -276,6 +277,12 @@ static void on_room(void *owner)
 		pump_room(&l->x->up);
 }
 
+static bool goes_on(const struct conn *c)
+{
+	return c->codec.multiplexed && !c->closing && !c->broken && !c->eof &&
+	       c->codec.phase < CODEC_CLOSED;
+}
+
 static void on_gone(void *owner, const struct reason *why)
 {
 	struct leg *l = owner;
@@ -285,6 +292,8 @@ static void on_gone(void *owner, const struct reason *why)
 		return;
 	}
 	l->stream = NULL;
+	/* a stream that is reset over a connection that goes on was not met by a dead one */
+	l->reused = l->reused && !(l->conn != NULL && goes_on(l->conn));
 	if (l->conn != NULL)
 		leave_conn(l, l->conn, false);
 	l->conn = NULL;
@@ -341,21 +350,36 @@ static bool leg_send_head(struct leg *l, bool end)
 	return say_time_left(l->x) && l->stream->ops->head(l->stream, l->x->req, end);
 }
 
+/* The call, too: no other try would fare better. */
+static void leg_give_up(struct leg *l, const struct reason *why)
+{
+	struct exchange *x = l->x;
+
+	leg_abort(l, ENDPOINT_ABORTED, why);
+	exchange_reply(x, why, why == reason_out_of_memory ? 1000 : 0);
+}
+
 static void leg_send(struct leg *l)
 {
 	struct exchange *x = l->x;
 	bool end = x->req->body == BODY_NONE;
+	const struct reason *why = NULL;
 
 	if (x->req->authority.n == 0)
 		x->req->authority = own_authority(l->member->endpoint);
+	if (x->req->upgrade)
+		why = tunnel_ask(x, l->conn->codec.multiplexed);
+	if (why != NULL) {
+		leg_give_up(l, why);
+		return;
+	}
 	l->stream = conn_open(l->conn, &x->arena);
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
 	pump_init(&x->up, x->client, l->stream, &x->worker->loop.now_ns);
 	if (!leg_send_head(l, end)) {
-		leg_abort(l, ENDPOINT_ABORTED, reason_out_of_memory);
-		exchange_reply(x, reason_out_of_memory, 1000);
+		leg_give_up(l, reason_out_of_memory);
 		return;
 	}
 	send_body_so_far(l);
@@ -449,6 +473,15 @@ static bool leg_await_shared(struct leg *l)
 	return true;
 }
 
+/* Of those who choose, few take extended CONNECT, but all of them HTTP/1's upgrade. */
+static bool leg_shares(const struct leg *l)
+{
+	const struct exchange *x = l->x;
+
+	return pool_shares(l->member->endpoint, x->cluster) &&
+	       !(x->req->upgrade && x->cluster->conf->http2 == HTTP_AUTO);
+}
+
 /* A name with several addresses is tried at each of them. */
 static bool leg_connect(struct leg *l)
 {
@@ -461,11 +494,11 @@ static bool leg_connect(struct leg *l)
 		x->state = X_CONNECTING;
 	while (l->conn == NULL && l->wait == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
-		if (pool_shares(ep, x->cluster))
+		if (leg_shares(l))
 			(void)leg_await_shared(l);
 		else
-			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, &leg_conn_events,
-					       l, &w->upstream_limits);
+			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, CONN_HTTP1,
+					       &leg_conn_events, l, &w->upstream_limits);
 	}
 	if (l->conn == NULL && l->wait == NULL)
 		return false;
@@ -605,7 +638,7 @@ static struct conn *take_conn(struct leg *l)
 	bool quiet = !exchange_is_replayable(x);
 	struct conn *c = NULL;
 
-	if (pool_shares(ep, x->cluster))
+	if (leg_shares(l))
 		c = pool_share(ep, w, x->cluster, quiet);
 	if (c != NULL || x->cluster->conf->http2 == HTTP_2)
 		return c;

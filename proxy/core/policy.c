@@ -113,6 +113,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 		       struct registries *r, struct diags *diags)
 {
 	route->conf = conf;
+	p->upgrades = p->upgrades || conf->upgrade;
 	route->name = conf->name;
 	route->cluster = find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);

@@ -85,6 +85,7 @@ static void follow(struct worker *w, struct policy_use *use)
 	w->h2_limits = limits->http2.limits;
 	w->h2_limits.stream_window = (uint32_t)limits->http2.stream_window;
 	w->h2_limits.conn_window = (uint32_t)limits->http2.conn_window;
+	w->h2_limits.tunnels = use->policy->upgrades;
 	w->codec_limits = use->policy->codec_limits;
 	w->codec_limits.h2 = &w->h2_limits;
 	w->upstream_limits = w->codec_limits;

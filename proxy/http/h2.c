@@ -196,6 +196,11 @@ static enum h2_code take_setting(struct h2 *h, unsigned id, uint32_t value)
 		if (value < H2_FRAME_BYTES || value > 0xffffff)
 			return H2_PROTOCOL_ERROR;
 		return H2_NO_ERROR; /* larger frames than the least are of no use to us */
+	case H2_ENABLE_CONNECT_PROTOCOL: /* RFC 8441 section 3: and never taken back */
+		if (value > 1 || (s->is_client && value < s->tunnels))
+			return H2_PROTOCOL_ERROR;
+		s->tunnels = s->is_client ? value : s->tunnels;
+		return H2_NO_ERROR;
 	default:
 		return H2_NO_ERROR;
 	}
@@ -224,6 +229,8 @@ static void take_settings(struct h2 *h, const struct h2_frame *f, const char *p)
 	}
 	h2_put_frame(h, H2_SETTINGS, H2_ACK, 0, slice_of(NULL, 0));
 	h2_flush_blocked(h);
+	if (h->s->is_client)
+		h2_client_settled(h);
 }
 
 static void take_ping(struct h2 *h, const struct h2_frame *f, const char *p)
@@ -302,7 +309,7 @@ static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 		h2_fault(h, H2_PROTOCOL_ERROR);
 		return;
 	}
-	if (st == NULL || (!h->s->is_client && st->out == H2_OUT_DONE)) {
+	if (st == NULL || (!h->s->is_client && st->out == H2_OUT_DONE && !st->tunnel)) {
 		h2_floods(h, H2_FLOOD_OTHERS); /* too late: the answer is on its way */
 		return;
 	}

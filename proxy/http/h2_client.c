@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/reason.h"
 #include "http/h2_internal.h"
+#include "http/websocket.h"
 
 /*---------------------------------------- ends */
 
@@ -17,7 +18,7 @@ static struct h2_stream *above(struct h2 *h, uint32_t last_id)
 {
 	for (unsigned i = 0; i < H2_BUCKETS; i++)
 		for (struct h2_stream *st = h->s->bucket[i]; st != NULL; st = st->next)
-			if (st->id > last_id && !st->heard)
+			if ((st->id > last_id || st->asked != NULL) && !st->heard)
 				return st;
 	return NULL;
 }
@@ -44,12 +45,34 @@ static void take_interim(struct h2_stream *st, struct head *head)
 		on->head(st->stream.owner, head, false);
 }
 
+/* The tunnel is there: told as HTTP/1 would say it. */
+static void take_switch(struct h2_stream *st, struct head *head, bool end)
+{
+	const struct stream_events *on = st->stream.on;
+	struct h2 *h = st->h2;
+	uint32_t id = st->id;
+
+	st->heard = true;
+	head->status = 101;
+	head->upgrade = true;
+	head->body = BODY_TUNNEL;
+	head_remove(head, F_CONTENT_LENGTH); /* RFC 9110 section 9.3.6 */
+	if (!head_add(head, F_UPGRADE, websocket_name))
+		h2_stream_break(st, H2_CANCEL, reason_out_of_memory);
+	else if (on != NULL && on->head != NULL)
+		on->head(st->stream.owner, head, false);
+	st = end ? h2_stream_find(h, id) : NULL;
+	if (st != NULL)
+		h2_in_end(st, NULL);
+}
+
 static void take_answer(struct h2_stream *st, struct head *head, bool end)
 {
 	const struct stream_events *on = st->stream.on;
 	struct h2 *h = st->h2;
 	uint32_t id = st->id;
 
+	st->tunnel = false;
 	st->heard = true;
 	st->in_ended = st->in_told = end;
 	st->in_sized = head->body == BODY_LENGTH || head->body == BODY_NONE;
@@ -71,6 +94,8 @@ static void take_response(struct h2_stream *st, struct h2_reading *r, bool end)
 		h2_stream_break(st, H2_PROTOCOL_ERROR, why);
 	else if (r->head->status < 200)
 		take_interim(st, r->head);
+	else if (st->tunnel && r->head->status < 300)
+		take_switch(st, r->head, end);
 	else
 		take_answer(st, r->head, end);
 }
@@ -79,7 +104,8 @@ static void take_trailers(struct h2_stream *st, struct h2_reading *r, bool end)
 {
 	if (st->in_ended)
 		h2_stream_break(st, H2_STREAM_CLOSED, reason_upstream_malformed);
-	else if (r->head == NULL || r->why != NULL || !end || (st->in_sized && st->in_left > 0))
+	else if (r->head == NULL || r->why != NULL || !end || st->tunnel ||
+		 (st->in_sized && st->in_left > 0))
 		h2_stream_break(st, H2_PROTOCOL_ERROR, reason_upstream_malformed);
 	else
 		h2_in_end(st, r->head);
@@ -132,30 +158,30 @@ static struct slice target_of(const struct head *head)
 static bool fill_request(struct h2_nva *v, const struct h2 *h, const struct head *head)
 {
 	static const struct slice plain = SLICE("http"), secure = SLICE("https"),
-				  trailers = SLICE("trailers");
+				  trailers = SLICE("trailers"), connect = SLICE("CONNECT");
 	struct slice target = target_of(head);
 
 	if (target.p == NULL || !h2_nva_begin(v, head))
 		return false;
-	h2_nva_add(v, ":method", head->method);
+	h2_nva_add(v, ":method", head->upgrade ? connect : head->method);
+	if (head->upgrade)
+		h2_nva_add(v, ":protocol", websocket_name);
 	h2_nva_add(v, ":scheme", h->s->secure ? secure : plain);
 	h2_nva_add(v, ":authority", head->authority);
 	h2_nva_add(v, ":path", target);
 	if (!h2_nva_add_fields(v, head))
 		return false;
-	if (head->body == BODY_LENGTH)
+	if (head->body == BODY_LENGTH && !head->upgrade)
 		h2_nva_add_number(v, "content-length", head->length);
 	h2_nva_add(v, "te", trailers); /* section 8.2.2: we take them, whoever asked */
 	return true;
 }
 
-static bool client_head(struct stream *s, const struct head *head, bool end)
+static bool send_request(struct h2_stream *st, const struct head *head, bool end)
 {
-	struct h2_stream *st = h2_stream_of(s);
 	struct h2 *h = st->h2;
 	struct h2_nva v;
 
-	CHECK(st->out == H2_OUT_HEAD && st->id == 0);
 	if (h2_is_over(h) || !fill_request(&v, h, head))
 		return false;
 	h2_hello(h);
@@ -170,6 +196,55 @@ static bool client_head(struct stream *s, const struct head *head, bool end)
 	st->owed = head->length;
 	if (end)
 		h2_out_done(st);
+	return true;
+}
+
+/* RFC 8441 section 3: the peer must have said that it takes extended CONNECT. */
+static void send_tunnel(struct h2_stream *st, const struct head *head)
+{
+	if (!st->h2->s->tunnels || !head_lists(head, F_UPGRADE, websocket_name))
+		st->doom = reason_upstream_no_upgrade;
+	else if (!send_request(st, head, false))
+		st->doom = reason_out_of_memory;
+	if (st->doom != NULL)
+		h2_todo(st);
+}
+
+static struct h2_stream *asking(struct h2 *h)
+{
+	struct h2_stream *st = h->s->bucket[0]; /* of those that have no number yet */
+
+	while (st != NULL && st->asked == NULL)
+		st = st->next;
+	return st;
+}
+
+void h2_client_settled(struct h2 *h)
+{
+	struct h2_stream *st;
+
+	while ((st = asking(h)) != NULL) {
+		const struct head *head = st->asked;
+
+		st->asked = NULL;
+		send_tunnel(st, head);
+	}
+}
+
+static bool client_head(struct stream *s, const struct head *head, bool end)
+{
+	struct h2_stream *st = h2_stream_of(s);
+	struct h2 *h = st->h2;
+
+	CHECK(st->out == H2_OUT_HEAD && st->id == 0);
+	if (!head->upgrade)
+		return send_request(st, head, end);
+	st->tunnel = true;
+	h2_hello(h);
+	if (h->s->peer_greeted)
+		send_tunnel(st, head);
+	else
+		st->asked = head;
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include "http/h2_internal.h"
 #include "http/message.h"
 #include "http/scan.h"
+#include "http/websocket.h"
 
 /*---------------------------------------- fields in */
 
@@ -18,6 +19,7 @@ enum pseudo {
 	PSEUDO_AUTHORITY = 1 << 2,
 	PSEUDO_PATH = 1 << 3,
 	PSEUDO_STATUS = 1 << 4,
+	PSEUDO_PROTOCOL = 1 << 5,
 };
 
 static const struct reason *note_method(struct h2_reading *r, struct slice value)
@@ -74,6 +76,13 @@ static const struct reason *note_status(struct h2_reading *r, struct slice value
 	return NULL;
 }
 
+/* RFC 8441 section 4: to be used by whom it was offered to. */
+static const struct reason *note_protocol(struct h2_reading *r, struct slice value)
+{
+	r->protocol = value;
+	return r->tunnels && value.n > 0 ? NULL : reason_bad_request;
+}
+
 struct pseudo_rule {
 	struct slice name;
 	uint8_t bit, kind; /* enum h2_head_kind: where it may stand */
@@ -86,6 +95,7 @@ static const struct pseudo_rule pseudo_rules[] = {
 	{ SLICE(":authority"), PSEUDO_AUTHORITY, H2_REQUEST, note_authority },
 	{ SLICE(":path"), PSEUDO_PATH, H2_REQUEST, note_path },
 	{ SLICE(":status"), PSEUDO_STATUS, H2_RESPONSE, note_status },
+	{ SLICE(":protocol"), PSEUDO_PROTOCOL, H2_REQUEST, note_protocol },
 };
 
 /* Section 8.3: known, once, before all others, and none in trailers. */
@@ -249,6 +259,7 @@ bool h2_block_read(struct h2 *h, const struct h2_block *block, struct h2_reading
 	struct slice rest = block->rest;
 
 	r->limits = h->codec.limits;
+	r->tunnels = h->s->tunnels && !h->s->is_client;
 	if (!read_fragment(h->s, block->first, rest.n == 0, r))
 		return false;
 	while (rest.n > 0) {
@@ -321,6 +332,27 @@ static const struct reason *finish_target(struct head *h)
 									  : reason_bad_request;
 }
 
+/* RFC 8441 sections 4 and 5: it becomes the upgrade that HTTP/1 has in its place, all but for the key.
+ * Of protocols the one is known that says how. */
+static const struct reason *finish_tunnel(struct h2_reading *r)
+{
+	static const struct slice get = SLICE("GET");
+	struct head *h = r->head;
+
+	if (h->method_id != METHOD_CONNECT)
+		return reason_bad_request;
+	if (r->has_length)
+		return reason_bad_framing;
+	if (!slice_ieq(r->protocol, websocket_name))
+		return reason_upgrade_refused;
+	h->method = get;
+	h->method_id = METHOD_GET;
+	h->upgrade = true;
+	h->body = BODY_NONE;
+	head_remove_name(h, websocket_key_name);
+	return head_add(h, F_UPGRADE, websocket_name) ? NULL : reason_out_of_memory;
+}
+
 const struct reason *h2_finish_request(struct h2_reading *r, bool end)
 {
 	static const uint8_t needed = PSEUDO_METHOD | PSEUDO_SCHEME | PSEUDO_PATH;
@@ -330,7 +362,8 @@ const struct reason *h2_finish_request(struct h2_reading *r, bool end)
 	h->minor = 1;
 	h->h2 = true;
 	h->keep_alive = true;
-	if (h->method_id == METHOD_CONNECT && (why == NULL || why == reason_bad_request))
+	if (h->method_id == METHOD_CONNECT && !(r->pseudo & PSEUDO_PROTOCOL) &&
+	    (why == NULL || why == reason_bad_request))
 		return reason_connect_refused;
 	if (why == NULL && (r->pseudo & needed) != needed)
 		why = reason_bad_request;
@@ -342,6 +375,8 @@ const struct reason *h2_finish_request(struct h2_reading *r, bool end)
 		why = reason_out_of_memory;
 	if (why == NULL && end && r->has_length && r->length > 0)
 		why = reason_bad_framing;
+	if (why == NULL && r->protocol.n > 0)
+		return finish_tunnel(r);
 	if (why != NULL)
 		return why;
 	h->body = r->has_length ? BODY_LENGTH : end ? BODY_NONE : BODY_CHUNKED;

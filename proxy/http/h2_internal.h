@@ -56,6 +56,7 @@ enum h2_setting {
 	H2_INITIAL_WINDOW_SIZE,
 	H2_MAX_FRAME_SIZE,
 	H2_MAX_HEADER_LIST_SIZE,
+	H2_ENABLE_CONNECT_PROTOCOL = 8, /* RFC 8441 section 3 */
 };
 
 enum {
@@ -142,6 +143,8 @@ struct h2_stream {
 	bool in_broken;  /* what comes is dropped: the owner was told `bad` */
 	bool in_sized;   /* in_left counts */
 	bool out_sized;  /* owed counts */
+	bool tunnel;     /* DATA is what another protocol says, both ways, until either end (RFC 8441) */
+	const struct head *asked; /* client: to be sent once the peer's settings allow it */
 	bool bodiless;   /* the head went out with the end, whatever body follows */
 	bool heard;      /* client: the answer's head has come */
 	bool full;       /* queued was above high water */
@@ -178,6 +181,7 @@ struct h2_session {
 	bool last;                 /* the peer was told, or is about to be, to open no more */
 	bool final;                /* and which was the last one */
 	bool refused;              /* the peer takes no more (GOAWAY) */
+	bool tunnels;              /* whoever serves has said that it takes extended CONNECT */
 	const struct reason *doom; /* the connection cannot go on */
 	/* floods */
 	uint64_t flood_ns;
@@ -301,12 +305,13 @@ struct h2_reading {
 	const struct reason *why; /* the first thing that is wrong, as HTTP/1 calls it */
 	const struct codec_limits *limits;
 	const struct scheme *scheme;
-	struct slice host;
+	struct slice host, protocol;
 	uint64_t length;
 	size_t bytes, cookie_bytes;
 	unsigned cookies;
 	uint8_t pseudo;
 	bool regular, has_host, has_length, expects;
+	bool tunnels; /* extended CONNECT may come */
 };
 
 /* Decodes all of a block.  False: the coding is broken, and the connection with it. */
@@ -346,6 +351,8 @@ struct h2_stream *h2_server_stream_new(struct h2 *, uint32_t id);
 void h2_server_take_head(struct h2 *, const struct h2_block *);
 void h2_client_take_head(struct h2 *, const struct h2_block *);
 void h2_client_goaway(struct h2 *, uint32_t last_id);
+/* The peer's settings have come. */
+void h2_client_settled(struct h2 *);
 const struct reason *h2_client_reason(const struct h2_stream *, uint32_t code);
 
 #endif

@@ -75,13 +75,15 @@ static size_t put_setting(char *p, enum h2_setting id, uint32_t value)
 static void put_settings(struct h2 *h)
 {
 	const struct h2_limits *l = h->s->limits;
-	char text[4 * 6];
+	char text[5 * 6];
 	size_t n = 0;
 
 	if (h->s->is_client)
 		n += put_setting(text + n, H2_ENABLE_PUSH, 0);
 	else
 		n += put_setting(text + n, H2_MAX_CONCURRENT_STREAMS, l->streams);
+	if (h->s->tunnels)
+		n += put_setting(text + n, H2_ENABLE_CONNECT_PROTOCOL, 1);
 	n += put_setting(text + n, H2_INITIAL_WINDOW_SIZE, l->stream_window);
 	n += put_setting(text + n, H2_MAX_HEADER_LIST_SIZE, h->codec.limits->head_bytes);
 	h2_put_frame(h, H2_SETTINGS, 0, 0, slice_of(text, n));
@@ -94,6 +96,7 @@ void h2_hello(struct h2 *h)
 	if (s->greeted)
 		return;
 	s->greeted = true;
+	s->tunnels = !s->is_client && s->limits->tunnels;
 	if (s->is_client)
 		h2_put(h, h2_preface);
 	put_settings(h);

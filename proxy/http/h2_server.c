@@ -79,8 +79,10 @@ static void open_request(struct h2 *h, const struct h2_block *block, struct h2_s
 	} else {
 		st->in_sized = head->body == BODY_LENGTH;
 		st->in_left = head->length;
-		st->stream.paused = !end;
-		events->request(h->codec.user, &st->stream, head, end);
+		st->tunnel = head->upgrade;
+		st->in_told = end && !st->tunnel;
+		st->stream.paused = !st->in_told;
+		events->request(h->codec.user, &st->stream, head, end || st->tunnel);
 	}
 	if (!intact)
 		h2_fault(h, H2_COMPRESSION_ERROR);
@@ -124,6 +126,8 @@ static void take_trailers(struct h2 *h, const struct h2_block *block, struct h2_
 		return;
 	if (st->in_ended)
 		h2_stream_break(st, H2_STREAM_CLOSED, reason_client_fault);
+	else if (st->tunnel) /* section 8.5 */
+		h2_stream_break(st, H2_PROTOCOL_ERROR, reason_client_fault);
 	else if (head == NULL)
 		h2_stream_bad(st, reason_out_of_memory);
 	else if (!(block->frame.flags & H2_END_STREAM) || (st->in_sized && st->in_left > 0))
@@ -156,18 +160,28 @@ static bool is_bodiless(const struct h2_stream *st, const struct head *head)
 	return st->method_id == METHOD_HEAD || head->status == 204 || head->status == 304;
 }
 
-static bool put_answer(struct h2_stream *st, const struct head *head, bool sized, bool end)
+static bool put_answer(struct h2_stream *st, const struct head *head, uint16_t status, bool sized,
+		       bool end)
 {
 	struct h2_nva v;
 
 	if (!h2_nva_begin(&v, head))
 		return false;
-	h2_nva_add_number(&v, ":status", head->status);
+	h2_nva_add_number(&v, ":status", status);
 	if (!h2_nva_add_fields(&v, head))
 		return false;
 	if (sized)
 		h2_nva_add_number(&v, "content-length", head->length);
 	return h2_put_head(st, &v, end);
+}
+
+/* RFC 8441 section 5; without it there is no 101 (section 8.6). */
+static bool server_switch(struct h2_stream *st, const struct head *head)
+{
+	if (!st->tunnel || !put_answer(st, head, 200, false, false))
+		return false;
+	st->out = H2_OUT_BODY;
+	return true;
 }
 
 static bool server_head(struct stream *s, const struct head *head, bool end)
@@ -177,11 +191,13 @@ static bool server_head(struct stream *s, const struct head *head, bool end)
 
 	CHECK(st->out == H2_OUT_HEAD && head->status >= 100);
 	if (head->status == 101)
-		return false; /* section 8.6 */
+		return server_switch(st, head);
 	if (head->status < 200)
-		return put_answer(st, head, false, false);
-	if (!put_answer(st, head, head->body == BODY_LENGTH && head->status != 204, end || silent))
+		return put_answer(st, head, head->status, false, false);
+	if (!put_answer(st, head, head->status, head->body == BODY_LENGTH && head->status != 204,
+			end || silent))
 		return false;
+	st->tunnel = false;
 	st->out = H2_OUT_BODY;
 	st->out_sized = head->body == BODY_LENGTH && !silent;
 	st->owed = head->length;

@@ -3,9 +3,9 @@
  *   in    DATA -> the owner, or `held` while it is paused; its window opens again with what is taken
  *   out   body -> DATA as far as both windows go, the rest is copied to `waiting`
  *
- * A request's stream is over when the answer is written; what is left of the request then is not
- * wanted (RST_STREAM with NO_ERROR, RFC 9113 section 8.1).  An answer's is over when all of it was
- * told. */
+ * A tunnel's stream is over when both sides have ended it.  A request's stream is over when the
+ * answer is written; what is left of the request then is not wanted (RST_STREAM with NO_ERROR, RFC
+ * 9113 section 8.1).  An answer's is over when all of it was told. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -230,6 +230,8 @@ static void finish_client(struct h2_stream *st)
 
 void h2_try_finish(struct h2_stream *st)
 {
+	if (st->tunnel && (!st->in_told || st->out != H2_OUT_DONE))
+		return;
 	if (st->h2->s->is_client) {
 		if (st->in_told)
 			finish_client(st);
@@ -516,7 +518,7 @@ static void doom(struct h2_stream *st, const struct reason *why)
 void h2_out_done(struct h2_stream *st)
 {
 	st->out = H2_OUT_DONE;
-	if (st->h2->s->is_client)
+	if (st->h2->s->is_client || st->tunnel)
 		return;
 	if (!st->in_ended || st->code != H2_NO_ERROR)
 		cut(st, (enum h2_code)st->code);

@@ -808,6 +808,13 @@ static void resume(struct tls *tls, struct tls_resume *r)
 		SSL_set_session(tls->ssl, r->session);
 }
 
+static bool offer_http1(SSL *ssl)
+{
+	static const unsigned char name[] = "\x08http/1.1";
+
+	return SSL_set_alpn_protos(ssl, name, sizeof(name) - 1) == 0; /* 0 is its success */
+}
+
 struct transport *tls_connect(struct loop *loop, struct transport *below,
 			      const struct tls_target *target)
 {
@@ -817,7 +824,8 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 	if (tls == NULL)
 		return NULL;
 	if (!set_peer(tls->ssl, client,
-		      client->server_name != NULL ? client->server_name : target->name)) {
+		      client->server_name != NULL ? client->server_name : target->name) ||
+	    (target->http1_only && !offer_http1(tls->ssl))) {
 		tls_free(tls);
 		return NULL;
 	}

@@ -35,6 +35,7 @@ struct tls_target {
 	const char
 	    *name; /* of the peer: a DNS name, or an IP address (which is verified, not sent) */
 	struct tls_resume *resume; /* NULL: none; else it outlives the transport */
+	bool http1_only;           /* of what the client speaks, nothing else is offered */
 };
 
 /* The side that was called.  `early`: bytes of the peer that were read already.  Takes `inner`

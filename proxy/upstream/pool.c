@@ -102,13 +102,15 @@ bool pool_is_full(const struct endpoint *ep, unsigned w, const struct cluster_co
 }
 
 struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
-			  const struct cluster *cl, const struct conn_events *on, void *owner,
+			  const struct cluster *cl, enum conn_protocol protocol,
+			  const struct conn_events *on, void *owner,
 			  const struct codec_limits *limits)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
 	const struct tls_target tls = { .client = ep->peer == NULL ? NULL : cl->tls,
 					.name = ep->peer,
-					.resume = &cell->resume };
+					.resume = &cell->resume,
+					.http1_only = protocol == CONN_HTTP1 };
 	struct addr addr;
 	struct conn *c;
 
@@ -116,7 +118,7 @@ struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
 		return NULL;
 	if (!endpoint_addr(ep, &cell->turn, &addr))
 		return NULL;
-	c = conn_connect(loop, &addr, &tls, protocol_of(ep, cl), on, owner, limits);
+	c = conn_connect(loop, &addr, &tls, protocol, on, owner, limits);
 	if (c == NULL)
 		return NULL;
 	c->data = cell;
@@ -287,7 +289,8 @@ static struct shared *make_shared(struct loop *loop, struct endpoint *ep, unsign
 	if (s == NULL)
 		return NULL;
 	list_init(&s->waiters);
-	s->conn = pool_connect(loop, ep, w, cl, &shared_events, s, limits);
+	s->conn = pool_connect(loop, ep, w, cl, protocol_of(ep, cl), &shared_events, s,
+			       limits);
 	if (s->conn == NULL) {
 		free(s);
 		return NULL;

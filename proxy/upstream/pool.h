@@ -40,7 +40,7 @@ bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf
 /* A new connection; connected or closed follows.  NULL: it failed at once, or the endpoint has
  * max_connections. */
 struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
-			  const struct conn_events *, void *owner, const struct codec_limits *);
+			  enum conn_protocol, const struct conn_events *, void *owner, const struct codec_limits *);
 /* Gives back a connection that may carry another call; over the bounds it is closed. */
 void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster_conf *);
 /* Lets a connection finish writing and close; the caller hears no more of it. */
