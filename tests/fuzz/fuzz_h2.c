@@ -21,7 +21,7 @@ enum { CALLS = 300 };
 struct fuzz_call {
 	struct stream *stream;
 	struct arena arena;
-	bool used, gone, answered, ended, client;
+	bool used, gone, answered, ended, client, tunnel;
 };
 
 struct peer {
@@ -34,8 +34,9 @@ struct peer {
 	unsigned n_retired;
 };
 
+static struct h2_limits h2_limits;
 static const struct codec_limits limits = {
-	.head_bytes = 8192, .target_bytes = 1024, .headers = 60, .h2 = &h2_default_limits
+	.head_bytes = 8192, .target_bytes = 1024, .headers = 60, .h2 = &h2_limits
 };
 static const struct codec_limits wider = { .head_bytes = 32768,
 					   .target_bytes = 4096,
@@ -59,6 +60,25 @@ static struct slice some_bytes(void)
 	static char bytes[100000];
 
 	return slice_of(bytes, draw(8) == 0 ? draw(sizeof(bytes)) : draw(300));
+}
+
+/* RFC 8441: what the other protocol says, and perhaps its end. */
+static void tunnel(struct fuzz_call *c)
+{
+	c->stream->ops->body(c->stream, some_bytes(), draw(3) == 0);
+}
+
+static void switch_over(struct fuzz_call *c)
+{
+	struct head h;
+
+	head_init(&h, &c->arena);
+	h.status = 101;
+	h.upgrade = true;
+	if (!c->stream->ops->head(c->stream, &h, false))
+		return;
+	c->answered = true;
+	tunnel(c);
 }
 
 static void answer(struct fuzz_call *c)
@@ -107,7 +127,9 @@ static void act(struct fuzz_call *c)
 		break;
 	case 4:
 	case 5:
-		if (!c->answered && !c->client)
+		if (!c->answered && !c->client && c->tunnel && draw(2) == 0)
+			switch_over(c);
+		else if (!c->answered && !c->client)
 			answer(c);
 		break;
 	case 6:
@@ -136,8 +158,10 @@ static void on_head(void *owner, struct head *h, bool end)
 {
 	struct fuzz_call *c = owner;
 
-	CHECK(!c->gone && !c->ended && h->status >= 100 && h->status != 101);
+	CHECK(!c->gone && !c->ended && h->status >= 100 && (h->status != 101 || c->tunnel));
 	c->ended = end;
+	if (h->status == 101)
+		tunnel(c);
 	act(c);
 	act_on_any();
 }
@@ -247,7 +271,8 @@ static void check_as_http1(const struct head *head)
 	arena_init(&a, NULL);
 	copy.fields = arena_alloc(&a, (head->n + 1u) * sizeof(*copy.fields));
 	memcpy(copy.fields, head->fields, head->n * sizeof(*copy.fields));
-	head_strip_hop_by_hop(&copy, false);
+	head_strip_hop_by_hop(&copy, head->upgrade);
+	f.connection = head->upgrade ? H1_UPGRADE : H1_SAYS_NOTHING;
 	text = arena_alloc(&a, h1_head_bound(&copy));
 	n = h1_write_request(text, &copy, &f);
 	head_init(&back, &a);
@@ -256,7 +281,7 @@ static void check_as_http1(const struct head *head)
 	CHECK(slice_eq(back.method, head->method) && slice_eq(back.path, head->path));
 	CHECK(slice_eq(back.query, head->query) && slice_eq(back.authority, head->authority));
 	CHECK(back.body == head->body && back.length == head->length);
-	CHECK(back.keep_alive && !back.upgrade);
+	CHECK(back.keep_alive && back.upgrade == head->upgrade);
 	arena_fini(&a);
 }
 
@@ -266,7 +291,8 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 
 	(void)user;
 	check_as_http1(head);
-	c->ended = end;
+	c->tunnel = head->upgrade;
+	c->ended = end && !c->tunnel;
 	act(c);
 	act_on_any();
 }
@@ -384,7 +410,7 @@ static void ask(void)
 				  host = SLICE("a");
 	struct fuzz_call *c = new_call();
 	struct stream *s;
-	struct head h;
+	struct head *h;
 
 	if (c == NULL || h2_client_room(&peer->h2) == 0)
 		return;
@@ -392,25 +418,31 @@ static void ask(void)
 	CHECK(s != NULL);
 	c->client = true;
 	attach(s);
-	head_init(&h, &c->arena);
-	h.method = draw(2) == 0 ? get : post;
-	h.method_id = (uint8_t)method_lookup(h.method);
-	h.path = path;
-	h.authority = host;
-	h.body = h.method_id == METHOD_GET ? BODY_NONE : BODY_CHUNKED;
-	if (!s->ops->head(s, &h, h.body == BODY_NONE)) {
+	h = arena_alloc(&c->arena, sizeof(*h)); /* as it may wait for the peer's settings */
+	CHECK(h != NULL);
+	head_init(h, &c->arena);
+	h->method = draw(2) == 0 ? get : post;
+	h->method_id = (uint8_t)method_lookup(h->method);
+	h->path = path;
+	h->authority = host;
+	h->body = h->method_id == METHOD_GET ? BODY_NONE : BODY_CHUNKED;
+	c->tunnel = h->upgrade = h->body == BODY_NONE && draw(4) == 0;
+	if (h->upgrade)
+		CHECK(head_add(h, F_UPGRADE, slice_str("websocket")));
+	if (!s->ops->head(s, h, h->body == BODY_NONE)) {
 		s->ops->reset(s, reason_cut);
 		c->stream = NULL;
 		c->gone = true;
 		return;
 	}
-	if (h.body == BODY_CHUNKED)
+	if (h->body == BODY_CHUNKED)
 		s->ops->body(s, some_bytes(), draw(2) == 0);
 }
 
 static void begin(bool client, bool greeted)
 {
-	static const struct slice empty_settings = SLICE("\0\0\0\4\0\0\0\0\0");
+	static const struct slice empty_settings = SLICE("\0\0\0\4\0\0\0\0\0"),
+				  tunnel_settings = SLICE("\0\0\6\4\0\0\0\0\0\0\10\0\0\0\1");
 
 	if (client) {
 		CHECK(h2_client_init(&peer->h2, &io, peer, &limits, false));
@@ -422,7 +454,7 @@ static void begin(bool client, bool greeted)
 			feed(h2_preface);
 	}
 	if (greeted)
-		feed(empty_settings);
+		feed(client && draw(2) == 0 ? tunnel_settings : empty_settings);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -433,6 +465,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(&seed, data, 4);
 	seed |= 1;
+	h2_limits = h2_default_limits;
+	h2_limits.tunnels = true;
 	peer = calloc(1, sizeof(*peer));
 	CHECK(peer != NULL);
 	k = &peer->h2.codec;
