@@ -112,7 +112,7 @@ static inline void log_head(struct buf *b, const struct head *h, bool end)
 	if (h->body == BODY_LENGTH)
 		buf_printf(b, ":%llu", (unsigned long long)h->length);
 	buf_printf(b, "%s%s", h->expect_continue ? " expect" : "", end ? " end" : "");
-	CHECK(h->minor == 1 && h->keep_alive && !h->upgrade);
+	CHECK(h->minor == 1 && h->keep_alive && h->upgrade == (head_find(h, F_UPGRADE) != NULL));
 	log_fields(b, h);
 	buf_puts(b, "\n");
 }
@@ -253,7 +253,7 @@ static inline void rig2_request(void *user, struct stream *s, struct head *h, bo
 	struct call2 *c = rig2_attach(r, s);
 
 	c->head = h;
-	CHECK(s->paused == !end);
+	CHECK(s->paused == (!end || h->upgrade));
 	log_line(c, "request");
 	log_head(&r->log, h, end);
 	if (r->on_request != NULL)

@@ -233,4 +233,31 @@ static const struct row rows[] = {
 	  SAID_OK(3) SAID_OK(5) SAID_OK(1), true },
 };
 
+#define CONNECT2 ":method=CONNECT :protocol=websocket :scheme=http :path=/ :authority=a"
+
+/* RFC 8441, where it is offered.  The one who answers takes no tunnel: 200 of its own is what opens
+ * none (tests/e2e/test_websocket.py opens them). */
+static const struct row tunnel_rows[] = {
+	{ "8441 4 extended CONNECT is the upgrade of HTTP/1",
+	  "headers 1 " CONNECT2 " sec-websocket-key=x sec-websocket-version=13",
+	  "request 1 GET / @a none end sec-websocket-version=13 Host=a Upgrade=websocket\ngone 1 -\n",
+	  SAID_OK(1) "rst 1 0\n" },
+	{ "8441 4 the same on a stream that has ended", "headers 1 end " CONNECT2,
+	  "request 1 GET / @a none end Host=a Upgrade=websocket\ngone 1 -\n", SAID_OK(1) },
+	{ "8441 4 another protocol", "headers 1 end :method=CONNECT :protocol=x :scheme=http :path=/ :authority=a",
+	  "refused 1 upgrade_refused\ngone 1 -\n", REFUSED(501) },
+	{ "8441 4 without a path", "headers 1 end :method=CONNECT :protocol=websocket :scheme=http :authority=a",
+	  "refused 1 bad_request\ngone 1 -\n", REFUSED_RST(400) },
+	{ "8441 4 without a scheme", "headers 1 end :method=CONNECT :protocol=websocket :path=/ :authority=a",
+	  "refused 1 bad_request\ngone 1 -\n", REFUSED_RST(400) },
+	{ "8441 4 :protocol of another method", "headers 1 end " GET2 " :protocol=websocket",
+	  "refused 1 bad_request\ngone 1 -\n", REFUSED_RST(400) },
+	{ "8441 4 :protocol twice", "headers 1 end " CONNECT2 " :protocol=websocket",
+	  "refused 1 bad_request\ngone 1 -\n", REFUSED_RST(400) },
+	{ "8441 4 with a content-length", "headers 1 end " CONNECT2 " content-length=0",
+	  "refused 1 bad_framing\ngone 1 -\n", REFUSED_RST(400) },
+	{ "8.5 CONNECT, still", "headers 1 end :method=CONNECT :authority=a:443",
+	  "refused 1 connect_refused\ngone 1 -\n", REFUSED_RST(405) },
+};
+
 #endif
