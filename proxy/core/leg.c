@@ -478,7 +478,7 @@ static bool leg_shares(const struct leg *l)
 {
 	const struct exchange *x = l->x;
 
-	return pool_shares(l->member->endpoint, x->cluster) &&
+	return x->cluster->conf->http2 != HTTP_1 && pool_shares(l->member->endpoint, x->cluster) &&
 	       !(x->req->upgrade && x->cluster->conf->http2 == HTTP_AUTO);
 }
 
