@@ -731,13 +731,15 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, dialect),
 	  .dflt = "auto",
 	  .names = dialect_names,
-	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path." },
+	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of gRPC "
+		 "are told in gRPC's own way whatever it says." },
 	{ .key = "upgrade",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct route_conf, upgrade),
 	  .dflt = "false",
 	  .doc =
-	      "Whether a connection may change its protocol (WebSocket) and is tunnelled then." },
+	      "Whether a connection may change its protocol (WebSocket, over HTTP/2 as well) and "
+	      "is tunnelled then." },
 	{ .key = NULL },
 };
 

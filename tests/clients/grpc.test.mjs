@@ -1,6 +1,10 @@
 // gRPC through Weir: client and server are grpc-js's.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 
 import grpc from "@grpc/grpc-js";
@@ -42,8 +46,11 @@ class Server {
       scatter: (call) => s.scatter(call),
       chat: (call) => s.chat(call),
     });
+    const { secure } = more;
+    const credentials = secure === undefined ? grpc.ServerCredentials.createInsecure()
+      : grpc.ServerCredentials.createSsl(null, [{ private_key: secure.key, cert_chain: secure.cert }]);
     s.port = await new Promise((yes, no) =>
-      s.server.bindAsync(`127.0.0.1:${more.port ?? 0}`, grpc.ServerCredentials.createInsecure(), (e, port) => (e ? no(e) : yes(port))));
+      s.server.bindAsync(`127.0.0.1:${more.port ?? 0}`, credentials, (e, port) => (e ? no(e) : yes(port))));
     s.addr = `127.0.0.1:${s.port}`;
     t.after(() => s.server.forceShutdown());
     return s;
@@ -331,6 +338,29 @@ test("a reload disturbs no stream", async (t) => {
   await new Promise((yes) => chat.on("end", yes));
   assert.deepEqual(heard, ["0", "1", "2", "3"]);
   await unary(c, "x");
+});
+
+test("over TLS at both ends", async (t) => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), "weir-clients-"));
+  const pem = path.join(dir, "pem"), cert = path.join(dir, "cert");
+  t.after(() => fs.rmSync(dir, { recursive: true }));
+  execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", pem, "-out", cert], { stdio: "ignore" });
+  fs.appendFileSync(pem, fs.readFileSync(cert));
+  const server = await Server.start(t, { secure: { key: fs.readFileSync(pem), cert: fs.readFileSync(cert) } });
+  for (const http2 of [true, "auto"]) {
+    const weir = await Weir.start(t, (addr) => ({
+      listen: { addr, tls: { cert: pem } },
+      upstreams: { app: { endpoints: `https://localhost:${server.port}`, http2, tls: { ca: cert } } },
+      routes: [{ to: "app" }],
+    }));
+    const c = new Client(`localhost:${weir.port}`, grpc.credentials.createSsl(fs.readFileSync(cert)), LARGE);
+    t.after(() => c.close());
+    assert.equal((await unary(c, "hello")).reply.toString(), "hello");
+    const large = Buffer.alloc(3_000_000, "0123456789");
+    assert.ok((await unary(c, large)).reply.equals(large));
+    await fails(unary(c, "fail 9"), status.FAILED_PRECONDITION);
+  }
 });
 
 test("a server that goes away in peace loses no call", async (t) => {

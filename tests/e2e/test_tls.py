@@ -459,11 +459,12 @@ def test_from_plain_to_tls_and_back(weir):
 
 def test_what_is_under_way_at_the_end(weir):
     """A handshake that began before TERM is let in, and one that never ends does not keep the process."""
-    w = serve(weir, shutdown={"delay": "0s", "drain": "1s"})
+    w = serve(weir, shutdown={"delay": "0s", "drain": "2s"})
     stalled = harness.Client(connect(w.addr))
     sock = connect(w.addr)
     until(lambda: w.metric("weir_tls_handshakes_in_progress", listener=w.addr) == 2)
     w.signal(harness.signal.SIGTERM)
+    until(lambda: w.metric("weir_draining") == 1)
     c = harness.Client(secure(sock, certs().client())).ask()
     c.expect(200, connection="close")
     assert w.wait_exit() == 0
