@@ -239,8 +239,6 @@ const struct reason *authenticate(struct exchange *x)
 	struct auth_worker *w;
 	struct arena scratch;
 
-	if (rule->looks == 0)
-		return NULL;
 	w = worker_of(x);
 	x->auth = arena_zalloc(&x->arena, sizeof(*x->auth));
 	if (w == NULL || x->auth == NULL)

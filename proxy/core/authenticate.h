@@ -17,7 +17,7 @@ void auth_rules_check(const struct config *, struct diags *);
 /* Findings about the files that `auth` names. */
 void auth_check_files(const struct config *, struct diags *);
 
-/* After the chain has begun.  NULL: the call goes on. */
+/* From within the chain (call.prove), of a route that looks at something.  NULL: the call goes on. */
 const struct reason *authenticate(struct exchange *);
 /* The call is over. */
 void authenticate_end(struct exchange *);

@@ -541,6 +541,11 @@ static void on_resume(struct call *call, struct verdict v)
 	on_verdict(x, v);
 }
 
+static const struct reason *on_prove(struct call *call)
+{
+	return authenticate(LIST_ENTRY(call, struct exchange, call));
+}
+
 static const struct route *find_route(struct exchange *x)
 {
 	static const struct slice root = SLICE("/");
@@ -598,6 +603,7 @@ static bool begin_call(struct exchange *x, uint64_t asked_ns)
 	call->route = x->route->name;
 	call->upstream = x->cluster->name;
 	call->resume = on_resume;
+	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
 	set_total(x, asked_ns);
 	chain_begin(&x->route->chain, call, mem);
@@ -651,8 +657,6 @@ static void exchange_begin(struct exchange *x)
 		why = heed_timeout(x->req, &asked_ns);
 	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
 		why = reason_out_of_memory;
-	if (why == NULL)
-		why = authenticate(x);
 	if (why != NULL)
 		exchange_reply(x, why, 0);
 	else

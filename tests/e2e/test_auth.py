@@ -141,6 +141,14 @@ def test_a_limit_before_does_not_pay(guarded):
     assert w.fetch(headers=bearer(tenant="a")).status == 200
 
 
+def test_a_limit_by_address_bounds_what_is_verified(guarded):
+    policies = {"ip": {"rate": "1/m", "burst": 2, "key": "client.ip"}, "p": PER_TENANT}
+    w = guarded(policies=policies, use=["ip", "p"], route={})
+    assert [w.fetch(headers=bearer("no.good.token")).status for _ in range(3)] == [401, 401, 429]
+    assert w.metric("weir_auth_total", method="jwt", result="malformed") == 2
+    assert w.fetch(headers=bearer(tenant="a")).status == 429
+
+
 # ---- API keys
 
 def test_api_keys(weir, tmp_path):
