@@ -266,7 +266,8 @@ static void remember(struct making *m, const char *key, const char *value)
 	buf_putc(&m->seen, '\n');
 }
 
-/* The same certificate twice is none too many. */
+/* The same certificate twice is none too many.  What it says of itself is worked out here, once:
+ * OpenSSL does it at first sight otherwise, in whichever thread that comes. */
 static unsigned add_authorities(X509_STORE *store, STACK_OF(X509_NAME) * names, BIO *bio)
 {
 	unsigned n = 0;
@@ -275,6 +276,7 @@ static unsigned add_authorities(X509_STORE *store, STACK_OF(X509_NAME) * names, 
 	while ((cert = read_certificate(bio)) != NULL) {
 		X509_NAME *name = names == NULL ? NULL : X509_NAME_dup(X509_get_subject_name(cert));
 
+		(void)X509_check_purpose(cert, -1, 0);
 		n += X509_STORE_add_cert(store, cert) == 1;
 		if (name != NULL && sk_X509_NAME_push(names, name) == 0)
 			X509_NAME_free(name);
