@@ -583,7 +583,7 @@ static void breaker_respond(const struct filter *f, struct call *call, void *mem
 	struct visit v;
 
 	if (t->watch == NULL || t->ticket.kind != BREAKER_PROBE ||
-	    failure_set_has(&g->failures, h->status) || (g->over_ns != 0 && ns > g->over_ns) ||
+	    failure_set_has(&g->failures, call_judges(call, h)) || (g->over_ns != 0 && ns > g->over_ns) ||
 	    (g->first_byte_ns != 0 && ns > g->first_byte_ns))
 		return;
 	visit_begin(&v, t->watch, now_ns);

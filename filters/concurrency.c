@@ -96,6 +96,7 @@ static bool concurrency_check(struct conf_load *load, const struct node *map, vo
 	struct concurrency_conf *c = conf;
 	bool ok = check_auto(load, map, c);
 
+	ok = scope_check_missing(load, map, &c->key, &c->missing) && ok;
 	scope_warn(load, map, &c->key, c->missing);
 	if (c->queue.priority.n > 1) {
 		find_fault(load, map, "queue", "E019", "`priority` is one value, not several");
@@ -272,16 +273,16 @@ static const struct field concurrency_fields[] = {
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What is counted by itself: client.ip[/v4/v6] header.NAME query.NAME cookie.NAME "
-		 "tls.san host path method route upstream const.x, or a list of them; without one, "
-		 "all "
-		 "calls are counted together." },
+		 "jwt.CLAIM api_key tls.san host path method route upstream const.x, or a list of "
+		 "them; without one, all calls are counted together." },
 	{ .key = "missing",
 	  .type = C_ENUM,
 	  .offset = AT(missing),
 	  .dflt = "share",
 	  .names = missing_names,
 	  .doc = "Calls that lack the key are counted together, skip the policy, or are denied "
-		 "(403)." },
+		 "(403). challenge: a call that proves nothing is answered with 401 first; it is "
+		 "the default where the key has jwt.CLAIM or api_key in it." },
 	{ .key = "overrides",
 	  .type = C_LIST,
 	  .offset = AT(overrides),

@@ -30,6 +30,9 @@
  *  F8  peek takes nothing: it says what admit would say now.
  *  F9  Nobody waits in vain: when a filter has a call wait, one behind it whose
  *      refusal outlasts the wait is asked at once.
+ *  F10 Who calls is proven (call.prove) behind the limits by address at the
+ *      front, which pay for it: they bound how often a stranger has it done.
+ *      All other limits count calls of those who have proven it.
  *
  * Every answer of admit and attempt is counted once, by the chain (but for an
  * attempt that is not a filter's business), and so is shadow mode applied: no
@@ -47,6 +50,7 @@
 #include "http/head.h"
 
 struct chain;
+struct identity;
 struct wakes;          /* filters/wait.h */
 struct table_registry; /* filters/table.h */
 
@@ -168,7 +172,7 @@ struct attempt {
 	uint8_t number;           /* 1, 2, ... */
 	uint32_t held;            /* chain-private */
 	const struct reason *why; /* NULL while running; reason_ok: an answer came whole */
-	uint16_t status;          /* of its answer; 0: none came */
+	uint16_t status;          /* of its answer, as it is judged; 0: none came */
 	bool excused; /* we are shutting down: its failure says nothing of the endpoint */
 	bool asked;   /* all of the request was sent: what it waits for since is the answer */
 	uint64_t retry_after_ms; /* what its answer asks for, from 400 up; 0: nothing */
@@ -195,6 +199,7 @@ struct call {
 	struct arena *arena;    /* the call's; lives until after done          */
 	void *mem;              /* chain->mem_size zeroed bytes                */
 	struct slice tls_san;   /* of the client's certificate, verified; empty: none */
+	const struct identity *who; /* verified (filters/identity.h); NULL: nobody */
 	struct ip client;       /* after client_ip.trust; all zero: unix socket */
 	const char *route;      /* name                                        */
 	const char *upstream;   /* name                                        */
@@ -209,7 +214,14 @@ struct call {
 	uint64_t body_bytes; /* of the request's body, that were sent */
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
 	void (*resume)(struct call *, struct verdict);
+	/* Says who calls: asked once, behind the filters at the front that are by_address, so that
+	 * they bound how often one client can have it asked.  Not NULL: the call is refused for
+	 * that, and pays them as if it had been let in.  May be NULL: nobody has to know. */
+	const struct reason *(*prove)(struct call *);
 	struct outcome out;
+	/* Of the answer that is passed on: by what status its success is judged, where that is not
+	 * its own (gRPC says it in a field); else 0. */
+	uint16_t judged;
 
 	/* chain-private */
 	uint8_t at;     /* next filter to ask                  */
@@ -224,6 +236,12 @@ struct call {
 	bool limit_shown;
 	uint64_t limit_shown_remaining;
 };
+
+/* The status by which the success of an answer with this head is judged. */
+static inline uint16_t call_judges(const struct call *call, const struct head *answer)
+{
+	return call->judged != 0 ? call->judged : answer->status;
+}
 
 /*---------------------------------------------------------------- filters */
 
@@ -340,6 +358,7 @@ struct filter {
 	void *state; /* shared table, adopted across reloads */
 	struct filter_stats *stats;
 	bool shadow;     /* count denials and delays, apply none */
+	bool by_address; /* answers at once, of the client's address: before it is known who calls */
 	uint16_t status; /* of its refusals; 0: as the reason's row says */
 };
 
@@ -352,9 +371,10 @@ struct chain {
 	const struct filter *filter[CHAIN_MAX];
 	uint16_t mem_off[CHAIN_MAX];
 	size_t mem_size;
+	uint8_t prove_at; /* the first that is not by_address, or n */
 };
 
-/* Where each filter's mem lies, after n and filter[] are set. */
+/* Where each filter's mem lies, and when it must be known who calls, after n and filter[] are set. */
 void chain_layout(struct chain *);
 /* The caller has set the members of *call above "chain-private" (out excepted); mem is
  * chain->mem_size bytes. */

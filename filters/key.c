@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "conf/suggest.h"
 #include "conf/value.h"
+#include "filters/identity.h"
 
 enum {
 	SCRATCH_BYTES = KEY_SCRATCH_BYTES,
@@ -23,6 +24,7 @@ struct key_source {
 	const char *name;   /* "client.ip"; with a dot at the end: an argument follows */
 	const char *syntax; /* as the list of sources shows it */
 	bool free_choice;   /* anyone can put anything there */
+	unsigned identity;  /* enum identity_kind: what has to be verified first; 0: nothing */
 	/* NULL, or what is wrong with the argument.  A NULL parser: none is allowed, or any will
 	 * do. */
 	const char *(*parse)(struct slice arg, struct key_part *);
@@ -271,6 +273,36 @@ static bool read_tls_san(const struct key_part *part, const struct call *call,
 	return out->n > 0;
 }
 
+static bool read_claim(const struct key_part *part, const struct call *call,
+		       struct scratch *scratch, struct slice *out)
+{
+	(void)scratch;
+	return identity_claim(call->who, part->name, out);
+}
+
+static bool read_api_key(const struct key_part *part, const struct call *call,
+			 struct scratch *scratch, struct slice *out)
+{
+	(void)part, (void)scratch;
+	if (call->who != NULL)
+		*out = call->who->api_key;
+	return call->who != NULL && out->n > 0;
+}
+
+/* A hash, as a list of keys may have it. */
+static struct slice normal_hash(struct slice hash, struct scratch *scratch)
+{
+	static const struct slice prefix = SLICE("sha256:");
+
+	if (slice_starts(hash, prefix))
+		hash = slice_of(hash.p + prefix.n, hash.n - prefix.n);
+	if (hash.n > SCRATCH_BYTES)
+		return hash;
+	for (size_t i = 0; i < hash.n; i++)
+		scratch->p[i] = lower(hash.p[i]);
+	return slice_of(scratch->p, hash.n);
+}
+
 static bool read_upstream(const struct key_part *part, const struct call *call,
 			  struct scratch *scratch, struct slice *out)
 {
@@ -309,6 +341,16 @@ static const struct key_source sources[] = {
 	  .parse = parse_token,
 	  .read = read_cookie,
 	  .free_choice = true },
+	{ .name = "jwt.",
+	  .syntax = "jwt.CLAIM",
+	  .parse = parse_any,
+	  .read = read_claim,
+	  .identity = IDENTITY_JWT },
+	{ .name = "api_key",
+	  .syntax = "api_key",
+	  .read = read_api_key,
+	  .normal = normal_hash,
+	  .identity = IDENTITY_API_KEY },
 	{ .name = "tls.san", .syntax = "tls.san", .read = read_tls_san },
 	{ .name = "host", .syntax = "host", .read = read_host, .normal = normal_host },
 	{ .name = "path", .syntax = "path", .read = read_path },
@@ -503,8 +545,8 @@ static void key_dump(const void *src, struct buf *out)
 
 #define PATTERN                                                      \
 	"\"type\":\"string\",\"pattern\":\"^(client\\\\.ip(/[0-9]+/" \
-	"[0-9]+)?|(header|query|cookie|const)\\\\..+|"               \
-	"tls[.]san|host|path|method|route|upstream)$|[$][{]\""
+	"[0-9]+)?|(header|query|cookie|const|jwt)\\\\..+|"           \
+	"api_key|tls[.]san|host|path|method|route|upstream)$|[$][{]\""
 
 const struct custom_ops key_custom = {
 	.parse = key_parse,
@@ -633,6 +675,15 @@ uint64_t key_fingerprint_value(const struct key_spec *spec, struct slice value)
 	print.n = 0;
 	print_add(&print, s->normal == NULL ? value : s->normal(value, &scratch));
 	return print_hash(&print);
+}
+
+unsigned key_identity(const struct key_spec *spec)
+{
+	unsigned kinds = 0;
+
+	for (uint32_t i = 0; i < spec->n; i++)
+		kinds |= spec->part[i].source->identity;
+	return kinds;
 }
 
 bool key_has_client_ip(const struct key_spec *spec)

@@ -182,6 +182,7 @@ static bool rate_open(struct filter *f, struct table_registry *registry, struct 
 	const struct rate_conf *c = f->conf;
 	struct limiter *l;
 
+	f->by_address = c->wait_ns == 0 && key_has_client_ip(&c->key) && key_identity(&c->key) == 0;
 	if (c->wait_ns > 0 && !filter_stats_open_waits(f->stats))
 		return out_of_memory(f, diags, at);
 	l = limiter_new(f, registry);

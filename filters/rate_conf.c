@@ -267,6 +267,7 @@ static bool rate_check(struct conf_load *load, const struct node *map, void *con
 	};
 	bool ok = check_rates(&k);
 
+	ok &= scope_check_missing(load, map, &c->key, &c->missing);
 	scope_warn(load, map, &c->key, c->missing);
 	ok &=
 	    scope_check_overrides(load, map, &c->key, &c->overrides, sizeof(struct override_conf));
@@ -413,7 +414,7 @@ static const struct field rate_fields[] = {
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What has a bucket of its own: client.ip[/v4/v6] header.NAME query.NAME "
-		 "cookie.NAME tls.san host path method "
+		 "cookie.NAME jwt.CLAIM api_key tls.san host path method "
 		 "route upstream const.x, or a list of them; without one, all calls share one "
 		 "bucket." },
 	{ .key = "missing",
@@ -422,7 +423,9 @@ static const struct field rate_fields[] = {
 	  .dflt = "share",
 	  .names = missing_names,
 	  .doc =
-	      "Calls that lack the key share one bucket, skip the policy, or are denied (403)." },
+	      "Calls that lack the key share one bucket, skip the policy, or are denied (403). "
+	      "challenge: a call that proves nothing is answered with 401 first; it is the default "
+	      "where the key has jwt.CLAIM or api_key in it." },
 	{ .key = "overrides",
 	  .type = C_LIST,
 	  .offset = AT(overrides),

@@ -424,7 +424,8 @@ static void retry_respond(const struct filter *f, struct call *call, void *mem, 
 	const struct tries *t = mem;
 	struct quantile *q = pace_of(f->state, call);
 	uint64_t ns = call->env->now_ns - t->paced_ns;
-	bool failure = h->status == 429 || h->status >= 500;
+	uint16_t status = call_judges(call, h);
+	bool failure = status == 429 || status >= 500;
 
 	if (t->paced_ns != 0 && t->retries == 0 && c->hedge.after.percent != 0 &&
 	    (!failure || ns > quantile_ns(q)))

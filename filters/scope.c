@@ -5,6 +5,7 @@ const char *const missing_names[] = {
 	[MISSING_SHARE] = "share",
 	[MISSING_SKIP] = "skip",
 	[MISSING_DENY] = "deny",
+	[MISSING_CHALLENGE] = "challenge",
 	NULL,
 };
 
@@ -36,6 +37,57 @@ void scope_warn(struct conf_load *load, const struct node *map, const struct key
 		diag_warning(load->diags, given->at, "W107",
 			     "`missing` means nothing without a `key`")
 		    ->path = path_of(load, "missing");
+}
+
+bool scope_check_missing(struct conf_load *load, const struct node *map, const struct key_spec *key,
+			 int *missing)
+{
+	const struct node *given = node_get(map, "missing");
+
+	if (given == NULL && key_identity(key) != 0)
+		*missing = MISSING_CHALLENGE;
+	if (*missing != MISSING_CHALLENGE || key_identity(key) != 0)
+		return true;
+	diag_error(
+	    load->diags, place_of(map, "missing"), "E019",
+	    "`missing: challenge` is for keys that have to be verified, jwt.CLAIM and api_key")
+	    ->path = path_of(load, "missing");
+	return false;
+}
+
+static const void *value_of(const struct field *f, const void *conf)
+{
+	return (const char *)conf + f->offset;
+}
+
+/* What all keys in it are made of. */
+static unsigned reads_of(const struct schema *schema, const void *conf)
+{
+	unsigned reads = 0;
+
+	for (const struct field *f = schema->fields; f->key != NULL; f++) {
+		if (f->type == C_CUSTOM && f->custom == &key_custom)
+			reads |= key_identity(value_of(f, conf));
+		else if (f->type == C_MAP)
+			reads |= reads_of(f->sub, value_of(f, conf));
+	}
+	return reads;
+}
+
+void scope_wants(const struct schema *schema, const void *conf, struct scope_wants *add_to)
+{
+	const struct field *key = schema_field(schema, "key"),
+			   *missing = schema_field(schema, "missing"),
+			   *shadow = schema_field(schema, "shadow");
+	unsigned reads = reads_of(schema, conf);
+
+	add_to->reads |= reads;
+	if (shadow != NULL && *(const bool *)value_of(shadow, conf))
+		return; /* it refuses nothing, nor on its account does anybody else */
+	add_to->binds |= reads;
+	if (key != NULL && missing != NULL && missing->names == missing_names &&
+	    *(const int *)value_of(missing, conf) == MISSING_CHALLENGE)
+		add_to->demands |= key_identity(value_of(key, conf));
 }
 
 /* NULL, or what is wrong with an override's match under this key. */
@@ -93,7 +145,7 @@ struct verdict scope_find(const struct key_spec *key, int missing, const struct 
 		return verdict_pass();
 	if (missing == MISSING_SKIP)
 		return verdict_skip();
-	if (missing == MISSING_DENY)
+	if (missing == MISSING_DENY || missing == MISSING_CHALLENGE)
 		return verdict_deny(reason_missing_key, 0);
 	*out = key_fingerprint_missing();
 	return verdict_pass();

@@ -9,7 +9,14 @@
 #include "filters/key.h"
 
 /* What becomes of calls that lack the key. */
-enum missing { MISSING_SHARE, MISSING_SKIP, MISSING_DENY };
+enum missing {
+	MISSING_SHARE,
+	MISSING_SKIP,
+	MISSING_DENY,
+	MISSING_CHALLENGE, /* of a key that has to be verified: what proves it is demanded (401)
+			      before the policy is asked, which denies what lacks the key all the
+			      same */
+};
 
 extern const char *const missing_names[]; /* for C_ENUM */
 
@@ -22,6 +29,16 @@ struct scope_match {
 
 /* Warnings: a key that any client can choose, and `missing` that means nothing. */
 void scope_warn(struct conf_load *, const struct node *map, const struct key_spec *, int missing);
+/* The default of `missing` goes by the key.  False, after a finding: the two do not go together. */
+bool scope_check_missing(struct conf_load *, const struct node *map, const struct key_spec *,
+			 int *missing);
+/* What policies want verified: sets of enum identity_kind. */
+struct scope_wants {
+	unsigned reads;   /* some key is made of these */
+	unsigned binds;   /* ... of a policy that is not only tried out */
+	unsigned demands; /* calls without these are not to come to it */
+};
+void scope_wants(const struct schema *, const void *conf, struct scope_wants *add_to);
 /* Whether every override can match under this key; findings stand at its `match`.  Items are of
  * item_size bytes and begin with that, a const char *. */
 bool scope_check_overrides(struct conf_load *, const struct node *map, const struct key_spec *,

@@ -4,8 +4,8 @@
  * belongs into no URL.  Nor does the answer hold the values of keys. */
 #include "admin/explain.h"
 
-#include "admin/json.h"
 #include "admin/page.h"
+#include "base/json.h"
 #include "core/explain.h"
 
 static const char too_many[] = "there are too many headers";

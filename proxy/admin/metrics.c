@@ -231,6 +231,20 @@ static void connections_refused(struct render *r)
 	stats_each_listener(r->view->stats, visit_refused, r);
 }
 
+static void visit_floods(void *arg, const struct listener_stats *l)
+{
+	for (unsigned i = 0; i < H2_FLOODS; i++) {
+		label(arg, "listener", listener_stats_name(l));
+		label(arg, "kind", h2_flood_tokens[i]);
+		sample(arg, listener_stats_flooded(l, (enum h2_flood)i));
+	}
+}
+
+static void http2_floods(struct render *r)
+{
+	stats_each_listener(r->view->stats, visit_floods, r);
+}
+
 static void visit_handshaking(void *arg, const struct listener_stats *l)
 {
 	label(arg, "listener", listener_stats_name(l));
@@ -256,12 +270,51 @@ static void tls_handshakes(struct render *r)
 	stats_each_listener(r->view->stats, visit_handshakes, r);
 }
 
+/* Only what is configured is there to be seen. */
+static bool has_method(const struct render *r, enum auth_method m)
+{
+	const struct auth_conf *conf = &r->view->policy->config->auth;
+
+	return m == AUTH_JWT ? conf->jwt.jwks != NULL : conf->api_key.from.header != NULL;
+}
+
+static void auth_total(struct render *r)
+{
+	for (enum auth_method m = 0; m < AUTH_METHODS; m++) {
+		for (unsigned i = 0; has_method(r, m) && i < AUTH_OUTCOMES; i++) {
+			if (!(auth_outcomes[i].of & 1u << m))
+				continue;
+			label(r, "method", auth_method_names[m]);
+			label(r, "result", auth_outcomes[i].name);
+			sample(r, stats_auth_read(r->view->stats, m, (enum auth_outcome)i));
+		}
+	}
+}
+
+static void auth_cache(struct render *r)
+{
+	for (int hit = 1; has_method(r, AUTH_JWT) && hit >= 0; hit--) {
+		label(r, "result", hit ? "hit" : "miss");
+		sample(r, stats_auth_cached_read(r->view->stats, hit));
+	}
+}
+
 static void certificate(struct render *r, const char *key, const char *owner,
 			struct tls_certificate c)
 {
 	label(r, key, owner);
 	label(r, "certificate", c.path);
 	sample(r, c.not_after_s > 0 ? (uint64_t)c.not_after_s : 0);
+}
+
+/* A file that is named twice is one series. */
+static bool was_shown(const struct tls_server *tls, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(tls_server_certificate(tls, i).path,
+			   tls_server_certificate(tls, n).path) == 0)
+			return true;
+	return false;
 }
 
 static void listener_certificates(struct render *r, const struct listen_conf *conf,
@@ -271,7 +324,8 @@ static void listener_certificates(struct render *r, const struct listen_conf *co
 
 	addr_format(&conf->addr, text);
 	for (uint32_t i = 0; tls != NULL && i < tls_server_certificates(tls); i++)
-		certificate(r, "listener", text, tls_server_certificate(tls, i));
+		if (!was_shown(tls, i))
+			certificate(r, "listener", text, tls_server_certificate(tls, i));
 }
 
 static void tls_expiry(struct render *r)
@@ -844,12 +898,18 @@ static const struct family families[] = {
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),
 	COUNTER("weir_connections_refused_total", connections_refused,
 		"Client connections turned away."),
+	COUNTER("weir_http2_floods_total", http2_floods,
+		"Client connections ended for too many frames of one kind."),
 	GAUGE("weir_tls_handshakes_in_progress", tls_handshaking,
 	      "TLS handshakes of clients under way, see `limits.handshakes`."),
 	COUNTER("weir_tls_handshakes_total", tls_handshakes,
 		"TLS handshakes of clients that ended."),
 	GAUGE("weir_tls_certificate_expiry_timestamp_seconds", tls_expiry,
 	      "When the certificate, or the first to go of those behind it, expires."),
+	COUNTER("weir_auth_total", auth_total,
+		"Calls of routes that look at such credentials, by what became of these."),
+	COUNTER("weir_auth_cache_total", auth_cache,
+		"Tokens, by whether they were known from an earlier call."),
 	COUNTER("weir_requests_total", requests_total,
 		"Calls that ended; code 0: nothing was sent to the client."),
 	GAUGE("weir_requests_in_flight", requests_in_flight, "Calls under way."),

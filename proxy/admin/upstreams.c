@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "admin/json.h"
 #include "admin/page.h"
 #include "base/arena.h"
+#include "base/json.h"
 #include "base/log.h"
 
 /*---------------------------------------------------------------- to show */

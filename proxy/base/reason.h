@@ -11,6 +11,7 @@ enum reason_flag {
 	R_FAILURE = 1 << 2, /* counts against the endpoint                  */
 	R_CLOSE = 1 << 3,   /* the client connection ends with it           */
 	R_SHED = 1 << 4,    /* says when to come back                       */
+	R_AUTH = 1 << 5,    /* says what would be believed of who calls     */
 };
 
 struct reason {

@@ -19,7 +19,7 @@ enum {
 	HEADERS_MAX_OUT = 2048, /* all logged fields together, keys included */
 	HEADER_MAX_OUT = 512,
 	NAMES = 10,
-	FIXED = 1200, /* keys and numbers, each at its longest */
+	FIXED = 1240, /* keys and numbers, each at its longest */
 };
 
 _Static_assert(PATH_MAX_OUT + NAMES * NAME_MAX_OUT + AGENT_MAX_OUT + HEADERS_MAX_OUT + FIXED <=
@@ -210,8 +210,12 @@ static char *put_request(char *at, const struct access_line_rules *rules, const 
 	at = put_method(at, req);
 	if (req->path.n > 0) {
 		STRING(at, "url.path", req->path, PATH_MAX_OUT);
-		at = PUT_LIT(at, ",\"network.protocol.version\":\"1.");
-		*at++ = (char)('0' + req->minor % 10);
+		at = PUT_LIT(at, ",\"network.protocol.version\":\"");
+		*at++ = req->h2 ? '2' : '1';
+		if (!req->h2) {
+			*at++ = '.';
+			*at++ = (char)('0' + req->minor % 10);
+		}
 		*at++ = '"';
 	}
 	if (req->authority.n > 0)
@@ -324,6 +328,8 @@ size_t access_line_format(const struct access_line_rules *rules, struct access_l
 		STRING(at, "http.route", slice_str(r->route_name), NAME_MAX_OUT);
 	if (r->status != 0)
 		NUMBER(at, "http.response.status_code", r->status);
+	if (r->grpc_said)
+		NUMBER(at, "rpc.grpc.status_code", r->grpc_code);
 	at = put_client(at, r);
 	NUMBER(at, "http.request.body.size", r->bytes_in);
 	NUMBER(at, "http.response.body.size", r->bytes_out);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/cli_internal.h"
+#include "core/authenticate.h"
 #include "core/tls_set.h"
 
 void cli_load_begin(struct cli_load *l, const char *path)
@@ -56,8 +57,10 @@ int cli_check(int argc, char **argv, const struct cli_host *host)
 	if (form != NULL && !diag_format_parse(form, &format))
 		return cli_usage_error("the format is human, gcc, json or github, not `%s`", form);
 	cli_load_begin(&l, or_default(path));
-	if (l.config != NULL)
+	if (l.config != NULL) {
 		tls_set_check(l.config, &l.diags);
+		auth_check_files(l.config, &l.diags);
+	}
 	if (l.diags.errors > 0)
 		l.config = NULL;
 	status = cli_print_findings(&l, format, true,

@@ -78,7 +78,8 @@ static bool read_field(struct explain_request *r, const char *text)
 
 static int read_request(const struct arguments *a, struct explain_request *r)
 {
-	*r = (struct explain_request){ .method = slice_str(a->method),
+	*r = (struct explain_request){ .wall_ns = clock_wall_ns(),
+				       .method = slice_str(a->method),
 				       .host = slice_str(a->host),
 				       .client = slice_str(a->client) };
 	if (!read_target(r, a->request))

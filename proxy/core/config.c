@@ -31,6 +31,11 @@ static const struct field listen_fields[] = {
 	  .offset = offsetof(struct listen_conf, proxy_protocol),
 	  .dflt = "false",
 	  .doc = "Whether every connection begins with a PROXY protocol header, version 1 or 2." },
+	{ .key = "http2",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct listen_conf, http2),
+	  .dflt = "true",
+	  .doc = "Whether a connection that begins with HTTP/2's preface is spoken to in HTTP/2." },
 	{ .key = "backlog",
 	  .type = C_U32,
 	  .offset = offsetof(struct listen_conf, backlog),
@@ -44,7 +49,8 @@ static const struct field listen_fields[] = {
 	  .sub = &tls_server_schema,
 	  .doc = "Calls come over TLS: one certificate, or a list of them. The first one whose "
 		 "names hold the name "
-		 "that the client asks for is shown, or the first of all. Not given: plain." },
+		 "that the client asks for is shown, or the first of all; of two for the same names "
+		 "(RSA, ECDSA) the one that it can verify. Not given: plain." },
 	{ .key = NULL },
 };
 
@@ -183,6 +189,59 @@ static bool check_limits(struct conf_load *l, const struct node *n, void *conf)
 	return false;
 }
 
+#define FLOOD(id, token, bound)                                                                \
+	{ .key = #token,                                                                       \
+	  .type = C_U32,                                                                       \
+	  .offset = offsetof(struct http2_conf, limits.flood[H2_FLOOD_##id]),                  \
+	  .dflt = #bound,                                                                      \
+	  .min = 1,                                                                            \
+	  .max = 1000000,                                                                      \
+	  .doc = FLOOD_DOC_##id },
+
+#define FLOOD_DOC_RESETS                                                                       \
+	"Streams that a client resets before their answer, or makes Weir reset, in ten seconds; beyond " \
+	"it the connection ends, as with all of the following."
+#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head."
+#define FLOOD_DOC_SETTINGS    "SETTINGS frames in ten seconds."
+#define FLOOD_DOC_PINGS       "PING frames in ten seconds, beyond ten for each DATA frame sent."
+#define FLOOD_DOC_EMPTY       "DATA frames without data in ten seconds."
+#define FLOOD_DOC_UPDATES     "WINDOW_UPDATE frames in ten seconds, beyond ten for each DATA frame sent."
+#define FLOOD_DOC_OTHERS      "Frames in ten seconds that are of no use: PRIORITY, unknown ones, refused ones."
+
+static const struct field http2_fields[] = {
+	{ .key = "streams",
+	  .type = C_U32,
+	  .offset = offsetof(struct http2_conf, limits.streams),
+	  .dflt = "100",
+	  .min = 1,
+	  .max = 10000,
+	  .doc = "Streams of one connection at once; those beyond it are refused." },
+	{ .key = "stream_window",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct http2_conf, stream_window),
+	  .dflt = "64KiB",
+	  .min = KIB,
+	  .max = 16 * MIB,
+	  .doc = "How much of one body may come before it is wanted." },
+	{ .key = "connection_window",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct http2_conf, conn_window),
+	  .dflt = "1MiB",
+	  .min = 64 * KIB,
+	  .max = 256 * MIB,
+	  .doc = "The same of all bodies of a connection; at most twice that is kept." },
+#include "http/h2_flood.def"
+	{ .key = NULL },
+};
+
+#undef FLOOD
+
+static const struct schema http2_schema = {
+	.name = "http2 section",
+	.size = sizeof(struct http2_conf),
+	.fields = http2_fields,
+};
+
 static const struct field limits_fields[] = {
 	{ .key = "header_bytes",
 	  .type = C_BYTES,
@@ -250,6 +309,11 @@ static const struct field limits_fields[] = {
 	  .min = MS,
 	  .max = 24 * HOUR,
 	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = "http2",
+	  .type = C_MAP,
+	  .offset = offsetof(struct limits_conf, http2),
+	  .sub = &http2_schema,
+	  .doc = "Bounds of each HTTP/2 connection." },
 	{ .key = NULL },
 };
 
@@ -636,6 +700,16 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, use),
 	  .sub = &use_schema,
 	  .doc = "Policies, by name, asked in this order. Without any the route is not limited." },
+	{ .key = "auth",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct route_conf, auth),
+	  .at = offsetof(struct route_conf, auth_at),
+	  .item = C_STRING,
+	  .names = auth_names,
+	  .doc =
+	      "Who may call: with a verified `jwt`, with an `api_key`, with either of a list; or "
+	      "`none`: nothing is looked at. Not given: what the keys of the policies need." },
 	{ .key = "timeout",
 	  .type = C_MAP,
 	  .offset = offsetof(struct route_conf, timeout),
@@ -657,13 +731,15 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, dialect),
 	  .dflt = "auto",
 	  .names = dialect_names,
-	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path." },
+	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of gRPC "
+		 "are told in gRPC's own way whatever it says." },
 	{ .key = "upgrade",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct route_conf, upgrade),
 	  .dflt = "false",
 	  .doc =
-	      "Whether a connection may change its protocol (WebSocket) and is tunnelled then." },
+	      "Whether a connection may change its protocol (WebSocket, over HTTP/2 as well) and "
+	      "is tunnelled then." },
 	{ .key = NULL },
 };
 
@@ -780,6 +856,12 @@ static const struct field config_fields[] = {
 	  .offset = offsetof(struct config, shutdown),
 	  .sub = &shutdown_schema,
 	  .doc = "What happens between TERM and the end." },
+	{ .key = "auth",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, auth),
+	  .sub = &auth_schema,
+	  .doc = "What is believed of who calls: the keys jwt.CLAIM and api_key exist once it was "
+		 "verified. A call whose credentials are missing or bad is answered with 401." },
 	{ .key = "upstreams",
 	  .type = C_NAMED,
 	  .flags = C_REQUIRED,

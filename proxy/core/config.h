@@ -2,9 +2,11 @@
 #ifndef CORE_CONFIG_H
 #define CORE_CONFIG_H
 
+#include "auth/auth_conf.h"
 #include "base/addr.h"
 #include "base/log.h"
 #include "conf/schema.h"
+#include "http/h2.h"
 #include "io/tls_context.h"
 #include "upstream/upstream.h"
 
@@ -12,6 +14,7 @@ struct listen_conf {
 	struct addr addr;
 	struct place at;
 	bool proxy_protocol;
+	bool http2;
 	uint32_t backlog;
 	struct conf_list tls; /* of struct tls_server_conf; none: plain */
 };
@@ -19,6 +22,12 @@ struct listen_conf {
 struct client_ip_conf {
 	struct conf_list trust; /* of struct cidr */
 	const char *header;     /* "x-forwarded-for" (default) or "forwarded" */
+};
+
+/* Of each HTTP/2 connection. */
+struct http2_conf {
+	struct h2_limits limits; /* without the windows: */
+	uint64_t stream_window, conn_window;
 };
 
 struct limits_conf {
@@ -31,6 +40,7 @@ struct limits_conf {
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
+	struct http2_conf http2;
 };
 
 struct admin_conf {
@@ -90,6 +100,8 @@ struct route_conf {
 	const char *fallback; /* NULL: none */
 	struct place fallback_at;
 	struct conf_list use; /* of struct use_conf */
+	struct conf_list auth; /* of const char *, auth_names; none: as the policies' keys want it */
+	struct place auth_at;
 	struct timeout_conf timeout;
 	uint64_t max_body;
 	struct conf_list set; /* of struct set_conf */
@@ -115,6 +127,7 @@ struct config {
 	struct probes_conf probes;
 	struct log_conf log;
 	struct shutdown_conf shutdown;
+	struct auth_conf auth;
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */

@@ -5,11 +5,13 @@
 
 #include "conf/suggest.h"
 #include "conf/value.h"
+#include "core/authenticate.h"
 #include "core/config.h"
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "filters/filter.h"
 #include "filters/retry.h"
+#include "http/scan.h"
 
 enum { NAME_MAX_BYTES = 64 };
 
@@ -448,6 +450,45 @@ static void check_admin_reach(struct checker *k)
 		    ->help = "listen on 127.0.0.1 or unix:/path, or set `token`";
 }
 
+static bool is_redacted(const struct log_conf *log, const char *name)
+{
+	const char *const *redact = log->redact.item;
+
+	for (uint32_t i = 0; i < log->redact.n; i++)
+		if (strcasecmp(redact[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Where credentials stand, the access log shows nothing, be it that it was asked to. */
+static void redact_credentials(struct checker *k)
+{
+	const struct auth_conf *auth = &k->config->auth;
+	const char *const names[] = { auth->jwt.from.header, auth->api_key.from.header };
+	struct log_conf *log = &k->config->log;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char **list;
+		char *name;
+
+		if (names[i] == NULL || is_redacted(log, names[i]) ||
+		    (i == 0 && auth->jwt.jwks == NULL))
+			continue;
+		list = arena_zalloc(k->arena, (log->redact.n + 1) * sizeof(*list));
+		name = arena_strdup(k->arena, names[i]);
+		if (list == NULL || name == NULL) {
+			diags_out_of_memory(k->diags);
+			return;
+		}
+		for (char *c = name; *c != '\0'; c++)
+			*c = (char)char_lower(*c);
+		if (log->redact.n > 0)
+			memcpy(list, log->redact.item, log->redact.n * sizeof(*list));
+		list[log->redact.n++] = name;
+		log->redact.item = list;
+	}
+}
+
 void config_check(struct config *c, bool whole, struct arena *arena, struct diags *diags)
 {
 	struct checker k = { .config = c, .whole = whole, .arena = arena, .diags = diags };
@@ -461,6 +502,9 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	check_matches(&k);
 	check_addresses(&k);
 	check_hashes(&k);
+	redact_credentials(&k);
+	if (diags->errors == 0)
+		auth_rules_check(c, diags);
 	if (diags->errors > 0)
 		return; /* a name misspelt would look like a name unused */
 	check_unused(&k);

@@ -3,9 +3,9 @@
  * One thread that may block: it reads the configuration, binds, resolves, starts workers, and then
  * waits for signals, for the watched file and for what workers send back.
  *
- *   RUNNING --TERM--> DELAY --shutdown.delay--> DRAINING --last call, or shutdown.drain--> stop,
- * exit 0 |                |                          |
- *      +--- HUP: reload +---- second TERM ---------+--> exit 1 at once
+ *   RUNNING --TERM--> DELAY --shutdown.delay--> DRAINING --last call, or drain is over--> exit 0
+ *     | ^               |                          |
+ *     +-+ HUP: reload   +-------- second TERM -----+--> exit 1 at once
  *
  * A reload: load -> prepare -> commit.  Everything that can fail comes before commit, and is undone
  * if it does. */
@@ -82,8 +82,14 @@ static void add_file(void *arg, const char *path)
 {
 	struct files *f = arg;
 
+	for (unsigned i = 0; i < f->n; i++)
+		if (strcmp(f->path[i], path) == 0)
+			return;
 	if (f->n < WATCH_FILES)
 		f->path[f->n++] = path;
+	else
+		log_warn("%s is not watched, as are those behind it: at most %u files are", path,
+			 (unsigned)WATCH_FILES);
 }
 
 /* Whether or not it can be used: what is wrong with it may be a file that is yet to be repaired. */
@@ -94,6 +100,7 @@ static void follow_files(struct control *c, const struct config *config)
 	if (!c->options->watch)
 		return;
 	tls_set_files(config, add_file, &files);
+	auth_files(&config->auth, add_file, &files);
 	watch_follow(&c->watch, files.path, files.n);
 }
 
@@ -499,6 +506,7 @@ static bool make_workers(struct control *c)
 			return false;
 		}
 	}
+	explicit_bzero(c->shared.ticket_secret, sizeof(c->shared.ticket_secret));
 	return true;
 }
 

@@ -31,8 +31,11 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/authenticate.h"
 #include "core/client_ip.h"
+#include "core/grpc.h"
 #include "core/route.h"
+#include "core/tunnel.h"
 
 enum {
 	SPARE_MAX = 256,
@@ -183,6 +186,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	fill_record(x, x->call.out.why);
 	if (x->admitted)
 		chain_done(exchange_call(x));
+	authenticate_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	access_log_write(w->shared->log, w->index, &x->record);
@@ -374,16 +378,21 @@ static void relaying_is_late(struct exchange *x)
 				       : reason_idle_timeout);
 }
 
+static void total_is_over(struct exchange *x, const struct reason *why)
+{
+	if (x->state == X_RELAYING)
+		cut(x, why);
+	else
+		exchange_reply(x, why, 0);
+}
+
 static void on_timer(struct timer *t)
 {
 	struct exchange *x = LIST_ENTRY(t, struct exchange, timer);
 
 	CHECK_MAGIC(x, EXCHANGE_MAGIC);
 	if (is_past(x, x->call.deadline_ns)) {
-		if (x->state == X_RELAYING)
-			cut(x, reason_total_timeout);
-		else
-			exchange_reply(x, reason_total_timeout, 0);
+		total_is_over(x, x->hurried ? reason_deadline_exceeded : reason_total_timeout);
 		return;
 	}
 	switch (x->state) {
@@ -454,7 +463,7 @@ static bool forward(struct exchange *x)
 
 	req->upgrade = req->upgrade && conf->upgrade;
 	head_strip_hop_by_hop(req, req->upgrade);
-	if (!tell_of_client(x, forward_prepare))
+	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
 		return false;
 	for (uint32_t i = 0; i < conf->set.n; i++) {
 		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
@@ -532,6 +541,11 @@ static void on_resume(struct call *call, struct verdict v)
 	on_verdict(x, v);
 }
 
+static const struct reason *on_prove(struct call *call)
+{
+	return authenticate(LIST_ENTRY(call, struct exchange, call));
+}
+
 static const struct route *find_route(struct exchange *x)
 {
 	static const struct slice root = SLICE("/");
@@ -563,7 +577,19 @@ static void *chain_memory(struct arena *arena, size_t n)
 	return p == NULL ? NULL : p + (-(uintptr_t)p & (align - 1));
 }
 
-static bool begin_call(struct exchange *x)
+/* The route's total, or what the client of gRPC gives the call, whichever is shorter. */
+static void set_total(struct exchange *x, uint64_t asked_ns)
+{
+	uint64_t total_ns = x->route->conf->timeout.total_ns;
+
+	x->hurried = asked_ns != UINT64_MAX && (total_ns == 0 || asked_ns < total_ns);
+	if (x->hurried)
+		total_ns = asked_ns;
+	if (total_ns != 0)
+		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
+}
+
+static bool begin_call(struct exchange *x, uint64_t asked_ns)
 {
 	struct worker *w = x->worker;
 	struct call *call = &x->call;
@@ -577,11 +603,12 @@ static bool begin_call(struct exchange *x)
 	call->route = x->route->name;
 	call->upstream = x->cluster->name;
 	call->resume = on_resume;
+	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
-	if (x->route->conf->timeout.total_ns != 0)
-		call->deadline_ns = w->loop.now_ns + x->route->conf->timeout.total_ns;
+	set_total(x, asked_ns);
 	chain_begin(&x->route->chain, call, mem);
-	if (method_flags[x->req->method_id] & METHOD_IDEMPOTENT)
+	/* HTTP/2 says of calls that it did not look at them: any may go again then */
+	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
 		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
@@ -599,10 +626,18 @@ static bool know_peer(struct exchange *x)
 	return x->call.tls_san.p != NULL;
 }
 
+static const struct reason *heed_timeout(const struct head *req, uint64_t *ns)
+{
+	if (!grpc_timeout(req, ns))
+		return reason_bad_field;
+	return *ns == 0 ? reason_deadline_exceeded : NULL;
+}
+
 static void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
 	const struct reason *why = NULL;
+	uint64_t asked_ns = UINT64_MAX;
 
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
 	x->route = find_route(x);
@@ -618,7 +653,9 @@ static void exchange_begin(struct exchange *x)
 		why = reason_no_route;
 	else
 		why = route_refuses(x->route, x->req);
-	if (why == NULL && !(know_peer(x) && begin_call(x)))
+	if (why == NULL && x->grpc)
+		why = heed_timeout(x->req, &asked_ns);
+	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
 		why = reason_out_of_memory;
 	if (why != NULL)
 		exchange_reply(x, why, 0);
@@ -694,6 +731,7 @@ static void sift_trailers(const struct exchange *x, struct head *h)
 
 	head_strip_hop_by_hop(h, false);
 	forward_sift_trailers(h);
+	auth_strip(&x->use->policy->config->auth, h);
 	for (uint32_t i = 0; i < set->n; i++)
 		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
 }
@@ -766,6 +804,7 @@ static struct exchange *attach(struct conn *c, struct stream *s, struct head *he
 	x->client = s;
 	x->req = head;
 	x->use = worker_use_get(x->worker);
+	x->grpc = head != NULL && head->h2 && grpc_is_call(head);
 	s->on = &client_events;
 	s->owner = x;
 	begin_record(x);
@@ -796,10 +835,19 @@ static void on_bad_request(void *user, struct stream *s, struct head *head,
 	exchange_reply(x, why, 0);
 }
 
+static void on_flood(void *user, unsigned kind)
+{
+	struct conn *c = user;
+	struct worker_listener *wl = c->owner;
+
+	stats_conn_flooded(wl->stats, wl->worker->index, (enum h2_flood)kind);
+}
+
 const struct codec_events exchange_codec_events = {
 	.arena = on_arena,
 	.request = on_request,
 	.bad_request = on_bad_request,
+	.flood = on_flood,
 };
 
 /*---------------------------------------------------------------- what the leg says */
@@ -807,9 +855,7 @@ const struct codec_events exchange_codec_events = {
 /* Via by the version received; Date where there is none (RFC 9110 sections 7.6.3 and 6.6.1). */
 static bool add_fields(struct exchange *x, struct head *h)
 {
-	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
-
-	return head_add(h, F_VIA, h->minor == 0 ? v10 : v11) &&
+	return head_add(h, F_VIA, head_via(h)) &&
 	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
 }
 
@@ -877,12 +923,12 @@ static bool may_be_retried(uint16_t status)
 }
 
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
-static bool answer_is_dropped(struct exchange *x, struct head *h)
+static bool answer_is_dropped(struct exchange *x)
 {
 	struct leg *l = x->leg;
 	struct again again;
 
-	if (!may_be_retried(h->status) || !chain_retries(&x->route->chain))
+	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(&x->route->chain))
 		return false;
 	leg_tell(l); /* a breaker may open by it, and forbid another */
 	again = ask_again(x);
@@ -905,6 +951,26 @@ static bool upgrade_is_asked(const struct head *req, const struct head *h)
 	return to != NULL && req->upgrade;
 }
 
+/* Whether the answer may be passed on to who has asked for a change of protocol, or has not.  To
+ * extended CONNECT any 2xx would be the tunnel (RFC 8441 section 5). */
+static bool switches_well(struct exchange *x, struct head *h)
+{
+	if (h->status == 101)
+		return upgrade_is_asked(x->req, h) &&
+		       tunnel_switch(x, h, x->leg->conn->codec.multiplexed);
+	return !(x->req->h2 && x->req->upgrade && h->status < 300);
+}
+
+void exchange_note_grpc(struct exchange *x, const struct head *h)
+{
+	uint8_t code = x->grpc ? grpc_code(h) : GRPC_NONE;
+
+	if (code == GRPC_NONE)
+		return;
+	x->record.grpc_said = true;
+	x->record.grpc_code = code;
+}
+
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
 {
 	struct worker *w = x->worker;
@@ -916,19 +982,21 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 			cut(x, reason_out_of_memory);
 		return;
 	}
-	if (h->status == 101 && !upgrade_is_asked(x->req, h)) {
+	if (!switches_well(x, h)) {
 		leg_abort(x->leg, ENDPOINT_FAILED, reason_upstream_malformed);
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
 	}
-	if (answer_is_dropped(x, h))
+	if (answer_is_dropped(x))
 		return;
 	x->resp = h;
+	x->call.judged = x->leg->attempt.status;
+	exchange_note_grpc(x, h);
 	x->state = X_RELAYING;
 	x->tunnel = h->status == 101;
-	x->record.status = h->status;
+	x->record.status = x->tunnel && x->req->h2 ? 200 : h->status;
 	x->record.head_sent_ns = w->loop.now_ns;
-	x->call.out.status = h->status;
+	x->call.out.status = x->record.status;
 	x->call.out.why = reason_ok;
 	drop_kept(x);
 	pump_init(&x->down, x->leg->stream, x->client, &w->loop.now_ns);
@@ -970,6 +1038,11 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 	if (why == reason_upstream_stale && exchange_is_replayable(x)) {
 		again.yes = true;
 		kind = TRY_FRESH;
+		x->tried = (struct member_set){ 0 };
+	} else if (why == reason_upstream_refused && x->call.resendable &&
+		   x->call.out.attempts < UNSENT_TRIES) {
+		again.yes = true;
+		kind = TRY_REPEAT;
 		x->tried = (struct member_set){ 0 };
 	} else if (chain_retries(&x->route->chain)) {
 		again = ask_again(x);

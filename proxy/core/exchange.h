@@ -34,17 +34,22 @@ struct leg {
 	struct attempt attempt;
 	struct exchange *x;
 	struct cluster_member *member;
-	struct conn *conn;     /* NULL: none, or given back */
+	struct conn *conn;     /* NULL: none, or given back; of HTTP/2: shared with others */
+	struct leg_wait *wait; /* NULL: it does not wait for a shared connection */
 	struct stream *stream; /* NULL until connected, and once it is gone */
 	uint64_t start_ns, last_ns;
 	uint64_t late_ns; /* until its head has come: when it is given up; 0: never */
 	uint32_t addresses_left;
-	bool open;   /* counted by endpoint_begin */
-	bool reused; /* over a kept-alive connection */
-	bool sent;   /* a byte of the request may have reached the endpoint */
-	bool heard;  /* a head has come */
-	bool told;   /* filters know how it went */
+	bool open;    /* counted by endpoint_begin */
+	bool reused;  /* over a kept-alive connection */
+	bool sent;    /* a byte of the request may have reached the endpoint */
+	bool heard;   /* a head has come */
+	bool final;   /* and says that no other try is wanted */
+	bool hurried; /* it was out of a time that its client has set: no fault of the endpoint's */
+	bool told;    /* filters know how it went */
 };
+
+struct auth_result;
 
 struct exchange {
 	uint32_t magic;
@@ -57,6 +62,7 @@ struct exchange {
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
 	struct arena arena;
+	struct auth_result *auth; /* NULL: nothing was looked at */
 	struct cluster *cluster; /* where it goes: the route's, or its fallback */
 	struct leg *leg;         /* the newest */
 	struct leg *rival;       /* an older one that is unanswered, too; else NULL */
@@ -70,8 +76,11 @@ struct exchange {
 	bool request_ended, admitted;
 	bool budget_spent; /* a retry would have been due, but for its budget: clients shall not
 			      retry in its place */
-	bool continued;    /* the upstream's 100 was passed on */
+	bool grpc;         /* it is a call of gRPC (grpc.h) */
+	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
+	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
+	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
 	struct list link;
@@ -108,6 +117,8 @@ void exchange_on_head(struct exchange *, struct head *, bool end);
 void exchange_on_leg_failed(struct exchange *, const struct reason *);
 /* The answer broke after its head was passed on: it must not look complete. */
 void exchange_on_answer_cut(struct exchange *, const struct reason *);
+/* A head or trailers of the answer that is passed on: what gRPC's log lines tell of it. */
+void exchange_note_grpc(struct exchange *, const struct head *);
 /* The call, for the chain: with the time as it is now. */
 static inline struct call *exchange_call(struct exchange *x)
 {
@@ -137,7 +148,7 @@ void exchange_touch(struct exchange *);
 
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */
-	TRY_REPEAT, /* nothing was sent: to another endpoint */
+	TRY_REPEAT, /* nothing was sent: to another endpoint; or it was not looked at: to any */
 	TRY_FRESH,  /* the connection was dead: over a new one */
 };
 

@@ -161,6 +161,31 @@ static bool begin_call(struct explain *e, const struct env *env)
 	return true;
 }
 
+/*---------------------------------------------------------------- who calls */
+
+/* By a worker of its own, which knows no token: nothing is changed for those that serve. */
+static bool ask_credentials(struct explain *e, uint64_t wall_ns)
+{
+	const struct auth_rule *rule = &e->route->auth;
+	struct auth_worker *w;
+	struct arena scratch;
+	bool ok;
+
+	if (rule->looks == 0)
+		return true;
+	w = auth_worker_new(e->policy->auth);
+	if (w == NULL)
+		return false;
+	arena_init(&scratch, NULL);
+	auth_check(w, rule, e->head, wall_ns, &scratch, &e->auth);
+	arena_fini(&scratch);
+	ok = auth_detach(&e->auth, e->arena);
+	auth_worker_free(w);
+	e->call.who = &e->auth.who;
+	e->why = e->auth.why;
+	return ok;
+}
+
 /*---------------------------------------------------------------- policies */
 
 static const void *part_of(const struct filter *f, const struct field *field)
@@ -342,13 +367,17 @@ void explain_follow(const struct policy *p, const struct env *env)
 			p->filter[i]->ops->in_force(p->filter[i], env);
 }
 
-static const char *find(struct explain *e, const struct env *env)
+static const char *find(struct explain *e, const struct env *env, uint64_t wall_ns)
 {
 	if (!find_route(e))
 		return out_of_memory;
 	if (e->why != NULL)
 		return NULL;
-	if (!begin_call(e, env) || !ask_policies(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
+	if (!begin_call(e, env) || !ask_credentials(e, wall_ns))
+		return out_of_memory;
+	if (e->why != NULL)
+		return NULL;
+	if (!ask_policies(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
 	    !ask_cluster(e, e->route->fallback, &e->fallback))
 		return out_of_memory;
 	if (e->why == NULL)
@@ -366,7 +395,7 @@ const char *explain_find(const struct policy *policy, const struct env *env,
 	if (wrong == NULL)
 		wrong = find_client(e, r);
 	if (wrong == NULL && e->why == NULL)
-		wrong = find(e, env);
+		wrong = find(e, env, r->wall_ns != 0 ? r->wall_ns : env->wall_ns);
 	if (e->why != NULL)
 		e->status = e->denier != NULL && e->denier->status != 0
 				? e->denier->status

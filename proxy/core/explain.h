@@ -27,6 +27,7 @@ struct explain_request {
 	struct slice target; /* "/path?query" */
 	struct slice host;   /* empty: localhost, unless a field says it */
 	struct slice client; /* the address it comes from; empty: 127.0.0.1 */
+	uint64_t wall_ns;    /* when tokens are looked at; 0: by env */
 	uint32_t n;
 	struct explain_field field[EXPLAIN_FIELDS_MAX];
 };
@@ -66,6 +67,7 @@ struct explain {
 	struct head *head;
 	struct ip peer, client; /* which it comes from, for whom it is */
 	struct call call;       /* as the chain gets it, begun; valid with a route */
+	struct auth_result auth; /* what became of its credentials */
 	uint32_t n_routes;      /* that were looked at */
 	struct explain_route *routes;
 	const struct route *route; /* NULL: none takes it */

@@ -194,9 +194,24 @@ static void text_state(const struct explain_policy *p, struct buf *b)
 		buf_printf(b, "%22skey %s (hash %016" PRIx64 ")\n", "", p->key, p->key_hash);
 }
 
+static void text_credentials(const struct explain *e, struct buf *b)
+{
+	if (e->auth.looked == 0)
+		return;
+	buf_puts(b, "who calls: what the route looks at\n");
+	for (unsigned m = 0; m < AUTH_METHODS; m++) {
+		const struct auth_outcome_row *row = &auth_outcomes[e->auth.outcome[m]];
+
+		if (!(e->auth.looked & 1u << m))
+			continue;
+		buf_printf(b, "  %-16s  %s%s%s\n", auth_method_names[m], row->name,
+			   row->text[0] != '\0' ? ": " : "", row->text);
+	}
+}
+
 static void text_policies(const struct explain *e, struct buf *b)
 {
-	if (e->route == NULL)
+	if (e->route == NULL || e->auth.why != NULL)
 		return;
 	buf_puts(b, e->n_policies > 0 ? "policies, in the order in which they are asked\n"
 				      : "policies: none, the route is not limited\n");
@@ -381,6 +396,7 @@ void explain_text(const struct explain *e, const struct explain_repeat *r, struc
 	text_request(e, b);
 	text_outcome(e, b);
 	text_routes(e, b);
+	text_credentials(e, b);
 	text_policies(e, b);
 	text_cluster("upstream", &e->to, b);
 	text_cluster("fallback", &e->fallback, b);
@@ -482,6 +498,24 @@ static void json_routes(const struct explain *e, struct buf *b)
 		buf_putc(b, '}');
 	}
 	buf_putc(b, ']');
+}
+
+static void json_credentials(const struct explain *e, struct buf *b)
+{
+	bool first = true;
+
+	if (e->auth.looked == 0)
+		return;
+	json_key(b, ",", "auth");
+	buf_putc(b, '{');
+	for (unsigned m = 0; m < AUTH_METHODS; m++) {
+		if (!(e->auth.looked & 1u << m))
+			continue;
+		json_string(b, first ? "" : ",", auth_method_names[m],
+			    slice_str(auth_outcomes[e->auth.outcome[m]].name));
+		first = false;
+	}
+	buf_putc(b, '}');
 }
 
 static void json_rule(const struct filter *f, struct buf *b)
@@ -610,6 +644,7 @@ void explain_json(const struct explain *e, const struct explain_repeat *r, bool 
 	json_request(e, b);
 	json_outcome(e, b);
 	json_routes(e, b);
+	json_credentials(e, b);
 	json_key(b, ",", "policies");
 	buf_putc(b, '[');
 	for (uint32_t i = 0; i < e->n_policies; i++) {

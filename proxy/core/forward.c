@@ -52,6 +52,15 @@ void forward_worker_seed(struct forward_worker *w, uint64_t seed)
 	}
 }
 
+void forward_random(struct forward_worker *w, uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
+		uint64_t v = next_random(w);
+
+		memcpy(p + i, &v, n - i < sizeof(v) ? n - i : sizeof(v));
+	}
+}
+
 /*---------------------------------------------------------------- text */
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -179,7 +188,7 @@ struct survey {
 	struct head *head;
 	struct forward_context *fc;
 	bool trusted;
-	bool x_forwarded; /* there are X-Forwarded-* fields that have no slot */
+	bool x_forwarded; /* there are X-Forwarded-* fields that have no slot, or Client-Cert */
 	bool tracestate;
 	uint16_t first[SLOTS], count[SLOTS]; /* the first one's place, and how many there are */
 	struct ip peer;                      /* all zero: a unix socket */
@@ -189,6 +198,14 @@ struct survey {
 static bool is_x_forwarded(struct slice name)
 {
 	return name.n > x_forwarded.n && slice_ieq(slice_of(name.p, x_forwarded.n), x_forwarded);
+}
+
+/* A certificate that a peer says its client has shown (RFC 9440). */
+static bool is_client_cert(struct slice name)
+{
+	static const struct slice cert = SLICE("client-cert"), chain = SLICE("client-cert-chain");
+
+	return slice_ieq(name, cert) || slice_ieq(name, chain);
 }
 
 /* CGI and what descends from it take X_Forwarded_For for X-Forwarded-For, and so on for every field
@@ -205,12 +222,12 @@ static bool is_alias(struct slice name)
 	id = field_lookup(slice_of(text, name.n));
 	return slot_of[id] != NO_SLOT || (field_flags[id] & FIELD_HOP) || id == F_HOST ||
 	       id == F_CONTENT_LENGTH || id == F_TRANSFER_ENCODING ||
-	       is_x_forwarded(slice_of(text, name.n));
+	       is_x_forwarded(slice_of(text, name.n)) || is_client_cert(slice_of(text, name.n));
 }
 
 static void survey_other(struct survey *s, struct header *f)
 {
-	if (is_x_forwarded(f->name))
+	if (is_x_forwarded(f->name) || is_client_cert(f->name))
 		s->x_forwarded = true;
 	else if (slice_ieq(f->name, tracestate))
 		s->tracestate = true;
@@ -386,9 +403,7 @@ static bool set_real_ip(struct survey *s)
 
 static bool add_via(struct survey *s)
 {
-	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir");
-
-	return head_add(s->head, F_VIA, s->head->minor == 0 ? v10 : v11);
+	return head_add(s->head, F_VIA, head_via(s->head));
 }
 
 static bool is_request_id(struct slice s)
@@ -506,7 +521,7 @@ bool forward_count_hop(struct head *h)
 
 /*---------------------------------------------------------------- all of it */
 
-/* X-Forwarded-Port, -Prefix, -Ssl, ...: Weir has nothing to put in their place. */
+/* X-Forwarded-Port, -Prefix, -Ssl, ..., Client-Cert: Weir has nothing to put in their place. */
 static void remove_x_forwarded(struct survey *s)
 {
 	struct head *h = s->head;
@@ -514,7 +529,7 @@ static void remove_x_forwarded(struct survey *s)
 	for (uint16_t i = 0; i < h->n; i++) {
 		struct header *f = &h->fields[i];
 
-		if (f->id == F_OTHER && is_x_forwarded(f->name))
+		if (f->id == F_OTHER && (is_x_forwarded(f->name) || is_client_cert(f->name)))
 			f->id = F_REMOVED;
 	}
 }
@@ -524,7 +539,8 @@ void forward_sift_trailers(struct head *h)
 	for (uint16_t i = 0; i < h->n; i++) {
 		struct header *f = &h->fields[i];
 
-		if (f->id == F_OTHER && (is_x_forwarded(f->name) || is_alias(f->name)))
+		if (f->id == F_OTHER &&
+		    (is_x_forwarded(f->name) || is_client_cert(f->name) || is_alias(f->name)))
 			f->id = F_REMOVED;
 	}
 }

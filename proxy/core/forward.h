@@ -13,9 +13,10 @@
  *                     (W3C Trace Context, section 3.2)
  *
  * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
- * out.  Names that differ from these, or from those of framing, in `_` for `-` only are taken out
- * whoever says them: to many applications they are the same.  A peer on a unix socket has no
- * address: nothing is added to X-Forwarded-For, and Forwarded says for=unknown. */
+ * out, as are Client-Cert and Client-Cert-Chain (RFC 9440).  Names that differ from these, or from
+ * those of framing, in `_` for `-` only are taken out whoever says them: to many applications they
+ * are the same.  A peer on a unix socket has no address: nothing is added to X-Forwarded-For, and
+ * Forwarded says for=unknown. */
 #ifndef CORE_FORWARD_H
 #define CORE_FORWARD_H
 
@@ -47,6 +48,9 @@ struct forward_context {
 	struct slice trace_id; /* 32 hex digits */
 };
 
+/* Fills the bytes. */
+void forward_random(struct forward_worker *, uint8_t *, size_t n);
+
 /* Max-Forwards of OPTIONS (RFC 9110 section 7.6.2) is one less; false: it was 0, the request is to
  * be answered here. */
 bool forward_count_hop(struct head *);
@@ -56,5 +60,13 @@ void forward_sift_trailers(struct head *);
 bool forward_identify(struct head *, struct forward_context *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
+
+/* What Via says of a message that came like this (RFC 9110 section 7.6.3). */
+static inline struct slice head_via(const struct head *h)
+{
+	static const struct slice v10 = SLICE("1.0 weir"), v11 = SLICE("1.1 weir"), v2 = SLICE("2.0 weir");
+
+	return h->h2 ? v2 : h->minor == 0 ? v10 : v11;
+}
 
 #endif

@@ -11,9 +11,17 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "core/grpc.h"
 #include "core/hash_key.h"
+#include "core/tunnel.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
+
+/* In the call's arena. */
+struct leg_wait {
+	struct pool_waiter waiter;
+	struct leg *leg;
+};
 
 /* What the balancer is to know of a try that was not answered. */
 static void tell_unanswered(struct leg *l, enum endpoint_result result)
@@ -56,11 +64,16 @@ static uint64_t time_of(const struct leg *l)
 	return l == l->x->rival ? o->start_ns - l->start_ns : 0;
 }
 
+static bool is_excused(const struct leg *l)
+{
+	return l->hurried || exchange_is_draining(l->x);
+}
+
 void leg_tell(struct leg *l)
 {
 	l->told = true;
 	l->attempt.why = reason_ok;
-	l->attempt.excused = exchange_is_draining(l->x);
+	l->attempt.excused = is_excused(l);
 	l->attempt.held_ns = pump_held_ns(&l->x->down);
 	chain_attempted(exchange_call(l->x), &l->attempt);
 }
@@ -73,7 +86,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	CHECK(l->open);
 	l->open = false;
 	l->attempt.why = why;
-	l->attempt.excused = exchange_is_draining(x);
+	l->attempt.excused = is_excused(l);
 	l->attempt.asked = l->sent && x->request_ended && !x->up.held;
 	if (l->attempt.excused && result == ENDPOINT_FAILED)
 		result = ENDPOINT_ABORTED;
@@ -89,19 +102,28 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	x->down.src = NULL;
 }
 
+/* Its stream is over, in order or not: of the connection the leg hears no more. */
+static void leave_conn(struct leg *l, struct conn *c, bool reusable)
+{
+	struct exchange *x = l->x;
+
+	if (c->codec.multiplexed)
+		pool_release(c, l->member->endpoint, x->cluster->conf);
+	else if (reusable && h1_reusable(&c->h1))
+		pool_put(c, l->member->endpoint, x->worker->index, x->cluster->conf);
+	else
+		pool_discard(c);
+}
+
 /* The whole answer has come. */
 static void leg_finish(struct leg *l)
 {
-	struct exchange *x = l->x;
 	struct conn *c = l->conn;
 
 	l->stream = NULL;
 	l->conn = NULL;
 	leg_close(l, ENDPOINT_OK, reason_ok);
-	if (h1_reusable(&c->h1))
-		pool_put(c, l->member->endpoint, x->worker->index, x->cluster->conf);
-	else
-		pool_discard(c);
+	leave_conn(l, c, true);
 }
 
 void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *why)
@@ -112,10 +134,13 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 		return;
 	if (l->stream != NULL)
 		l->stream->ops->reset(l->stream, why);
+	if (l->wait != NULL)
+		pool_unwait(&l->wait->waiter);
+	l->wait = NULL;
 	l->stream = NULL;
 	l->conn = NULL;
 	if (c != NULL)
-		pool_discard(c);
+		leave_conn(l, c, false);
 	leg_close(l, result, why);
 }
 
@@ -177,21 +202,42 @@ static bool wins(struct leg *l, uint16_t status)
 	return loser != l;
 }
 
+/* What gRPC says of how it went, in a head or in trailers.  That a client was in too much of a
+ * hurry is nobody's fault. */
+static void judge_grpc(struct leg *l, const struct head *h)
+{
+	uint8_t code = grpc_code(h);
+
+	l->hurried = code == GRPC_DEADLINE_EXCEEDED && l->x->hurried;
+	if (!l->hurried)
+		l->attempt.status = grpc_judge(l->attempt.status, code);
+	if (grpc_pushback(h, &l->attempt.retry_after_ms) == PUSHBACK_NEVER)
+		l->final = true;
+}
+
+static void take_answer(struct leg *l, const struct head *h)
+{
+	l->heard = true;
+	l->attempt.status = h->status;
+	l->attempt.head_ns = l->last_ns;
+	if (h->status >= 400)
+		(void)retry_after_ms(h, l->x->worker->loop.wall_ns, &l->attempt.retry_after_ms);
+	if (l->x->grpc)
+		judge_grpc(l, h);
+	tell_answered(l, l->attempt.status);
+}
+
 static void on_head(void *owner, struct head *h, bool end)
 {
 	struct leg *l = owner;
+	uint16_t status = h->status;
 
 	l->last_ns = l->x->worker->loop.now_ns;
-	if (h->status >= 200 || h->status == 101) {
-		l->heard = true;
-		l->attempt.status = h->status;
-		l->attempt.head_ns = l->last_ns;
-		tell_answered(l, h->status);
-		if (h->status >= 400)
-			(void)retry_after_ms(h, l->x->worker->loop.wall_ns,
-					     &l->attempt.retry_after_ms);
+	if (status >= 200 || status == 101) {
+		take_answer(l, h);
+		status = l->attempt.status;
 	}
-	if (wins(l, h->status))
+	if (wins(l, status))
 		exchange_on_head(l->x, h, end);
 }
 
@@ -211,6 +257,10 @@ static void on_trailers(void *owner, struct head *h)
 
 	l->last_ns = l->x->worker->loop.now_ns;
 	head_strip_hop_by_hop(h, false);
+	if (l->x->grpc) {
+		judge_grpc(l, h);
+		exchange_note_grpc(l->x, h);
+	}
 	pump_trailers(&l->x->down, h);
 	exchange_touch(l->x);
 }
@@ -227,6 +277,12 @@ static void on_room(void *owner)
 		pump_room(&l->x->up);
 }
 
+static bool goes_on(const struct conn *c)
+{
+	return c->codec.multiplexed && !c->closing && !c->broken && !c->eof &&
+	       c->codec.phase < CODEC_CLOSED;
+}
+
 static void on_gone(void *owner, const struct reason *why)
 {
 	struct leg *l = owner;
@@ -236,8 +292,10 @@ static void on_gone(void *owner, const struct reason *why)
 		return;
 	}
 	l->stream = NULL;
+	/* a stream that is reset over a connection that goes on was not met by a dead one */
+	l->reused = l->reused && !(l->conn != NULL && goes_on(l->conn));
 	if (l->conn != NULL)
-		pool_discard(l->conn);
+		leave_conn(l, l->conn, false);
 	l->conn = NULL;
 	leg_fail(l, why);
 }
@@ -273,23 +331,55 @@ static struct slice own_authority(const struct endpoint *ep)
 								       : slice_str(ep->authority);
 }
 
+/* The upstream need not work for longer than anybody waits. */
+static bool say_time_left(struct exchange *x)
+{
+	uint64_t now_ns = x->worker->loop.now_ns, until_ns = x->call.deadline_ns;
+
+	if (!x->grpc || until_ns == 0)
+		return true;
+	return grpc_set_timeout(x->req, until_ns > now_ns ? until_ns - now_ns : 1);
+}
+
+static bool leg_send_head(struct leg *l, bool end)
+{
+	if (l->stream == NULL)
+		return false;
+	l->stream->on = &leg_stream_events;
+	l->stream->owner = l;
+	return say_time_left(l->x) && l->stream->ops->head(l->stream, l->x->req, end);
+}
+
+/* The call, too: no other try would fare better. */
+static void leg_give_up(struct leg *l, const struct reason *why)
+{
+	struct exchange *x = l->x;
+
+	leg_abort(l, ENDPOINT_ABORTED, why);
+	exchange_reply(x, why, why == reason_out_of_memory ? 1000 : 0);
+}
+
 static void leg_send(struct leg *l)
 {
 	struct exchange *x = l->x;
 	bool end = x->req->body == BODY_NONE;
+	const struct reason *why = NULL;
 
 	if (x->req->authority.n == 0)
 		x->req->authority = own_authority(l->member->endpoint);
-	l->stream = h1_client_open(&l->conn->h1, &x->arena);
-	l->stream->on = &leg_stream_events;
-	l->stream->owner = l;
+	if (x->req->upgrade)
+		why = tunnel_ask(x, l->conn->codec.multiplexed);
+	if (why != NULL) {
+		leg_give_up(l, why);
+		return;
+	}
+	l->stream = conn_open(l->conn, &x->arena);
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
 	pump_init(&x->up, x->client, l->stream, &x->worker->loop.now_ns);
-	if (!l->stream->ops->head(l->stream, x->req, end)) {
-		leg_abort(l, ENDPOINT_ABORTED, reason_out_of_memory);
-		exchange_reply(x, reason_out_of_memory, 1000);
+	if (!leg_send_head(l, end)) {
+		leg_give_up(l, reason_out_of_memory);
 		return;
 	}
 	send_body_so_far(l);
@@ -328,6 +418,70 @@ static const struct conn_events leg_conn_events = {
 	.closed = on_closed,
 };
 
+/*---------------------------------------------------------------- shared connections */
+
+static void on_shared_ready(struct pool_waiter *w, struct conn *c)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	l->conn = c;
+	if (!c->codec.multiplexed) {
+		c->on = &leg_conn_events;
+		c->owner = l;
+	}
+	leg_send(l);
+}
+
+static void on_shared_again(struct pool_waiter *w)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	l->addresses_left++; /* it was not tried */
+	if (!leg_connect(l))
+		leg_fail(l, reason_connect_failed);
+}
+
+static void on_shared_failed(struct pool_waiter *w, const struct reason *why)
+{
+	struct leg *l = LIST_ENTRY(w, struct leg_wait, waiter)->leg;
+
+	l->wait = NULL;
+	if (!leg_connect(l))
+		leg_fail(l, why);
+}
+
+static bool leg_await_shared(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct leg_wait *wait = arena_alloc(&x->arena, sizeof(*wait));
+
+	if (wait == NULL)
+		return false;
+	*wait = (struct leg_wait){
+		.waiter = { .ready = on_shared_ready,
+			    .again = on_shared_again,
+			    .failed = on_shared_failed },
+		.leg = l,
+	};
+	list_init(&wait->waiter.link);
+	if (!pool_await(&x->worker->loop, l->member->endpoint, x->worker->index, x->cluster,
+			&x->worker->upstream_limits, &wait->waiter))
+		return false;
+	l->wait = wait;
+	return true;
+}
+
+/* Of those who choose, few take extended CONNECT, but all of them HTTP/1's upgrade. */
+static bool leg_shares(const struct leg *l)
+{
+	const struct exchange *x = l->x;
+
+	return x->cluster->conf->http2 != HTTP_1 && pool_shares(l->member->endpoint, x->cluster) &&
+	       !(x->req->upgrade && x->cluster->conf->http2 == HTTP_AUTO);
+}
+
 /* A name with several addresses is tried at each of them. */
 static bool leg_connect(struct leg *l)
 {
@@ -338,14 +492,18 @@ static bool leg_connect(struct leg *l)
 
 	if (x->rival == NULL)
 		x->state = X_CONNECTING;
-	while (l->conn == NULL && l->addresses_left > 0) {
+	while (l->conn == NULL && l->wait == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
-		l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, &leg_conn_events, l,
-				       &w->upstream_limits);
+		if (leg_shares(l))
+			(void)leg_await_shared(l);
+		else
+			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, CONN_HTTP1,
+					       &leg_conn_events, l, &w->upstream_limits);
 	}
-	if (l->conn != NULL)
-		exchange_set_late(x, l, connect_ns);
-	return l->conn != NULL;
+	if (l->conn == NULL && l->wait == NULL)
+		return false;
+	exchange_set_late(x, l, connect_ns);
+	return true;
 }
 
 static uint32_t index_of(const struct cluster *cl, const struct cluster_member *m)
@@ -470,6 +628,29 @@ static struct verdict leg_choose_and_ask(struct leg *l, struct exchange *x, enum
 	return v;
 }
 
+/* A connection that is there already. */
+static struct conn *take_conn(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct endpoint *ep = l->member->endpoint;
+	unsigned w = x->worker->index;
+	/* what cannot be sent again is worth a look at the connection */
+	bool quiet = !exchange_is_replayable(x);
+	struct conn *c = NULL;
+
+	if (leg_shares(l))
+		c = pool_share(ep, w, x->cluster, quiet);
+	if (c != NULL || x->cluster->conf->http2 == HTTP_2)
+		return c;
+	return pool_take(ep, w, x->cluster, quiet, &leg_conn_events, l);
+}
+
+/* One with calls under way is none that has died of old age. */
+static bool was_idle(const struct conn *c)
+{
+	return c != NULL && (!c->codec.multiplexed || h2_streams(&c->h2) == 0);
+}
+
 /* It has an endpoint, and may go there. */
 static void leg_begin(struct leg *l, enum try_kind kind)
 {
@@ -479,16 +660,14 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 
 	endpoint_begin(ep, w);
 	l->open = true;
-	if (kind != TRY_FRESH) /* what cannot be sent again is worth a look at the connection */
-		l->conn =
-		    pool_take(ep, w, x->cluster, !exchange_is_replayable(x), &leg_conn_events, l);
-	l->reused = l->conn != NULL;
-	if (l->reused)
+	if (kind != TRY_FRESH)
+		l->conn = take_conn(l);
+	l->reused = was_idle(l->conn);
+	if (l->conn != NULL)
 		leg_send(l);
-	else if (pool_is_full(ep, w, x->cluster->conf))
-		leg_fail(l, reason_upstream_full);
 	else if (!leg_connect(l))
-		leg_fail(l, reason_connect_failed);
+		leg_fail(l, pool_is_full(ep, w, x->cluster->conf) ? reason_upstream_full
+								  : reason_connect_failed);
 }
 
 void leg_start(struct exchange *x, enum try_kind kind)

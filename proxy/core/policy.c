@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/authenticate.h"
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "core/tls_set.h"
@@ -112,6 +113,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 		       struct registries *r, struct diags *diags)
 {
 	route->conf = conf;
+	p->upgrades = p->upgrades || conf->upgrade;
 	route->name = conf->name;
 	route->cluster = find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);
@@ -122,6 +124,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 		return false;
 	}
 	p->n_routes++;
+	route->auth = auth_rule_of(p->config, conf);
 	make_chain(p, route);
 	return route_prepare(route, &p->arena, diags);
 }
@@ -186,6 +189,7 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 			   struct registries *r, struct diags *diags)
 {
 	struct policy *p = calloc(1, sizeof(*p));
+	bool ok;
 
 	if (p == NULL) {
 		diags_out_of_memory(diags);
@@ -199,7 +203,8 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	config_hash(config, p->hash);
 	set_limits(p);
 	p->tls = tls_set_open(config, &p->arena, diags);
-	if (p->tls != NULL && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
+	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
+	if (p->tls != NULL && ok && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
 	    open_routes(p, r, diags) && add_all_targets(p, diags))
 		return p;
 	policy_close(p, r);
@@ -219,6 +224,7 @@ void policy_close(struct policy *p, struct registries *r)
 	for (uint32_t i = 0; i < p->n_clusters; i++)
 		cluster_close(r->upstreams, p->cluster[i]);
 	tls_set_close(p->config, p->tls);
+	auth_close(p->auth);
 	arena_fini(&p->arena);
 	free(p);
 }

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "auth/auth.h"
 #include "base/arena.h"
 #include "core/config.h"
 #include "core/stats.h"
@@ -21,6 +22,7 @@ struct route {
 	struct cluster *cluster;
 	struct cluster *fallback; /* NULL: none */
 	struct chain chain;
+	struct auth_rule auth;
 	struct route_stats *stats; /* by name, kept across reloads */
 	const struct route_matcher *matcher; /* route_prepare */
 };
@@ -34,8 +36,10 @@ struct policy {
 	char hash[65];
 	char path[256]; /* of the file */
 	struct codec_limits codec_limits;
+	bool upgrades; /* on some route */
 	uint32_t n_routes, n_clusters, n_filters;
 	struct tls_server **tls;  /* of each listener; NULL: plain */
+	struct auth *auth;        /* NULL: none is configured */
 	struct route *route;      /* in order: the first match wins */
 	struct cluster **cluster;
 	struct filter **filter;   /* in the order of the file */

@@ -2,10 +2,13 @@
  * speaks.
  *
  * RFC 9457 problem details; the error objects of the OpenAI, Anthropic and Gemini APIs, whose SDKs
- * read them. */
+ * read them; the trailers of gRPC, whatever the route's dialect is: no client of it reads bodies.
+ */
 #include "base/put.h"
 #include "base/reason.h"
+#include "core/authenticate.h"
 #include "core/exchange.h"
+#include "core/grpc.h"
 
 enum {
 	FAR_AWAY_MS = 60 * 1000,  /* the SDKs do not wait longer */
@@ -22,6 +25,7 @@ struct reply {
 	uint64_t retry_after_ms; /* 0: says nothing of coming back */
 	bool never;              /* coming back is of no use */
 	const char *policy;      /* NULL: none refused */
+	const char *detail;      /* beside the reason's own words; "": no more */
 };
 
 struct dialect_row {
@@ -91,19 +95,28 @@ static void put_seconds(struct buf *b, const char *before, uint64_t ms, const ch
 	buf_puts(b, behind);
 }
 
-static void put_message(struct buf *b, const struct reply *r)
+/* `escape`: as the place wants it. */
+static void put_words(struct buf *b, const struct reply *r,
+		      void (*escape)(struct buf *, struct slice))
 {
-	buf_puts(b, "\"message\":\"");
-	buf_json(b, slice_str(r->why->text));
+	escape(b, slice_str(r->why->text));
 	if (r->policy != NULL) {
 		buf_puts(b, " (policy ");
-		buf_json(b, slice_str(r->policy));
+		escape(b, slice_str(r->policy));
 		buf_puts(b, ")");
 	}
+	if (r->detail[0] != '\0')
+		put_string(b, ": ", r->detail, "");
 	if (r->never)
 		put_string(b, "; ", never_text, "");
 	else if (r->retry_after_ms > 0)
 		put_seconds(b, "; retry after ", r->retry_after_ms, " s");
+}
+
+static void put_message(struct buf *b, const struct reply *r)
+{
+	buf_puts(b, "\"message\":\"");
+	put_words(b, r, buf_json);
 	buf_puts(b, "\"");
 }
 
@@ -120,8 +133,8 @@ static void problem_body(struct buf *b, const struct reply *r)
 	buf_json(b, slice_str(r->why->text));
 	put_number(b, "\",\"status\":", r->status);
 	put_string(b, ",\"reason\":\"", r->why->token, "\"");
-	if (r->never)
-		put_string(b, ",\"detail\":\"", never_text, "\"");
+	if (r->never || r->detail[0] != '\0')
+		put_string(b, ",\"detail\":\"", r->never ? never_text : r->detail, "\"");
 	if (r->policy != NULL) {
 		buf_puts(b, ",\"violated-policies\":[");
 		buf_json_string(b, slice_str(r->policy));
@@ -142,6 +155,7 @@ static const char *openai_type(uint16_t status)
 static const char *openai_code(const struct reply *r)
 {
 	return r->status == 429   ? "rate_limit_exceeded"
+	       : r->status == 401 ? "invalid_api_key"
 	       : r->status == 503 ? "service_unavailable"
 				  : r->why->token;
 }
@@ -160,10 +174,15 @@ static const char *anthropic_type(uint16_t status)
 		uint16_t status;
 		const char *type;
 	} rows[] = {
-		{ 400, "invalid_request_error" }, { 403, "permission_error" },
-		{ 404, "not_found_error" },       { 413, "request_too_large" },
-		{ 429, "rate_limit_error" },      { 503, "overloaded_error" },
-		{ 504, "timeout_error" },         { ANTHROPIC_OVERLOADED, "overloaded_error" },
+		{ 400, "invalid_request_error" },
+		{ 401, "authentication_error" },
+		{ 403, "permission_error" },
+		{ 404, "not_found_error" },
+		{ 413, "request_too_large" },
+		{ 429, "rate_limit_error" },
+		{ 503, "overloaded_error" },
+		{ 504, "timeout_error" },
+		{ ANTHROPIC_OVERLOADED, "overloaded_error" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -187,9 +206,10 @@ static const char *gemini_status(uint16_t status)
 		uint16_t status;
 		const char *name;
 	} rows[] = {
-		{ 403, "PERMISSION_DENIED" },  { 404, "NOT_FOUND" },   { 408, "DEADLINE_EXCEEDED" },
-		{ 429, "RESOURCE_EXHAUSTED" }, { 500, "INTERNAL" },    { 501, "UNIMPLEMENTED" },
-		{ 502, "UNAVAILABLE" },        { 503, "UNAVAILABLE" }, { 504, "DEADLINE_EXCEEDED" },
+		{ 401, "UNAUTHENTICATED" },   { 403, "PERMISSION_DENIED" },  { 404, "NOT_FOUND" },
+		{ 408, "DEADLINE_EXCEEDED" }, { 429, "RESOURCE_EXHAUSTED" }, { 500, "INTERNAL" },
+		{ 501, "UNIMPLEMENTED" },     { 502, "UNAVAILABLE" },        { 503, "UNAVAILABLE" },
+		{ 504, "DEADLINE_EXCEEDED" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -223,18 +243,32 @@ static const struct {
 	[DIALECT_PROBLEM] = { problem_body, SLICE("application/problem+json") },
 };
 
+static bool is_hopeless(const struct reply *r)
+{
+	return r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS ||
+	       (r->why->flags & R_AUTH);
+}
+
 static bool add_retry_fields(struct head *h, const struct reply *r)
 {
 	static const struct slice no = SLICE("false");
 	uint64_t s = (r->retry_after_ms + 999) / 1000;
-	bool hopeless = r->never || r->x->budget_spent || r->retry_after_ms > FAR_AWAY_MS;
 
-	if (hopeless && !head_add(h, F_X_SHOULD_RETRY, no))
+	if (is_hopeless(r) && !head_add(h, F_X_SHOULD_RETRY, no))
 		return false;
 	if (r->retry_after_ms == 0)
 		return true;
 	return head_add_u64(h, F_RETRY_AFTER, s == 0 ? 1 : s) &&
 	       head_add_u64(h, F_RETRY_AFTER_MS, r->retry_after_ms);
+}
+
+/* RFC 9110 section 11.6.1. */
+static bool add_challenge(struct head *h, struct exchange *x)
+{
+	static const struct slice name = SLICE("WWW-Authenticate");
+	struct slice challenge = authenticate_challenge(x);
+
+	return challenge.n == 0 || head_add_name(h, name, challenge);
 }
 
 static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
@@ -249,6 +283,8 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
 	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
 		return false;
+	if ((r->why->flags & R_AUTH) && !add_challenge(h, x))
+		return false;
 	if (r->status == 405 || r->status == 204) {
 		static const struct slice allow = SLICE("Allow"),
 					  methods =
@@ -258,6 +294,72 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 			return false;
 	}
 	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
+}
+
+static bool add_text(struct head *h, const char *name, const struct buf *value)
+{
+	return !value->oom && head_add_name(h, slice_str(name), slice_of(value->p, value->n));
+}
+
+/* Proposal A6 of gRPC. */
+static bool add_pushback(struct head *h, const struct reply *r)
+{
+	struct buf b = { .arena = h->arena };
+
+	if (is_hopeless(r))
+		buf_puts(&b, "-1");
+	else if (r->retry_after_ms > 0)
+		buf_u64(&b, r->retry_after_ms);
+	else
+		return true;
+	return add_text(h, "grpc-retry-pushback-ms", &b);
+}
+
+/* The head is all there is. */
+static bool make_grpc_head(struct head *h, const struct reply *r)
+{
+	static const struct slice type = SLICE("application/grpc");
+	struct exchange *x = r->x;
+	bool limited =
+	    x->call.out.denied && (r->why->flags & R_SHED) && !(r->why->flags & R_UNSENT);
+	enum grpc_code code = grpc_refusal(r->status, limited);
+	struct buf status = { .arena = &x->arena }, message = { .arena = &x->arena };
+
+	if (!make_head(h, r, type, 0))
+		return false;
+	h->status = x->record.status = 200;
+	h->body = BODY_NONE;
+	x->record.grpc_said = true;
+	x->record.grpc_code = (uint8_t)code;
+	buf_u64(&status, code);
+	put_words(&message, r, grpc_put_message);
+	return add_text(h, "grpc-status", &status) && add_text(h, "grpc-message", &message) &&
+	       add_pushback(h, r);
+}
+
+/* Where streams share a connection, one that is refused is no matter to the others. */
+static bool ends_connection(const struct conn *c, const struct reason *why)
+{
+	return (why->flags & R_CLOSE) && (!c->codec.multiplexed || why == reason_draining);
+}
+
+/* `ok`: the head is made.  False: the call is over. */
+static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
+{
+	struct exchange *x = r->x;
+
+	if (ok && x->admitted)
+		chain_respond(&x->call, h);
+	if (ends_connection(x->conn, r->why))
+		conn_last(x->conn);
+	ok = ok && x->client->ops->head(x->client, h, end);
+	if (!ok) {
+		x->client->ops->reset(x->client, reason_out_of_memory);
+		exchange_end(x, reason_out_of_memory);
+		return false;
+	}
+	x->resp = h;
+	return true;
 }
 
 static void send_reply(struct reply *r)
@@ -272,19 +374,17 @@ static void send_reply(struct reply *r)
 	body = b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);
 	ok = h != NULL && body.p != NULL &&
 	     make_head(h, r, dialects[r->dialect].content_type, body.n);
-	if (ok && x->admitted)
-		chain_respond(&x->call, h);
-	if (r->why->flags & R_CLOSE)
-		conn_last(x->conn);
-	ok = ok && x->client->ops->head(x->client, h, false);
-	if (!ok) {
-		x->client->ops->reset(x->client, reason_out_of_memory);
-		exchange_end(x, reason_out_of_memory);
+	if (!send_reply_head(r, h, ok, false))
 		return;
-	}
-	x->resp = h;
 	x->down.bytes = body.n;
 	x->client->ops->body(x->client, body, true);
+}
+
+static void send_grpc_reply(struct reply *r)
+{
+	struct head *h = arena_alloc(&r->x->arena, sizeof(*h));
+
+	(void)send_reply_head(r, h, h != NULL && make_grpc_head(h, r), true);
 }
 
 uint16_t reply_status(const struct route *route, struct slice path, const struct reason *why)
@@ -304,6 +404,7 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
 		.never = retry_after_ms >= VERDICT_NEVER_MS,
 		.policy = x->call.out.denied ? x->call.out.limit.policy : NULL,
+		.detail = why->flags & R_AUTH ? authenticate_text(x) : "",
 	};
 
 	if (r.never)
@@ -313,5 +414,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
-	send_reply(&r);
+	if (x->grpc)
+		send_grpc_reply(&r);
+	else
+		send_reply(&r);
 }

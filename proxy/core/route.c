@@ -280,6 +280,8 @@ const struct reason *route_refuses(const struct route *r, struct head *req)
 		return reason_trace_refused;
 	if (req->method_id == METHOD_OPTIONS && !forward_count_hop(req))
 		return reason_max_forwards;
+	if (req->h2 && req->upgrade && !r->conf->upgrade) /* it is nothing without the change */
+		return reason_upgrade_refused;
 	if (req->body == BODY_LENGTH && req->length > r->conf->max_body)
 		return reason_body_too_large;
 	return NULL;

@@ -68,6 +68,7 @@ struct listener_stats {
 struct listener_worker {
 	struct stat_counter active, total;
 	struct stat_counter refused[REASON_COUNT];
+	struct stat_counter flooded[H2_FLOODS];
 	struct stat_counter handshaking, handshakes[HANDSHAKE_ENDS];
 } __attribute__((aligned(LINE)));
 
@@ -78,6 +79,7 @@ struct upstream_slot {
 
 struct stats_worker {
 	struct stat_hist overhead, lag;
+	struct stat_counter auth[AUTH_METHODS][AUTH_OUTCOMES], auth_cached[2];
 	struct upstream_slot upstream[UPSTREAM_SLOTS + 1]; /* the last is _OTHER */
 } __attribute__((aligned(LINE)));
 
@@ -399,6 +401,11 @@ void stats_conn_refused(struct listener_stats *l, unsigned w, const struct reaso
 	stat_add(&listener_block(l, w)->refused[why->index], 1);
 }
 
+void stats_conn_flooded(struct listener_stats *l, unsigned w, enum h2_flood kind)
+{
+	stat_add(&listener_block(l, w)->flooded[kind], 1);
+}
+
 const char *const handshake_end_names[HANDSHAKE_ENDS] = {
 	[HANDSHAKE_FULL] = "full",
 	[HANDSHAKE_RESUMED] = "resumed",
@@ -420,6 +427,16 @@ void stats_handshake_end(struct listener_stats *l, unsigned w, enum handshake_en
 void stats_loop_lag(struct stats *s, unsigned w, uint64_t ns)
 {
 	stat_hist_add(&s->worker[w].lag, ns);
+}
+
+void stats_auth(struct stats *s, unsigned w, enum auth_method m, enum auth_outcome outcome)
+{
+	stat_add(&s->worker[w].auth[m][outcome], 1);
+}
+
+void stats_auth_cached(struct stats *s, unsigned w, bool hit)
+{
+	stat_add(&s->worker[w].auth_cached[hit], 1);
 }
 
 /* As code_find. */
@@ -484,6 +501,24 @@ void stats_lag(const struct stats *s, struct stat_sum *sum)
 	*sum = (struct stat_sum){ 0 };
 	for (unsigned w = 0; w < s->workers; w++)
 		stat_sum_add(sum, &s->worker[w].lag);
+}
+
+uint64_t stats_auth_read(const struct stats *s, enum auth_method m, enum auth_outcome outcome)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < s->workers; w++)
+		n += stat_read(&s->worker[w].auth[m][outcome]);
+	return n;
+}
+
+uint64_t stats_auth_cached_read(const struct stats *s, bool hit)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < s->workers; w++)
+		n += stat_read(&s->worker[w].auth_cached[hit]);
+	return n;
 }
 
 void stats_each_route(struct stats *s, void (*visit)(void *, const struct route_stats *), void *arg)
@@ -721,6 +756,15 @@ uint64_t listener_stats_refused(const struct listener_stats *l, const struct rea
 
 	for (unsigned w = 0; w < l->named.stats->workers; w++)
 		n += stat_read(&listener_block(l, w)->refused[why->index]);
+	return n;
+}
+
+uint64_t listener_stats_flooded(const struct listener_stats *l, enum h2_flood kind)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < l->named.stats->workers; w++)
+		n += stat_read(&listener_block(l, w)->flooded[kind]);
 	return n;
 }
 

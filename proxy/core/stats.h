@@ -11,10 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "auth/auth.h"
 #include "base/addr.h"
 #include "base/reason.h"
 #include "base/stat.h"
 #include "filters/filter.h"
+#include "http/h2.h"
 #include "http/head.h"
 
 struct stats;          /* all of them */
@@ -29,6 +31,8 @@ struct call_record {
 	const struct head *req;  /* method and target may be empty (malformed head) */
 	const struct head *resp; /* what was sent, NULL: nothing */
 	uint16_t status;         /* sent to the client; 0: nothing was sent */
+	bool grpc_said;          /* and a grpc-status: */
+	uint8_t grpc_code;
 	const struct reason *why;
 	struct ip client;
 	uint16_t client_port; /* of the peer */
@@ -71,6 +75,7 @@ void stats_again(struct route_stats *, unsigned w, enum again_label);
 void stats_conn_open(struct listener_stats *, unsigned w);
 void stats_conn_close(struct listener_stats *, unsigned w);
 void stats_conn_refused(struct listener_stats *, unsigned w, const struct reason *);
+void stats_conn_flooded(struct listener_stats *, unsigned w, enum h2_flood);
 
 /* How a client's TLS handshake ended. */
 enum handshake_end {
@@ -87,6 +92,9 @@ void stats_handshake_begin(struct listener_stats *, unsigned w); /* the gauge of
 void stats_handshake_end(struct listener_stats *, unsigned w, enum handshake_end);
 /* How late a loop turn came, or how long its callbacks took. */
 void stats_loop_lag(struct stats *, unsigned w, uint64_t ns);
+/* What became of a credential; and whether its token was known already. */
+void stats_auth(struct stats *, unsigned w, enum auth_method, enum auth_outcome);
+void stats_auth_cached(struct stats *, unsigned w, bool hit);
 /* Attempt duration of one upstream. */
 void stats_attempt(struct stats *, unsigned w, const char *upstream, uint64_t ns);
 
@@ -99,6 +107,8 @@ bool call_record_is_refusal(const struct call_record *);
 unsigned stats_workers(const struct stats *);
 void stats_overhead(const struct stats *, struct stat_sum *);
 void stats_lag(const struct stats *, struct stat_sum *);
+uint64_t stats_auth_read(const struct stats *, enum auth_method, enum auth_outcome);
+uint64_t stats_auth_cached_read(const struct stats *, bool hit);
 
 /* Visits come under a lock that only stats_*_get and _put also take. */
 void stats_each_route(struct stats *, void (*visit)(void *arg, const struct route_stats *),
@@ -147,6 +157,7 @@ const char *listener_stats_name(const struct listener_stats *);
 uint64_t listener_stats_active(const struct listener_stats *);
 uint64_t listener_stats_total(const struct listener_stats *);
 uint64_t listener_stats_refused(const struct listener_stats *, const struct reason *);
+uint64_t listener_stats_flooded(const struct listener_stats *, enum h2_flood);
 uint64_t listener_stats_handshaking(const struct listener_stats *);
 uint64_t listener_stats_handshakes(const struct listener_stats *, enum handshake_end);
 

@@ -23,6 +23,10 @@ void tls_set_close(const struct config *c, struct tls_server **set)
 /* Goes on after a finding: all of them are wanted. */
 struct tls_server **tls_set_open(const struct config *c, struct arena *arena, struct diags *diags)
 {
+	static const unsigned protocols[] = {
+		[false] = 1u << PROTOCOL_HTTP1,
+		[true] = 1u << PROTOCOL_HTTP1 | 1u << PROTOCOL_HTTP2,
+	};
 	struct tls_server **set =
 	    arena_zalloc(arena, (c->listen.n + 1) * sizeof(struct tls_server *));
 	bool ok = set != NULL;
@@ -34,7 +38,7 @@ struct tls_server **tls_set_open(const struct config *c, struct arena *arena, st
 
 		if (certs->n == 0)
 			continue;
-		set[i] = tls_server_new(certs, 1u << PROTOCOL_HTTP1, now_s(), diags);
+		set[i] = tls_server_new(certs, protocols[listener_at(c, i)->http2], now_s(), diags);
 		ok = ok && set[i] != NULL;
 	}
 	if (ok)

@@ -48,6 +48,8 @@ static void clear_pools(struct worker *w, const struct policy *old)
 void worker_let_go(struct worker *w, struct policy_use *use)
 {
 	clear_pools(w, use->policy);
+	auth_worker_free(use->auth);
+	use->auth = NULL;
 	list_remove(&use->link);
 	mailbox_post(w->shared->control, &use->released);
 }
@@ -80,7 +82,13 @@ static void follow(struct worker *w, struct policy_use *use)
 
 	w->use = use;
 	list_push_back(&w->uses, &use->link);
-	w->codec_limits = w->upstream_limits = use->policy->codec_limits;
+	w->h2_limits = limits->http2.limits;
+	w->h2_limits.stream_window = (uint32_t)limits->http2.stream_window;
+	w->h2_limits.conn_window = (uint32_t)limits->http2.conn_window;
+	w->h2_limits.tunnels = use->policy->upgrades;
+	w->codec_limits = use->policy->codec_limits;
+	w->codec_limits.h2 = &w->h2_limits;
+	w->upstream_limits = w->codec_limits;
 	w->times = (struct conn_times){ .handshake_ns = limits->handshake_timeout_ns,
 					.header_ns = limits->header_timeout_ns,
 					.idle_ns = limits->idle_timeout_ns,
@@ -216,7 +224,8 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 {
 	struct worker *w = wl->worker;
 	struct conn *c =
-	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol, &server_conn_events, wl,
+	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol,
+			wl->slot->http2 ? CONN_EITHER : CONN_HTTP1, &server_conn_events, wl,
 			wl->slot->service != NULL ? &service_codec_events : &exchange_codec_events,
 			&w->codec_limits, &w->times);
 
@@ -319,7 +328,7 @@ static void follow_tls(struct worker *w)
 		wl->tls = tls == NULL ? NULL : tls_server_get(tls);
 		if (tls == NULL || w->loop.tickets != NULL)
 			continue;
-		tls_tickets_init(&w->tickets, w->shared->ticket_secret, w->shared->ticket_start_ns);
+		tls_tickets_run(&w->tickets, &w->loop.timers);
 		w->loop.tickets = &w->tickets;
 	}
 }
@@ -452,6 +461,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 		return NULL;
 	}
 	w->loop.data = w;
+	tls_tickets_init(&w->tickets, shared->ticket_secret, shared->ticket_start_ns);
 	w->wake_mail.run = on_wake_mail;
 	wakes_init(&shared->wakes[index], tell, w);
 	w->env.wakes = shared->wakes;

@@ -28,6 +28,7 @@ struct worker;
 struct policy_use {
 	struct policy *policy;
 	uint32_t calls;
+	struct auth_worker *auth; /* NULL: no call has needed it yet */
 	struct list link;
 	struct message released; /* to control, when the worker has let go */
 };
@@ -36,7 +37,7 @@ struct policy_use {
 struct listen_slot {
 	struct addr addr;
 	char text[ADDR_TEXT_MAX];
-	bool proxy_protocol;
+	bool proxy_protocol, http2;
 	const struct service *service; /* NULL: proxies */
 	struct listener_stats *stats;
 	int fd[WORKERS_MAX]; /* -1 once the worker has taken it */
@@ -67,7 +68,7 @@ struct shared {
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
 	_Atomic uint32_t handshakes;                 /* of their TLS, under way */
-	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with */
+	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with; then none */
 	uint64_t ticket_start_ns;
 	_Atomic bool ready, draining;
 	_Atomic uint32_t policies; /* not yet freed */
@@ -91,7 +92,8 @@ struct worker {
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
 	uint64_t trim_ns; /* not before this again */
 	struct codec_limits codec_limits,
-	    upstream_limits; /* copies: connections outlive policies */
+	    upstream_limits;        /* copies: connections outlive policies */
+	struct h2_limits h2_limits; /* what both name */
 	struct conn_times times;
 	struct forward_worker forward;
 	struct tls_tickets tickets; /* once a listener speaks TLS */

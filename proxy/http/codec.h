@@ -13,18 +13,24 @@
 #include "http/stream.h"
 
 struct codec;
+struct h2_limits;
 struct reason;
 
 /* What a codec may ask of the connection it serves (`conn` is that connection). */
 struct codec_io {
-	/* n bytes to write into, of which the codec sends what it used with one put, before anything
-	 * else; they live until the flush. NULL when memory is out. */
+	/* n bytes to write into, of which the codec sends what it used with one put, before
+	 * anything else; they live until the flush. NULL when memory is out. */
 	char *(*reserve)(void *conn, size_t n);
 	/* Appends to the output, borrowed until the flush.  Never fails, never calls back. */
 	void (*put)(void *conn, struct slice);
 	/* There may be something to do: feed again (with what was left, or with nothing), or close.
 	 * Comes back later, never at once. */
 	void (*kick)(void *conn);
+	/* Memory of malloc's that was told of: to be freed after the flush.  Its first sizeof(void
+	 * *) bytes are the connection's from here. */
+	void (*free_later)(void *conn, void *);
+	/* The time of this turn, for what is counted by time. */
+	uint64_t (*now_ns)(void *conn);
 };
 
 /* What a server codec tells the one who accepts requests, and a client codec who uses it. */
@@ -40,13 +46,17 @@ struct codec_events {
 	 * (method, target), or nothing, and lies in the arena given; it is NULL when that had no
 	 * memory left. */
 	void (*bad_request)(void *user, struct stream *, struct head *, const struct reason *why);
+	/* HTTP/2: the peer sends too much of what costs it nothing (enum h2_flood), and the
+	 * connection ends.  May be NULL. */
+	void (*flood)(void *user, unsigned kind);
 };
 
 /* Bounds on one message head. */
 struct codec_limits {
-	uint32_t head_bytes;   /* start line and fields and their line ends */
-	uint32_t target_bytes; /* the request target alone: 414 */
-	uint16_t headers;      /* fields */
+	uint32_t head_bytes;        /* start line and fields and their line ends */
+	uint32_t target_bytes;      /* the request target alone: 414 */
+	uint16_t headers;           /* fields */
+	const struct h2_limits *h2; /* what HTTP/2 has beside; NULL: it is not spoken */
 };
 
 enum codec_phase {
@@ -87,8 +97,10 @@ struct codec {
 	uint8_t phase; /* enum codec_phase */
 	bool turned;   /* a call has begun since the connection last looked: it may be over, and the
 			  phase what it was, but times start anew */
-	bool cut;  /* CODEC_CLOSED in the middle of a message: reset the connection, do not close it
-		      in order */
+	bool cut; /* CODEC_CLOSED in the middle of a message: reset the connection, do not close it
+		     in order */
+	bool multiplexed; /* its streams are many, and the end of one is not that of the connection
+			   */
 	bool shut; /* a tunnel's end: once all is written, shut down the sending side; reading goes
 		      on */
 };

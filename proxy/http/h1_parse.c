@@ -5,10 +5,10 @@
  * fields lie in one vector. */
 #include "base/reason.h"
 #include "http/h1.h"
+#include "http/message.h"
 #include "http/scan.h"
 
 enum {
-	METHOD_BYTES = 48, /* no method is nearly that long */
 	LINE_SLACK = 64, /* of a start line beside its target: method, version, spaces, line end */
 	LISTED_MAX = 64, /* elements of Connection: each costs a search */
 	LENGTH_DIGITS = 19, /* always fits 64 bits */
@@ -91,19 +91,26 @@ static const struct reason *note_host(struct parse *p, struct slice value)
 	return NULL;
 }
 
-static const struct reason *note_length(struct parse *p, struct slice value)
+bool length_parse(struct slice value, uint64_t *length)
 {
-	uint64_t length = 0;
+	uint64_t v = 0;
 
-	if (p->has_length || value.n == 0 || value.n > LENGTH_DIGITS)
-		return reason_bad_framing;
+	if (value.n == 0 || value.n > LENGTH_DIGITS)
+		return false;
 	for (size_t i = 0; i < value.n; i++) {
 		if (!char_is(value.p[i], CH_DIGIT))
-			return reason_bad_framing;
-		length = length * 10 + (uint64_t)(value.p[i] - '0');
+			return false;
+		v = v * 10 + (uint64_t)(value.p[i] - '0');
 	}
+	*length = v;
+	return true;
+}
+
+static const struct reason *note_length(struct parse *p, struct slice value)
+{
+	if (p->has_length || !length_parse(value, &p->length))
+		return reason_bad_framing;
 	p->has_length = true;
-	p->length = length;
 	return NULL;
 }
 
@@ -216,6 +223,16 @@ static const char *value_end(const char *p, const char *end)
 		p++;
 	}
 	return p[0] == '\r' && p[1] == '\n' ? p : NULL;
+}
+
+bool value_is_valid(struct slice value)
+{
+	for (size_t i = 0; i < value.n; i++) {
+		i += scan_control(value.p + i, value.n - i);
+		if (i < value.n && value.p[i] != '\t')
+			return false;
+	}
+	return true;
 }
 
 static struct slice trim_value(const char *p, const char *end)
@@ -334,7 +351,7 @@ static struct slice split_port(struct slice authority, struct slice *port)
 	return slice_of(authority.p, (size_t)(colon - authority.p));
 }
 
-static bool authority_is_valid(struct slice authority)
+bool authority_is_valid(struct slice authority)
 {
 	struct slice port, host;
 
@@ -346,8 +363,7 @@ static bool authority_is_valid(struct slice authority)
 	return host.n > 0 && host.p[0] == '[' ? ip_literal_is_valid(host) : reg_name_is_valid(host);
 }
 
-/* The same host and port, those of the scheme being as good as none. */
-static bool authority_eq(struct slice a, struct slice b, struct slice scheme_port)
+bool authority_eq(struct slice a, struct slice b, struct slice scheme_port)
 {
 	struct slice port_a, port_b;
 	struct slice host_a = split_port(a, &port_a), host_b = split_port(b, &port_b);
@@ -359,7 +375,7 @@ static bool authority_eq(struct slice a, struct slice b, struct slice scheme_por
 	return slice_ieq(host_a, host_b) && slice_eq(port_a, port_b);
 }
 
-static void split_query(struct slice s, struct head *h)
+void target_split(struct slice s, struct head *h)
 {
 	h->path = slice_cut(&s, '?');
 	h->query = s;
@@ -367,14 +383,18 @@ static void split_query(struct slice s, struct head *h)
 		h->query.n = 0;
 }
 
-struct scheme {
-	struct slice prefix, port;
+static const struct scheme schemes[] = {
+	{ SLICE("http://"), SLICE("http"), SLICE("80") },
+	{ SLICE("https://"), SLICE("https"), SLICE("443") },
 };
 
-static const struct scheme schemes[] = {
-	{ SLICE("http://"), SLICE("80") },
-	{ SLICE("https://"), SLICE("443") },
-};
+const struct scheme *scheme_find(struct slice name)
+{
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (slice_ieq(name, schemes[i].name))
+			return &schemes[i];
+	return NULL;
+}
 
 static const struct scheme *find_scheme(struct slice target)
 {
@@ -403,7 +423,7 @@ static const struct reason *parse_absolute(struct head *h, const struct scheme *
 	h->authority = slice_of(rest.p, n);
 	if (!authority_is_valid(h->authority))
 		return reason_bad_host;
-	split_query(slice_of(rest.p + n, rest.n - n), h);
+	target_split(slice_of(rest.p + n, rest.n - n), h);
 	if (h->path.n == 0)
 		h->path = h->method_id == METHOD_OPTIONS && h->query.p == NULL ? star : root;
 	return NULL;
@@ -414,7 +434,7 @@ static const struct reason *parse_target(struct head *h, const struct scheme **s
 	if (h->method_id == METHOD_CONNECT)
 		return reason_connect_refused;
 	if (h->target.p[0] == '/') {
-		split_query(h->target, h);
+		target_split(h->target, h);
 		return NULL;
 	}
 	if (slice_is(h->target, "*")) {
@@ -661,7 +681,7 @@ static const struct slice untrailed[] = {
 	SLICE("sec-websocket-accept"),
 };
 
-static bool may_trail(const struct header *f)
+bool field_may_trail(const struct header *f)
 {
 	if (f->id != F_OTHER)
 		return false;
@@ -686,7 +706,7 @@ const struct reason *h1_parse_trailers(struct slice text, const struct codec_lim
 		why = parse_field(&at, end, h);
 		if (why != NULL)
 			return why;
-		if (!may_trail(&h->fields[h->n - 1]))
+		if (!field_may_trail(&h->fields[h->n - 1]))
 			h->fields[h->n - 1].id = F_REMOVED;
 	}
 	return at == end - 2 ? NULL : reason_bad_field;

@@ -72,7 +72,8 @@ struct head {
 	struct slice phrase; /* p == NULL: the usual one for status */
 
 	/* both */
-	uint8_t minor; /* HTTP/1.minor: 0 or 1 */
+	uint8_t minor; /* HTTP/1.minor: 0 or 1; of HTTP/2: 1 */
+	bool h2;       /* it came as HTTP/2 */
 	/* enum body_kind.  Of an answer to HEAD and of 304: BODY_LENGTH is what GET would have had,
 	 * none comes; whether one comes is what `end` says beside the head. */
 	uint8_t body;

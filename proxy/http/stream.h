@@ -9,7 +9,9 @@
  *  S2  After reset the owner is forgotten: no event follows, gone neither.
  *  S3  body borrows bytes: they must stay where they are until the connection
  *      has flushed, which it does before the code that read them returns to the
- *      loop.  Heads and trailers are serialised before the call returns.
+ *      loop.  Heads and trailers are serialised before the call returns, but for a request
+ *      for a tunnel over HTTP/2, which may have to wait for the peer's settings: its head
+ *      outlives the stream.
  *  S4  One producer, one consumer per direction, so pause is a boolean.
  *  S5  Events come from feed, eof, drained and fail of the codec only, never
  *      from inside an op: an op may be called inside any event. */

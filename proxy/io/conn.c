@@ -2,7 +2,8 @@
  *
  * What comes in:   recv into loop->in -> codec.feed -> what it left is saved
  * What goes out:   codec.put -> gather (borrowed) -> one writev at the settle -> what the socket
- * did not take is copied
+ *                  did not take is copied; where streams share a connection, what is short is held
+ *                  (copied) until the turn is over, for one writev of all their answers
  *
  * Everything that may end a connection only marks it (`broken`, the codec's phase) and makes it
  * dirty; conn_settle looks at the marks and acts, so no frame below an event ever sees its
@@ -21,15 +22,24 @@ enum {
 	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
 	SPARE_GATHERS = 64,    /* kept for reuse */
 	GATHER_MAX = 64,       /* slices in one writev                                  */
+	HOLD_BYTES = 16384,    /* of one connection, that wait for the end of the turn */
 	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
 };
 
+enum prelude {
+	PRELUDE_PROXY = 1 << 0,
+	PRELUDE_CHOICE = 1 << 1, /* of HTTP: by what comes first, or by TLS */
+	PRELUDE_HTTP2 = 1 << 2,  /* of an upstream: TLS must agree on it */
+};
+
 struct gather {
-	struct list link; /* loop->gathers */
+	struct list link; /* loop->gathers, or loop->held */
 	struct gather *next_free;
 	struct conn *conn;
+	char *hold; /* HOLD_BYTES; NULL: nothing is held */
 	size_t bytes;
+	size_t held; /* of them, the first ones, and v[0] alone */
 	int n;
 	struct iovec v[GATHER_MAX];
 };
@@ -60,11 +70,25 @@ static struct gather *gather_get(struct conn *c)
 	if (g == NULL)
 		return NULL;
 	g->conn = c;
-	g->bytes = 0;
+	g->hold = NULL;
+	g->bytes = g->held = 0;
 	g->n = 0;
 	list_push_back(&loop->gathers, &g->link);
 	c->gather = g;
 	mark_dirty(c);
+	return g;
+}
+
+/* The one to put into, which has borrowed slices from here. */
+static struct gather *gather_use(struct conn *c)
+{
+	struct gather *g = gather_get(c);
+
+	if (g != NULL && g->bytes > 0 && g->bytes == g->held) {
+		list_remove(&g->link);
+		list_push_back(&c->loop->gathers, &g->link);
+		mark_dirty(c);
+	}
 	return g;
 }
 
@@ -76,6 +100,7 @@ static void gather_put(struct conn *c)
 	if (g == NULL)
 		return;
 	list_remove(&g->link);
+	free(g->hold);
 	c->gather = NULL;
 	if (loop->n_free_gathers == SPARE_GATHERS) {
 		free(g);
@@ -157,7 +182,7 @@ static void on_write_broken(struct conn *c)
 	if (!c->mute)
 		return;
 	backlog_free(c);
-	c->h1.codec.ops->last(&c->h1.codec);
+	c->codec.ops->last(&c->codec);
 }
 
 /* Writes what was put.  Raises nothing: a failure is a mark. */
@@ -181,14 +206,65 @@ static void gather_flush(struct conn *c)
 	gather_put(c);
 }
 
-void conn_flush_all(struct loop *loop)
+static void flush_list(struct list *gathers)
 {
-	LIST_EACH (n, &loop->gathers) {
+	LIST_EACH (n, gathers) {
 		struct conn *c = LIST_ENTRY(n, struct gather, link)->conn;
 
 		gather_flush(c);
 		mark_dirty(c);
 	}
+}
+
+void conn_flush_all(struct loop *loop)
+{
+	flush_list(&loop->gathers);
+}
+
+void conn_flush_held(struct loop *loop)
+{
+	flush_list(&loop->held);
+}
+
+/* Other streams of the connection may have something to say in this turn, too, and one call of the
+ * kernel's is dearer than a copy of what is short. */
+static bool may_hold(const struct conn *c)
+{
+	const struct codec *k = &c->codec;
+
+	return c->loop->holds && k->multiplexed && k->phase < CODEC_CLOSED && !k->shut &&
+	       !c->broken && !c->mute && !c->connecting && backlog(c) == 0 &&
+	       c->gather->bytes <= HOLD_BYTES;
+}
+
+/* Copies what is borrowed behind what is held already.  False: memory is out. */
+static bool hold(struct gather *g)
+{
+	if (g->hold == NULL)
+		g->hold = malloc(HOLD_BYTES);
+	if (g->hold == NULL)
+		return false;
+	for (int i = g->held > 0; i < g->n; i++) {
+		memcpy(g->hold + g->held, g->v[i].iov_base, g->v[i].iov_len);
+		g->held += g->v[i].iov_len;
+	}
+	g->v[0] = (struct iovec){ .iov_base = g->hold, .iov_len = g->held };
+	g->n = 1;
+	return true;
+}
+
+static void gather_settle(struct conn *c)
+{
+	struct gather *g = c->gather;
+
+	if (g == NULL)
+		return;
+	if (!may_hold(c) || !hold(g)) {
+		gather_flush(c);
+		return;
+	}
+	list_remove(&g->link);
+	list_push_back(&c->loop->held, &g->link);
 }
 
 static char *io_reserve(void *conn, size_t n)
@@ -229,10 +305,10 @@ static void io_put(void *conn, struct slice s)
 
 	if (s.n == 0 || c->broken || c->closing)
 		return;
-	g = gather_get(c);
+	g = gather_use(c);
 	if (g != NULL && g->n == GATHER_MAX) {
 		gather_flush(c);
-		g = gather_get(c);
+		g = gather_use(c);
 	}
 	if (g == NULL) {
 		c->broken = true;
@@ -251,7 +327,21 @@ static void io_kick(void *conn)
 		mark_dirty(c);
 }
 
-static const struct codec_io conn_io = { .reserve = io_reserve, .put = io_put, .kick = io_kick };
+static void io_free_later(void *conn, void *memory)
+{
+	loop_free_later(((struct conn *)conn)->loop, memory);
+}
+
+static uint64_t io_now_ns(void *conn)
+{
+	return ((struct conn *)conn)->loop->now_ns;
+}
+
+static const struct codec_io conn_io = { .reserve = io_reserve,
+					 .put = io_put,
+					 .kick = io_kick,
+					 .free_later = io_free_later,
+					 .now_ns = io_now_ns };
 
 static void flush_backlog(struct conn *c)
 {
@@ -275,7 +365,7 @@ static void flush_backlog(struct conn *c)
 
 static struct codec *codec_of(struct conn *c)
 {
-	return &c->h1.codec;
+	return &c->codec;
 }
 
 /* Replaces what is left over. */
@@ -313,9 +403,44 @@ static bool take_proxy_header(struct conn *c, struct slice *in)
 		return false;
 	if (info.has_source)
 		c->peer = info.source;
-	c->proxy_header = false;
+	c->prelude &= (uint8_t)~PRELUDE_PROXY;
 	*in = slice_of(in->p + used, in->n - (size_t)used);
 	return true;
+}
+
+bool conn_speak(struct conn *c, enum conn_protocol protocol)
+{
+	struct codec *k = &c->codec;
+	const struct codec_events *events = k->events;
+	const struct codec_limits *limits = k->limits;
+	bool last = c->h1.last;
+
+	c->prelude &= (uint8_t)~PRELUDE_CHOICE;
+	if (protocol == CONN_EITHER)
+		c->prelude |= PRELUDE_CHOICE;
+	if (protocol != CONN_HTTP2)
+		return true;
+	k->ops->fini(k);
+	if (h2_server_init(&c->h2, &conn_io, c, events, c, limits)) {
+		if (last)
+			k->ops->last(k);
+		return true;
+	}
+	h1_server_init(&c->h1, &conn_io, c, events, c, limits); /* whom the end may be told */
+	c->broken = true;
+	mark_dirty(c);
+	return false;
+}
+
+/* RFC 9113 section 3.3; false: that is not decided yet, or the connection is done for. */
+static bool take_choice(struct conn *c, struct slice in)
+{
+	size_t n = in.n < h2_preface.n ? in.n : h2_preface.n;
+	bool same = memcmp(in.p, h2_preface.p, n) == 0;
+
+	if (same && n < h2_preface.n)
+		return false;
+	return conn_speak(c, same ? CONN_HTTP2 : CONN_HTTP1);
 }
 
 static void on_ready(void *owner, unsigned wants);
@@ -346,7 +471,7 @@ void conn_expect_tls(struct conn *c, struct tls_server *server)
 {
 	c->tls = tls_server_get(server);
 	c->unsecured = true;
-	if (!c->proxy_header)
+	if (!(c->prelude & PRELUDE_PROXY))
 		start_tls(c, slice_of(NULL, 0));
 }
 
@@ -371,12 +496,12 @@ static void feed(struct conn *c, struct slice in)
 	struct codec *k = codec_of(c);
 
 	c->feeding = true;
-	if (c->proxy_header && !take_proxy_header(c, &in)) {
+	if ((c->prelude & PRELUDE_PROXY) && !take_proxy_header(c, &in)) {
 		/* more must come */
 	} else if (c->tls != NULL) {
 		start_tls(c, in);
 		in.n = 0;
-	} else {
+	} else if (!(c->prelude & PRELUDE_CHOICE) || take_choice(c, in)) {
 		feed_codec(c, &in);
 	}
 	c->feeding = false;
@@ -400,7 +525,7 @@ static void feed_left_over(struct conn *c)
 static void on_eof(struct conn *c)
 {
 	c->eof = true;
-	c->broken = c->broken || c->proxy_header;
+	c->broken = c->broken || (c->prelude & PRELUDE_PROXY);
 	mark_dirty(c);
 }
 
@@ -472,6 +597,8 @@ static void conn_end(struct conn *c, const struct reason *why)
 		c->broken = true;
 		return;
 	}
+	if (c->gather != NULL && c->gather->held > 0)
+		gather_flush(c);
 	if (c->dirty)
 		list_remove(&c->dirty_link);
 	c->closing = true;
@@ -559,6 +686,18 @@ static void set_phase_time(struct conn *c)
 		c->broken = true;
 }
 
+/* HTTP/2 says so first, lest a call be lost that is on its way. */
+static void on_idle_over(struct conn *c)
+{
+	struct codec *k = codec_of(c);
+
+	k->ops->last(k);
+	if (k->phase == CODEC_IDLE)
+		conn_end(c, NULL);
+	else
+		mark_dirty(c);
+}
+
 static void on_timer(struct timer *timer)
 {
 	struct conn *c = LIST_ENTRY(timer, struct conn, timer);
@@ -572,8 +711,10 @@ static void on_timer(struct timer *timer)
 	} else if (k->phase == CODEC_HEAD) {
 		k->ops->fail(k, reason_head_timeout);
 		mark_dirty(c);
+	} else if (k->phase == CODEC_IDLE) {
+		on_idle_over(c);
 	} else {
-		conn_end(c, k->phase == CODEC_IDLE ? NULL : reason_client_stalled);
+		conn_end(c, reason_client_stalled);
 	}
 }
 
@@ -582,10 +723,10 @@ static bool has_room(struct conn *c)
 	return c->in_n < LEFT_OVER_MAX || c->in_n < codec_of(c)->limits->head_bytes;
 }
 
-static unsigned wanted(struct conn *c)
+static uint8_t wanted(struct conn *c)
 {
 	struct codec *k = codec_of(c);
-	unsigned wants = backlog(c) > 0 || c->connecting ? WANT_WRITE : 0;
+	uint8_t wants = backlog(c) > 0 || c->connecting ? WANT_WRITE : 0;
 
 	if (c->connecting)
 		return wants;
@@ -656,7 +797,7 @@ void conn_settle(struct conn *c)
 
 	c->dirty = false;
 	settle_kick(c);
-	gather_flush(c);
+	gather_settle(c);
 	if (c->broken) {
 		conn_end(c, c->times != NULL ? reason_client_abort : reason_upstream_reset);
 		return;
@@ -682,24 +823,57 @@ void conn_settle(struct conn *c)
 	}
 }
 
-/* The client's first head has its time from here.  What both agreed to speak is
- * transport->protocol: the codec that was made at the accept speaks HTTP/1, the only one that is
- * offered (tls_set.c). */
+/* The client's first head has its time from here.  Over TLS, HTTP/2 is spoken where both agreed to,
+ * and only there (RFC 9113 section 3.2). */
 static void on_secured(struct conn *c)
 {
 	c->unsecured = false;
 	c->secure = true;
+	if (c->prelude & PRELUDE_CHOICE)
+		(void)conn_speak(c, c->transport->protocol == PROTOCOL_HTTP2 ? CONN_HTTP2
+									     : CONN_HTTP1);
 	if (!conn_set_timer(c, c->loop->now_ns + c->times->header_ns))
 		c->broken = true;
 }
 
+static bool speak_h2_upstream(struct conn *c)
+{
+	const struct codec_limits *limits = c->codec.limits;
+
+	if (h2_client_init(&c->h2, &conn_io, c, limits, c->secure))
+		return true;
+	h1_client_init(&c->h1, &conn_io, c, limits); /* whom its end may be told */
+	return false;
+}
+
+/* What TLS has agreed on; NULL: that will do. */
+static const struct reason *agree_upstream(struct conn *c)
+{
+	bool http2_only = c->prelude & PRELUDE_HTTP2;
+
+	if (c->prelude == 0)
+		return NULL;
+	c->prelude = 0;
+	if (c->transport->protocol != PROTOCOL_HTTP2)
+		return http2_only ? reason_tls_failed : NULL;
+	return speak_h2_upstream(c) ? NULL : reason_out_of_memory;
+}
+
 static void on_connected(struct conn *c)
 {
+	const struct reason *why;
+
 	if (!c->transport->ops->intact(c->transport)) {
 		conn_end(c, c->transport->why != NULL ? c->transport->why : reason_connect_failed);
 		return;
 	}
+	why = c->times == NULL ? agree_upstream(c) : NULL;
+	if (why != NULL) {
+		conn_end(c, why);
+		return;
+	}
 	c->connecting = false;
+	c->wants = UINT8_MAX; /* a transport that shook hands has not heard them yet */
 	mark_dirty(c);
 	if (c->times != NULL)
 		on_secured(c);
@@ -754,7 +928,8 @@ static struct conn *conn_new(struct loop *loop, struct transport *t, const struc
 }
 
 struct conn *conn_accept(struct loop *loop, struct transport *t, const struct addr *peer,
-			 bool proxy_header, const struct conn_events *on, void *owner,
+			 bool proxy_header, enum conn_protocol protocol,
+			 const struct conn_events *on, void *owner,
 			 const struct codec_events *events, const struct codec_limits *limits,
 			 const struct conn_times *times)
 {
@@ -763,13 +938,26 @@ struct conn *conn_accept(struct loop *loop, struct transport *t, const struct ad
 	if (c == NULL)
 		return NULL;
 	c->peer = *peer;
-	c->proxy_header = proxy_header;
+	c->prelude = proxy_header ? PRELUDE_PROXY : 0;
 	c->times = times;
 	c->timed_phase = CODEC_IDLE; /* the first head's time runs from the accept */
 	h1_server_init(&c->h1, &conn_io, c, events, c, limits);
+	(void)conn_speak(c, protocol);
 	if (!conn_set_timer(c, loop->now_ns + times->header_ns))
 		c->broken = true;
 	return c;
+}
+
+struct stream *conn_open(struct conn *c, struct arena *arena)
+{
+	return c->codec.multiplexed ? h2_client_open(&c->h2, arena) : h1_client_open(&c->h1, arena);
+}
+
+uint32_t conn_room(const struct conn *c)
+{
+	if (c->closing || c->broken || c->eof || c->mute)
+		return 0;
+	return c->prelude != 0 ? c->codec.limits->h2->streams : h2_client_room(&c->h2);
 }
 
 static struct transport *connect_to(struct loop *loop, const struct addr *addr,
@@ -785,7 +973,7 @@ static struct transport *connect_to(struct loop *loop, const struct addr *addr,
 }
 
 struct conn *conn_connect(struct loop *loop, const struct addr *addr, const struct tls_target *tls,
-			  const struct conn_events *on, void *owner,
+			  enum conn_protocol protocol, const struct conn_events *on, void *owner,
 			  const struct codec_limits *limits)
 {
 	struct transport *t = connect_to(loop, addr, tls);
@@ -798,6 +986,15 @@ struct conn *conn_connect(struct loop *loop, const struct addr *addr, const stru
 		return NULL;
 	c->peer = *addr;
 	c->connecting = true;
+	c->secure = tls != NULL && tls->client != NULL;
 	h1_client_init(&c->h1, &conn_io, c, limits);
+	if (c->secure) {
+		c->prelude = protocol == CONN_HTTP2    ? PRELUDE_HTTP2
+			     : protocol == CONN_EITHER ? PRELUDE_CHOICE
+						       : 0;
+	} else if (protocol == CONN_HTTP2 && !speak_h2_upstream(c)) {
+		conn_drop(c);
+		return NULL;
+	}
 	return c;
 }

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/timer.h"
 #include "http/h1.h"
+#include "http/h2.h"
 #include "io/loop.h"
 #include "io/tls.h"
 #include "io/transport.h"
@@ -41,8 +42,16 @@ struct conn_times {
 	uint64_t linger_ns;    /* to read on after the last answer */
 };
 
+/* Which HTTP a connection speaks. */
+enum conn_protocol {
+	CONN_HTTP1,
+	CONN_HTTP2,
+	CONN_EITHER, /* as TLS agrees; a client without TLS: HTTP/2 if it begins with the preface */
+};
+
 struct conn {
 	uint32_t magic;
+	uint32_t out_at;
 	struct loop *loop;
 	struct transport *transport;
 	const struct conn_events *on;
@@ -55,38 +64,52 @@ struct conn {
 	struct gather *gather; /* what was put since the last flush */
 	char *in;              /* bytes left over by the codec */
 	uint32_t in_n, in_cap;
-	uint32_t out_at;
 	char *out; /* bytes that the socket did not take */
 	size_t out_n, out_cap;
-	struct addr peer;
 	struct tls_server
 	    *tls; /* what the client is to be met with, once the PROXY header has come */
-	unsigned wants;
+	struct addr peer;
+	uint8_t wants; /* of enum transport_want */
 	uint8_t timed_phase;
-	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, proxy_header,
-	    wrote, dirty;
-	bool mute;      /* an upstream that takes nothing more: what is put is dropped */
-	bool unsecured; /* a client that is to speak TLS, and does not yet */
-	bool secure;    /* what comes and goes is TLS */
-	bool used;      /* has carried a call */
-	struct h1 h1;
+	bool connecting, eof, eof_told, broken, kicked, closing, half_closed, feeding, wrote, dirty;
+	uint8_t prelude; /* what is to be decided before the codec's bytes; 0: nothing */
+	bool mute;       /* an upstream that takes nothing more: what is put is dropped */
+	bool unsecured;  /* a client that is to speak TLS, and does not yet */
+	bool secure;     /* what comes and goes is TLS */
+	bool used;       /* has carried a call */
+	union {
+		struct codec codec; /* the first member of each */
+		struct h1 h1;
+		struct h2 h2;
+	};
 };
 
 enum { CONN_MAGIC = 0x434f4e4e };
 
-/* A server connection over a transport (taken over).  NULL when memory is out. */
+/* A server connection over a transport (taken over).  NULL when memory is out.  Any protocol but
+ * CONN_HTTP1 wants limits->h2. */
 struct conn *conn_accept(struct loop *, struct transport *, const struct addr *peer,
-			 bool proxy_header, const struct conn_events *, void *owner,
-			 const struct codec_events *, const struct codec_limits *,
+			 bool proxy_header, enum conn_protocol, const struct conn_events *,
+			 void *owner, const struct codec_events *, const struct codec_limits *,
 			 const struct conn_times *);
 /* The client is to speak TLS, behind the PROXY header if there is one; right after conn_accept.
- * `connected` or `closed` follows. */
+ * `connected` or `closed` follows.  CONN_EITHER then goes by what both agree on (ALPN). */
 void conn_expect_tls(struct conn *, struct tls_server *);
-/* A client connection; connected or closed follows, from the loop.  `tls` NULL, or without a
- * client: plain.  NULL: it failed at once. */
+/* A client connection; connected or closed follows, from the loop: then codec.multiplexed says what
+ * CONN_EITHER has become.  Over TLS it goes by what both agree on, as CONN_HTTP2 does, which fails
+ * without; else it is HTTP/1.  `tls` NULL, or without a client: plain.  NULL: it failed at once. */
 struct conn *conn_connect(struct loop *, const struct addr *, const struct tls_target *tls,
-			  const struct conn_events *, void *owner, const struct codec_limits *);
+			  enum conn_protocol, const struct conn_events *, void *owner,
+			  const struct codec_limits *);
+/* A client connection's stream for one more request: of HTTP/1 the only one, when the connection is
+ * idle; of HTTP/2 one more, when conn_room says so.  NULL when memory is out. */
+struct stream *conn_open(struct conn *, struct arena *);
+/* How many more streams a client connection of HTTP/2, or one that may become one, may open. */
+uint32_t conn_room(const struct conn *);
 
+/* The protocol was agreed upon (ALPN) before any byte of it came.  False: out of memory, and the
+ * connection is about to break. */
+bool conn_speak(struct conn *, enum conn_protocol);
 /* Ends it: streams hear gone(why), `closed` follows before the present entry ends. */
 void conn_close(struct conn *, const struct reason *why);
 /* Ends it without any event to the owner (streams still hear gone). */

@@ -3,6 +3,7 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -45,6 +46,7 @@ bool loop_init(struct loop *loop, bool real)
 {
 	*loop = (struct loop){ .read_clock = system_clock, .connect = tcp_connect };
 	list_init(&loop->gathers);
+	list_init(&loop->held);
 	list_init(&loop->dirty);
 	list_init(&loop->conns);
 	list_init(&loop->dead);
@@ -116,6 +118,22 @@ static void run_deferred(struct deferred *d)
 	d->run(d);
 }
 
+void loop_free_later(struct loop *loop, void *memory)
+{
+	memcpy(memory, &loop->retired, sizeof(void *));
+	loop->retired = memory;
+}
+
+static void free_retired(struct loop *loop)
+{
+	while (loop->retired != NULL) {
+		void *memory = loop->retired;
+
+		memcpy(&loop->retired, memory, sizeof(void *));
+		free(memory);
+	}
+}
+
 void loop_settle(struct loop *loop)
 {
 	struct list *n;
@@ -132,14 +150,28 @@ void loop_settle(struct loop *loop)
 	} while (n != NULL);
 	CHECK(list_empty(&loop->dirty) && list_empty(&loop->gathers));
 	loop->out_used = loop->out_last = 0;
+	if (loop->retired != NULL)
+		free_retired(loop);
 	loop->settling = false;
 	set_tick(loop);
 }
 
+void loop_end_turn(struct loop *loop)
+{
+	if (list_empty(&loop->held))
+		return;
+	loop->holds = false;
+	conn_flush_held(loop);
+	loop_settle(loop);
+	loop->holds = true;
+}
+
 void loop_run(struct loop *loop, void (*after_turn)(struct loop *))
 {
+	loop->holds = true;
 	while (!loop->stop) {
 		event_base_loop(loop->base, EVLOOP_ONCE);
+		loop_end_turn(loop);
 		if (loop->in_turn)
 			loop->lag_ns = loop->read_clock(loop) - loop->now_ns;
 		loop->in_turn = false;

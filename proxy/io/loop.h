@@ -3,10 +3,12 @@
  *
  * Laws:
  *  L1  Bytes read stand in loop->in, and bytes to write in loop->out, until loop_settle; then both
- * are free again. L2  Every entry from outside (a ready socket, a timer, a message) ends with
- * loop_settle, which writes what was put, feeds what was kicked and closes what is over, until
- * nothing is left to do. L3  Nothing is freed inside an entry: what ended is freed by loop_settle
- * (struct deferred). L4  The clock is read once a turn, at its first entry. */
+ *      are free again.
+ *  L2  Every entry from outside (a ready socket, a timer, a message) ends with loop_settle, which
+ *      writes what was put, feeds what was kicked and closes what is over, until nothing is left
+ *      to do.  What it held back for the turn's other entries is written when the turn is over.
+ *  L3  Nothing is freed inside an entry: what ended is freed by loop_settle (struct deferred).
+ *  L4  The clock is read once a turn, at its first entry. */
 #ifndef IO_LOOP_H
 #define IO_LOOP_H
 
@@ -47,6 +49,7 @@ struct loop {
 	uint64_t (*read_clock)(struct loop *); /* monotonic, ns */
 	struct transport *(*connect)(struct loop *, const struct addr *);
 	bool in_turn, settling;
+	bool holds; /* there will be a loop_end_turn */
 	struct timers timers;
 	struct event *tick;
 	uint64_t tick_at;
@@ -56,13 +59,15 @@ struct loop {
 	struct gather *free_gathers;
 	unsigned n_free_gathers;
 	struct list gathers; /* those with something to write */
+	struct list held;    /* those that wait for the end of the turn */
 	struct list dirty;   /* connections with something to settle */
 	struct list conns;   /* all connections */
 	struct list dead;    /* of struct deferred */
-	uint64_t lag_ns;     /* how long the last turn took */
+	void *retired;   /* memory to be freed when the entry is over, each begins with the next */
+	uint64_t lag_ns; /* how long the last turn took */
 	bool stop;
 	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
-	void *data; /* the worker's */
+	void *data;                  /* the worker's */
 };
 
 /* `real`: with an event base and the system's clock.  False when memory or descriptors are out. */
@@ -76,10 +81,15 @@ void loop_run(struct loop *, void (*after_turn)(struct loop *));
 void loop_enter(struct loop *);
 /* At the end of each entry (L2). */
 void loop_settle(struct loop *);
+/* When all that is ready has had its entry: writes what was held. */
+void loop_end_turn(struct loop *);
 /* Runs the timers that are due; for simulations, which have no tick. */
 void loop_run_timers(struct loop *);
 
 void loop_defer(struct loop *, struct deferred *, void (*run)(struct deferred *));
+/* free, when the present entry is over and all that was put is written or copied.  The memory's
+ * first sizeof(void *) bytes are the loop's from here. */
+void loop_free_later(struct loop *, void *);
 /* n bytes of loop->out; NULL when n is more than there ever is. */
 char *loop_reserve(struct loop *, size_t n);
 /* Whether `end` lies in the latest reservation: what stands behind it there is unused. */

@@ -1,8 +1,8 @@
 /* tls.c - TLS over another transport.
  *
- *   CONNECTING --the transport below is--> SHAKING --handshake done--> OPEN --the peer said its
- * end--> (ended) |                                    |                          |
- *        +-------------- failed --------------+------ cut, malformed ----+--> BROKEN
+ *   CONNECTING --the one below is--> SHAKING --handshake done--> OPEN --the peer said its end--> (ended)
+ *        |                              |                         |
+ *        +----------- failed -----------+---- cut, malformed -----+--> BROKEN
  *
  * OpenSSL reads and writes through a BIO of ours, straight from and to the transport below: no
  * bytes stand between the two but records that have come in part (its read buffer) or not gone out
@@ -26,7 +26,11 @@
 #include "io/loop.h"
 #include "io/tls_internal.h"
 
-enum { RECORD_BYTES = 16 * 1024 }; /* of text in one record (RFC 8446 section 5.1) */
+enum {
+	RECORD_BYTES = 16 * 1024, /* of text in one record (RFC 8446 section 5.1) */
+	READS = 6,                /* of the transport below in one entry: others want their turn */
+	CHATTER = 64,             /* messages in a row that carry no text (T6) */
+};
 
 enum tls_state { CONNECTING, SHAKING, OPEN, BROKEN };
 
@@ -47,6 +51,7 @@ struct tls {
 	uint32_t early_at, early_n;
 	unsigned wants;
 	uint8_t state, crossed;
+	uint8_t reads, chatter; /* so far */
 	bool nudged;
 	bool more; /* there may be something to read that no event of the socket will tell */
 	bool dry;  /* the transport below has nothing left, in this entry */
@@ -54,6 +59,7 @@ struct tls {
 	bool ended;  /* the peer's close_notify has come */
 	bool ending; /* ours is to be written */
 	bool shut;   /* ours was */
+	bool deaf;   /* the transport below takes nothing more; what it has brought is still read */
 };
 
 static struct tls *tls_of(struct transport *t)
@@ -84,15 +90,18 @@ static int take_early(struct tls *tls, char *p, int n)
 }
 
 /* A recv that brought less than was asked for has emptied the socket: a second one is not worth the
- * call. */
+ * call.  What is left to later turns, the socket announces again. */
 static int bio_read(BIO *bio, char *p, int n)
 {
 	struct tls *tls = BIO_get_data(bio);
 	ssize_t got;
 
 	BIO_clear_retry_flags(bio);
+	if (tls->chatter > CHATTER)
+		return -1;
 	if (tls->early != NULL)
 		return take_early(tls, p, n);
+	tls->dry = tls->dry || ++tls->reads > READS;
 	got = tls->dry ? TRANSPORT_AGAIN : tls->below->ops->recv(tls->below, p, (size_t)n);
 	tls->dry = tls->dry || got < n;
 	tls->below_eof = tls->below_eof || got == 0;
@@ -162,6 +171,7 @@ static void enter(struct tls *tls)
 {
 	ERR_clear_error();
 	tls->dry = false;
+	tls->reads = 0;
 }
 
 static enum outcome outcome_of(struct tls *tls, int result)
@@ -366,7 +376,7 @@ static void tls_half_close(struct transport *t)
 {
 	struct tls *tls = tls_of(t);
 
-	if (tls->state == OPEN && !tls->shut && !tls->ending) {
+	if (tls->state == OPEN && !tls->shut && !tls->ending && !tls->deaf) {
 		say_end(tls);
 		want_below(tls);
 	}
@@ -419,7 +429,7 @@ static void tls_close(struct transport *t, bool reset)
 {
 	struct tls *tls = tls_of(t);
 
-	if (!reset && tls->state == OPEN && !tls->shut) {
+	if (!reset && tls->state == OPEN && !tls->shut && !tls->deaf) {
 		enter(tls);
 		SSL_shutdown(tls->ssl);
 	}
@@ -464,6 +474,7 @@ static ssize_t recv_open(struct tls *tls, char *p, size_t n)
 
 		if (result <= 0)
 			return recv_end(tls, result, got);
+		tls->chatter = 0;
 		got += (size_t)result;
 	} while (got < n && SSL_has_pending(tls->ssl));
 	tls->more = got == n && SSL_has_pending(tls->ssl);
@@ -535,11 +546,13 @@ static ssize_t write_end(struct tls *tls, int result, size_t sent)
 
 	if (outcome == WAIT_READ)
 		tls->crossed |= WRITE_WAITS_TO_READ;
-	if (outcome != WAIT_READ && outcome != WAIT_WRITE)
+	if (outcome == FAILED && tls->below_broken && ERR_peek_error() == 0)
+		tls->deaf = true; /* it may have said why, before */
+	else if (outcome != WAIT_READ && outcome != WAIT_WRITE)
 		fail(tls);
 	if (sent > 0)
 		return (ssize_t)sent;
-	return tls->state == BROKEN ? TRANSPORT_BROKEN : TRANSPORT_AGAIN;
+	return tls->state == BROKEN || tls->deaf ? TRANSPORT_BROKEN : TRANSPORT_AGAIN;
 }
 
 static ssize_t write_open(struct tls *tls, struct cursor c)
@@ -567,7 +580,7 @@ static ssize_t tls_writev(struct transport *t, const struct iovec *v, int n)
 	unsigned crossed = tls->crossed;
 	ssize_t sent;
 
-	if (tls->state == BROKEN)
+	if (tls->state == BROKEN || tls->deaf)
 		return TRANSPORT_BROKEN;
 	if (tls->state != OPEN)
 		return TRANSPORT_AGAIN;
@@ -649,6 +662,21 @@ struct tls_tickets *tls_tickets_of(SSL *ssl, uint64_t *now_ns)
 	return loop->tickets;
 }
 
+void tls_on_message(const SSL *ssl, int where, int what)
+{
+	struct tls *tls = tls_of_ssl(ssl);
+
+	(void)what;
+	if (tls->state == OPEN && (where & (SSL_CB_LOOP | SSL_CB_ALERT)) &&
+	    tls->chatter <= CHATTER)
+		tls->chatter++;
+}
+
+int64_t tls_wall_s(const SSL *ssl)
+{
+	return (int64_t)(tls_of_ssl(ssl)->loop->wall_ns / CLOCK_S);
+}
+
 int tls_keep_session(SSL *ssl, SSL_SESSION *session)
 {
 	struct tls *tls = tls_of_ssl(ssl);
@@ -656,6 +684,8 @@ int tls_keep_session(SSL *ssl, SSL_SESSION *session)
 
 	if (resume == NULL)
 		return 0;
+	if (!SSL_session_reused(ssl))
+		resume->until_s = tls_good_until(session, tls_wall_s(ssl));
 	SSL_SESSION_free(resume->session);
 	resume->session = session;
 	resume->trust = tls->trust;
@@ -762,17 +792,27 @@ static bool set_peer(SSL *ssl, const struct tls_client *client, const char *name
 
 	if (ip_parse(slice_str(name), &ip))
 		return !client->verify || X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* the subject is no place for names (RFC 9525 section 2) */
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+						   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return SSL_set_tlsext_host_name(ssl, name) == 1 &&
 	       (!client->verify || SSL_set1_host(ssl, name) == 1);
 }
 
-/* A session of other rules would carry their verdict over. */
+/* A session of other rules, or of long ago, would carry their verdict over. */
 static void resume(struct tls *tls, struct tls_resume *r)
 {
 	tls->resume = r;
-	if (r != NULL && r->session != NULL && r->trust == tls->trust)
+	if (r != NULL && r->session != NULL && r->trust == tls->trust &&
+	    tls_wall_s(tls->ssl) < r->until_s)
 		SSL_set_session(tls->ssl, r->session);
+}
+
+static bool offer_http1(SSL *ssl)
+{
+	static const unsigned char name[] = "\x08http/1.1";
+
+	return SSL_set_alpn_protos(ssl, name, sizeof(name) - 1) == 0; /* 0 is its success */
 }
 
 struct transport *tls_connect(struct loop *loop, struct transport *below,
@@ -784,7 +824,8 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 	if (tls == NULL)
 		return NULL;
 	if (!set_peer(tls->ssl, client,
-		      client->server_name != NULL ? client->server_name : target->name)) {
+		      client->server_name != NULL ? client->server_name : target->name) ||
+	    (target->http1_only && !offer_http1(tls->ssl))) {
 		tls_free(tls);
 		return NULL;
 	}

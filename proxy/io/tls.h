@@ -5,10 +5,14 @@
  * (transport.why: why not).
  *
  *  T1  An end of stream without close_notify is TRANSPORT_BROKEN, not an end: it may have been cut
- * (RFC 8446 section 6.1). T2  Bytes that OpenSSL holds, which no socket event will announce, are
- * announced here. T3  What `writev` did not take must be offered again, unchanged and with no less
- * behind it (at any address). T4  One `writev` is as few records as there can be; none waits for
- * more. T5  No error of OpenSSL's is left in the thread's queue. */
+ *      (RFC 8446 section 6.1).
+ *  T2  Bytes that OpenSSL holds, which no socket event will announce, are announced here.
+ *  T3  What `writev` did not take must be offered again, unchanged and with no less behind it (at
+ *      any address).
+ *  T4  One `writev` is as few records as there can be; none waits for more.
+ *  T5  No error of OpenSSL's is left in the thread's queue.
+ *  T6  What the peer sends that is no text (key updates, attempts to renegotiate) is bounded in a
+ *      row, and one entry reads a bounded part of what there is. */
 #ifndef IO_TLS_H
 #define IO_TLS_H
 
@@ -19,7 +23,8 @@
 /* A session to take up again, kept by who connects: one thread's.  Zeroed: none. */
 struct tls_resume {
 	struct ssl_session_st *session;
-	uint64_t trust; /* tls_client_trust of who made it */
+	uint64_t trust;  /* tls_client_trust of who made it */
+	int64_t until_s; /* wall clock: when the peer must prove again who it is */
 };
 
 void tls_resume_fini(struct tls_resume *);
@@ -30,6 +35,7 @@ struct tls_target {
 	const char
 	    *name; /* of the peer: a DNS name, or an IP address (which is verified, not sent) */
 	struct tls_resume *resume; /* NULL: none; else it outlives the transport */
+	bool http1_only;           /* of what the client speaks, nothing else is offered */
 };
 
 /* The side that was called.  `early`: bytes of the peer that were read already.  Takes `inner`

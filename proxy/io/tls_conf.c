@@ -6,6 +6,10 @@ static const char *const client_auth_names[] = {
 	[TLS_CLIENT_AUTH_REQUIRED] = "required", [TLS_CLIENT_AUTH_OPTIONAL] = "optional", NULL
 };
 
+#define CIPHERS_DOC                                                                              \
+	"What TLS 1.2 may use, best first, as `openssl ciphers` takes it; those of TLS 1.3 are " \
+	"always there. Not given: ECDHE with AES-GCM or ChaCha20-Poly1305."
+
 /*---------------------------------------------------------------- listeners */
 
 static bool needs_client_ca(struct conf_load *l, struct place at, const char *key)
@@ -81,6 +85,13 @@ static const struct field server_fields[] = {
 	  .dflt = "1.2",
 	  .names = version_names,
 	  .doc = "The oldest version of TLS that is spoken." },
+	{ .key = "ciphers",
+	  .type = C_STRING,
+	  .offset = offsetof(struct tls_server_conf, ciphers),
+	  .at = offsetof(struct tls_server_conf, ciphers_at),
+	  .min = 1,
+	  .max = 4095,
+	  .doc = CIPHERS_DOC },
 	{ .key = NULL },
 };
 
@@ -101,6 +112,7 @@ bool tls_server_check(const struct conf_list *certs, struct diags *diags)
 		const struct tls_server_conf *c = (const struct tls_server_conf *)certs->item + i;
 		const struct place *at = c->client_ca != NULL          ? &c->client_ca_at
 					 : c->min_version_at.line != 0 ? &c->min_version_at
+					 : c->ciphers != NULL          ? &c->ciphers_at
 								       : NULL;
 
 		if (at == NULL)
@@ -173,6 +185,13 @@ static const struct field client_fields[] = {
 	  .dflt = "1.2",
 	  .names = version_names,
 	  .doc = "The oldest version of TLS that is spoken." },
+	{ .key = "ciphers",
+	  .type = C_STRING,
+	  .offset = offsetof(struct tls_client_conf, ciphers),
+	  .at = offsetof(struct tls_client_conf, ciphers_at),
+	  .min = 1,
+	  .max = 4095,
+	  .doc = CIPHERS_DOC },
 	{ .key = NULL },
 };
 

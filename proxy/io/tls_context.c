@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,6 +47,7 @@ struct making {
 	unsigned protocols; /* to be spoken */
 	int64_t now_s;
 	struct buf seen; /* what decides whom a peer is taken for: the rules and their files */
+	bool lenient;    /* what is broken in a list of authorities is passed over */
 	bool ok;
 };
 
@@ -128,7 +130,7 @@ static BIO *open_pem(struct making *m, struct place at, const char *what, const 
 
 /*---------------------------------------------------------------- time */
 
-static int64_t seconds_of(const ASN1_TIME *t)
+int64_t tls_seconds_of(const ASN1_TIME *t)
 {
 	struct tm tm;
 
@@ -148,8 +150,8 @@ static const char *day_text(int64_t s, char out[16])
 static void check_time(struct making *m, struct place at, const char *path, const X509 *cert,
 		       int64_t *not_after_s)
 {
-	int64_t from = seconds_of(X509_get0_notBefore(cert)),
-		to = seconds_of(X509_get0_notAfter(cert));
+	int64_t from = tls_seconds_of(X509_get0_notBefore(cert)),
+		to = tls_seconds_of(X509_get0_notAfter(cert));
 	char day[16];
 
 	if (*not_after_s == 0 || to < *not_after_s)
@@ -170,6 +172,35 @@ static void check_time(struct making *m, struct place at, const char *path, cons
 
 /*---------------------------------------------------------------- certificates and keys */
 
+/* OpenSSL would ask at the terminal. */
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+	(void)buf, (void)size, (void)writing;
+	*(bool *)arg = true;
+	return -1;
+}
+
+static X509 *read_certificate(BIO *bio)
+{
+	bool encrypted;
+
+	return PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, &encrypted);
+}
+
+/* After the last of `n` was read: whether that was the end of the file, and not something broken
+ * (a file that is being written, say).  Clears OpenSSL's queue. */
+static void check_end(struct making *m, struct place at, const char *what, const char *path,
+		      unsigned n)
+{
+	unsigned long error = ERR_peek_last_error();
+	bool end =
+	    ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+
+	if (n > 0 && !end)
+		wrong(m, at, what, path, "a part of it is broken, or cut short");
+	ERR_clear_error();
+}
+
 static bool use_one(SSL_CTX *ctx, X509 *cert, bool leaf)
 {
 	return leaf ? SSL_CTX_use_certificate(ctx, cert) == 1
@@ -185,7 +216,7 @@ static void use_chain(struct making *m, SSL_CTX *ctx, struct place at, const cha
 	unsigned n = 0;
 	X509 *cert;
 
-	while (bio != NULL && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+	while (bio != NULL && (cert = read_certificate(bio)) != NULL) {
 		if (!use_one(ctx, cert, n++ == 0))
 			wrong(m, at, "certificate", path, openssl_text("it cannot be used"));
 		check_time(m, at, path, cert, not_after_s);
@@ -193,17 +224,10 @@ static void use_chain(struct making *m, SSL_CTX *ctx, struct place at, const cha
 	}
 	if (bio != NULL && n == 0)
 		wrong(m, at, "certificate", path, "there is none in it, in PEM");
-	ERR_clear_error();
+	check_end(m, at, "certificate", path, n);
 	BIO_free(bio);
 	buf_put(&m->seen, text.p, text.n);
 	forget(&text);
-}
-
-static int no_passphrase(char *buf, int size, int writing, void *arg)
-{
-	(void)buf, (void)size, (void)writing;
-	*(bool *)arg = true;
-	return -1;
 }
 
 static void use_key(struct making *m, SSL_CTX *ctx, struct place at, const char *path)
@@ -242,21 +266,22 @@ static void remember(struct making *m, const char *key, const char *value)
 	buf_putc(&m->seen, '\n');
 }
 
-/* The same certificate twice is none too many. */
+/* The same certificate twice is none too many.  What it says of itself is worked out here, once:
+ * OpenSSL does it at first sight otherwise, in whichever thread that comes. */
 static unsigned add_authorities(X509_STORE *store, STACK_OF(X509_NAME) * names, BIO *bio)
 {
 	unsigned n = 0;
 	X509 *cert;
 
-	while ((cert = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL)) != NULL) {
+	while ((cert = read_certificate(bio)) != NULL) {
 		X509_NAME *name = names == NULL ? NULL : X509_NAME_dup(X509_get_subject_name(cert));
 
+		(void)X509_check_purpose(cert, -1, 0);
 		n += X509_STORE_add_cert(store, cert) == 1;
 		if (name != NULL && sk_X509_NAME_push(names, name) == 0)
 			X509_NAME_free(name);
 		X509_free(cert);
 	}
-	ERR_clear_error();
 	return n;
 }
 
@@ -265,17 +290,28 @@ static void load_authorities(struct making *m, X509_STORE *store, STACK_OF(X509_
 {
 	struct buf text = { 0 };
 	BIO *bio = open_pem(m, at, "authorities", path, &text);
+	unsigned n = bio == NULL ? 0 : add_authorities(store, names, bio);
 
-	if (bio != NULL && add_authorities(store, names, bio) == 0)
+	if (bio != NULL && n == 0)
 		wrong(m, at, "authorities", path, "there is no certificate in it, in PEM");
+	check_end(m, at, "authorities", path, m->lenient ? 0 : n);
 	buf_put(&m->seen, text.p, text.n);
 	BIO_free(bio);
 	buf_fini(&text);
 }
 
+/* Whoever is named is trusted, and need not lead to a root: an intermediate authority will do.  Not
+ * with revocation lists, which are wanted for each step up to a root. */
+static void load_own_authorities(struct making *m, X509_STORE *store, STACK_OF(X509_NAME) * names,
+				 struct place at, const char *path)
+{
+	load_authorities(m, store, names, at, path);
+	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+}
+
 static void check_list(struct making *m, struct place at, const char *path, const X509_CRL *list)
 {
-	int64_t next = seconds_of(X509_CRL_get0_nextUpdate(list));
+	int64_t next = tls_seconds_of(X509_CRL_get0_nextUpdate(list));
 	char day[16];
 
 	if (next == 0 || next > m->now_s)
@@ -291,9 +327,12 @@ static void load_revoked(struct making *m, X509_STORE *store, struct place at, c
 	struct buf text = { 0 };
 	BIO *bio = open_pem(m, at, "revocation list", path, &text);
 	unsigned n = 0;
+	bool encrypted;
 	X509_CRL *list;
 
-	for (; bio != NULL && (list = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL; n++) {
+	while (bio != NULL &&
+	       (list = PEM_read_bio_X509_CRL(bio, NULL, no_passphrase, &encrypted)) != NULL) {
+		n++;
 		check_list(m, at, path, list);
 		if (X509_STORE_add_crl(store, list) != 1)
 			wrong(m, at, "revocation list", path, openssl_text("it cannot be used"));
@@ -301,9 +340,9 @@ static void load_revoked(struct making *m, X509_STORE *store, struct place at, c
 	}
 	if (bio != NULL && n == 0)
 		wrong(m, at, "revocation list", path, "there is none in it, in PEM");
+	check_end(m, at, "revocation list", path, n);
 	X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	buf_put(&m->seen, text.p, text.n);
-	ERR_clear_error();
 	BIO_free(bio);
 	buf_fini(&text);
 }
@@ -342,6 +381,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int min_version)
 	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_timeout(ctx, TLS_TICKET_LIFE_S);
+	SSL_CTX_set_info_callback(ctx, tls_on_message);
 	if (SSL_CTX_set_min_proto_version(ctx, versions[min_version]) == 1 &&
 	    SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
 	    SSL_CTX_set_cipher_list(ctx, ciphers_1_2) == 1 &&
@@ -350,6 +390,14 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int min_version)
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;
+}
+
+static void use_ciphers(struct making *m, SSL_CTX *ctx, struct place at, const char *list)
+{
+	if (list == NULL || SSL_CTX_set_cipher_list(ctx, list) == 1)
+		return;
+	m->ok = false;
+	diag_error(m->diags, at, "E042", "`%s`: %s", list, openssl_text("no such ciphers"));
 }
 
 static void seen_digest(const struct making *m, uint8_t out[SHA256_BYTES])
@@ -369,12 +417,13 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
 	const struct tls_server *s = arg;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	size_t n = name == NULL ? 0 : strlen(name);
 
 	(void)alert;
-	for (uint32_t i = 0; name != NULL && i < s->n; i++) {
-		X509 *cert = SSL_CTX_get0_certificate(s->cert[i].ctx);
-
-		if (X509_check_host(cert, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) != 1)
+	n -= n > 1 && name[n - 1] == '.'; /* some say that it is the whole of it */
+	for (uint32_t i = 0; n > 0 && i < s->n; i++) {
+		if (X509_check_host(s->cert[i].leaf, name, n, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
+				    NULL) != 1)
 			continue;
 		if (i > 0)
 			SSL_set_SSL_CTX(ssl, s->cert[i].ctx);
@@ -438,9 +487,12 @@ static void make_client_rule(struct making *m, const struct tls_server_conf *c,
 			no_context(m, c->client_ca_at);
 			return;
 		}
-		load_authorities(m, r->store, r->names, c->client_ca_at, c->client_ca);
-		if (c->crl != NULL)
+		if (c->crl == NULL) {
+			load_own_authorities(m, r->store, r->names, c->client_ca_at, c->client_ca);
+		} else {
+			load_authorities(m, r->store, r->names, c->client_ca_at, c->client_ca);
 			load_revoked(m, r->store, c->crl_at, c->crl);
+		}
 	}
 	seen_digest(m, r->id);
 }
@@ -463,11 +515,11 @@ static bool apply_client_rule(SSL_CTX *ctx, const struct client_rule *r)
 
 /* The next certificate of a server. */
 static void add_certificate(struct making *m, struct tls_server *s, const struct tls_server_conf *c,
-			    int min_version, const struct client_rule *r)
+			    const struct tls_server_conf *first, const struct client_rule *r)
 {
 	struct tls_server_cert *cert = &s->cert[s->n];
 
-	cert->ctx = new_context(TLS_server_method(), min_version);
+	cert->ctx = new_context(TLS_server_method(), first->min_version);
 	cert->path = strdup(c->cert);
 	s->n++;
 	if (cert->ctx == NULL || cert->path == NULL || !apply_client_rule(cert->ctx, r)) {
@@ -475,13 +527,72 @@ static void add_certificate(struct making *m, struct tls_server *s, const struct
 		return;
 	}
 	use_chain(m, cert->ctx, c->cert_at, c->cert, &cert->not_after_s);
-	if (SSL_CTX_get0_certificate(cert->ctx) != NULL)
+	cert->leaf = SSL_CTX_get0_certificate(cert->ctx);
+	if (cert->leaf != NULL)
 		use_key(m, cert->ctx, c->key != NULL ? c->key_at : c->cert_at,
 			c->key != NULL ? c->key : c->cert);
+	if (s->n == 1) /* what is wrong is said once */
+		use_ciphers(m, cert->ctx, first->ciphers_at, first->ciphers);
+	else if (first->ciphers != NULL)
+		SSL_CTX_set_cipher_list(cert->ctx, first->ciphers);
 	SSL_CTX_set_session_cache_mode(cert->ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(cert->ctx, 1); /* each costs a seal, a record and a system call */
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(cert->ctx, tls_ticket_key);
+	SSL_CTX_set_session_ticket_cb(cert->ctx, tls_ticket_made, tls_ticket_opened, NULL);
 	SSL_CTX_set_alpn_select_cb(cert->ctx, on_alpn, (void *)(uintptr_t)m->protocols);
+}
+
+static bool same_host(const GENERAL_NAME *a, const GENERAL_NAME *b)
+{
+	size_t n = (size_t)ASN1_STRING_length(a->d.ia5);
+
+	return b->type == GEN_DNS && n == (size_t)ASN1_STRING_length(b->d.ia5) &&
+	       strncasecmp((const char *)ASN1_STRING_get0_data(a->d.ia5),
+			   (const char *)ASN1_STRING_get0_data(b->d.ia5), n) == 0;
+}
+
+static bool has_host(const GENERAL_NAMES *names, const GENERAL_NAME *host)
+{
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+		if (same_host(host, sk_GENERAL_NAME_value(names, i)))
+			return true;
+	return false;
+}
+
+/* Whether `b` holds every name of host that `a` does. */
+static bool names_within(X509 *a, X509 *b)
+{
+	GENERAL_NAMES *of_a = X509_get_ext_d2i(a, NID_subject_alt_name, NULL, NULL),
+		      *of_b = X509_get_ext_d2i(b, NID_subject_alt_name, NULL, NULL);
+	unsigned hosts = 0;
+	bool all = true;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(of_a); i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(of_a, i);
+
+		if (name->type != GEN_DNS)
+			continue;
+		hosts++;
+		all = all && has_host(of_b, name);
+	}
+	GENERAL_NAMES_free(of_a);
+	GENERAL_NAMES_free(of_b);
+	return hosts > 0 && all;
+}
+
+/* Two for the same names with keys of different kinds (RSA, ECDSA) stand beside each other, and
+ * what the client can verify decides: OpenSSL knows.  It refuses a second one of the same kind. */
+static void pair_up(const struct tls_server_cert *cert, const struct tls_server_cert *other)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	if (cert == other || !names_within(cert->leaf, other->leaf) ||
+	    SSL_CTX_select_current_cert(other->ctx, other->leaf) != 1)
+		return;
+	SSL_CTX_get0_chain_certs(other->ctx, &chain);
+	SSL_CTX_use_cert_and_key(cert->ctx, other->leaf, SSL_CTX_get0_privatekey(other->ctx), chain,
+				 0);
+	ERR_clear_error();
 }
 
 static void server_free(struct tls_server *s)
@@ -500,10 +611,13 @@ static void fill_server(struct making *m, struct tls_server *s, const struct con
 
 	make_client_rule(m, c, &rule);
 	for (uint32_t i = 0; i < certs->n; i++)
-		add_certificate(m, s, &c[i], c->min_version, &rule);
+		add_certificate(m, s, &c[i], c, &rule);
 	client_rule_fini(&rule);
 	if (!m->ok || s->n < 2)
 		return;
+	for (uint32_t i = 0; i < s->n; i++)
+		for (uint32_t k = 0; k < s->n; k++)
+			pair_up(&s->cert[i], &s->cert[k]);
 	SSL_CTX_set_tlsext_servername_callback(s->cert[0].ctx, on_server_name);
 	SSL_CTX_set_tlsext_servername_arg(s->cert[0].ctx, s);
 }
@@ -584,7 +698,7 @@ static struct {
 
 static bool read_system_trust(struct making *m, struct place at, const char *path)
 {
-	struct making own = { .diags = m->diags, .now_s = m->now_s, .ok = true };
+	struct making own = { .diags = m->diags, .now_s = m->now_s, .lenient = true, .ok = true };
 	X509_STORE *store = X509_STORE_new();
 
 	if (store == NULL)
@@ -626,7 +740,7 @@ static void trust_authorities(struct making *m, SSL_CTX *ctx, const struct tls_c
 			     "whoever stands between reads and changes what goes to this upstream")
 		    ->help = "name its authority in `ca`, or its name in `server_name`";
 	else if (c->ca != NULL)
-		load_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, c->ca_at, c->ca);
+		load_own_authorities(m, SSL_CTX_get_cert_store(ctx), NULL, c->ca_at, c->ca);
 	else
 		trust_system(m, ctx, at);
 }
@@ -647,7 +761,9 @@ static void fill_client(struct making *m, struct tls_client *t, const struct tls
 	remember(m, "verify ", c->verify ? "yes" : "no");
 	remember(m, "name ", c->server_name);
 	remember(m, "version ", c->min_version == TLS_1_3 ? "1.3" : "1.2");
+	remember(m, "ciphers ", c->ciphers);
 	remember(m, "certificate ", c->cert);
+	use_ciphers(m, t->ctx, c->ciphers_at, c->ciphers);
 	trust_authorities(m, t->ctx, c, at);
 	if (c->cert != NULL)
 		use_chain(m, t->ctx, c->cert_at, c->cert, &t->not_after_s);

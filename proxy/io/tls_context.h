@@ -21,9 +21,11 @@ struct tls_server_conf {
 	const char *cert, *key;
 	const char *client_ca; /* NULL: clients are not asked for certificates */
 	const char *crl;
-	int client_auth; /* enum tls_client_auth; with client_ca */
-	int min_version; /* enum tls_version */
-	struct place at, cert_at, key_at, client_ca_at, crl_at, client_auth_at, min_version_at;
+	int client_auth;     /* enum tls_client_auth; with client_ca */
+	int min_version;     /* enum tls_version */
+	const char *ciphers; /* of TLS 1.2, as OpenSSL lists them; NULL: ours */
+	struct place at, cert_at, key_at, client_ca_at, crl_at, client_auth_at, min_version_at,
+	    ciphers_at;
 };
 
 /* How an upstream's endpoints behind https:// are spoken to. */
@@ -33,7 +35,8 @@ struct tls_client_conf {
 	const char *server_name; /* NULL: the endpoint's */
 	bool verify;
 	int min_version;
-	struct place at, ca_at, cert_at, key_at, verify_at;
+	const char *ciphers;
+	struct place at, ca_at, cert_at, key_at, verify_at, ciphers_at;
 };
 
 extern const struct schema tls_server_schema, tls_client_schema;

@@ -10,6 +10,7 @@
 
 struct tls_server_cert {
 	SSL_CTX *ctx;
+	X509 *leaf; /* the context's: that of `path`, beside those of other kinds of keys */
 	char *path;
 	int64_t not_after_s;
 };
@@ -36,6 +37,19 @@ struct tls_tickets *tls_tickets_of(SSL *, uint64_t *now_ns);
 /* A session that can be taken up later; takes a reference of it over when it returns 1
  * (SSL_CTX_sess_set_new_cb). */
 int tls_keep_session(SSL *, SSL_SESSION *);
+/* A message that is no text has come or gone (SSL_CTX_set_info_callback). */
+void tls_on_message(const SSL *, int where, int what);
+/* The wall clock, as the thread of this connection has it. */
+int64_t tls_wall_s(const SSL *);
+/* Until when a session that was verified now holds without another look at the peer's certificate,
+ * however often it is taken up and renewed: it may expire, or be revoked. */
+int64_t tls_good_until(const SSL_SESSION *, int64_t now_s);
+/* SSL_CTX_set_session_ticket_cb: tickets of clients that showed a certificate hold so long. */
+int tls_ticket_made(SSL *, void *);
+SSL_TICKET_RETURN tls_ticket_opened(SSL *, SSL_SESSION *, const unsigned char *name, size_t name_n,
+				    SSL_TICKET_STATUS, void *);
+/* The time in a certificate; 0: none. */
+int64_t tls_seconds_of(const ASN1_TIME *);
 /* Of a client that showed a certificate, and was verified: the first URI among its alternative
  * names, else the first DNS name, else the first address of mail.  NULL: none; else the caller's.
  */

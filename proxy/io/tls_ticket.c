@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "io/tls_internal.h"
 
 #define TURN_NS (TLS_TICKET_TURN_S * CLOCK_S)
@@ -63,8 +64,31 @@ void tls_tickets_init(struct tls_tickets *t, const uint8_t secret[TLS_TICKET_KEY
 	t->before = t->now;
 }
 
+static void set_timer(struct tls_tickets *t)
+{
+	t->timer_ns = t->turn_ns;
+	timer_set(t->timers, &t->timer, t->timer_ns); /* if not: the next ticket makes up for it */
+}
+
+static void on_turn(struct timer *timer)
+{
+	struct tls_tickets *t = LIST_ENTRY(timer, struct tls_tickets, timer);
+
+	catch_up(t, t->timer_ns);
+	set_timer(t);
+}
+
+void tls_tickets_run(struct tls_tickets *t, struct timers *timers)
+{
+	t->timers = timers;
+	timer_init(&t->timer, on_turn);
+	set_timer(t);
+}
+
 void tls_tickets_fini(struct tls_tickets *t)
 {
+	if (t->timers != NULL)
+		timer_fini(t->timers, &t->timer);
 	OPENSSL_cleanse(t, sizeof(*t));
 }
 
@@ -137,4 +161,53 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
 	/* a ticket of TLS 1.3 is good for one connection (RFC 8446 appendix C.4): the next needs
 	 * another */
 	return old || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
+}
+
+/*---------------------------------------------------------------- who was verified, and when */
+
+int64_t tls_good_until(const SSL_SESSION *session, int64_t now_s)
+{
+	X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+	int64_t until = now_s + TLS_TICKET_LIFE_S,
+		expiry = peer == NULL ? until : tls_seconds_of(X509_get0_notAfter(peer));
+
+	return expiry < until ? expiry : until;
+}
+
+/* It goes along with the session when that is taken up and renewed. */
+int tls_ticket_made(SSL *ssl, void *arg)
+{
+	SSL_SESSION *session = SSL_get_session(ssl);
+	int64_t until;
+
+	(void)arg;
+	if (SSL_session_reused(ssl) || SSL_SESSION_get0_peer(session) == NULL)
+		return 1;
+	until = tls_good_until(session, tls_wall_s(ssl));
+	return SSL_SESSION_set1_ticket_appdata(session, &until, sizeof(until));
+}
+
+static bool is_good(SSL *ssl, SSL_SESSION *session)
+{
+	void *data = NULL;
+	size_t n = 0;
+	int64_t until;
+
+	if (SSL_SESSION_get0_peer(session) == NULL)
+		return true;
+	if (SSL_SESSION_get0_ticket_appdata(session, &data, &n) != 1 || n != sizeof(until))
+		return false;
+	memcpy(&until, data, sizeof(until));
+	return tls_wall_s(ssl) < until;
+}
+
+SSL_TICKET_RETURN tls_ticket_opened(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+				    size_t name_n, SSL_TICKET_STATUS status, void *arg)
+{
+	(void)name, (void)name_n, (void)arg;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (!is_good(ssl, session))
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/timer.h"
+
 enum {
 	TLS_TICKET_NAME_BYTES = 16,
 	TLS_TICKET_KEY_BYTES = 32,
@@ -26,6 +28,9 @@ struct tls_tickets {
 	uint8_t secret[TLS_TICKET_KEY_BYTES]; /* of the next turn */
 	uint64_t turn_ns;                     /* when that comes */
 	struct tls_ticket_key now, before;
+	struct timer timer; /* for who has nothing to seal or open (K2) */
+	struct timers *timers;
+	uint64_t timer_ns; /* when it comes */
 };
 
 /* A secret of this process, from the kernel. */
@@ -33,7 +38,9 @@ void tls_tickets_secret(uint8_t secret[TLS_TICKET_KEY_BYTES]);
 /* `start_ns`: when the first turn began, the same for all threads. */
 void tls_tickets_init(struct tls_tickets *, const uint8_t secret[TLS_TICKET_KEY_BYTES],
 		      uint64_t start_ns);
-void tls_tickets_fini(struct tls_tickets *);
+/* From here they turn in time by themselves, too. */
+void tls_tickets_run(struct tls_tickets *, struct timers *);
+void tls_tickets_fini(struct tls_tickets *); /* before the timers */
 /* What to seal with at this time. */
 const struct tls_ticket_key *tls_tickets_seal(struct tls_tickets *, uint64_t now_ns);
 /* What a ticket of this name was sealed with; NULL: not known, or no more.  *old: it is time for a

@@ -14,7 +14,8 @@ static char *copy(const char *s, bool *ok)
 	return p;
 }
 
-struct check_rule *check_rule_new(const struct health_conf *conf, struct tls_client *tls)
+struct check_rule *check_rule_new(const struct health_conf *conf, enum http_choice http,
+				  struct tls_client *tls)
 {
 	struct check_rule *r = calloc(1, sizeof(*r));
 	bool ok = true;
@@ -23,6 +24,7 @@ struct check_rule *check_rule_new(const struct health_conf *conf, struct tls_cli
 		return NULL;
 	r->refs = 1;
 	r->conf = *conf;
+	r->http = http;
 	r->tls = tls == NULL ? NULL : tls_client_get(tls);
 	r->conf.path = r->path = copy(conf->path, &ok);
 	r->conf.body = r->body = copy(conf->body, &ok);
@@ -69,7 +71,7 @@ bool check_rule_same(const struct check_rule *a, const struct check_rule *b)
 	x = &a->conf;
 	y = &b->conf;
 	return same_text(x->path, y->path) && same_text(x->body, y->body) &&
-	       same_text(x->host, y->host) && trust_of(a) == trust_of(b) &&
+	       same_text(x->host, y->host) && trust_of(a) == trust_of(b) && a->http == b->http &&
 	       x->every_ns == y->every_ns && x->timeout_ns == y->timeout_ns && x->fall == y->fall &&
 	       x->rise == y->rise && x->method == y->method && x->status.n == y->status.n &&
 	       memcmp(x->status.range, y->status.range, x->status.n * sizeof(x->status.range[0])) ==

@@ -10,6 +10,7 @@ struct check_rule {
 	_Atomic unsigned refs;
 	struct health_conf conf; /* its texts are the three below */
 	char *path, *body, *host;
+	enum http_choice http; /* what the endpoint speaks */
 	struct tls_client *tls; /* NULL: none */
 };
 

@@ -31,7 +31,8 @@ enum {
 
 static const struct codec_limits limits = { .head_bytes = 32 * 1024,
 					    .target_bytes = 4096,
-					    .headers = 200 };
+					    .headers = 200,
+					    .h2 = &h2_default_limits };
 
 enum state { OFF, RESTING, LINED_UP, RUNNING };
 
@@ -325,8 +326,12 @@ static void send_request(struct check *ck)
 {
 	struct head h;
 
-	conn_last(ck->conn); /* Connection: close */
-	ck->stream = h1_client_open(&ck->conn->h1, &ck->arena);
+	ck->stream = conn_open(ck->conn, &ck->arena);
+	if (ck->stream == NULL) {
+		finish(ck, CHECK_BROKEN);
+		return;
+	}
+	conn_last(ck->conn); /* Connection: close, or no more streams */
 	ck->stream->on = &answer_events;
 	ck->stream->owner = ck;
 	if (!make_request(ck, &h) || !ck->stream->ops->head(ck->stream, &h, true))
@@ -371,7 +376,10 @@ static void connect_next(struct check *ck)
 		ck->addresses_left--;
 		if (!endpoint_addr(ck->endpoint, &ck->turn, &addr))
 			break;
-		ck->conn = conn_connect(loop, &addr, &tls, &check_conn_events, ck, &limits);
+		ck->conn =
+		    conn_connect(loop, &addr, &tls,
+				 endpoint_protocol(ck->endpoint, ck->rule->http),
+				 &check_conn_events, ck, &limits);
 		if (ck->conn != NULL)
 			return;
 	}

@@ -41,8 +41,10 @@ void checker_wake(struct checker *);
 /* Begins and ends checks as ordered: an entry into the loop given. */
 void checker_obey(struct checker *);
 
-/* A copy, which holds `tls` (NULL: none) as well; NULL: out of memory. */
-struct check_rule *check_rule_new(const struct health_conf *, struct tls_client *tls);
+/* A copy, which holds `tls` (NULL: none) as well; NULL: out of memory.  `http`: what endpoints are
+ * asked in. */
+struct check_rule *check_rule_new(const struct health_conf *, enum http_choice http,
+				  struct tls_client *tls);
 void check_rule_put(struct check_rule *); /* may be NULL */
 
 /* Control thread. */

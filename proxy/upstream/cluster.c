@@ -156,6 +156,10 @@ static const char *const lb_names[] = { [LB_ROUND_ROBIN] = "round-robin",
 					[LB_RING_HASH] = "ring-hash",
 					NULL };
 
+static const char *const http_names[] = {
+	[HTTP_1] = "false", [HTTP_2] = "true", [HTTP_AUTO] = "auto", NULL
+};
+
 static const struct field cluster_fields[] = {
 	{ .key = "endpoints",
 	  .type = C_LIST,
@@ -212,6 +216,14 @@ static const struct field cluster_fields[] = {
 	  .doc =
 	      "How long a connection may take to be made, TLS handshake and all; then the answer "
 	      "is 504." },
+	{ .key = "http2",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct cluster_conf, http2),
+	  .dflt = "false",
+	  .names = http_names,
+	  .doc = "Whether the endpoints are spoken to in HTTP/2, many calls over one connection: "
+		 "gRPC servers, for one. `true`: in nothing else; without TLS that is known "
+		 "beforehand. `auto`: as each agrees behind `https://`, else in HTTP/1." },
 	{ .key = "keepalive",
 	  .type = C_U32,
 	  .offset = offsetof(struct cluster_conf, keepalive),
@@ -305,8 +317,10 @@ static struct endpoint *endpoint_new(struct upstream_registry *r, const char *cl
 		return NULL;
 	memset(e, 0, sizeof(*e));
 	e->magic = ENDPOINT_MAGIC;
-	for (unsigned w = 0; w < WORKERS_MAX; w++)
+	for (unsigned w = 0; w < WORKERS_MAX; w++) {
 		list_init(&e->worker[w].idle);
+		list_init(&e->worker[w].shared);
+	}
 	list_push_back(&r->endpoints, &e->link);
 	if (!endpoint_fill(e, cluster, a)) {
 		endpoint_free(r, e);
@@ -481,7 +495,7 @@ static bool prepare_checks(struct upstream_registry *r, struct cluster *c, struc
 
 	if (c->conf->health.path == NULL)
 		return true;
-	c->rule = check_rule_new(&c->conf->health, c->tls);
+	c->rule = check_rule_new(&c->conf->health, (enum http_choice)c->conf->http2, c->tls);
 	for (uint32_t i = 0; i < c->n && ok; i++) {
 		struct endpoint *e = c->member[i].endpoint;
 
@@ -532,6 +546,11 @@ static bool resolve_members(struct upstream_registry *r, const struct cluster *c
 bool cluster_open_tls(const struct cluster_conf *conf, int64_t now_s, struct tls_client **client,
 		      struct diags *diags)
 {
+	static const unsigned protocols[] = {
+		[HTTP_1] = 1u << PROTOCOL_HTTP1,
+		[HTTP_2] = 1u << PROTOCOL_HTTP2,
+		[HTTP_AUTO] = 1u << PROTOCOL_HTTP1 | 1u << PROTOCOL_HTTP2,
+	};
 	const struct endpoint_conf *e = conf->endpoints.item;
 	struct endpoint_address a;
 	bool any = false;
@@ -539,7 +558,7 @@ bool cluster_open_tls(const struct cluster_conf *conf, int64_t now_s, struct tls
 	for (uint32_t i = 0; i < conf->endpoints.n; i++)
 		any = any || (endpoint_address_parse(slice_str(e[i].addr), &a) == NULL && a.tls);
 	*client =
-	    any ? tls_client_new(&conf->tls, 1u << PROTOCOL_HTTP1, conf->name.at, now_s, diags)
+	    any ? tls_client_new(&conf->tls, protocols[conf->http2], conf->name.at, now_s, diags)
 		: NULL;
 	if (!any && conf->tls_at.line != 0)
 		diag_warning(diags, conf->tls_at, "W107",

@@ -110,6 +110,13 @@ bool endpoint_is_up(const struct endpoint *e)
 	       endpoint_addr_count(e) > 0;
 }
 
+enum conn_protocol endpoint_protocol(const struct endpoint *e, enum http_choice http)
+{
+	if (http == HTTP_AUTO)
+		return e->peer != NULL ? CONN_EITHER : CONN_HTTP1;
+	return http == HTTP_2 ? CONN_HTTP2 : CONN_HTTP1;
+}
+
 const char *endpoint_state(const struct endpoint *e)
 {
 	if (order_of(e) != ENDPOINT_UP)

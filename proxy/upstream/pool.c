@@ -1,6 +1,8 @@
 /* pool.c - idle upstream connections. */
 #include "upstream/pool.h"
 
+#include <stdlib.h>
+
 #include "base/reason.h"
 
 static struct endpoint_worker *cell_of(struct conn *c)
@@ -84,19 +86,31 @@ struct conn *pool_take(struct endpoint *ep, unsigned w, const struct cluster *cl
 	return c;
 }
 
+static enum conn_protocol protocol_of(const struct endpoint *ep, const struct cluster *cl)
+{
+	return endpoint_protocol(ep, (enum http_choice)cl->conf->http2);
+}
+
+bool pool_shares(const struct endpoint *ep, const struct cluster *cl)
+{
+	return protocol_of(ep, cl) != CONN_HTTP1;
+}
+
 bool pool_is_full(const struct endpoint *ep, unsigned w, const struct cluster_conf *conf)
 {
 	return conf->max_connections != 0 && ep->worker[w].connections >= conf->max_connections;
 }
 
 struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
-			  const struct cluster *cl, const struct conn_events *on, void *owner,
+			  const struct cluster *cl, enum conn_protocol protocol,
+			  const struct conn_events *on, void *owner,
 			  const struct codec_limits *limits)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
 	const struct tls_target tls = { .client = ep->peer == NULL ? NULL : cl->tls,
 					.name = ep->peer,
-					.resume = &cell->resume };
+					.resume = &cell->resume,
+					.http1_only = protocol == CONN_HTTP1 };
 	struct addr addr;
 	struct conn *c;
 
@@ -104,7 +118,7 @@ struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
 		return NULL;
 	if (!endpoint_addr(ep, &cell->turn, &addr))
 		return NULL;
-	c = conn_connect(loop, &addr, &tls, on, owner, limits);
+	c = conn_connect(loop, &addr, &tls, protocol, on, owner, limits);
 	if (c == NULL)
 		return NULL;
 	c->data = cell;
@@ -136,8 +150,206 @@ void pool_put(struct conn *c, struct endpoint *ep, unsigned w, const struct clus
 	add(&cell->idle_count, 1);
 }
 
+/*---------------------------------------------------------------- connections of HTTP/2 */
+
+/* Many calls at once; it stays in its endpoint's list until it is closed. */
+struct shared {
+	struct list link;
+	struct conn *conn;
+	struct list waiters; /* while it is being made */
+	uint32_t n_waiters;
+	bool idle; /* counted as such */
+};
+
+static void set_idle(struct shared *s, bool idle)
+{
+	if (s->idle != idle)
+		add(&cell_of(s->conn)->idle_count, idle ? 1 : -1);
+	s->idle = idle;
+}
+
+/* It was agreed to speak HTTP/1: it is the first waiter's alone, and the others are told to make
+ * their own. */
+static void fall_to_one(struct shared *s)
+{
+	struct conn *c = s->conn;
+	struct list waiters, *n;
+	struct pool_waiter *w;
+
+	cell_of(c)->plain = true;
+	list_remove(&s->link);
+	list_init(&waiters);
+	while ((n = list_pop_front(&s->waiters)) != NULL)
+		list_push_back(&waiters, n);
+	free(s);
+	n = list_pop_front(&waiters);
+	if (n == NULL) {
+		pool_discard(c);
+		return;
+	}
+	w = LIST_ENTRY(n, struct pool_waiter, link);
+	w->ready(w, c);
+	while ((n = list_pop_front(&waiters)) != NULL) {
+		w = LIST_ENTRY(n, struct pool_waiter, link);
+		w->again(w);
+	}
+}
+
+static void on_shared_connected(struct conn *c)
+{
+	struct shared *s = c->owner;
+	struct list *n;
+
+	if (!c->codec.multiplexed) {
+		fall_to_one(s);
+		return;
+	}
+	cell_of(c)->plain = false;
+	s->n_waiters = 0;
+	while ((n = list_pop_front(&s->waiters)) != NULL) {
+		struct pool_waiter *w = LIST_ENTRY(n, struct pool_waiter, link);
+
+		if (conn_room(c) > 0)
+			w->ready(w, c);
+		else
+			w->failed(w, reason_upstream_refused);
+	}
+}
+
+static void on_shared_closed(struct conn *c, const struct reason *why)
+{
+	struct shared *s = c->owner;
+	struct list waiters, *n;
+
+	set_idle(s, false);
+	list_remove(&s->link);
+	list_init(&waiters);
+	while ((n = list_pop_front(&s->waiters)) != NULL)
+		list_push_back(&waiters, n);
+	free(s);
+	pool_closed(c);
+	while ((n = list_pop_front(&waiters)) != NULL) {
+		struct pool_waiter *w = LIST_ENTRY(n, struct pool_waiter, link);
+
+		w->failed(w, why != NULL ? why : reason_connect_failed);
+	}
+}
+
+static const struct conn_events shared_events = { .connected = on_shared_connected,
+						  .timeout = on_discarded_timeout,
+						  .closed = on_shared_closed };
+
+static bool is_usable(const struct shared *s, uint64_t trust, bool quiet)
+{
+	const struct conn *c = s->conn;
+
+	if (c->connecting || conn_room(c) == 0 || tls_trust_of(c->transport) != trust)
+		return false;
+	return !quiet || !s->idle || conn_is_quiet(c);
+}
+
+struct conn *pool_share(struct endpoint *ep, unsigned w, const struct cluster *cl, bool quiet)
+{
+	uint64_t trust = trust_of(ep, cl);
+
+	LIST_EACH (n, &ep->worker[w].shared) {
+		struct shared *s = LIST_ENTRY(n, struct shared, link);
+
+		if (!is_usable(s, trust, quiet))
+			continue;
+		set_idle(s, false);
+		conn_set_timer(s->conn, 0);
+		return s->conn;
+	}
+	return NULL;
+}
+
+/* One that is being made, and has room for one more by what we know of the endpoint, which is
+ * little. */
+static struct shared *nascent(struct endpoint_worker *cell, uint64_t trust)
+{
+	LIST_EACH (n, &cell->shared) {
+		struct shared *s = LIST_ENTRY(n, struct shared, link);
+		uint32_t room = conn_room(s->conn);
+
+		if (s->conn->prelude != 0 && cell->plain)
+			room = 1;
+		if (s->conn->connecting && s->n_waiters < room &&
+		    tls_trust_of(s->conn->transport) == trust)
+			return s;
+	}
+	return NULL;
+}
+
+static struct shared *make_shared(struct loop *loop, struct endpoint *ep, unsigned w,
+				  const struct cluster *cl, const struct codec_limits *limits)
+{
+	struct shared *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	list_init(&s->waiters);
+	s->conn = pool_connect(loop, ep, w, cl, protocol_of(ep, cl), &shared_events, s,
+			       limits);
+	if (s->conn == NULL) {
+		free(s);
+		return NULL;
+	}
+	list_push_back(&ep->worker[w].shared, &s->link);
+	return s;
+}
+
+bool pool_await(struct loop *loop, struct endpoint *ep, unsigned w, const struct cluster *cl,
+		const struct codec_limits *limits, struct pool_waiter *waiter)
+{
+	struct shared *s = nascent(&ep->worker[w], trust_of(ep, cl));
+
+	if (s == NULL)
+		s = make_shared(loop, ep, w, cl, limits);
+	if (s == NULL)
+		return false;
+	s->n_waiters++;
+	list_push_back(&s->waiters, &waiter->link);
+	return true;
+}
+
+/* n_waiters counts it on: a bound need not be exact. */
+void pool_unwait(struct pool_waiter *waiter)
+{
+	list_remove(&waiter->link);
+}
+
+void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf *conf)
+{
+	struct shared *s = c->owner;
+
+	c->used = true;
+	if (c->closing || c->codec.phase >= CODEC_CLOSED || h2_streams(&c->h2) > 0)
+		return;
+	if (conn_room(c) > 0 && cell_of(c)->idle_count < conf->keepalive &&
+	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) != ENDPOINT_DOWN &&
+	    conn_set_timer(c, c->loop->now_ns + conf->keepalive_timeout_ns))
+		set_idle(s, true);
+	else
+		conn_finish(c);
+}
+
+/* No more calls; those under way end in peace. */
+static void clear_shared(struct list *list)
+{
+	LIST_EACH (n, list) {
+		struct conn *c = LIST_ENTRY(n, struct shared, link)->conn;
+
+		if (c->connecting || !c->codec.multiplexed || h2_streams(&c->h2) == 0)
+			conn_close(c, NULL);
+		else
+			conn_last(c);
+	}
+}
+
 void pool_clear(struct endpoint *ep, unsigned w)
 {
 	LIST_EACH (n, &ep->worker[w].idle)
 		conn_close(LIST_ENTRY(n, struct conn, pool_link), NULL);
+	clear_shared(&ep->worker[w].shared);
 }

@@ -8,6 +8,28 @@
 #include "io/conn.h"
 #include "upstream/upstream.h"
 
+/* A call that waits for a connection of HTTP/2 to be made, with others: one of the three is called,
+ * once, unless pool_unwait was before. */
+struct pool_waiter {
+	struct list link;
+	/* Which has room; or is HTTP/1 after all, then its events are the caller's from here. */
+	void (*ready)(struct pool_waiter *, struct conn *);
+	void (*again)(struct pool_waiter *); /* it is HTTP/1, and another's */
+	void (*failed)(struct pool_waiter *, const struct reason *);
+};
+
+/* Whether its connections are HTTP/2, or may be: to be shared or awaited, before others are taken. */
+bool pool_shares(const struct endpoint *, const struct cluster *);
+/* A connection of HTTP/2 with room for a call, or NULL.  `quiet`: as below, where nothing is under way on
+ * it.  pool_release follows, when the call's stream is gone or was reset. */
+struct conn *pool_share(struct endpoint *, unsigned w, const struct cluster *, bool quiet);
+/* Waits for one that is being made, or makes one.  False: it failed at once, or the endpoint has
+ * max_connections. */
+bool pool_await(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
+		const struct codec_limits *, struct pool_waiter *);
+void pool_unwait(struct pool_waiter *);
+void pool_release(struct conn *, struct endpoint *, const struct cluster_conf *);
+
 /* An idle connection, or NULL.  `quiet`: one whose end, as far as this machine knows, has not come.
  * Those that were made under other rules of TLS than the cluster's are closed.  Its events are the
  * caller's from here. */
@@ -18,7 +40,7 @@ bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf
 /* A new connection; connected or closed follows.  NULL: it failed at once, or the endpoint has
  * max_connections. */
 struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
-			  const struct conn_events *, void *owner, const struct codec_limits *);
+			  enum conn_protocol, const struct conn_events *, void *owner, const struct codec_limits *);
 /* Gives back a connection that may carry another call; over the bounds it is closed. */
 void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster_conf *);
 /* Lets a connection finish writing and close; the caller hears no more of it. */

@@ -12,7 +12,7 @@
 #include "base/addr.h"
 #include "base/list.h"
 #include "conf/schema.h"
-#include "io/tls.h"
+#include "io/conn.h"
 #include "upstream/ewma.h"
 #include "upstream/health.h"
 
@@ -21,6 +21,13 @@ enum { WORKERS_MAX = 64, CLUSTER_ENDPOINTS_MAX = 256 };
 enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
 
 /*---------------------------------------------------------------- configuration */
+
+/* What endpoints are spoken to in. */
+enum http_choice {
+	HTTP_1,
+	HTTP_2,    /* nothing else: without TLS by prior knowledge */
+	HTTP_AUTO, /* as ALPN says; without TLS HTTP/1 */
+};
 
 struct endpoint_conf {
 	const char *addr; /* "host:port" "127.0.0.1:80" "[::1]:80" "unix:/path" "http://host:port" "https://host:port" */
@@ -50,6 +57,7 @@ struct cluster_conf {
 	uint32_t keepalive; /* idle connections kept per endpoint and worker */
 	uint64_t keepalive_timeout_ns;
 	uint32_t max_connections; /* per endpoint and worker; 0: no bound */
+	int http2;                /* enum http_choice */
 	uint64_t resolve_ns;      /* how often names are looked up again */
 };
 
@@ -60,7 +68,9 @@ extern const struct schema cluster_schema; /* scalar form: one endpoint's addres
 /* What one worker keeps of an endpoint: written by that worker alone (relaxed), read by anyone. */
 struct endpoint_worker {
 	struct list idle; /* of struct conn, most recent first; of the worker's own eyes only */
+	struct list shared; /* of struct shared (pool.c): connections of HTTP/2; the same eyes */
 	uint32_t turn; /* of endpoint_addr */
+	bool plain;    /* with HTTP_AUTO: the last one to be made speaks HTTP/1 */
 	_Atomic uint32_t idle_count;
 	_Atomic uint32_t connections; /* open, idle ones included */
 	_Atomic uint32_t active;      /* calls under way */
@@ -120,6 +130,8 @@ unsigned endpoint_addr_count(const struct endpoint *);
 
 /* Whether calls should go to it: it has an address, its checks pass and no operator says no.  Any thread. */
 bool endpoint_is_up(const struct endpoint *);
+/* What a connection to it is to speak. */
+enum conn_protocol endpoint_protocol(const struct endpoint *, enum http_choice);
 /* The same in a word, and why not: "up" "unhealthy" "drain" "down" "unresolved". */
 const char *endpoint_state(const struct endpoint *);
 /* Any thread; until it is told otherwise, or the endpoint is gone from the configuration. */

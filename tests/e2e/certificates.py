@@ -35,6 +35,7 @@ distinguished_name = any
 NAMES = {  # what a certificate is for, where that is not its own name
     "server": "DNS:localhost,DNS:test,DNS:app.test,IP:127.0.0.1",
     "other": "DNS:other.test,DNS:*.wild.test",
+    "rsa": "DNS:rsa.test",
     "client": "DNS:client.test,URI:spiffe://test/client",
 }
 DATES = {  # from, to; hours from now
@@ -64,7 +65,8 @@ class Certificates:
         assert done.returncode == 0, done.stderr.decode()
 
     def key(self, path):
-        self.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path)
+        kind = ("RSA", "rsa_keygen_bits:2048") if path.startswith("rsa") else ("EC", "ec_paramgen_curve:P-256")
+        self.openssl("genpkey", "-algorithm", kind[0], "-pkeyopt", kind[1], "-out", path)
 
     def make_ca(self, name):
         folder = self.path(name + ".d")

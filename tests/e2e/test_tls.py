@@ -131,18 +131,22 @@ def test_cut_in_mid_record(weir, cut):
     assert record and w.upstream.requests == 0
 
 
+def shake(o, into, out, sock):
+    while True:
+        try:
+            o.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            sock.sendall(out.read())
+            into.write(sock.recv(65536))
+
+
 def sealed(w, data, cut):
     """A handshake by hand; then all but the last bytes of a record, and the end."""
     sock = connect(w.addr)
     into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
     o = certs().client().wrap_bio(into, out, server_hostname="test")
-    while True:
-        try:
-            o.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            sock.sendall(out.read())
-            into.write(sock.recv(65536))
+    shake(o, into, out, sock)
     o.write(data)
     record = out.read()
     sock.sendall(record[:-cut])
@@ -164,7 +168,7 @@ def test_a_body_that_was_cut_is_not_taken_for_whole(weir):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_calls(weir, version):
     w = weir(tls=certs().listener())
-    c = w.client(tls=certs().client(version=version, alpn=["h2", "http/1.1"]))
+    c = w.client(tls=certs().client(version=version, alpn=["http/1.1"]))
     assert c.sock.selected_alpn_protocol() == "http/1.1"
     for i in range(3):
         c.ask(f"/{i}", body=b"x" * 100000 * i or None)
@@ -360,6 +364,87 @@ def test_a_bad_certificate_leaves_the_old_one(weir, tmp_path):
     assert "app.test" in shown(w)
 
 
+def test_a_certificate_before_its_key(weir, tmp_path):
+    """Each file is whole, the pair is not: the old one stays until it is."""
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    copy("server.pem", cert)
+    copy("server.pem", key)
+    w = serve(weir, tls={"cert": str(cert), "key": str(key)}, watch=True)
+    w.allow("reload")
+    w.allow("E042")
+    copy("other.pem", cert)
+    until(lambda: "it is not that of the certificate" in w.stderr(), timeout=3 * harness.TIMEOUT)
+    assert "app.test" in shown(w)
+    copy("other.pem", key)
+    until(lambda: w.reloads() == 2, timeout=3 * harness.TIMEOUT)
+    assert "other.test" in shown(w, "other.test")
+
+
+def test_a_secret_that_kubernetes_swaps(weir, tmp_path):
+    """tls.crt and tls.key lead over the link ..data to a folder that is another with each version."""
+    for name, pem in (("..1", "server.pem"), ("..2", "other.pem")):
+        (tmp_path / name).mkdir()
+        for file in ("tls.crt", "tls.key"):
+            copy(pem, tmp_path / name / file)
+    (tmp_path / "..data").symlink_to("..1")
+    for file in ("tls.crt", "tls.key"):
+        (tmp_path / file).symlink_to(f"..data/{file}")
+    w = serve(weir, tls={"cert": str(tmp_path / "tls.crt"), "key": str(tmp_path / "tls.key")}, watch=True)
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    until(lambda: w.reloads() == 1, timeout=3 * harness.TIMEOUT)
+    assert "other.test" in shown(w, "other.test")
+
+
+def test_the_client_ends_its_side_first(weir):
+    """A close_notify behind the request is no hang-up."""
+    w = weir(tls=certs().listener())
+    sock = connect(w.addr)
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    o = certs().client().wrap_bio(into, out, server_hostname="test")
+    shake(o, into, out, sock)
+    o.write(request("/x"))
+    with pytest.raises(ssl.SSLWantReadError):
+        o.unwrap()
+    sock.sendall(out.read())
+    w.upstream.expect_request("GET /x")
+    w.upstream.answer(200, b"late")
+    assert len(sock.recv(65536)) > 100 and w.access()[0]["reason"] == "ok"
+    sock.close()
+
+
+def test_sslscan(weir):
+    w = serve(weir, tls=[certs().listener(), certs().listener("rsa")])
+    for name in ("test", "rsa.test"):
+        done = subprocess.run(["sslscan", "--no-colour", "--sni-name=" + name, w.addr], capture_output=True, timeout=60, check=True, text=True)
+        offered = re.findall(r"(?:Preferred|Accepted)\s+TLSv1\.[23]\s+\d+ bits\s+(\S+)", done.stdout)
+        assert len(offered) == 6 and all("GCM" in c or "POLY1305" in c for c in offered), done.stdout
+        for text in ("SSLv3     disabled", "TLSv1.0   disabled", "TLSv1.1   disabled", "renegotiation not supported"):
+            assert text in done.stdout, done.stdout
+
+
+def test_reloads_among_handshakes(weir):
+    """Several workers, full handshakes and resumed ones, while the rules for clients come and go."""
+    w = serve(weir, workers=3)
+    known = certs().client(cert="client")
+
+    def client(i):
+        session = None
+        for _ in range(40):
+            c = w.client(tls=known, session=session if i % 2 else None).ask()
+            c.expect(200)
+            session = c.sock.session
+            c.say_end().close()
+
+    def reloads():
+        for k in range(12):
+            w.reload(listen={"addr": w.addr, "tls": certs().listener(client_ca=k % 2 == 0, crl=k % 4 == 0)})
+
+    harness.parallel(5, lambda i: client(i) if i else reloads(), timeout=60)
+    assert w.metric("weir_tls_handshakes_total", result="failed") == 0
+    assert w.metric("weir_tls_handshakes_in_progress", listener=w.addr) == 0
+
+
 def test_from_plain_to_tls_and_back(weir):
     w = weir(serve=True)
     old = w.client().ask()
@@ -374,11 +459,12 @@ def test_from_plain_to_tls_and_back(weir):
 
 def test_what_is_under_way_at_the_end(weir):
     """A handshake that began before TERM is let in, and one that never ends does not keep the process."""
-    w = serve(weir, shutdown={"delay": "0s", "drain": "1s"})
+    w = serve(weir, shutdown={"delay": "0s", "drain": "2s"})
     stalled = harness.Client(connect(w.addr))
     sock = connect(w.addr)
     until(lambda: w.metric("weir_tls_handshakes_in_progress", listener=w.addr) == 2)
     w.signal(harness.signal.SIGTERM)
+    until(lambda: w.metric("weir_draining") == 1)
     c = harness.Client(secure(sock, certs().client())).ask()
     c.expect(200, connection="close")
     assert w.wait_exit() == 0
@@ -387,7 +473,8 @@ def test_what_is_under_way_at_the_end(weir):
 
 
 def test_expiry_is_seen(weir):
-    w = serve(weir, tls=certs().listener("soon"))
+    w = serve(weir, tls=[certs().listener("soon"), certs().listener("soon")])
+    assert sum(name == "weir_tls_certificate_expiry_timestamp_seconds" for name, _, _ in w.metrics()) == 1
     assert re.search(r"warning\[W110\].*expires on .* in 5 days", w.stderr())
     left = w.metric("weir_tls_certificate_expiry_timestamp_seconds", listener=w.addr) - time.time()
     assert 4.9 * 86400 < left < 5.2 * 86400

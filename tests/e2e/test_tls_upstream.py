@@ -1,6 +1,7 @@
 """TLS with upstreams: whom Weir believes, what it shows, how answers end, sessions, checks."""
 
 import re
+import signal
 import ssl
 
 import pytest
@@ -105,6 +106,18 @@ def test_a_whole_answer_needs_no_goodbye(weir, upstreams):
         c = w.client().ask()
         w.upstream.expect_request().wire.send(response(200, b"whole")).close()
         c.expect(200, b"whole")
+
+
+def test_an_answer_before_it_hung_up_on_the_upload(weir, upstreams):
+    w = secure(weir, upstreams, serve=False)
+    for _ in range(5):
+        c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome")
+        w.upstream.expect_request("POST /", read_body=False)
+        w.signal(signal.SIGSTOP)  # so that more to write is found before the answer is
+        c.send(b"more")
+        w.upstream.answer(413, b"large", {"Connection": "close"}).reset()
+        w.signal(signal.SIGCONT)
+        c.expect(413, b"large")
 
 
 def test_retry_after_a_failed_handshake(weir, upstreams):

@@ -1,9 +1,9 @@
-/* The JSON of the admin listener: any bytes, and what comes out holds together. */
+/* The JSON of requests, tokens and key sets: any bytes, and what comes out holds together. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 #include "base/check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

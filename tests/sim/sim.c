@@ -461,7 +461,7 @@ static void check_worker_rest(struct worker *w)
 		struct conn *c = LIST_ENTRY(w->loop.conns.next, struct conn, link);
 
 		sim_fail("worker %u still has a connection (%s, codec phase %u)", w->index,
-			 c->times != NULL ? "client" : "upstream", c->h1.codec.phase);
+			 c->times != NULL ? "client" : "upstream", c->codec.phase);
 	}
 	if (w->use->calls != 0 || w->uses.next != &w->use->link || w->uses.prev != &w->use->link)
 		sim_fail("worker %u still holds on to policies", w->index);

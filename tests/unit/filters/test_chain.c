@@ -564,6 +564,70 @@ static void test_f5_memory_is_zeroed_for_every_call(void **state)
 	}
 }
 
+/*------------------------------------------------------- F10: who calls */
+
+static const struct reason *proof;
+
+static const struct reason *puppet_prove(struct call *call)
+{
+	(void)call;
+	note("prove", &stage.filter[0]);
+	return proof;
+}
+
+static struct call *begin_proving(const struct reason *why)
+{
+	proof = why;
+	stage.filter[0].by_address = true;
+	stage.filter[2].by_address = true; /* not at the front */
+	stage.call.prove = puppet_prove;
+	return begin();
+}
+
+static void test_f10_proven_behind_the_limits_by_address(void **state)
+{
+	struct call *c = begin_proving(NULL);
+
+	(void)state;
+	assert_int_equal(chain_admit(c).kind, V_PASS);
+	assert_journal("admit1 prove1 admit2 admit3");
+	chain_done(c);
+}
+
+static void test_f10_those_at_the_front_are_paid(void **state)
+{
+	struct call *c = begin_proving(reason_missing_key);
+
+	(void)state;
+	assert_ptr_equal(chain_admit(c).why, reason_missing_key);
+	assert_false(c->out.denied);
+	chain_done(c);
+	assert_journal("admit1 prove1 done1");
+}
+
+static void test_f10_nobody_is_asked_who_is_refused_before(void **state)
+{
+	struct call *c = begin_proving(reason_missing_key);
+
+	(void)state;
+	stage.strings[0].admit = verdict_deny(reason_rate_limited, 10);
+	stage.strings[1].peek = verdict_deny(reason_rate_limited, 1000); /* of whom? */
+	assert_int_equal(chain_admit(c).ms, 10);
+	chain_done(c);
+	assert_journal("admit1");
+}
+
+static void test_f10_a_chain_without_filters_asks_too(void **state)
+{
+	struct call *c;
+
+	(void)state;
+	stage.chain.n = 0;
+	c = begin_proving(reason_missing_key);
+	assert_int_equal(chain_admit(c).kind, V_DENY);
+	chain_done(c);
+}
+
 /*-------------------------------------------------- F7: who pays, shadows */
 
 static void test_f7_denied_is_known_in_done_only_if_so(void **state)
@@ -814,6 +878,10 @@ int main(void)
 		cmocka_unit_test_setup(test_a_skip_is_owed_nothing, setup),
 		cmocka_unit_test_setup(test_f5_memory_is_zeroed_for_every_call, setup),
 		cmocka_unit_test_setup(test_f6_hooks_are_seen_as_such, setup),
+		cmocka_unit_test_setup(test_f10_proven_behind_the_limits_by_address, setup),
+		cmocka_unit_test_setup(test_f10_those_at_the_front_are_paid, setup),
+		cmocka_unit_test_setup(test_f10_nobody_is_asked_who_is_refused_before, setup),
+		cmocka_unit_test_setup(test_f10_a_chain_without_filters_asks_too, setup),
 		cmocka_unit_test_setup(test_f7_denied_is_known_in_done_only_if_so, setup),
 		cmocka_unit_test_setup(test_shadow, setup),
 		cmocka_unit_test_setup(test_f8_the_longest_wait, setup),

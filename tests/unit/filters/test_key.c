@@ -1,6 +1,7 @@
 /* Keys: what counts as the same, what does not, and what is missing. */
 #include "policies.h"
 
+#include "filters/identity.h"
 #include "filters/key.h"
 
 /* Parses one specification; the arena is the caller's. */
@@ -268,6 +269,66 @@ static void assert_text(const char *yaml, const char *text, const char *dumped)
 	arena_fini(&arena);
 }
 
+/* Who calls, as it was verified. */
+static bool print_of_who(const char *yaml, const struct identity *who, uint64_t *out)
+{
+	struct visit v;
+	struct key_spec spec;
+	bool ok;
+
+	visit_init(&v, "10.0.0.1", 1);
+	v.call.who = who;
+	spec = spec_of(&v.arena, yaml);
+	ok = key_fingerprint(&spec, &v.call, out);
+	arena_fini(&v.arena);
+	return ok;
+}
+
+static void test_identity(void **state)
+{
+	static const struct claim claims[] = {
+		{ SLICE("sub"), SLICE("alice") },
+		{ SLICE("empty"), SLICE("") },
+		{ SLICE("org.id"), SLICE("7") },
+	};
+	static const struct identity token = { .n = 3, .claim = claims }, nobody = { .n = 0 };
+	static const struct identity key = { .api_key = SLICE("abc") };
+	uint64_t a, b;
+
+	(void)state;
+	assert_false(print_of_who("key: jwt.sub", NULL, &a));
+	assert_false(print_of_who("key: jwt.sub", &nobody, &a));
+	assert_false(print_of_who("key: jwt.sub", &key, &a));
+	assert_false(print_of_who("key: jwt.su", &token, &a));
+	assert_false(print_of_who("key: jwt.empty", &token, &a));
+	assert_false(print_of_who("key: jwt.org", &token, &a));
+	assert_false(print_of_who("key: api_key", &token, &a));
+	assert_false(print_of_who("key: [jwt.sub, api_key]", &token, &a));
+	assert_true(print_of_who("key: jwt.sub", &token, &a));
+	assert_true(print_of_who("key: jwt.org.id", &token, &b));
+	assert_true(a != b);
+	assert_true(print_of_who("key: api_key", &key, &a));
+}
+
+/* An override names a key by its hash, as the list of known ones may have it. */
+static void test_hash_of_a_key(void **state)
+{
+	struct key_spec spec;
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena, NULL);
+	spec = spec_of(&arena, "key: api_key");
+	assert_true(key_fingerprint_value(&spec, slice_str("sha256:ABC")) ==
+		    key_fingerprint_value(&spec, slice_str("abc")));
+	assert_int_equal(key_identity(&spec), IDENTITY_API_KEY);
+	spec = spec_of(&arena, "key: [host, jwt.a]");
+	assert_int_equal(key_identity(&spec), IDENTITY_JWT);
+	spec = spec_of(&arena, "key: [host, tls.san]");
+	assert_int_equal(key_identity(&spec), 0);
+	arena_fini(&arena);
+}
+
 /* The text is the table's identity: the same key written otherwise keeps its table. */
 static void test_canonical_text(void **state)
 {
@@ -292,6 +353,8 @@ int main(void)
 		cmocka_unit_test(test_long_values_count_whole),
 		cmocka_unit_test(test_eight_long_parts),
 		cmocka_unit_test(test_other_sources),
+		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_hash_of_a_key),
 		cmocka_unit_test(test_canonical_text),
 	};
 

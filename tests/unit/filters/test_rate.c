@@ -74,10 +74,12 @@ static void test_what_is_no_key(void **state)
 	(void)state;
 	assert_refused("policies: { a: { rate: 5/s, key: json.model } }", "E015",
 		       "`json.model` is not known");
-	assert_refused("policies: { a: { rate: 5/s, key: jwt.tenant } }", "E015",
-		       "`jwt.tenant` is not known");
-	assert_refused("policies: { a: { rate: 5/s, key: [host, api_key] } }", "E015",
-		       "`api_key` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: jwt. } }", "E015",
+		       "lacks what follows the dot");
+	assert_refused("policies: { a: { rate: 5/s, key: api_key.hash } }", "E015",
+		       "`api_key.hash` is not known");
+	assert_refused("policies: { a: { rate: 5/s, key: host, missing: challenge } }", "E019",
+		       "for keys that have to be verified");
 	assert_refused("policies: { a: { rate: 5/s, key: header. } }", "E015",
 		       "not the name of a header");
 	assert_refused("policies: { a: { rate: 5/s, key: 'header.a b' } }", "E015",

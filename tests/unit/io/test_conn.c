@@ -73,7 +73,7 @@ static void begin(struct bench *b)
 	b->pair = pair_new(&b->loop, NULL);
 	assert_non_null(b->pair);
 	loop_enter(&b->loop);
-	b->conn = conn_accept(&b->loop, pair_end(b->pair, 0), &peer, false, &conn_events, b,
+	b->conn = conn_accept(&b->loop, pair_end(b->pair, 0), &peer, false, CONN_HTTP1, &conn_events, b,
 			      &codec_events, &limits, &times);
 	assert_non_null(b->conn);
 	loop_settle(&b->loop);

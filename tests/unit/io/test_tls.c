@@ -8,6 +8,7 @@
 
 #include "base/reason.h"
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #include "io/tls_ticket.h"
 #include "tls_rig.h"
@@ -76,6 +77,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
+	rig_wall_s = 0;
 	arena_fini(&arena);
 	return 0;
 }
@@ -449,6 +451,7 @@ static void test_certificates_by_name(void **state)
 	rig_write("both.pem", &ca, NULL);
 	expect_certificate(s, "a.example", &leaf);
 	expect_certificate(s, "x.b.example", &b);
+	expect_certificate(s, "X.B.Example", &b);
 	expect_certificate(s, "x.y.b.example", NULL);
 	expect_certificate(s, "b.example", NULL);
 	expect_certificate(s, "127.0.0.1", &leaf); /* no name is sent */
@@ -544,6 +547,239 @@ static void test_resumption(void **state)
 	tls_server_put(asks);
 	tls_client_put(c);
 	tls_client_put(lax);
+}
+
+/* However often a session was taken up and renewed meanwhile: certificates expire and are revoked.
+ */
+static void test_who_was_verified_is_not_for_ever(void **state)
+{
+	static const uint8_t secret[TLS_TICKET_KEY_BYTES] = { 1 };
+	const struct tls_server_conf asks = { .cert = rig_path("leaf.pem"),
+					      .key = rig_path("leaf.key"),
+					      .client_ca = rig_path("ca.pem") };
+	const int64_t start = (int64_t)time(NULL), half = TLS_TICKET_LIFE_S / 2;
+	struct tls_server *s = server_of(&asks, 1);
+	struct tls_client *c = client_of((struct tls_client_conf){
+	    .ca = rig_path("ca.pem"), .verify = true, .cert = rig_path("guest.pem") });
+	struct tls_tickets tickets;
+	struct tls_resume r = { .session = NULL };
+
+	(void)state;
+	tls_tickets_init(&tickets, secret, 0);
+	rig_wall_s = start;
+	assert_false(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + half;
+	assert_true(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + 2 * half;
+	assert_false(resumed(s, c, &r, &tickets, 1)); /* the client asks the server */
+	r.until_s = INT64_MAX;
+	rig_wall_s = start + 3 * half;
+	assert_true(resumed(s, c, &r, &tickets, 1));
+	rig_wall_s = start + 4 * half;
+	assert_false(resumed(s, c, &r, &tickets, 1)); /* the server asks the client */
+	tls_resume_fini(&r);
+	tls_server_put(s);
+	tls_client_put(c);
+}
+
+/*---------------------------------------------------------------- what is no text */
+
+/* A client by hand: OpenSSL over memory, beside the raw end of the pair. */
+struct by_hand {
+	SSL_CTX *ctx;
+	SSL *ssl;
+	struct ends ends;
+};
+
+static void hand_over(struct by_hand *h)
+{
+	struct transport *raw = pair_end(h->ends.pair, CLIENT);
+	char piece[16384];
+	struct iovec v = { piece, 0 };
+	int n;
+	ssize_t got;
+
+	while ((n = BIO_read(SSL_get_wbio(h->ssl), piece, sizeof(piece))) > 0) {
+		v.iov_len = (size_t)n;
+		assert_int_equal(raw->ops->writev(raw, &v, 1), n);
+	}
+	ends_turn(&h->ends);
+	while ((got = raw->ops->recv(raw, piece, sizeof(piece))) > 0)
+		assert_int_equal(BIO_write(SSL_get_rbio(h->ssl), piece, (int)got), got);
+}
+
+/* `name` to ask for, `algorithms` of signatures; each may be NULL. */
+static void by_hand_begin(struct by_hand *h, struct tls_server *s, const char *name,
+			  const char *algorithms)
+{
+	ends_begin(&h->ends, s, NULL);
+	h->ctx = SSL_CTX_new(TLS_client_method());
+	if (algorithms != NULL)
+		assert_int_equal(SSL_CTX_set1_sigalgs_list(h->ctx, algorithms), 1);
+	h->ssl = SSL_new(h->ctx);
+	SSL_set_bio(h->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	if (name != NULL)
+		SSL_set_tlsext_host_name(h->ssl, name);
+	for (unsigned i = 0; i < 9 && SSL_connect(h->ssl) != 1; i++)
+		hand_over(h);
+	hand_over(h);
+	assert_true(h->ends.side[SERVER].up);
+}
+
+static void by_hand_end(struct by_hand *h)
+{
+	struct transport *raw = pair_end(h->ends.pair, CLIENT);
+
+	raw->ops->close(raw, false);
+	ends_end(&h->ends);
+	SSL_free(h->ssl);
+	SSL_CTX_free(h->ctx);
+	ERR_clear_error();
+}
+
+static void update_keys(struct by_hand *h, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(SSL_key_update(h->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(h->ssl), 1);
+	}
+}
+
+static void test_key_updates(void **state)
+{
+	struct tls_server *s = server();
+	struct by_hand h;
+
+	(void)state;
+	by_hand_begin(&h, s, NULL, NULL);
+	for (unsigned i = 0; i < 20; i++) {
+		update_keys(&h, 60);
+		assert_int_equal(SSL_write(h.ssl, "text", 4), 4);
+		hand_over(&h);
+		assert_said(&h.ends.side[SERVER], "text", 4);
+	}
+	assert_int_equal(h.ends.side[SERVER].end, 1);
+	for (unsigned i = 0; i < 7; i++) {
+		update_keys(&h, 10);
+		hand_over(&h);
+	}
+	assert_int_equal(h.ends.side[SERVER].end, TRANSPORT_BROKEN);
+	assert_int_equal(ERR_peek_error(), 0);
+	by_hand_end(&h);
+	tls_server_put(s);
+}
+
+static void expect_shown(struct tls_server *s, const char *name, const char *algorithms,
+			 const struct authority *want)
+{
+	struct by_hand h;
+
+	by_hand_begin(&h, s, name, algorithms);
+	assert_int_equal(X509_cmp(SSL_get0_peer_certificate(h.ssl), want->cert), 0);
+	by_hand_end(&h);
+}
+
+/* For one name, with keys of two kinds: what the client can verify. */
+static void test_pairs(void **state)
+{
+	static const char all[] = "ECDSA+SHA256:RSA-PSS+SHA256:RSA+SHA256";
+	struct authority b =
+	    rig_make((struct wish){ .name = "DNS:b.example,DNS:c.example", .by = &ca });
+	struct authority rsa = rig_make(
+	    (struct wish){ .name = "DNS:C.example,DNS:b.example,DNS:d.example", .rsa = true });
+	const struct tls_server_conf conf[] = {
+		{ .cert = rig_path("leaf.pem"), .key = rig_path("leaf.key") },
+		{ .cert = rig_write("ec.pem", &b, &b) },
+		{ .cert = rig_write("rsa.pem", &rsa, &rsa) },
+	};
+	struct tls_server *s = server_of(conf, 3);
+
+	(void)state;
+	assert_non_null(s);
+	expect_shown(s, "b.example", all, &b);
+	expect_shown(s, "b.example", "ECDSA+SHA256", &b);
+	expect_shown(s, "b.example", "RSA-PSS+SHA256:RSA+SHA256", &rsa);
+	expect_shown(s, "d.example", all, &rsa);
+	expect_shown(s, "a.example", all, &leaf);
+	expect_shown(s, "b.example.", NULL, &b); /* some write the name out to the root */
+	expect_shown(s, ".", NULL, &leaf);
+	expect_shown(s, "127.0.0.1", NULL, &leaf);
+	tls_server_put(s);
+	rig_free(&b);
+	rig_free(&rsa);
+}
+
+/* Whoever is named is trusted: an authority that another one has signed, too. */
+static void test_an_intermediate_authority(void **state)
+{
+	struct authority middle = rig_make((struct wish){ .by = &ca });
+	struct authority b = rig_make((struct wish){ .name = "DNS:b.example", .by = &middle });
+	const struct tls_server_conf conf = { .cert = rig_write("b.pem", &b, &b),
+					      .client_ca = rig_write("middle.pem", &middle, NULL) };
+	struct tls_server *s = server_of(&conf, 1);
+	struct tls_client *c = client_of((struct tls_client_conf){
+	    .ca = rig_path("middle.pem"), .verify = true, .cert = rig_path("b.pem") });
+	struct ends e;
+
+	(void)state;
+	assert_non_null(s);
+	join(&e, s, c, "b.example", NULL);
+	assert_true(e.side[CLIENT].up && e.side[SERVER].up);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+	rig_free(&middle);
+	rig_free(&b);
+}
+
+/* RFC 9525 section 2: what stands in the subject is no name of a host. */
+static void test_a_subject_is_no_name(void **state)
+{
+	struct authority b = rig_make((struct wish){ .name = "email:a@b.example", .by = &ca });
+	const struct tls_server_conf conf = { .cert = rig_write("b.pem", &b, &b) };
+	struct tls_server *s = server_of(&conf, 1);
+	struct tls_client *c = client();
+	char name[64];
+	struct ends e;
+
+	(void)state;
+	X509_NAME_get_text_by_NID(X509_get_subject_name(b.cert), NID_commonName, name,
+				  sizeof(name));
+	join(&e, s, c, name, NULL);
+	assert_false(e.side[CLIENT].up);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
+	rig_free(&b);
+}
+
+/* What the peer said before it hung up on what we write is heard. */
+static void test_a_last_word(void **state)
+{
+	struct tls_server *s = server();
+	struct tls_client *c = client();
+	struct iovec v = { (void *)(uintptr_t) "more", 4 };
+	struct side *side;
+	struct ends e;
+
+	(void)state;
+	join(&e, s, c, "a.example", NULL);
+	side = &e.side[CLIENT];
+	side->paused = true;
+	side_want(side);
+	side_say(&e.side[SERVER], "too large", 9);
+	ends_turn(&e);
+	side_hang_up(&e.side[SERVER], true);
+	assert_int_equal(side->t->ops->writev(side->t, &v, 1), TRANSPORT_BROKEN);
+	assert_int_equal(side->t->ops->writev(side->t, &v, 1), TRANSPORT_BROKEN);
+	side->paused = false;
+	side_want(side);
+	loop_settle(&side->loop);
+	ends_turn(&e);
+	assert_said(side, "too large", 9);
+	ends_end(&e);
+	tls_server_put(s);
+	tls_client_put(c);
 }
 
 /*---------------------------------------------------------------- what is no TLS */
@@ -677,6 +913,47 @@ static void test_findings(void **state)
 	assert_int_equal(diags.warnings, 1);
 }
 
+/* A file that is being written, say: what stands behind the first is not passed over. */
+static const char *cut_short(const char *file, const char *path)
+{
+	char *text = malloc(100000);
+	FILE *f = fopen(path, "re");
+	size_t n = fread(text, 1, 100000, f);
+	const char *out = rig_path(file);
+
+	fclose(f);
+	f = fopen(out, "we");
+	fwrite(text, 1, n, f);
+	fwrite(text, 1, n / 2, f);
+	fclose(f);
+	free(text);
+	return out;
+}
+
+static void test_files_that_are_cut_short(void **state)
+{
+	const char *cert = rig_path("leaf.pem"), *key = rig_path("leaf.key");
+	const char *list = rig_write_list("cut.crl", &ca, NULL, 3600);
+
+	(void)state;
+	expect_finding((struct tls_server_conf){ .cert = cut_short("cut.pem", cert), .key = key },
+		       "cut short");
+	expect_finding(
+	    (struct tls_server_conf){
+		.cert = cert, .key = key, .client_ca = cut_short("cut.pem", rig_path("ca.pem")) },
+	    "cut short");
+	expect_finding((struct tls_server_conf){ .cert = cert,
+						 .key = key,
+						 .client_ca = rig_path("ca.pem"),
+						 .crl = cut_short("cut2.crl", list) },
+		       "cut short");
+	expect_finding(
+	    (struct tls_server_conf){ .cert = cert, .key = key, .ciphers = "ECDHE-NOTHING" },
+	    "no cipher match");
+	expect_finding(
+	    (struct tls_server_conf){ .cert = cert, .key = key, .ciphers = "HIGH:!aNULL" }, NULL);
+}
+
 static void test_encrypted_key(void **state)
 {
 	const char *path = rig_path("secret.key");
@@ -742,9 +1019,16 @@ int main(void)
 		TEST(test_certificates_by_name),
 		TEST(test_protocols),
 		TEST(test_resumption),
+		TEST(test_who_was_verified_is_not_for_ever),
+		TEST(test_key_updates),
+		TEST(test_pairs),
+		TEST(test_an_intermediate_authority),
+		TEST(test_a_subject_is_no_name),
+		TEST(test_a_last_word),
 		TEST(test_no_tls),
 		TEST(test_hello_cut_anywhere),
 		TEST(test_findings),
+		TEST(test_files_that_are_cut_short),
 		TEST(test_encrypted_key),
 	};
 

@@ -70,6 +70,37 @@ static void test_the_past_is_gone(void **state)
 	assert_int_equal(t.turn_ns, 0);
 }
 
+/* Of who has nothing to do, too. */
+static void test_the_past_goes_by_itself(void **state)
+{
+	struct tls_tickets t, busy;
+	struct tls_ticket_key key;
+	struct timers timers;
+
+	(void)state;
+	timers_init(&timers);
+	tls_tickets_init(&t, secret, START);
+	tls_tickets_init(&busy, secret, START);
+	tls_tickets_run(&t, &timers);
+	key = *tls_tickets_seal(&t, START);
+	assert_true(timers_next(&timers) == START + TURN);
+	for (unsigned i = 1; i <= 5; i++) {
+		if (i % 2 == 0) /* a ticket may come first */
+			tls_tickets_seal(&t, START + i * TURN);
+		timers_run(&timers, START + i * TURN);
+		assert_true(timers_next(&timers) == START + (i + 1) * TURN);
+	}
+	assert_null(memmem(&t, sizeof(t), key.cipher, 8));
+	assert_null(memmem(&t, sizeof(t), secret, 8));
+	assert_same(&t.now, tls_tickets_seal(&busy, START + 5 * TURN));
+	timers_run(&timers, START + 9 * TURN); /* it slept */
+	timers_run(&timers, START + 9 * TURN);
+	assert_same(tls_tickets_seal(&t, START + 9 * TURN),
+		    tls_tickets_seal(&busy, START + 9 * TURN));
+	tls_tickets_fini(&t);
+	timers_fini(&timers);
+}
+
 static void test_other_secrets(void **state)
 {
 	uint8_t a[TLS_TICKET_KEY_BYTES], b[TLS_TICKET_KEY_BYTES];
@@ -86,6 +117,7 @@ int main(void)
 		cmocka_unit_test(test_threads_agree),
 		cmocka_unit_test(test_a_key_opens_for_two_turns),
 		cmocka_unit_test(test_the_past_is_gone),
+		cmocka_unit_test(test_the_past_goes_by_itself),
 		cmocka_unit_test(test_other_secrets),
 	};
 

@@ -29,6 +29,7 @@ struct wish {
 	long from_s, to_s;          /* from now; 0 and 0: a year */
 	const struct authority *by; /* NULL: itself */
 	const char *curve;          /* NULL: P-256 */
+	bool rsa;
 };
 
 static char rig_folder[] = "/tmp/tls_rig_XXXXXX";
@@ -65,7 +66,9 @@ static void rig_extend(X509 *cert, int nid, const char *value)
 static struct authority rig_make(struct wish w)
 {
 	static long serial = 1;
-	struct authority a = { EVP_EC_gen(w.curve != NULL ? w.curve : "P-256"), X509_new() };
+	struct authority a = { w.rsa ? EVP_RSA_gen(2048)
+				     : EVP_EC_gen(w.curve != NULL ? w.curve : "P-256"),
+			       X509_new() };
 	X509_NAME *subject = X509_get_subject_name(a.cert);
 	char common[32];
 
@@ -245,6 +248,13 @@ static void side_begin(struct side *s, struct transport *t)
 	side_want(s);
 }
 
+static int64_t rig_wall_s; /* what the wall clock says to connections to come; 0: what it is */
+
+static uint64_t stand_still(struct loop *loop)
+{
+	return loop->now_ns;
+}
+
 /* A NULL server or client: that end is left raw. */
 static void ends_begin(struct ends *e, struct tls_server *server, const struct tls_target *target)
 {
@@ -252,6 +262,10 @@ static void ends_begin(struct ends *e, struct tls_server *server, const struct t
 	for (unsigned i = 0; i < 2; i++) {
 		assert_true(loop_init(&e->side[i].loop, false));
 		loop_enter(&e->side[i].loop);
+		if (rig_wall_s == 0)
+			continue;
+		e->side[i].loop.read_clock = stand_still;
+		e->side[i].loop.wall_ns = (uint64_t)rig_wall_s * UINT64_C(1000000000);
 	}
 	e->pair = pair_new(&e->side[SERVER].loop, &e->side[CLIENT].loop);
 	assert_non_null(e->pair);

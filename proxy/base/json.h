@@ -1,10 +1,9 @@
-/* json.h - reads the JSON of requests to the admin listener (RFC 8259): strict, bounded, in an
- * arena.
+/* json.h - reads the JSON of strangers (RFC 8259): strict, bounded, in an arena.
  *
  * Numbers, true, false and null keep their text; strings are decoded to UTF-8 and may not hold NUL.
  */
-#ifndef ADMIN_JSON_H
-#define ADMIN_JSON_H
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
 
 #include "base/arena.h"
 #include "base/slice.h"

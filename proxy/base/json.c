@@ -1,5 +1,5 @@
 /* json.c - recursive descent; the depth is bounded, so is the recursion. */
-#include "admin/json.h"
+#include "base/json.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 
 static const struct json *read_text(const char *text, size_t n, struct arena *arena,
 				    const char **wrong)
