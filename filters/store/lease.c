@@ -136,27 +136,34 @@ static void local_advance(struct lease *l)
 }
 
 /* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken; an
- * older answer tells nothing at all. */
-static lease_units local_start(const struct lease *l)
+ * older answer tells nothing at all.  And where this has been so a moment ago (a server that is slow all the time), no
+ * more than was in the share then, and has come since. */
+static lease_units local_start(const struct lease *l, uint64_t at_ns)
 {
-	uint64_t age = l->local_at_ns - l->replied_at_ns;
+	lease_units left = (lease_units)l->left * l->rule->period_ns;
+	lease_units carried = l->local_level;
 
 	if (l->rule->kind == LEASE_BUDGET)
 		return local_full(l);
-	if (!l->is_known || l->local_at_ns < l->replied_at_ns || age > HOLD_NS)
+	if (!l->is_known || at_ns < l->replied_at_ns || at_ns - l->replied_at_ns > HOLD_NS)
 		return 0;
-	return (lease_units)l->left * l->rule->period_ns;
+	if (l->local_at_ns == 0)
+		return left;
+	if (at_ns > l->local_at_ns)
+		carried += (lease_units)l->rule->count * (at_ns - l->local_at_ns);
+	return left < carried ? left : carried;
 }
 
 static void local_begin(struct lease *l, uint64_t since_ns)
 {
 	if (l->is_local)
 		return;
+	since_ns = min(since_ns, l->world->now_ns);
 	l->is_local = true;
 	l->local_peers = l->world->peers;
-	l->local_at_ns = min(since_ns, l->world->now_ns);
+	l->local_level = local_start(l, since_ns);
+	l->local_at_ns = since_ns;
 	l->local_spent = 0;
-	l->local_level = local_start(l);
 	list_push_back(&l->world->local, &l->local_link);
 	local_advance(l);
 }

@@ -515,6 +515,37 @@ static void test_a_slow_server(void **state)
 	assert_true(r.waited * 50 <= r.offered);
 }
 
+/* A server that takes longer than calls wait: they are decided by the share of each, and told afterwards. */
+static void test_strict_on_a_server_slower_than_calls_wait(void **state)
+{
+	struct scenario s = { .sidecars = 4,
+			      .rate = 2000,
+			      .burst = 400,
+			      .load = 2,
+			      .seconds = 6,
+			      .strict = true,
+			      .delay_ns = 25 * CLOCK_MS };
+
+	(void)state;
+	for (unsigned seed = 1; seed <= 5; seed++) {
+		struct result r = run(&s, seed);
+
+		if (seed == 1)
+			show("strict, 50 ms round trip", &s, &r);
+		assert_true(r.excess <= s.burst / 10);
+		assert_true((double)r.admitted >= 0.9 * (400.0 + 2000 * 6));
+	}
+	s.load = 0.5;
+	for (unsigned seed = 1; seed <= 5; seed++) {
+		struct result r = run(&s, seed);
+
+		if (seed == 1)
+			show("the same with room", &s, &r);
+		assert_int_equal(r.excess, 0);
+		assert_true(r.admitted >= r.offered * 95 / 100);
+	}
+}
+
 /* L4: each charge that never arrived is one credit; nothing else may show. */
 static void test_losses_cost_a_credit_each(void **state)
 {
@@ -627,6 +658,7 @@ int main(void)
 		cmocka_unit_test(test_strict_is_exact),
 		cmocka_unit_test(test_small_limits),
 		cmocka_unit_test(test_a_slow_server),
+		cmocka_unit_test(test_strict_on_a_server_slower_than_calls_wait),
 		cmocka_unit_test(test_losses_cost_a_credit_each),
 		cmocka_unit_test(test_an_outage_neither_refills_nor_charges_twice),
 		cmocka_unit_test(test_deny_and_allow_in_an_outage),
