@@ -345,6 +345,18 @@ static bool read_keys(struct reader *r, const struct json *keys)
 	return ok;
 }
 
+/* What people have instead of a key set. */
+static const char *help_with(struct slice text, const struct json *root)
+{
+	static const struct slice pem = SLICE("-----BEGIN");
+
+	if (slice_starts(text, pem))
+		return "this is PEM: a key set is JSON, and tools turn one into the other";
+	if (root != NULL && root->kind == JSON_OBJECT && json_get(root, "kty") != NULL)
+		return "this is one key: put it into {\"keys\": [ ... ]}";
+	return NULL;
+}
+
 static bool read_set(struct reader *r, struct slice text)
 {
 	const struct json *root, *keys = NULL;
@@ -354,13 +366,18 @@ static bool read_set(struct reader *r, struct slice text)
 		return bad_set(r, "a key set has at most 256 KiB");
 	root = is_utf8(text) ? json_read(text, r->scratch, &wrong) : NULL;
 	if (root == NULL) {
-		diag_error(r->diags, r->at, "E043", "%s: it is not JSON: %s", r->name, wrong);
+		diag_error(r->diags, r->at, "E043", "%s: it is not JSON: %s", r->name, wrong)
+		    ->help = help_with(text, NULL);
 		return false;
 	}
 	if (root->kind == JSON_OBJECT)
 		keys = json_get(root, "keys");
-	if (keys == NULL || keys->kind != JSON_LIST)
-		return bad_set(r, "it is no key set: an object with a list of `keys`");
+	if (keys == NULL || keys->kind != JSON_LIST) {
+		diag_error(r->diags, r->at, "E043",
+			   "%s: it is no key set: an object with a list of `keys`", r->name)
+		    ->help = help_with(text, root);
+		return false;
+	}
 	return read_keys(r, keys);
 }
 
