@@ -318,6 +318,30 @@ def test_explain_of_the_admin(guarded):
     assert refused["auth"] == {"jwt": "missing"} and refused["outcome"]["reason"] == "unauthenticated"
 
 
+BY_ADDRESS = {"ip": {"rate": "1/m", "burst": 2, "key": "client.ip"}, "p": PER_TENANT}
+
+
+def test_explain_knows_who_is_asked_first(guarded):
+    w = guarded(policies=BY_ADDRESS, use=["ip", "p"], route={})
+    ask = lambda h: w.admin("/explain", method="POST", headers={"Content-Type": "application/json"},
+                            body=json.dumps({"path": "/", "headers": h}).encode()).json()
+    for status in (401, 401, 429, 429):
+        told, bad = ask(bearer("a.b.c")), w.fetch(headers=bearer("a.b.c"))
+        assert told["outcome"]["status"] == bad.status == status
+        assert told["outcome"]["reason"] == bad.json()["reason"]
+        assert [p["name"] for p in told["policies"]] == ["ip"] and told["auth"] == {"jwt": "malformed"}
+    good = bearer(tenant="a")
+    told = ask(good)
+    assert told["outcome"]["policy"] == "ip" and [p["name"] for p in told["policies"]] == ["ip", "p"]
+    assert w.fetch(headers=good).status == 429
+
+
+def test_explain_repeats_what_is_not_believed(guarded, run):
+    w = guarded(policies=BY_ADDRESS, use=["ip", "p"], route={})
+    out = run("explain", "-c", w.path, "/", "--repeat", "4@1s", "-H", "Authorization: Bearer a.b.c").stdout
+    assert re.search(r"1-2 +401", out) and re.search(r" 3 +429 \S+ by ip", out), out
+
+
 def test_check_looks_at_the_keys(guarded, run):
     w = guarded()
     w.jwks.write_text(jwks({"kty": "EC", "crv": "P-521", "kid": "x"}))
