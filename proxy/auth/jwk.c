@@ -314,17 +314,6 @@ static bool read_key(struct reader *r)
 
 /*---------------------------------------------------------------- the set */
 
-static bool is_utf8(struct slice s)
-{
-	uint32_t c;
-	size_t n;
-
-	for (; s.n > 0; s = slice_of(s.p + n, s.n - n))
-		if ((n = utf8_decode(s.p, s.n, &c)) == 0)
-			return false;
-	return true;
-}
-
 static bool bad_set(const struct reader *r, const char *wrong)
 {
 	diag_error(r->diags, r->at, "E043", "%s: %s", r->name, wrong);
@@ -364,7 +353,7 @@ static bool read_set(struct reader *r, struct slice text)
 
 	if (text.n > JWKS_BYTES_MAX)
 		return bad_set(r, "a key set has at most 256 KiB");
-	root = is_utf8(text) ? json_read(text, r->scratch, &wrong) : NULL;
+	root = utf8_is_valid(text.p, text.n) ? json_read(text, r->scratch, &wrong) : NULL;
 	if (root == NULL) {
 		diag_error(r->diags, r->at, "E043", "%s: it is not JSON: %s", r->name, wrong)
 		    ->help = help_with(text, NULL);
