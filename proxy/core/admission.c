@@ -145,9 +145,7 @@ void exchange_go_on_admitting(struct exchange *x)
 
 static const struct route *find_route(struct exchange *x)
 {
-	static const struct slice root = SLICE("/");
-	struct slice path =
-	    slice_is(x->req->path, "*") ? root : head_normal_path(x->req->path, &x->arena);
+	struct slice path = route_path(x->req, &x->arena);
 
 	x->call.path = path;
 	return path.p == NULL ? NULL : route_match(x->use->policy, x->req, path);

@@ -117,9 +117,7 @@ static const char *find_client(struct explain *e, const struct explain_request *
 
 static bool find_route(struct explain *e)
 {
-	static const struct slice root = SLICE("/");
-	struct slice path =
-	    slice_is(e->head->path, "*") ? root : head_normal_path(e->head->path, e->arena);
+	struct slice path = route_path(e->head, e->arena);
 
 	if (path.p == NULL) {
 		e->why = reason_bad_request;
