@@ -346,19 +346,34 @@ static const char *help_with(struct slice text, const struct json *root)
 	return NULL;
 }
 
+/* With its place in the file, as an editor has it: the configuration's is another one. */
+static bool bad_json(const struct reader *r, struct slice text, size_t stop, const char *wrong)
+{
+	unsigned line = 1, column = 1;
+
+	for (size_t i = 0; i < stop; i++) {
+		column = text.p[i] == '\n' ? 1 : column + 1;
+		line += text.p[i] == '\n';
+	}
+	diag_error(r->diags, r->at, "E043", "%s:%u:%u: it is not JSON: %s", r->name, line, column,
+		   wrong)
+	    ->help = help_with(text, NULL);
+	return false;
+}
+
 static bool read_set(struct reader *r, struct slice text)
 {
 	const struct json *root, *keys = NULL;
-	const char *wrong = "it is not UTF-8";
+	const char *wrong;
+	size_t stop;
 
 	if (text.n > JWKS_BYTES_MAX)
 		return bad_set(r, "a key set has at most 256 KiB");
-	root = utf8_is_valid(text.p, text.n) ? json_read(text, r->scratch, &wrong) : NULL;
-	if (root == NULL) {
-		diag_error(r->diags, r->at, "E043", "%s: it is not JSON: %s", r->name, wrong)
-		    ->help = help_with(text, NULL);
-		return false;
-	}
+	if (!utf8_is_valid(text.p, text.n))
+		return bad_set(r, "it is not JSON: it is not UTF-8");
+	root = json_read_to(text, r->scratch, &wrong, &stop);
+	if (root == NULL)
+		return bad_json(r, text, stop, wrong);
 	if (root->kind == JSON_OBJECT)
 		keys = json_get(root, "keys");
 	if (keys == NULL || keys->kind != JSON_LIST) {
