@@ -388,7 +388,7 @@ static const struct field auth_fields[] = {
 	  .sub = &header_schema,
 	  .doc = "Fields that tell the upstream who calls, by name. Only what was verified is in "
 		 "them: what clients send under these names goes no further, on any route. A value "
-		 "that is not printable ASCII is left out." },
+		 "that is not printable ASCII is left out. No route can `set` them." },
 	{ .key = NULL },
 };
 
