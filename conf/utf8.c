@@ -41,6 +41,17 @@ size_t utf8_decode(const char *p, size_t n, uint32_t *character)
 	return lead->length;
 }
 
+bool utf8_is_valid(const char *p, size_t n)
+{
+	uint32_t c;
+	size_t len;
+
+	for (; n > 0; p += len, n -= len)
+		if ((len = utf8_decode(p, n, &c)) == 0)
+			return false;
+	return true;
+}
+
 bool utf8_is_printable(uint32_t c)
 {
 	if (c < 0x20)

@@ -686,12 +686,24 @@ unsigned key_identity(const struct key_spec *spec)
 	return kinds;
 }
 
-bool key_has_client_ip(const struct key_spec *spec)
+static bool has_source(const struct key_spec *spec,
+		       bool (*read)(const struct key_part *, const struct call *, struct scratch *,
+				    struct slice *))
 {
 	for (uint32_t i = 0; i < spec->n; i++)
-		if (spec->part[i].source->read == read_client_ip)
+		if (spec->part[i].source->read == read)
 			return true;
 	return false;
+}
+
+bool key_has_client_ip(const struct key_spec *spec)
+{
+	return has_source(spec, read_client_ip);
+}
+
+bool key_has_tls_san(const struct key_spec *spec)
+{
+	return has_source(spec, read_tls_san);
 }
 
 struct slice key_free_choice(const struct key_spec *spec, char out[static 128])

@@ -53,6 +53,8 @@ bool key_value(const struct key_spec *, const struct call *, char scratch[static
 void key_describe(const struct key_spec *, const struct call *, struct buf *);
 
 bool key_has_client_ip(const struct key_spec *);
+/* It reads the client's certificate. */
+bool key_has_tls_san(const struct key_spec *);
 /* What has to be verified before calls have this key: a set of enum identity_kind. */
 unsigned key_identity(const struct key_spec *);
 /* A part that any client can set as it likes, as text ("header.x-tenant"); p == NULL: none. */

@@ -90,6 +90,13 @@ void scope_wants(const struct schema *schema, const void *conf, struct scope_wan
 		add_to->demands |= key_identity(value_of(key, conf));
 }
 
+bool scope_reads_certificate(const struct schema *schema, const void *conf)
+{
+	const struct field *key = schema_field(schema, "key");
+
+	return key != NULL && key->custom == &key_custom && key_has_tls_san(value_of(key, conf));
+}
+
 /* NULL, or what is wrong with an override's match under this key. */
 static const char *check_match(const struct key_spec *key, const char *match)
 {

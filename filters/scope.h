@@ -39,6 +39,8 @@ struct scope_wants {
 	unsigned demands; /* calls without these are not to come to it */
 };
 void scope_wants(const struct schema *, const void *conf, struct scope_wants *add_to);
+/* Whether the key of a policy is made of the client's certificate. */
+bool scope_reads_certificate(const struct schema *, const void *conf);
 /* Whether every override can match under this key; findings stand at its `match`.  Items are of
  * item_size bytes and begin with that, a const char *. */
 bool scope_check_overrides(struct conf_load *, const struct node *map, const struct key_spec *,

@@ -452,10 +452,8 @@ static const struct header_conf *header_at(const struct auth_conf *c, uint32_t i
 void auth_strip(const struct auth_conf *conf, struct head *h)
 {
 	for (uint32_t i = 0; i < conf->headers.n; i++) {
-		struct slice name = slice_str(header_at(conf, i)->name.name);
-
-		head_remove_name(h, name);
-		head_remove_alike(h, name);
+		head_remove_name(h, slice_str(header_at(conf, i)->name.name));
+		head_remove_alike(h, slice_str(header_at(conf, i)->alike));
 	}
 }
 

@@ -85,6 +85,11 @@ static bool check_jwt(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct jwt_conf *c = conf;
 
+	if (strstr(c->jwks, "://") != NULL) {
+		diag_error(l->diags, c->jwks_at, "E015", "`jwks` is a file: nothing is fetched")
+		    ->help = "mount the issuer's key set, and `--watch` it";
+		return false;
+	}
 	if (c->audience.n == 0)
 		diag_warning(l->diags, c->at, "W114",
 			     "without `audience`, a token that was meant for another service is as "
@@ -258,17 +263,38 @@ static bool find_source(struct header_conf *c)
 	return c->source == HEADER_TLS_SAN || slice_is(from, "api_key.hash");
 }
 
+/* To applications, to HTTP, or because Weir says something else in it. */
+static bool has_meaning(struct slice name)
+{
+	return is_taken(name) || (field_flags[field_lookup(name)] & FIELD_PROTECTED);
+}
+
+static const char *make_alike(struct conf_load *l, const char *name)
+{
+	char *alike = arena_strdup(l->arena, name);
+
+	if (alike == NULL)
+		diags_out_of_memory(l->diags);
+	for (char *p = alike; p != NULL && *p != '\0'; p++)
+		*p = *p == '_' ? '-' : *p;
+	return alike;
+}
+
 static bool check_header(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct header_conf *c = conf;
 
-	if (!is_token(c->name.name) || is_taken(slice_str(c->name.name))) {
+	if (!is_token(c->name.name) || has_meaning(slice_str(c->name.name))) {
 		diag_error(l->diags, n->key_at, "E015",
-			   "the field `%s` cannot be set: it is no name of one, or framing and "
-			   "routing depend on it",
-			   c->name.name);
+			   "the field `%s` cannot tell who calls: it is no name of one, or means "
+			   "something already",
+			   c->name.name)
+		    ->help = "a name of your own, such as x-user";
 		return false;
 	}
+	c->alike = make_alike(l, c->name.name);
+	if (c->alike == NULL)
+		return false;
 	if (find_source(c))
 		return true;
 	diag_error(l->diags, n->at, "E015", "`%s` is nothing that is verified", c->from)->help =
@@ -295,6 +321,42 @@ static const struct schema header_schema = {
 	.check = check_header,
 };
 
+static bool has_source(struct conf_load *l, const struct auth_conf *c, const struct header_conf *h)
+{
+	bool jwt = h->source == HEADER_CLAIM && c->jwt.jwks == NULL;
+
+	if (!jwt && (h->source != HEADER_API_KEY_HASH || c->api_key.from.header != NULL))
+		return true;
+	diag_error(l->diags, h->name.at, "E019", "`%s` needs `%s` beside it", h->from,
+		   jwt ? "auth.jwt" : "auth.api_key");
+	return false;
+}
+
+static bool is_alone(struct conf_load *l, const struct auth_conf *c, const struct header_conf *h)
+{
+	const char *const shown[] = { c->jwt.jwks == NULL ? NULL : c->jwt.from.header,
+				      c->api_key.from.header };
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (shown[i] == NULL || strcasecmp(shown[i], h->name.name) != 0)
+			continue;
+		diag_error(l->diags, h->name.at, "E019",
+			   "`%s` is where credentials come in: they would be taken out",
+			   h->name.name)
+		    ->help = "another name for what the upstream is told";
+		return false;
+	}
+	for (const struct header_conf *o = c->headers.item; o < h; o++) {
+		if (strcasecmp(o->alike, h->alike) != 0)
+			continue;
+		diag_error(l->diags, h->name.at, "E019",
+			   "`%s` and `%s` are one field: case and `_` for `-` make no difference",
+			   h->name.name, o->name.name);
+		return false;
+	}
+	return true;
+}
+
 static bool check_auth(struct conf_load *l, const struct node *n, void *conf)
 {
 	const struct auth_conf *c = conf;
@@ -303,13 +365,8 @@ static bool check_auth(struct conf_load *l, const struct node *n, void *conf)
 	(void)n;
 	for (uint32_t i = 0; i < c->headers.n; i++) {
 		const struct header_conf *h = (const struct header_conf *)c->headers.item + i;
-		bool jwt = h->source == HEADER_CLAIM && c->jwt.jwks == NULL;
 
-		if (!jwt && (h->source != HEADER_API_KEY_HASH || c->api_key.from.header != NULL))
-			continue;
-		diag_error(l->diags, h->name.at, "E019", "`%s` needs `%s` beside it", h->from,
-			   jwt ? "auth.jwt" : "auth.api_key");
-		ok = false;
+		ok = has_source(l, c, h) && is_alone(l, c, h) && ok;
 	}
 	return ok;
 }
@@ -331,7 +388,7 @@ static const struct field auth_fields[] = {
 	  .sub = &header_schema,
 	  .doc = "Fields that tell the upstream who calls, by name. Only what was verified is in "
 		 "them: what clients send under these names goes no further, on any route. A value "
-		 "that is not printable ASCII is left out." },
+		 "that is not printable ASCII is left out. No route can `set` them." },
 	{ .key = NULL },
 };
 

@@ -38,6 +38,8 @@ enum header_source { HEADER_CLAIM, HEADER_API_KEY_HASH, HEADER_TLS_SAN };
 /* A field that only Weir sets. */
 struct header_conf {
 	struct conf_name name;
+	const char
+	    *alike; /* its name with `-` for each `_`: many applications take one for the other */
 	const char *from;
 	enum header_source source;
 	struct slice claim;

@@ -314,17 +314,6 @@ static bool read_key(struct reader *r)
 
 /*---------------------------------------------------------------- the set */
 
-static bool is_utf8(struct slice s)
-{
-	uint32_t c;
-	size_t n;
-
-	for (; s.n > 0; s = slice_of(s.p + n, s.n - n))
-		if ((n = utf8_decode(s.p, s.n, &c)) == 0)
-			return false;
-	return true;
-}
-
 static bool bad_set(const struct reader *r, const char *wrong)
 {
 	diag_error(r->diags, r->at, "E043", "%s: %s", r->name, wrong);
@@ -345,22 +334,54 @@ static bool read_keys(struct reader *r, const struct json *keys)
 	return ok;
 }
 
+/* What people have instead of a key set. */
+static const char *help_with(struct slice text, const struct json *root)
+{
+	static const struct slice pem = SLICE("-----BEGIN");
+
+	if (slice_starts(text, pem))
+		return "this is PEM: a key set is JSON, and tools turn one into the other";
+	if (root != NULL && root->kind == JSON_OBJECT && json_get(root, "kty") != NULL)
+		return "this is one key: put it into {\"keys\": [ ... ]}";
+	return NULL;
+}
+
+/* With its place in the file, as an editor has it: the configuration's is another one. */
+static bool bad_json(const struct reader *r, struct slice text, size_t stop, const char *wrong)
+{
+	unsigned line = 1, column = 1;
+
+	for (size_t i = 0; i < stop; i++) {
+		column = text.p[i] == '\n' ? 1 : column + 1;
+		line += text.p[i] == '\n';
+	}
+	diag_error(r->diags, r->at, "E043", "%s:%u:%u: it is not JSON: %s", r->name, line, column,
+		   wrong)
+	    ->help = help_with(text, NULL);
+	return false;
+}
+
 static bool read_set(struct reader *r, struct slice text)
 {
 	const struct json *root, *keys = NULL;
-	const char *wrong = "it is not UTF-8";
+	const char *wrong;
+	size_t stop;
 
 	if (text.n > JWKS_BYTES_MAX)
 		return bad_set(r, "a key set has at most 256 KiB");
-	root = is_utf8(text) ? json_read(text, r->scratch, &wrong) : NULL;
-	if (root == NULL) {
-		diag_error(r->diags, r->at, "E043", "%s: it is not JSON: %s", r->name, wrong);
-		return false;
-	}
+	if (!utf8_is_valid(text.p, text.n))
+		return bad_set(r, "it is not JSON: it is not UTF-8");
+	root = json_read_to(text, r->scratch, &wrong, &stop);
+	if (root == NULL)
+		return bad_json(r, text, stop, wrong);
 	if (root->kind == JSON_OBJECT)
 		keys = json_get(root, "keys");
-	if (keys == NULL || keys->kind != JSON_LIST)
-		return bad_set(r, "it is no key set: an object with a list of `keys`");
+	if (keys == NULL || keys->kind != JSON_LIST) {
+		diag_error(r->diags, r->at, "E043",
+			   "%s: it is no key set: an object with a list of `keys`", r->name)
+		    ->help = help_with(text, root);
+		return false;
+	}
 	return read_keys(r, keys);
 }
 

@@ -46,17 +46,6 @@ static struct slice decode(struct slice text, struct arena *scratch)
 	return slice_of((const char *)out, base64url_bytes(text.n));
 }
 
-static bool is_utf8(struct slice s)
-{
-	uint32_t c;
-	size_t n;
-
-	for (; s.n > 0; s = slice_of(s.p + n, s.n - n))
-		if ((n = utf8_decode(s.p, s.n, &c)) == 0)
-			return false;
-	return true;
-}
-
 static size_t count(struct slice s, char c)
 {
 	size_t n = 0;
@@ -74,7 +63,7 @@ static const struct json *read_object(struct slice part, size_t commas, struct a
 	const struct json *v;
 	const char *wrong;
 
-	if (text.p == NULL || !is_utf8(text) || count(text, ',') > commas)
+	if (text.p == NULL || !utf8_is_valid(text.p, text.n) || count(text, ',') > commas)
 		return NULL;
 	v = json_read(text, scratch, &wrong);
 	return v == NULL || v->kind != JSON_OBJECT ? NULL : v;

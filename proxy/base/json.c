@@ -215,8 +215,10 @@ static struct json *read_word(struct reader *r)
 		r->at++;
 	word = slice_of(begin, (size_t)(r->at - begin));
 	if (!slice_is(word, "true") && !slice_is(word, "false") && !slice_is(word, "null") &&
-	    !is_number(word))
+	    !is_number(word)) {
+		r->at = begin;
 		return fail(r, "there is something that is no value");
+	}
 	v = value_new(r, JSON_WORD);
 	if (v != NULL)
 		v->text = word;
@@ -273,7 +275,8 @@ static struct json *read_value(struct reader *r)
 	return r->wrong == NULL ? v : NULL;
 }
 
-const struct json *json_read(struct slice text, struct arena *arena, const char **wrong)
+const struct json *json_read_to(struct slice text, struct arena *arena, const char **wrong,
+				size_t *stop)
 {
 	struct reader r = { .at = text.p, .end = text.p, .arena = arena };
 	const struct json *v;
@@ -281,11 +284,21 @@ const struct json *json_read(struct slice text, struct arena *arena, const char 
 	if (text.n > 0)
 		r.end = text.p + text.n;
 	v = read_value(&r);
+	*stop = text.n > 0 ? (size_t)(r.at - text.p) : 0;
 	skip_space(&r);
-	if (v != NULL && r.at != r.end)
+	if (v != NULL && r.at != r.end) {
+		*stop = (size_t)(r.at - text.p);
 		v = fail(&r, "something follows the value");
+	}
 	*wrong = r.wrong;
 	return v;
+}
+
+const struct json *json_read(struct slice text, struct arena *arena, const char **wrong)
+{
+	size_t stop;
+
+	return json_read_to(text, arena, wrong, &stop);
 }
 
 const struct json *json_get(const struct json *object, const char *key)

@@ -22,6 +22,9 @@ struct json {
 
 /* NULL: *wrong says why, a sentence.  A name that comes twice in one object is an error. */
 const struct json *json_read(struct slice text, struct arena *, const char **wrong);
+/* The same; *stop is how far it came: where what is wrong stands, or ends. */
+const struct json *json_read_to(struct slice text, struct arena *, const char **wrong,
+				size_t *stop);
 /* The value of a member; NULL: there is none. */
 const struct json *json_get(const struct json *object, const char *key);
 

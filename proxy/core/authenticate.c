@@ -7,6 +7,7 @@
 
 #include "core/exchange.h"
 #include "filters/scope.h"
+#include "http/scan.h"
 
 enum { NONE = 2 /* in auth_names */ };
 
@@ -154,12 +155,41 @@ static bool check_uses(const struct config *c, const struct route_conf *r, bool 
 	return ok;
 }
 
+static const struct header_conf *identity_header(const struct config *c, const char *name)
+{
+	const struct header_conf *h = c->auth.headers.item;
+	const char *a, *b;
+
+	for (uint32_t i = 0; i < c->auth.headers.n; i++) {
+		for (a = h[i].alike, b = name; *a != '\0'; a++, b++)
+			if (char_lower(*a) != char_lower(*b == '_' ? '-' : *b))
+				break;
+		if (*a == '\0' && *b == '\0')
+			return &h[i];
+	}
+	return NULL;
+}
+
+/* What tells who calls would tell what stands in the file. */
+static void check_sets(const struct config *c, const struct route_conf *r, struct diags *diags)
+{
+	const struct set_conf *set = r->set.item;
+
+	for (uint32_t i = 0; i < r->set.n; i++)
+		if (identity_header(c, set[i].name.name) != NULL)
+			diag_error(diags, set[i].name.at, "E019",
+				   "`%s` is set by `auth.headers`, to what was verified",
+				   set[i].name.name)
+			    ->help = "another name here, or none in `auth.headers`";
+}
+
 static void check_route(const struct config *c, const struct route_conf *r, struct diags *diags)
 {
 	struct auth_rule rule = auth_rule_of(c, r);
 	bool none;
 	unsigned kinds = named(r, &none);
 
+	check_sets(c, r, diags);
 	if (none && r->auth.n > 1)
 		diag_error(diags, r->auth_at, "E019", "`auth: none` stands alone");
 	if (!check_uses(c, r, none, diags) || lacks(c, diags, r->auth_at, "this route", kinds))
@@ -189,6 +219,40 @@ static void warn_of_idle(const struct config *c, struct diags *diags)
 	    ->help = "`auth: jwt` or `auth: api_key` on a route, or a policy with such a key";
 }
 
+static bool asks_for_certificates(const struct config *c)
+{
+	const struct listen_conf *listen = c->listen.item;
+
+	for (uint32_t i = 0; i < c->listen.n; i++)
+		for (uint32_t k = 0; k < listen[i].tls.n; k++)
+			if (((const struct tls_server_conf *)listen[i].tls.item)[k].client_ca !=
+			    NULL)
+				return true;
+	return false;
+}
+
+static void warn_of_certificate(struct diags *diags, struct place at, const char *what)
+{
+	diag_warning(diags, at, "W107",
+		     "%s is never there: no listener asks clients for certificates", what)
+	    ->help = "`client_ca` in the `tls` of a listener";
+}
+
+static void warn_of_certificates(const struct config *c, struct diags *diags)
+{
+	const struct header_conf *h = c->auth.headers.item;
+	const struct conf_variant *v = c->policies.item;
+
+	if (asks_for_certificates(c))
+		return;
+	for (uint32_t i = 0; i < c->auth.headers.n; i++)
+		if (h[i].source == HEADER_TLS_SAN)
+			warn_of_certificate(diags, h[i].name.at, "`tls.san`");
+	for (uint32_t i = 0; i < c->policies.n; i++)
+		if (scope_reads_certificate(v[i].schema, v[i].conf))
+			warn_of_certificate(diags, v[i].name.at, "the key of this policy");
+}
+
 void auth_rules_check(const struct config *c, struct diags *diags)
 {
 	const struct cluster_conf *cluster = c->upstreams.item;
@@ -199,6 +263,7 @@ void auth_rules_check(const struct config *c, struct diags *diags)
 	for (uint32_t i = 0; i < c->routes.n; i++)
 		check_route(c, (const struct route_conf *)c->routes.item + i, diags);
 	warn_of_idle(c, diags);
+	warn_of_certificates(c, diags);
 }
 
 void auth_check_files(const struct config *c, struct diags *diags)

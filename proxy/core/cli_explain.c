@@ -190,7 +190,7 @@ static int explain(const struct opened *o, const struct explain_request *r,
 
 	arena_init(&arena, NULL);
 	wrong = explain_find(o->policy, &virtual_env, r, &arena, &e);
-	if (wrong == NULL && repeat->n > 0 && e.n_policies + e.to.open > 0) {
+	if (wrong == NULL && repeat->n > 0 && e.n_policies + e.to.open + e.auth.looked > 0) {
 		wrong = explain_repeat(&e, &virtual_env, repeat);
 		done = repeat;
 	}

@@ -549,7 +549,8 @@ static const struct field match_fields[] = {
 	  .at = offsetof(struct match_conf, path_at),
 	  .min = 1,
 	  .max = 4096,
-	  .doc = "`/x` is this path, `/x/*` what is below it, `/*` any; the query takes no part." },
+	  .doc = "`/x` is this path, `/x/*` what is below it, `/*` any; the query takes no part. Dots "
+		 "that climb for some readers alone (`..%2F`, `..;`) are 400." },
 	{ .key = "methods",
 	  .type = C_LIST,
 	  .offset = offsetof(struct match_conf, methods),
@@ -699,7 +700,9 @@ static const struct field route_fields[] = {
 	  .type = C_LIST,
 	  .offset = offsetof(struct route_conf, use),
 	  .sub = &use_schema,
-	  .doc = "Policies, by name, asked in this order. Without any the route is not limited." },
+	  .doc = "Policies, by name, asked in this order. Without any the route is not limited. Rates by "
+		 "client.ip that stand first are asked before it is verified who calls, and bad "
+		 "credentials pay for it." },
 	{ .key = "auth",
 	  .type = C_LIST,
 	  .flags = C_ONE,
@@ -709,7 +712,8 @@ static const struct field route_fields[] = {
 	  .names = auth_names,
 	  .doc =
 	      "Who may call: with a verified `jwt`, with an `api_key`, with either of a list; or "
-	      "`none`: nothing is looked at. Not given: what the keys of the policies need." },
+	      "`none`: nothing is looked at. Not given: what the keys of the policies need. Preflights "
+	      "of browsers (CORS) bring no credentials: let OPTIONS in by a route before it." },
 	{ .key = "timeout",
 	  .type = C_MAP,
 	  .offset = offsetof(struct route_conf, timeout),

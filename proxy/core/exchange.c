@@ -9,6 +9,8 @@
  *    |            |                 |                           |                             |
  *    +--bad-->  REPLYING <----------+---------------------------+----- last byte written -----+
  *
+ * NEW and ADMITTING are in admission.c, the tries from CONNECTING on in leg.c.
+ *
  * One timer; its meaning is the state: a filter's delay or the end of its queue's patience, the
  * connect, the answer's head (or a silent body), the backoff, idleness either way; and in every
  * state the total, and while a try has no answer the time of that try.
@@ -23,8 +25,6 @@
 #include "core/exchange.h"
 
 #include <malloc.h>
-#include <stdalign.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -32,9 +32,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/authenticate.h"
-#include "core/client_ip.h"
 #include "core/grpc.h"
-#include "core/route.h"
 #include "core/tunnel.h"
 
 enum {
@@ -134,13 +132,6 @@ static void on_grave(struct deferred *d)
 	exchange_free(LIST_ENTRY(d, struct exchange, grave));
 }
 
-static void end_queueing(struct exchange *x)
-{
-	if (x->queued_since_ns != 0)
-		x->record.queued_ns += x->worker->loop.now_ns - x->queued_since_ns;
-	x->queued_since_ns = 0;
-}
-
 static void fill_record(struct exchange *x, const struct reason *why)
 {
 	struct call_record *r = &x->record;
@@ -150,7 +141,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->req = x->req;
 	r->resp = x->resp;
 	r->why = why;
-	end_queueing(x);
+	exchange_end_queueing(x);
 	r->client = x->call.client;
 	if (peer != NULL) {
 		r->client_port = addr_port(peer);
@@ -313,18 +304,6 @@ static bool client_progresses(struct exchange *x)
 	return progress;
 }
 
-static void admit(struct exchange *x);
-static void on_verdict(struct exchange *x, struct verdict v);
-
-/* A delay is over, or a wait has lasted too long. */
-static void go_on_admitting(struct exchange *x)
-{
-	if (x->call.wait != NULL)
-		on_verdict(x, chain_late(exchange_call(x)));
-	else
-		admit(x);
-}
-
 static void try_is_late(struct exchange *x, struct leg *l)
 {
 	bool late = x->request_ended && is_past(x, l->attempt.deadline_ns);
@@ -397,7 +376,7 @@ static void on_timer(struct timer *t)
 	}
 	switch (x->state) {
 	case X_ADMITTING:
-		go_on_admitting(x);
+		exchange_go_on_admitting(x);
 		return;
 	case X_CONNECTING:
 	case X_AWAITING:
@@ -417,11 +396,9 @@ static void on_timer(struct timer *t)
 	}
 }
 
-/*---------------------------------------------------------------- admission */
+/*---------------------------------------------------------------- answers of our own */
 
 /* A local answer: from a filter's denial, a failed try, or the request itself. */
-static void identify(struct exchange *);
-
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
@@ -434,127 +411,11 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	x->call.deadline_ns = 0; /* it was for the upstream's answer */
 	exchange_set_deadline(x, x->worker->times.write_ns);
 	if (x->admitted && x->record.request_id.p == NULL)
-		identify(x);
+		exchange_identify(x);
 	reply_send(x, why, retry_after_ms);
 }
 
-/* Tells the upstream of the client, by `how`, and takes note of the ids. */
-static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct forward_context *))
-{
-	struct forward_context fc = {
-		.conf = &x->use->policy->config->client_ip,
-		.peer = &x->conn->peer,
-		.scheme = slice_str(x->conn->secure ? "https" : "http"),
-		.worker = &x->worker->forward,
-		.arena = &x->arena,
-	};
-
-	if (!how(x->req, &fc))
-		return false;
-	x->record.request_id = fc.request_id;
-	x->record.trace_id = fc.trace_id;
-	return true;
-}
-
-static bool forward(struct exchange *x)
-{
-	const struct route_conf *conf = x->route->conf;
-	struct head *req = x->req;
-
-	req->upgrade = req->upgrade && conf->upgrade;
-	head_strip_hop_by_hop(req, req->upgrade);
-	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
-		return false;
-	for (uint32_t i = 0; i < conf->set.n; i++) {
-		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
-
-		head_remove_alike(req, slice_str(set->name.name));
-		if (!head_set_name(req, slice_str(set->name.name), slice_str(set->value)))
-			return false;
-	}
-	return true;
-}
-
-/* A call that goes nowhere has its ids, too: the reply and the log carry them.  Where the log shows
- * fields, they are as an upstream would have seen them: not as the client claims. */
-static void identify(struct exchange *x)
-{
-	if (x->use->policy->config->log.fields.n > 0)
-		(void)forward(x);
-	else
-		(void)tell_of_client(x, forward_identify);
-}
-
-/* A client that came back after a limit's wait would meet the breaker then. */
-static uint64_t longest_wait(struct exchange *x, struct verdict v)
-{
-	uint64_t shut_ms;
-
-	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL)
-		return v.ms;
-	shut_ms = leg_shut_ms(x);
-	return shut_ms > v.ms ? shut_ms : v.ms;
-}
-
-/* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
-static void on_answer_of_chain(struct exchange *x, struct verdict v)
-{
-	switch (v.kind) {
-	case V_DENY:
-		exchange_reply(x, v.why, longest_wait(x, v));
-		return;
-	case V_DELAY:
-	case V_PENDING:
-		x->queued_since_ns = x->worker->loop.now_ns;
-		exchange_set_deadline(x, v.kind == V_DELAY ? v.ns : v.ms * CLOCK_MS);
-		return;
-	default:
-		break;
-	}
-	if (forward(x))
-		leg_start(x, TRY);
-	else
-		exchange_reply(x, reason_out_of_memory, 1000);
-}
-
-static void admit(struct exchange *x)
-{
-	end_queueing(x);
-	on_answer_of_chain(x, chain_admit(exchange_call(x)));
-}
-
-/* What one filter answered after a wait: the others are still to be asked. */
-static void on_verdict(struct exchange *x, struct verdict v)
-{
-	if (v.kind == V_PASS)
-		admit(x);
-	else
-		on_answer_of_chain(x, v);
-}
-
-static void on_resume(struct call *call, struct verdict v)
-{
-	struct exchange *x = LIST_ENTRY(call, struct exchange, call);
-
-	CHECK_MAGIC(x, EXCHANGE_MAGIC);
-	exchange_call(x);
-	on_verdict(x, v);
-}
-
-static const struct reason *on_prove(struct call *call)
-{
-	return authenticate(LIST_ENTRY(call, struct exchange, call));
-}
-
-static const struct route *find_route(struct exchange *x)
-{
-	static const struct slice root = SLICE("/");
-	struct slice path =
-	    slice_is(x->req->path, "*") ? root : head_normal_path(x->req->path, &x->arena);
-
-	x->call.path = path;
-	return path.p == NULL ? NULL : route_match(x->use->policy, x->req, path);
-}
+/*---------------------------------------------------------------- the client's stream */
 
 static void begin_record(struct exchange *x)
 {
@@ -567,103 +428,6 @@ static void begin_record(struct exchange *x)
 		.route = x->use->policy->no_route,
 	};
 }
-
-/* What filters keep of a call is of any type: an arena alone does not align for all of them. */
-static void *chain_memory(struct arena *arena, size_t n)
-{
-	const uintptr_t align = alignof(max_align_t);
-	char *p = arena_alloc(arena, n + align);
-
-	return p == NULL ? NULL : p + (-(uintptr_t)p & (align - 1));
-}
-
-/* The route's total, or what the client of gRPC gives the call, whichever is shorter. */
-static void set_total(struct exchange *x, uint64_t asked_ns)
-{
-	uint64_t total_ns = x->route->conf->timeout.total_ns;
-
-	x->hurried = asked_ns != UINT64_MAX && (total_ns == 0 || asked_ns < total_ns);
-	if (x->hurried)
-		total_ns = asked_ns;
-	if (total_ns != 0)
-		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
-}
-
-static bool begin_call(struct exchange *x, uint64_t asked_ns)
-{
-	struct worker *w = x->worker;
-	struct call *call = &x->call;
-	void *mem = chain_memory(&x->arena, x->route->chain.mem_size);
-
-	if (mem == NULL)
-		return false;
-	call->env = &w->env;
-	call->req = x->req;
-	call->arena = &x->arena;
-	call->route = x->route->name;
-	call->upstream = x->cluster->name;
-	call->resume = on_resume;
-	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
-	call->resendable = true;
-	set_total(x, asked_ns);
-	chain_begin(&x->route->chain, call, mem);
-	/* HTTP/2 says of calls that it did not look at them: any may go again then */
-	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
-		call->keep_body = REPLAY_MAX_BYTES;
-	x->admitted = true;
-	x->state = X_ADMITTING;
-	return true;
-}
-
-/* The call may outlive the connection. */
-static bool know_peer(struct exchange *x)
-{
-	struct slice name = tls_peer_name(x->conn->transport);
-
-	if (name.n == 0)
-		return true;
-	x->call.tls_san = arena_copy(&x->arena, name);
-	return x->call.tls_san.p != NULL;
-}
-
-static const struct reason *heed_timeout(const struct head *req, uint64_t *ns)
-{
-	if (!grpc_timeout(req, ns))
-		return reason_bad_field;
-	return *ns == 0 ? reason_deadline_exceeded : NULL;
-}
-
-static void exchange_begin(struct exchange *x)
-{
-	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
-	const struct reason *why = NULL;
-	uint64_t asked_ns = UINT64_MAX;
-
-	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
-	x->route = find_route(x);
-	if (x->route != NULL) {
-		x->cluster = x->route->cluster;
-		x->record.route = x->route->stats;
-		x->record.route_name = x->route->name;
-	}
-	stats_call_begin(x->record.route, x->worker->index);
-	if (x->call.path.p == NULL)
-		why = reason_bad_request;
-	else if (x->route == NULL)
-		why = reason_no_route;
-	else
-		why = route_refuses(x->route, x->req);
-	if (why == NULL && x->grpc)
-		why = heed_timeout(x->req, &asked_ns);
-	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
-		why = reason_out_of_memory;
-	if (why != NULL)
-		exchange_reply(x, why, 0);
-	else
-		admit(x);
-}
-
-/*---------------------------------------------------------------- the client's stream */
 
 /* The call can be sent no more: more of it is on its way than was to be kept, or an answer is. */
 static void drop_kept(struct exchange *x)

@@ -103,8 +103,17 @@ extern const struct codec_events exchange_codec_events;
 void exchange_cut_all(struct worker *, const struct reason *);
 void exchange_fini_spare(struct worker *);
 
-/*---- between exchange.c, leg.c, relay.c and reply.c */
+/*---- between exchange.c, admission.c, leg.c, relay.c and reply.c */
 
+/* Its head is there: it is refused, or asks the chain, and goes on to its first try. */
+void exchange_begin(struct exchange *);
+/* A delay is over, or a wait has lasted too long. */
+void exchange_go_on_admitting(struct exchange *);
+/* It waits for no filter any more. */
+void exchange_end_queueing(struct exchange *);
+/* A call that goes nowhere has its ids, too: the reply and the log carry them.  Where the log shows
+ * fields, they are as an upstream would have seen them: not as the client claims. */
+void exchange_identify(struct exchange *);
 /* Answers from here; the leg, if any, is given up. */
 void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 /* The client's stream is gone, or was reset: the one end of every call. */

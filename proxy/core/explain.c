@@ -117,9 +117,7 @@ static const char *find_client(struct explain *e, const struct explain_request *
 
 static bool find_route(struct explain *e)
 {
-	static const struct slice root = SLICE("/");
-	struct slice path =
-	    slice_is(e->head->path, "*") ? root : head_normal_path(e->head->path, e->arena);
+	struct slice path = route_path(e->head, e->arena);
 
 	if (path.p == NULL) {
 		e->why = reason_bad_request;
@@ -163,7 +161,8 @@ static bool begin_call(struct explain *e, const struct env *env)
 
 /*---------------------------------------------------------------- who calls */
 
-/* By a worker of its own, which knows no token: nothing is changed for those that serve. */
+/* By a worker of its own, which knows no token: nothing is changed for those that serve.  When a
+ * policy has refused the call by then, it is asked all the same: what is behind it reads it. */
 static bool ask_credentials(struct explain *e, uint64_t wall_ns)
 {
 	const struct auth_rule *rule = &e->route->auth;
@@ -182,7 +181,8 @@ static bool ask_credentials(struct explain *e, uint64_t wall_ns)
 	ok = auth_detach(&e->auth, e->arena);
 	auth_worker_free(w);
 	e->call.who = &e->auth.who;
-	e->why = e->auth.why;
+	if (e->denier == NULL)
+		e->why = e->auth.why;
 	return ok;
 }
 
@@ -275,8 +275,9 @@ static bool ask_policy(struct explain *e, struct explain_policy *p)
 	return find_key(e, p);
 }
 
-/* As the chain has it: the first to refuse does, and tells the longest wait of those behind it. */
-static void weigh(struct explain *e, const struct explain_policy *p)
+/* As the chain has it: the first to refuse does, and tells the longest wait of those behind it,
+ * but of none that is asked when it is known who calls, if it was before that. */
+static void weigh(struct explain *e, const struct explain_policy *p, bool told)
 {
 	const struct verdict *v = &p->verdict;
 	bool says_when;
@@ -292,28 +293,36 @@ static void weigh(struct explain *e, const struct explain_policy *p)
 		e->denier = p->filter;
 		e->why = v->why;
 		e->retry_after_ms = v->ms;
-	} else if (says_when && (e->why->flags & R_SHED) && v->ms > e->retry_after_ms) {
+	} else if (told && says_when && (e->why->flags & R_SHED) && v->ms > e->retry_after_ms) {
 		e->retry_after_ms = v->ms;
 	}
 }
 
-static bool ask_policies(struct explain *e)
+static bool ask_policies(struct explain *e, uint32_t end)
+{
+	bool told = e->denier == NULL || e->route->auth.looks == 0;
+
+	for (; e->n_policies < end; e->n_policies++) {
+		struct explain_policy *p = &e->policies[e->n_policies];
+
+		p->filter = e->route->chain.filter[e->n_policies];
+		p->asked = e->denier == NULL;
+		if (!ask_policy(e, p))
+			return false;
+		weigh(e, p, told || end == e->route->chain.prove_at);
+	}
+	return true;
+}
+
+/* Who calls is asked where the chain has it (filter.h, F10). */
+static bool ask_chain(struct explain *e, uint64_t wall_ns)
 {
 	const struct chain *ch = &e->route->chain;
 
 	e->policies = arena_zalloc(e->arena, (ch->n + 1u) * sizeof(*e->policies));
-	if (e->policies == NULL)
+	if (e->policies == NULL || !ask_policies(e, ch->prove_at) || !ask_credentials(e, wall_ns))
 		return false;
-	for (; e->n_policies < ch->n; e->n_policies++) {
-		struct explain_policy *p = &e->policies[e->n_policies];
-
-		p->filter = ch->filter[e->n_policies];
-		p->asked = e->denier == NULL;
-		if (!ask_policy(e, p))
-			return false;
-		weigh(e, p);
-	}
-	return true;
+	return e->auth.why != NULL || ask_policies(e, ch->n);
 }
 
 /*---------------------------------------------------------------- where it goes */
@@ -373,11 +382,11 @@ static const char *find(struct explain *e, const struct env *env, uint64_t wall_
 		return out_of_memory;
 	if (e->why != NULL)
 		return NULL;
-	if (!begin_call(e, env) || !ask_credentials(e, wall_ns))
+	if (!begin_call(e, env) || !ask_chain(e, wall_ns))
 		return out_of_memory;
-	if (e->why != NULL)
+	if (e->auth.why != NULL)
 		return NULL;
-	if (!ask_policies(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
+	if (!ask_cluster(e, e->route->cluster, &e->to) ||
 	    !ask_cluster(e, e->route->fallback, &e->fallback))
 		return out_of_memory;
 	if (e->why == NULL)

@@ -1,8 +1,8 @@
 /* explain.h - what the policy makes of one request, and why.
  *
- *   explain_find     which route takes it (and why those before it do not), what each of the
- * route's policies says to it now, where it goes explain_repeat   many such requests in a row, on
- * virtual time, through the chain itself
+ *   explain_find    which route takes it (and why those before it do not), what each of the route's
+ *                   policies says to it now, who it is believed to come from, where it goes
+ *   explain_repeat  many such requests in a row, on virtual time, through the chain itself
  *
  * Laws
  *  E1  explain_find takes nothing (filter.h, F8): not a token, not a slot, not a place in a queue.
@@ -71,7 +71,7 @@ struct explain {
 	uint32_t n_routes;      /* that were looked at */
 	struct explain_route *routes;
 	const struct route *route; /* NULL: none takes it */
-	uint32_t n_policies;
+	uint32_t n_policies; /* with bad credentials: of those that are asked before them */
 	struct explain_policy *policies;
 	struct explain_cluster to, fallback;
 

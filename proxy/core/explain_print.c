@@ -198,7 +198,11 @@ static void text_credentials(const struct explain *e, struct buf *b)
 {
 	if (e->auth.looked == 0)
 		return;
-	buf_puts(b, "who calls: what the route looks at\n");
+	buf_puts(b, "who calls: what the route looks at");
+	if (e->route->chain.prove_at > 0)
+		buf_printf(b, ", behind %s, which pays for it",
+			   e->route->chain.filter[e->route->chain.prove_at - 1]->name);
+	buf_putc(b, '\n');
 	for (unsigned m = 0; m < AUTH_METHODS; m++) {
 		const struct auth_outcome_row *row = &auth_outcomes[e->auth.outcome[m]];
 
@@ -211,7 +215,7 @@ static void text_credentials(const struct explain *e, struct buf *b)
 
 static void text_policies(const struct explain *e, struct buf *b)
 {
-	if (e->route == NULL || e->auth.why != NULL)
+	if (e->route == NULL || (e->auth.why != NULL && e->n_policies == 0))
 		return;
 	buf_puts(b, e->n_policies > 0 ? "policies, in the order in which they are asked\n"
 				      : "policies: none, the route is not limited\n");

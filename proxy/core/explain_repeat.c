@@ -404,6 +404,12 @@ static void on_timer(struct timer *t)
 	}
 }
 
+/* What explain_find has found: the call is the same each time. */
+static const struct reason *on_prove(struct call *c)
+{
+	return LIST_ENTRY(c, struct one, call)->run->e->auth.why;
+}
+
 static bool arrive(struct run *r)
 {
 	const struct route *route = r->e->route;
@@ -427,6 +433,7 @@ static bool arrive(struct run *r)
 	o->call.env = r->env;
 	o->call.arena = &o->arena;
 	o->call.resume = on_resume;
+	o->call.prove = route->auth.looks != 0 ? on_prove : NULL;
 	if (route->conf->timeout.total_ns != 0)
 		o->call.deadline_ns = now_of(r) + route->conf->timeout.total_ns;
 	chain_begin(&route->chain, &o->call, mem);

@@ -165,6 +165,40 @@ bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
 	return false;
 }
 
+/*---------------------------------------------------------------- paths */
+
+/* How long what stands at p is that some upstreams take for a slash; 0: it is none. */
+static size_t slash_length(const char *p, size_t n)
+{
+	if (n > 0 && (*p == '/' || *p == '\\'))
+		return 1;
+	return n >= 3 && (memcmp(p, "%2F", 3) == 0 || memcmp(p, "%5C", 3) == 0) ? 3 : 0;
+}
+
+/* In normal form no segment is "..": what looks like one is one to others only. */
+static bool hides_dots(struct slice path)
+{
+	const char *p = path.p, *end = p + path.n;
+
+	while (p != NULL && (p = memmem(p, (size_t)(end - p), "..", 2)) != NULL) {
+		bool begins = p[-1] == '/' || p[-1] == '\\' ||
+			      (p - path.p >= 3 && slash_length(p - 3, 3) == 3);
+
+		p += 2;
+		if (begins && (p == end || *p == ';' || slash_length(p, (size_t)(end - p)) > 0))
+			return true;
+	}
+	return false;
+}
+
+struct slice route_path(const struct head *req, struct arena *arena)
+{
+	static const struct slice root = SLICE("/"), none = { .p = NULL };
+	struct slice path = slice_is(req->path, "*") ? root : head_normal_path(req->path, arena);
+
+	return path.p != NULL && hides_dots(path) ? none : path;
+}
+
 /*---------------------------------------------------------------- matching */
 
 /* Of one request; the host is brought into form when it is first asked for. */

@@ -18,6 +18,10 @@ struct route_matcher;
 /* Sets route->matcher from route->conf.  False after findings: a host or path that cannot match
  * anything. */
 bool route_prepare(struct route *, struct arena *, struct diags *);
+/* The path by which a request is matched, in normal form; that of `OPTIONS *` is "/".  p == NULL: it
+ * has none (head_normal_path), or hides dots that would take another reader out of the route: behind
+ * %2F, %5C or a backslash, or with a parameter ("..;a"). */
+struct slice route_path(const struct head *req, struct arena *);
 /* NULL: none, or the path is not in normal form (p == NULL). */
 const struct route *route_match(const struct policy *, const struct head *req,
 				struct slice normal_path);

@@ -230,6 +230,42 @@ def test_streams_of_http2(guarded):
     h.close()
 
 
+GRPC = {"content-type": "application/grpc", "te": "trailers"}
+
+
+@pytest.mark.parametrize("claims, code, says", [
+    (None, 16, "credentials are required"),
+    ({"exp": 1}, 16, "the token has expired"),
+    ({"scope": "read"}, 7, "do not allow this"),
+])
+def test_grpc_is_told_in_its_own_way(guarded, claims, code, says):
+    w = guarded(jwt={"require": {"scope": "write"}})
+    h = H2Client(w.client())
+    shown = {k.lower(): v for k, v in bearer(**claims).items()} if claims else {}
+    s = h.ask("/pkg.Service/Method", method="POST", headers={**GRPC, **shown}, end=False)
+    r = h.expect(s, 200, b"", grpc_status=str(code), grpc_retry_pushback_ms="-1", content_length=None)
+    assert says in r.get("grpc-message") and r.get("www-authenticate").startswith('Bearer realm="weir"')
+    assert r.trailers is None and w.access(1)[0]["rpc.grpc.status_code"] == code
+    w.upstream.untouched()
+    h.close()
+
+
+def test_head_is_told_without_a_body(guarded):
+    w = guarded()
+    c = w.client().ask(method="HEAD")
+    c.expect(401, head=True, www_authenticate='Bearer realm="weir"', content_type="application/problem+json")
+    c.ask(headers=bearer()).expect(200)
+    h = H2Client(w.client())
+    h.expect(h.ask(method="HEAD"), 401, b"", www_authenticate='Bearer realm="weir"')
+    h.close()
+
+
+def test_preflights_need_a_route_of_their_own(guarded):
+    w = guarded(routes=[{"match": {"path": "/*", "methods": ["OPTIONS"]}, "to": "app", "auth": "none"},
+                        {"to": "app", "auth": "jwt"}])
+    assert [w.fetch(method=m).status for m in ("OPTIONS", "GET")] == [200, 401]
+
+
 def test_no_100_before_a_401(guarded):
     w = guarded(serve=False)
     w.client().ask(method="POST", headers={"Expect": "100-continue", "Content-Length": "5"}).expect(401)
@@ -271,6 +307,61 @@ def test_watched(guarded):
     assert w.fetch(headers=bearer()).status == 200
     w.jwks.write_text(jwks(key("HS256", "next")))
     until(lambda: w.fetch(headers=bearer()).status == 401, "the new keys are in force")
+
+
+def test_rotation_under_load(guarded):
+    # as issuers rotate: the new key is published, then signed with, then the old one is taken out
+    old, new = key("ES256"), key("ES256", "next")
+    w = guarded(old)
+    done = []
+
+    def call(i):
+        c = w.client()
+        for n in range(10_000):
+            c.ask(headers=bearer(tokens[(i + n) % len(tokens)])).expect(200)
+            if done:
+                return n
+        return -1
+
+    tokens = [token({"sub": str(i)}, key=old) for i in range(4)]
+
+    def rotate(i):
+        if i < 4:
+            return call(i)
+        w.jwks.write_text(jwks(new, old))
+        w.reload()
+        tokens[:] = [token({"sub": str(i)}, key=k) for i in range(4) for k in (old, new)]
+        w.reload()
+        tokens[:] = [token({"sub": str(i)}, key=new) for i in range(4)]
+        until(lambda: w.fetch(headers=bearer(tokens[0])).status == 200)
+        w.jwks.write_text(jwks(new))
+        w.reload()
+        done.append(True)
+        return 1
+
+    assert min(parallel(5, rotate)) >= 0
+    assert w.fetch(headers=bearer(token(key=old))).status == 401
+
+
+def test_watched_as_kubernetes_swaps(guarded, tmp_path):
+    mount = tmp_path / "mount"
+    for name, k in (("..1", key()), ("..2", key("HS256", "next"))):
+        (mount / name).mkdir(parents=True)
+        (mount / name / "jwks.json").write_text(jwks(k))
+    (mount / "..data").symlink_to("..1")
+    (mount / "jwks.json").symlink_to("..data/jwks.json")
+    w = guarded(jwt={"jwks": str(mount / "jwks.json")}, watch=True)
+    assert w.fetch(headers=bearer()).status == 200
+    (mount / "..data_tmp").symlink_to("..2")
+    (mount / "..data_tmp").replace(mount / "..data")
+    until(lambda: w.fetch(headers=bearer()).status == 401, "the new keys are in force")
+    assert w.fetch(headers=bearer(token(key=key("HS256", "next")))).status == 200
+
+
+def test_no_start_without_keys(guarded, run):
+    w = guarded(jwt={"jwks": "/nowhere/jwks.json"}, start=False)
+    r = run("run", "-c", w.path)
+    assert r.returncode == 1 and re.search(r"weir.yaml:\d+:\d+", r.stderr) and "/nowhere/jwks.json" in r.stderr
 
 
 def test_the_cache_is_seen(guarded):
@@ -316,6 +407,30 @@ def test_explain_of_the_admin(guarded):
     assert ask(bearer(tenant="a"))["auth"] == {"jwt": "ok"} and w.fetch(headers=bearer(tenant="a")).status == 200
     refused = ask({})
     assert refused["auth"] == {"jwt": "missing"} and refused["outcome"]["reason"] == "unauthenticated"
+
+
+BY_ADDRESS = {"ip": {"rate": "1/m", "burst": 2, "key": "client.ip"}, "p": PER_TENANT}
+
+
+def test_explain_knows_who_is_asked_first(guarded):
+    w = guarded(policies=BY_ADDRESS, use=["ip", "p"], route={})
+    ask = lambda h: w.admin("/explain", method="POST", headers={"Content-Type": "application/json"},
+                            body=json.dumps({"path": "/", "headers": h}).encode()).json()
+    for status in (401, 401, 429, 429):
+        told, bad = ask(bearer("a.b.c")), w.fetch(headers=bearer("a.b.c"))
+        assert told["outcome"]["status"] == bad.status == status
+        assert told["outcome"]["reason"] == bad.json()["reason"]
+        assert [p["name"] for p in told["policies"]] == ["ip"] and told["auth"] == {"jwt": "malformed"}
+    good = bearer(tenant="a")
+    told = ask(good)
+    assert told["outcome"]["policy"] == "ip" and [p["name"] for p in told["policies"]] == ["ip", "p"]
+    assert w.fetch(headers=good).status == 429
+
+
+def test_explain_repeats_what_is_not_believed(guarded, run):
+    w = guarded(policies=BY_ADDRESS, use=["ip", "p"], route={})
+    out = run("explain", "-c", w.path, "/", "--repeat", "4@1s", "-H", "Authorization: Bearer a.b.c").stdout
+    assert re.search(r"1-2 +401", out) and re.search(r" 3 +429 \S+ by ip", out), out
 
 
 def test_check_looks_at_the_keys(guarded, run):

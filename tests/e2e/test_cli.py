@@ -1,9 +1,13 @@
 """The command line: check, dump, diff, schema, version, nginx's hands; exit statuses and what is said."""
 
 import json
+import pathlib
 import re
 
 import pytest
+
+from certificates import certs
+from tokens import jwks, key
 
 GOOD = """version: 1
 listen: 127.0.0.1:8080
@@ -239,11 +243,31 @@ def test_no_colour_when_not_a_terminal(run, policy):
     assert "\x1b" not in got.stderr + got.stdout
 
 
-def test_examples_load(run):
-    import pathlib
-    folder = pathlib.Path(__file__).resolve().parents[2] / "conf/examples"
-    files = sorted(folder.glob("*.yaml"))
-    assert files
-    for path in files:
-        got = run("check", "-c", path, env={"REDIS_PASSWORD": "x"})
-        assert got.returncode == 0, f"{path.name}: {got.stderr}"
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "conf/examples"
+
+
+@pytest.fixture
+def mounts(tmp_path):
+    """A folder with what is mounted beside a configuration."""
+    certs().file("server.pem")
+    for name, made in (("tls.crt", "server.pem"), ("tls.key", "server.pem.key"), ("ca.crt", "ca.pem")):
+        (tmp_path / name).symlink_to(certs().path(made))
+    (tmp_path / "jwks.json").write_text(jwks(key("ES256")))
+    return str(tmp_path)
+
+
+def expect_fine(got):
+    assert got.returncode == 0 and "0 warnings" in got.stdout + got.stderr, got.stderr
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
+def test_examples_load(run, mounts, path):
+    expect_fine(run("check", "-c", path, env={"TLS_DIR": mounts, "JWKS_DIR": mounts}))
+
+
+def test_what_the_readme_shows_loads(run, policy, mounts):
+    text = (EXAMPLES.parents[1] / "README.md").read_text()
+    shown = re.findall(r"```yaml\n(version: 1\n.*?)```", text, re.S)
+    assert len(shown) == 2
+    for yaml in shown:
+        expect_fine(run("check", "-c", policy(re.sub(r"/(tls|jwks)/(?=\w)", mounts + "/", yaml))))

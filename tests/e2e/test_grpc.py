@@ -1,4 +1,4 @@
-"""gRPC through Weir, frame by frame: refusals, deadlines, how answers are judged (real clients: tests/grpc)."""
+"""gRPC through Weir, frame by frame: refusals, deadlines, how answers are judged (real clients: tests/clients)."""
 
 import signal
 import time

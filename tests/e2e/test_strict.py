@@ -69,6 +69,10 @@ BAD_HEADS = [
     ("Host with a bad port", 400, b"GET / HTTP/1.1\r\nHost: a:8x\r\n\r\n"),
     ("authority that disagrees with Host", 400, b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("port that disagrees with Host", 400, b"GET http://a:81/ HTTP/1.1\r\nHost: a:82\r\n\r\n"),
+    # paths that climb for some readers, and for others do not
+    ("dots before an escaped slash", 400, b"GET /open/..%2fx HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("dots behind a backslash", 400, b"GET /open\\..\\x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("dots with a parameter", 400, b"GET /open/..;/x HTTP/1.1\r\nHost: a\r\n\r\n"),
     # framing
     ("length and chunked", 400, POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("chunked and length", 400, POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),

@@ -280,12 +280,12 @@ static void test_texts(void **state)
 /*---------------------------------------------------------------- the upstream */
 
 static struct header_conf headers[] = {
-	{ .name = { "x-user" }, .source = HEADER_CLAIM, .claim = SLICE("sub") },
-	{ .name = { "x-bad" }, .source = HEADER_CLAIM, .claim = SLICE("bad") },
-	{ .name = { "x-u" }, .source = HEADER_CLAIM, .claim = SLICE("u") },
-	{ .name = { "x-none" }, .source = HEADER_CLAIM, .claim = SLICE("none") },
-	{ .name = { "x-cert" }, .source = HEADER_TLS_SAN },
-	{ .name = { "x-key" }, .source = HEADER_API_KEY_HASH },
+	{ .name = { "x_user" }, .alike = "x-user", .source = HEADER_CLAIM, .claim = SLICE("sub") },
+	{ .name = { "x-bad" }, .alike = "x-bad", .source = HEADER_CLAIM, .claim = SLICE("bad") },
+	{ .name = { "x-u" }, .alike = "x-u", .source = HEADER_CLAIM, .claim = SLICE("u") },
+	{ .name = { "x-none" }, .alike = "x-none", .source = HEADER_CLAIM, .claim = SLICE("none") },
+	{ .name = { "x-cert" }, .alike = "x-cert", .source = HEADER_TLS_SAN },
+	{ .name = { "x-key" }, .alike = "x-key", .source = HEADER_API_KEY_HASH },
 };
 
 static bool sends(const char *name, const char *value)
@@ -312,7 +312,7 @@ static void test_headers(void **state)
 	assert_true(sends("x-user", NULL) && sends("x_user", NULL) && sends("x-key", NULL));
 	assert_true(sends("x-users", "others"));
 	assert_true(auth_set(&s.conf, &s.result.who, san, &s.head));
-	assert_true(sends("x-user", "alice") && sends("x-cert", "spiffe://a/b"));
+	assert_true(sends("x_user", "alice") && sends("x-cert", "spiffe://a/b"));
 	assert_true(sends("x-bad", NULL) && sends("x-u", NULL) && sends("x-none", NULL));
 	assert_true(sends("x-key", NULL));
 }

@@ -66,8 +66,10 @@ static void test_no_set(void **state)
 {
 	(void)state;
 	is_bad("", "is not JSON");
-	is_bad("jwks", "is not JSON");
-	is_bad("{\"keys\":[]", "is not JSON");
+	is_bad("jwks", ":1:1: it is not JSON");
+	is_bad("{\"keys\":[]", ":1:11: it is not JSON");
+	is_bad("{\n \"keys\": [\n  { \"kty\": oct } ]}", ":3:12: it is not JSON");
+	is_bad("{\"keys\":[]}\nx", ":2:1: it is not JSON");
 	is_bad("{\"keys\":[],\"keys\":[]}", "a name comes twice");
 	is_bad("{\"keys\":[\"\xff\"]}", "is not UTF-8");
 	is_bad("[]", "it is no key set");

@@ -377,7 +377,8 @@ static void expect_round_trip(const char *path)
 
 static void test_examples_load_and_come_back(void **state)
 {
-	static const char *const names[] = { "minimal.yaml", "quickstart.yaml", "full.yaml" };
+	static const char *const names[] = { "minimal.yaml", "quickstart.yaml", "full.yaml",
+					     "tls.yaml",     "tenants.yaml",	"grpc.yaml" };
 
 	(void)state;
 	setenv("WEIR_TEST_TOKEN", "x", 1);

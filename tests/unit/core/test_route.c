@@ -138,6 +138,36 @@ static void test_path_without_normal_form(void **state)
 	fixture_free(f);
 }
 
+static void test_dots_that_others_see(void **state)
+{
+	static const char *const bad[] = {
+		"/open/..%2fx",   "/open/..%5Cx", "/open/..\\x",   "/open/%2e%2e%2Fx",
+		"/open%2f..%2fx", "/open%2F..",   "/open/..;/x",   "/open/..;a=b",
+		"/open\\..",      "/a%5c..;x",    "/a../b%2F../c", "/..%2F",
+	};
+	static const char *const good[] = {
+		"/open/..x", "/a..b", "/a../b",         "/...", "/a%2Fb",
+		"/a/...%2F", "/x;..", "/a%252F..%252F", "/*",   "/a/../b",
+	};
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena, NULL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct head h = { .path = slice_str(bad[i]) };
+
+		if (route_path(&h, &arena).p != NULL)
+			fail_msg("%s is taken", bad[i]);
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		struct head h = { .path = slice_str(good[i]) };
+
+		if (route_path(&h, &arena).p == NULL)
+			fail_msg("%s is refused", good[i]);
+	}
+	arena_fini(&arena);
+}
+
 static void test_paths(void **state)
 {
 	struct fixture *f = fixture_new();
@@ -307,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_all_findings),
 		cmocka_unit_test(test_no_routes),
 		cmocka_unit_test(test_path_without_normal_form),
+		cmocka_unit_test(test_dots_that_others_see),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_first_wins),
 		cmocka_unit_test(test_hosts),
