@@ -8,7 +8,7 @@
 
 enum { MESSAGE_MAX = 512 };
 
-_Static_assert(KEY_PARTS_MAX *SHA256_BYTES <= MESSAGE_MAX, "a digest of each part");
+_Static_assert(KEY_NAME_PARTS_MAX *SHA256_BYTES <= MESSAGE_MAX, "a digest of each part");
 
 void hmac_block(struct slice key, uint8_t block[KEY_SALT_BYTES])
 {
@@ -72,10 +72,10 @@ void key_maker_init(struct key_maker *k, const char *space, struct slice salt, s
 void key_name_make(const struct key_maker *k, const struct slice *part, unsigned n,
 		   struct key_name *out)
 {
-	uint8_t message[KEY_PARTS_MAX * SHA256_BYTES], digest[SHA256_BYTES];
+	uint8_t message[KEY_NAME_PARTS_MAX * SHA256_BYTES], digest[SHA256_BYTES];
 	char id[KEY_ID_BYTES];
 
-	CHECK(n >= 1 && n <= KEY_PARTS_MAX);
+	CHECK(n >= 1 && n <= KEY_NAME_PARTS_MAX);
 	hmac_sha256(k->salt, message, put_parts(message, part, n), digest);
 	put_base64url(id, KEY_ID_BYTES, digest);
 	out->n = (uint8_t)snprintf(out->text, sizeof(out->text), "rl:{%s:%.*s:%.*s}:%c", k->space,

@@ -15,7 +15,7 @@
 
 enum {
 	KEY_NAMESPACE_MAX = 32,
-	KEY_PARTS_MAX = 8, /* of a compound key */
+	KEY_NAME_PARTS_MAX = 8, /* of a compound key */
 	KEY_POLICY_BYTES = 8,
 	KEY_ID_BYTES = 22, /* 132 bits */
 	KEY_NAME_MAX = KEY_NAMESPACE_MAX + KEY_POLICY_BYTES + KEY_ID_BYTES + 12,

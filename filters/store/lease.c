@@ -60,13 +60,18 @@ struct lease_caps lease_caps_of(const struct lease_rule *r, uint32_t peers)
 				    .hold = share - max(share / 4, 1) };
 }
 
+static uint32_t peers_of(const struct lease *l)
+{
+	return l->world->peers > l->rule->peers ? l->world->peers : l->rule->peers;
+}
+
 static const struct lease_caps *caps_of(struct lease *l)
 {
 	struct lease_rule *r = l->rule;
 
-	if (r->caps_peers != l->world->peers) {
-		r->caps = lease_caps_of(r, l->world->peers);
-		r->caps_peers = l->world->peers;
+	if (r->caps_peers != peers_of(l)) {
+		r->caps = lease_caps_of(r, peers_of(l));
+		r->caps_peers = peers_of(l);
 	}
 	return &r->caps;
 }
@@ -160,7 +165,7 @@ static void local_begin(struct lease *l, uint64_t since_ns)
 		return;
 	since_ns = min(since_ns, l->world->now_ns);
 	l->is_local = true;
-	l->local_peers = l->world->peers;
+	l->local_peers = peers_of(l);
 	l->local_level = local_start(l, since_ns);
 	l->local_at_ns = since_ns;
 	l->local_spent = 0;
@@ -453,6 +458,56 @@ void lease_return(struct lease_part *p)
 	}
 	l->balance += (int64_t)p->cost; /* it is, or will be, charged */
 	give_back_surplus(l);
+}
+
+/* On a copy: judging begins what is local. */
+bool lease_would_refuse(const struct lease *l, uint64_t cost, uint64_t *retry_ns)
+{
+	struct lease copy = *l;
+	struct lease_part part = { .lease = &copy, .cost = cost };
+
+	copy.is_local = l->is_local || l->world->down;
+	if (copy.is_local && !l->is_local) {
+		copy.local_peers = peers_of(l);
+		copy.local_level = local_start(l, min(l->world->down_since_ns, l->world->now_ns));
+		copy.local_at_ns = min(l->world->down_since_ns, l->world->now_ns);
+	}
+	return judge(&part, false, retry_ns) == MAY_NOT;
+}
+
+static uint64_t local_look(const struct lease *l)
+{
+	struct lease copy = *l;
+
+	local_advance(&copy);
+	return (uint64_t)(copy.local_level / local_token(l));
+}
+
+/* What has come since the last answer, of a bucket. */
+static uint64_t left_now(const struct lease *l, uint64_t reset_ns)
+{
+	uint64_t missing;
+
+	if (reset_ns == 0)
+		return l->rule->burst;
+	if (l->rule->kind != LEASE_BUCKET)
+		return l->left;
+	missing = round_up((lease_units)reset_ns * l->rule->count, l->rule->period_ns);
+	return missing < l->rule->burst ? l->rule->burst - missing : 0;
+}
+
+void lease_look(const struct lease *l, uint64_t *left, uint64_t *reset_ns)
+{
+	uint64_t now = l->world->now_ns;
+	int64_t n;
+
+	*reset_ns = l->full_at_ns > now ? l->full_at_ns - now : 0;
+	if (l->is_local) {
+		*left = local_look(l);
+		return;
+	}
+	n = (int64_t)(l->is_known ? left_now(l, *reset_ns) : l->rule->burst) + l->balance;
+	*left = n < 0 ? 0 : min((uint64_t)n, l->rule->burst);
 }
 
 static bool waits_here(struct lease_part *p)

@@ -57,6 +57,7 @@ struct lease_rule {
 	bool strict;
 	uint32_t overshoot_ppm; /* of burst + a second's worth, or of a window's limit */
 	uint32_t parked_max;
+	uint32_t peers;            /* at least so many share it, whatever the world's says */
 	uint64_t burst;            /* tokens; or a window's limit */
 	uint64_t count, period_ns; /* that come in a time; or a window's limit, and a window */
 
@@ -172,6 +173,10 @@ void lease_leave(struct lease_ask *);
 enum lease_answer lease_late(struct lease_world *, struct lease_ask *);
 /* What an admitted call took is not used after all. */
 void lease_return(struct lease_part *);
+/* Whether a call of this cost would be refused now, as far as is known here, and for how long; nothing changes. */
+bool lease_would_refuse(const struct lease *, uint64_t cost, uint64_t *retry_ns);
+/* Tokens that are left now, and how long until all of them are, as far as is known here. */
+void lease_look(const struct lease *, uint64_t *left, uint64_t *reset_ns);
 
 /*-------------------------------------------------------------------- syncs */
 

@@ -38,9 +38,10 @@ struct shared_policy {
 	struct shared_key **slot;
 	uint32_t n_slots, n_keys, max_keys;
 	struct list ages;
+	uint64_t fallbacks; /* decisions without Redis */
 };
 
-struct shared {
+struct shared_limits {
 	pthread_mutex_t lock;
 	struct shared_options o;
 	struct lease_world world;
@@ -56,14 +57,14 @@ struct shared {
 /*---------------------------------------------------------------- the lock */
 
 /* Threads read their clocks at different times: ours never goes back. */
-static void enter(struct shared *s, uint64_t now_ns)
+static void enter(struct shared_limits *s, uint64_t now_ns)
 {
 	pthread_mutex_lock(&s->lock);
 	if (now_ns > s->world.now_ns)
 		s->world.now_ns = now_ns;
 }
 
-static void leave(struct shared *s)
+static void leave(struct shared_limits *s)
 {
 	bool some = !list_empty(&s->world.kicked) || !list_empty(&s->permits.kicked);
 	bool wake = some && !s->told && !s->world.down;
@@ -75,7 +76,7 @@ static void leave(struct shared *s)
 }
 
 /* The carrier looks by itself. */
-static void leave_as_carrier(struct shared *s)
+static void leave_as_carrier(struct shared_limits *s)
 {
 	bool answered = s->answered;
 
@@ -114,6 +115,7 @@ static struct lease_rule lease_rule_of(const struct shared_rule *r)
 				    .strict = r->strict,
 				    .overshoot_ppm = r->overshoot_ppm,
 				    .parked_max = r->parked_max,
+				    .peers = r->peers,
 				    .burst = r->kind == SHARED_BUCKET ? r->burst : r->count,
 				    .count = r->count,
 				    .period_ns = r->period_us * 1000 };
@@ -126,7 +128,7 @@ static bool has_windows(const struct shared_rule *r)
 }
 
 /* The way of counting is part of the names; how much is not. */
-static void make_names(struct shared *s, struct shared_policy *p)
+static void make_names(struct shared_limits *s, struct shared_policy *p)
 {
 	static const char letters[] = { 't', 'w', 'f', 'b', 'c' };
 	char how[64];
@@ -140,7 +142,7 @@ static void make_names(struct shared *s, struct shared_policy *p)
 }
 
 /* A limit that came to count otherwise is another one. */
-static struct shared_policy *find_policy(struct shared *s, const char *name,
+static struct shared_policy *find_policy(struct shared_limits *s, const char *name,
 					 const struct shared_rule *r)
 {
 	LIST_EACH (n, &s->policies) {
@@ -154,23 +156,49 @@ static struct shared_policy *find_policy(struct shared *s, const char *name,
 	return NULL;
 }
 
+static void move_keys(struct shared_policy *p, struct shared_key **slot, uint32_t n_slots)
+{
+	LIST_EACH (n, &p->ages) {
+		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
+
+		k->next = slot[k->id & (n_slots - 1)];
+		slot[k->id & (n_slots - 1)] = k;
+	}
+	free(p->slot);
+	p->slot = slot;
+	p->n_slots = n_slots;
+}
+
+/* As many keys as the largest of those who use it asks for. */
+static bool make_slots(struct shared_policy *p, uint32_t max_keys)
+{
+	struct shared_key **slot;
+	uint32_t n = SLOTS_LEAST;
+
+	while (n < max_keys && n < UINT32_C(1) << 24)
+		n *= 2;
+	if (n > p->n_slots) {
+		slot = calloc(n, sizeof(struct shared_key *));
+		if (slot == NULL)
+			return false;
+		move_keys(p, slot, n);
+	}
+	p->max_keys = max_keys > p->max_keys ? max_keys : p->max_keys;
+	return true;
+}
+
 static struct shared_policy *make_policy(const char *name, uint32_t max_keys)
 {
 	struct shared_policy *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)
 		return NULL;
-	p->n_slots = SLOTS_LEAST;
-	while (p->n_slots < max_keys && p->n_slots < UINT32_C(1) << 24)
-		p->n_slots *= 2;
-	p->slot = calloc(p->n_slots, sizeof(struct shared_key *));
-	if (p->slot == NULL) {
+	list_init(&p->ages);
+	if (!make_slots(p, max_keys)) {
 		free(p);
 		return NULL;
 	}
-	p->max_keys = max_keys;
 	snprintf(p->name, sizeof(p->name), "%s", name);
-	list_init(&p->ages);
 	return p;
 }
 
@@ -187,7 +215,7 @@ static void set_rule(struct shared_policy *p, const struct shared_policy *from,
 					    .parked_max = r->parked_max };
 }
 
-struct shared_policy *shared_policy_get(struct shared *s, const char *name,
+struct shared_policy *shared_policy_get(struct shared_limits *s, const char *name,
 					const struct shared_rule *r, uint32_t max_keys,
 					const char **why)
 {
@@ -199,17 +227,30 @@ struct shared_policy *shared_policy_get(struct shared *s, const char *name,
 		return NULL;
 	pthread_mutex_lock(&s->lock);
 	p = find_policy(s, name, r);
+	if (p != NULL && !make_slots(p, max_keys)) {
+		pthread_mutex_unlock(&s->lock);
+		return NULL;
+	}
 	if (p == NULL)
 		p = make_policy(name, max_keys);
-	if (p != NULL) {
+	if (p != NULL && p->uses++ == 0) {
 		set_rule(p, &checked, r);
-		if (p->uses++ == 0) {
-			make_names(s, p);
-			list_push_back(&s->policies, &p->link);
-		}
+		make_names(s, p);
+		list_push_back(&s->policies, &p->link);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return p;
+}
+
+void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
+			   const struct shared_rule *r)
+{
+	struct shared_policy checked = { .uses = 0 };
+
+	CHECK(check_rule(&checked, r) == NULL);
+	pthread_mutex_lock(&s->lock);
+	set_rule(p, &checked, r);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /*--------------------------------------------------------------------- keys */
@@ -243,7 +284,7 @@ static struct shared_key *find_key(const struct shared_policy *p, uint64_t id)
 	return k;
 }
 
-static void drop_key(struct shared *s, struct shared_key *k)
+static void drop_key(struct shared_limits *s, struct shared_key *k)
 {
 	struct shared_policy *p = k->policy;
 	struct shared_key **at = slot_of_key(p, k->id);
@@ -262,7 +303,7 @@ static void drop_key(struct shared *s, struct shared_key *k)
 }
 
 /* The oldest that has nothing to tell. */
-static bool make_room(struct shared *s, struct shared_policy *p)
+static bool make_room(struct shared_limits *s, struct shared_policy *p)
 {
 	struct list *n = p->ages.prev;
 
@@ -278,7 +319,7 @@ static bool make_room(struct shared *s, struct shared_policy *p)
 	return false;
 }
 
-static struct shared_key *make_key(struct shared *s, const struct shared_want *w)
+static struct shared_key *make_key(struct shared_limits *s, const struct shared_want *w)
 {
 	struct shared_policy *p = w->policy;
 	struct shared_key *k, **at = slot_of_key(p, w->key);
@@ -303,7 +344,7 @@ static struct shared_key *make_key(struct shared *s, const struct shared_want *w
 	return k;
 }
 
-static struct shared_key *key_of(struct shared *s, const struct shared_want *w)
+static struct shared_key *key_of(struct shared_limits *s, const struct shared_want *w)
 {
 	struct shared_key *k = find_key(w->policy, w->key);
 
@@ -318,7 +359,7 @@ static struct shared_key *key_of(struct shared *s, const struct shared_want *w)
 	return k;
 }
 
-void shared_policy_put(struct shared *s, struct shared_policy *p)
+void shared_policy_put(struct shared_limits *s, struct shared_policy *p)
 {
 	bool last;
 
@@ -346,6 +387,7 @@ void shared_policy_put(struct shared *s, struct shared_policy *p)
 /* H4. */
 static enum lease_answer without_key(const struct shared_want *w, unsigned i, struct shared_ask *a)
 {
+	w[i].policy->fallbacks++;
 	if (w[i].policy->lease.on_error == LEASE_ALLOW)
 		return LEASE_ADMIT;
 	a->ask.n = 0;
@@ -356,7 +398,7 @@ static enum lease_answer without_key(const struct shared_want *w, unsigned i, st
 }
 
 /* False: *answer is decided. */
-static bool find_parts(struct shared *s, const struct shared_want *w, unsigned n,
+static bool find_parts(struct shared_limits *s, const struct shared_want *w, unsigned n,
 		       struct shared_ask *a, enum lease_answer *answer)
 {
 	a->ask.n = 0;
@@ -368,6 +410,8 @@ static bool find_parts(struct shared *s, const struct shared_want *w, unsigned n
 		k = key_of(s, &w[i]);
 		if (k != NULL) {
 			a->want[a->ask.n] = (uint8_t)i;
+			a->of[a->ask.n].policy = w[i].policy;
+			a->of[a->ask.n].key = w[i].key;
 			a->part[a->ask.n++] =
 			    (struct lease_part){ .lease = &k->lease, .cost = w[i].cost };
 			continue;
@@ -379,21 +423,42 @@ static bool find_parts(struct shared *s, const struct shared_want *w, unsigned n
 	return a->ask.n > 0;
 }
 
-enum lease_answer shared_admit(struct shared *s, uint64_t now_ns, const struct shared_want *w,
-			       unsigned n, struct shared_ask *a)
+/* Of each limit that decided by itself; of a refusal, the one that refused. */
+static void count_fallbacks(const struct shared_ask *a, enum lease_answer answer)
+{
+	for (unsigned i = 0; i < a->ask.n && answer != LEASE_PARK; i++)
+		if (a->part[i].source == FROM_LOCAL &&
+		    (answer == LEASE_ADMIT || i == a->ask.denier))
+			a->of[i].policy->fallbacks++;
+}
+
+enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
+			       const struct shared_want *w, unsigned n, struct shared_ask *a)
 {
 	enum lease_answer answer = LEASE_ADMIT;
 
 	CHECK(n >= 1 && n <= LEASE_PARTS_MAX);
 	enter(s, now_ns);
 	s->calls++;
-	if (find_parts(s, w, n, a, &answer))
+	if (find_parts(s, w, n, a, &answer)) {
 		answer = lease_admit(&s->world, &a->ask);
+		if (answer == LEASE_PARK && a->at_once)
+			answer = lease_late(&s->world, &a->ask);
+		count_fallbacks(a, answer);
+	}
 	leave(s);
 	return answer;
 }
 
-bool shared_leave(struct shared *s, struct shared_ask *a)
+void shared_count_settled(struct shared_limits *s, const struct shared_ask *a,
+			  enum lease_answer answer)
+{
+	pthread_mutex_lock(&s->lock);
+	count_fallbacks(a, answer);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool shared_leave(struct shared_limits *s, struct shared_ask *a)
 {
 	bool was_parked;
 
@@ -404,30 +469,40 @@ bool shared_leave(struct shared *s, struct shared_ask *a)
 	return was_parked;
 }
 
-bool shared_late(struct shared *s, uint64_t now_ns, struct shared_ask *a, enum lease_answer *answer)
+bool shared_late(struct shared_limits *s, uint64_t now_ns, struct shared_ask *a,
+		 enum lease_answer *answer)
 {
 	bool was_parked;
 
 	enter(s, now_ns);
 	was_parked = a->ask.parked;
-	if (was_parked)
+	if (was_parked) {
 		*answer = lease_late(&s->world, &a->ask);
+		count_fallbacks(a, *answer);
+	}
 	leave(s);
 	return was_parked;
 }
 
-void shared_return(struct shared *s, uint64_t now_ns, struct shared_ask *a)
+/* H6: the key may have been forgotten, or forgotten and made anew. */
+void shared_return(struct shared_limits *s, uint64_t now_ns, struct shared_ask *a)
 {
 	enter(s, now_ns);
-	for (unsigned i = 0; i < a->ask.n; i++)
+	for (unsigned i = 0; i < a->ask.n; i++) {
+		struct shared_key *k = find_key(a->of[i].policy, a->of[i].key);
+
+		if (k == NULL)
+			continue;
+		a->part[i].lease = &k->lease;
 		lease_return(&a->part[i]);
+	}
 	leave(s);
 }
 
 /*------------------------------------------------------------------ permits */
 
-enum lease_answer shared_acquire(struct shared *s, uint64_t now_ns, const struct shared_want *w,
-				 struct shared_permit *a)
+enum lease_answer shared_acquire(struct shared_limits *s, uint64_t now_ns,
+				 const struct shared_want *w, struct shared_permit *a)
 {
 	enum lease_answer answer;
 
@@ -447,7 +522,7 @@ enum lease_answer shared_acquire(struct shared *s, uint64_t now_ns, const struct
 	return answer;
 }
 
-bool shared_permit_leave(struct shared *s, struct shared_permit *a)
+bool shared_permit_leave(struct shared_limits *s, struct shared_permit *a)
 {
 	bool was_parked;
 
@@ -458,7 +533,7 @@ bool shared_permit_leave(struct shared *s, struct shared_permit *a)
 	return was_parked;
 }
 
-bool shared_permit_late(struct shared *s, uint64_t now_ns, struct shared_permit *a,
+bool shared_permit_late(struct shared_limits *s, uint64_t now_ns, struct shared_permit *a,
 			enum lease_answer *answer)
 {
 	bool was_parked;
@@ -471,7 +546,7 @@ bool shared_permit_late(struct shared *s, uint64_t now_ns, struct shared_permit 
 	return was_parked;
 }
 
-void shared_release(struct shared *s, uint64_t now_ns, struct shared_permit *a)
+void shared_release(struct shared_limits *s, uint64_t now_ns, struct shared_permit *a)
 {
 	if (a->key == NULL)
 		return;
@@ -482,28 +557,52 @@ void shared_release(struct shared *s, uint64_t now_ns, struct shared_permit *a)
 
 /*--------------------------------------------------------------------- views */
 
-bool shared_look(struct shared *s, uint64_t now_ns, const struct shared_policy *p, uint64_t key,
+static bool look_at_one(struct shared_limits *s, const struct shared_want *w, struct shared_view *v)
+{
+	const struct shared_key *k = find_key(w->policy, w->key);
+
+	(void)s;
+	*v = (struct shared_view){ .left = w->policy->lease.burst };
+	if (k == NULL || has_permits(k)) {
+		v->retry_ns = w->cost > v->left ? SYNC_NEVER : 0;
+		return false;
+	}
+	lease_look(&k->lease, &v->left, &v->reset_ns);
+	if (!lease_would_refuse(&k->lease, w->cost, &v->retry_ns))
+		v->retry_ns = 0;
+	return true;
+}
+
+bool shared_look(struct shared_limits *s, uint64_t now_ns, const struct shared_want *w, unsigned n,
 		 struct shared_view *out)
 {
-	const struct shared_key *k;
-	bool known;
+	bool known = false;
 
 	enter(s, now_ns);
-	k = find_key(p, key);
-	known = k != NULL && !has_permits(k) && k->lease.is_known;
-	if (known) {
-		uint64_t held = k->lease.balance > 0 ? (uint64_t)k->lease.balance : 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct shared_view v;
 
-		*out = (struct shared_view){ .left = k->lease.left + held,
-					     .reset_ns = k->lease.full_at_ns > s->world.now_ns
-							     ? k->lease.full_at_ns - s->world.now_ns
-							     : 0 };
+		known = look_at_one(s, &w[i], &v) || known;
+		v.want = i;
+		if (i == 0 || v.retry_ns > out->retry_ns ||
+		    (v.retry_ns == out->retry_ns && v.left < out->left))
+			*out = v;
 	}
 	leave(s);
 	return known;
 }
 
-void shared_gauge(struct shared *s, struct shared_gauge *g)
+uint64_t shared_fallbacks(struct shared_limits *s, const struct shared_policy *p)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = p->fallbacks;
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+void shared_gauge(struct shared_limits *s, struct shared_gauge *g)
 {
 	pthread_mutex_lock(&s->lock);
 	*g = (struct shared_gauge){ .keys = s->keys,
@@ -516,7 +615,7 @@ void shared_gauge(struct shared *s, struct shared_gauge *g)
 
 /*-------------------------------------------------------------- the carrier */
 
-static void compose_budget(const struct shared *s, const struct shared_key *k,
+static void compose_budget(const struct shared_limits *s, const struct shared_key *k,
 			   const struct sync *sync, struct script_call *out)
 {
 	const struct shared_rule *r = &k->policy->rule;
@@ -532,8 +631,8 @@ static void compose_budget(const struct shared *s, const struct shared_key *k,
 	script_call_budget(out, &k->name, &settle);
 }
 
-static void compose(const struct shared *s, const struct shared_key *k, const struct sync *sync,
-		    struct script_call *out)
+static void compose(const struct shared_limits *s, const struct shared_key *k,
+		    const struct sync *sync, struct script_call *out)
 {
 	const struct shared_policy *p = k->policy;
 
@@ -546,7 +645,7 @@ static void compose(const struct shared *s, const struct shared_key *k, const st
 				   p->rule.count, sync);
 }
 
-static struct shared_key *next_lease(struct shared *s, struct script_call *out)
+static struct shared_key *next_lease(struct shared_limits *s, struct script_call *out)
 {
 	struct sync sync;
 	struct lease *l = lease_next(&s->world, &sync);
@@ -559,7 +658,7 @@ static struct shared_key *next_lease(struct shared *s, struct script_call *out)
 	return k;
 }
 
-static struct shared_key *next_permits(struct shared *s, struct script_call *out)
+static struct shared_key *next_permits(struct shared_limits *s, struct script_call *out)
 {
 	struct permits_sync sync;
 	struct permits *p = permits_next(&s->permits, &sync);
@@ -573,7 +672,7 @@ static struct shared_key *next_permits(struct shared *s, struct script_call *out
 	return k;
 }
 
-struct shared_key *shared_next(struct shared *s, uint64_t now_ns, struct script_call *out)
+struct shared_key *shared_next(struct shared_limits *s, uint64_t now_ns, struct script_call *out)
 {
 	struct shared_key *k = NULL;
 
@@ -589,7 +688,7 @@ struct shared_key *shared_next(struct shared *s, uint64_t now_ns, struct script_
 }
 
 /* Its policy is gone, and this was the last that was under way. */
-static void drop_orphan(struct shared *s, struct shared_key *k)
+static void drop_orphan(struct shared_limits *s, struct shared_key *k)
 {
 	struct shared_policy *p = k->policy;
 
@@ -607,7 +706,7 @@ static bool some_wait(const struct shared_key *k)
 	return (has_permits(k) ? k->permits.n_parked : k->lease.n_parked) > 0;
 }
 
-void shared_reply(struct shared *s, uint64_t now_ns, struct shared_key *k,
+void shared_reply(struct shared_limits *s, uint64_t now_ns, struct shared_key *k,
 		  const struct sync_reply *r)
 {
 	enter(s, now_ns);
@@ -620,7 +719,7 @@ void shared_reply(struct shared *s, uint64_t now_ns, struct shared_key *k,
 	leave_as_carrier(s);
 }
 
-void shared_refused(struct shared *s, uint64_t now_ns, struct shared_key *k)
+void shared_refused(struct shared_limits *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
 	s->answered = some_wait(k);
@@ -632,7 +731,7 @@ void shared_refused(struct shared *s, uint64_t now_ns, struct shared_key *k)
 	leave_as_carrier(s);
 }
 
-void shared_lost(struct shared *s, uint64_t now_ns, struct shared_key *k)
+void shared_lost(struct shared_limits *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
 	s->answered = has_permits(k) && some_wait(k);
@@ -644,14 +743,14 @@ void shared_lost(struct shared *s, uint64_t now_ns, struct shared_key *k)
 	leave_as_carrier(s);
 }
 
-void shared_down(struct shared *s, uint64_t now_ns)
+void shared_down(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_down(&s->world);
 	leave_as_carrier(s);
 }
 
-void shared_up(struct shared *s, uint64_t now_ns)
+void shared_up(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_up(&s->world);
@@ -659,21 +758,21 @@ void shared_up(struct shared *s, uint64_t now_ns)
 	leave_as_carrier(s);
 }
 
-void shared_set_rtt(struct shared *s, uint64_t rtt_ns)
+void shared_set_rtt(struct shared_limits *s, uint64_t rtt_ns)
 {
 	pthread_mutex_lock(&s->lock);
 	s->world.rtt_ns = rtt_ns;
 	pthread_mutex_unlock(&s->lock);
 }
 
-void shared_tick(struct shared *s, uint64_t now_ns)
+void shared_tick(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	permits_renew(&s->permits);
 	leave_as_carrier(s);
 }
 
-void shared_set_peers(struct shared *s, uint64_t now_ns, uint32_t n)
+void shared_set_peers(struct shared_limits *s, uint64_t now_ns, uint32_t n)
 {
 	struct lease_world *w = &s->world;
 
@@ -690,7 +789,7 @@ void shared_set_peers(struct shared *s, uint64_t now_ns, uint32_t n)
 	leave_as_carrier(s);
 }
 
-void shared_peers_call(const struct shared *s, uint64_t hold_us, struct script_call *out)
+void shared_peers_call(const struct shared_limits *s, uint64_t hold_us, struct script_call *out)
 {
 	struct key_name name;
 
@@ -700,9 +799,9 @@ void shared_peers_call(const struct shared *s, uint64_t hold_us, struct script_c
 
 /*------------------------------------------------------------------- making */
 
-struct shared *shared_new(const struct shared_options *o)
+struct shared_limits *shared_new(const struct shared_options *o)
 {
-	struct shared *s = calloc(1, sizeof(*s));
+	struct shared_limits *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return NULL;
@@ -717,7 +816,7 @@ struct shared *shared_new(const struct shared_options *o)
 	return s;
 }
 
-void shared_free(struct shared *s)
+void shared_free(struct shared_limits *s)
 {
 	if (s == NULL)
 		return;

@@ -8,7 +8,8 @@
  *  H4  Keys are bounded.  A key that has to be told something is not forgotten; where all have, a new key is
  *      decided by `on_error` alone.
  *  H5  Policies are found again by name and by the way they count: a reload that changes a limit keeps what was
- *      spent. */
+ *      spent.  What the limit is changes when shared_policy_enforce says so: a reload that fails has changed nothing.
+ *  H6  What a call took can be given back after its key was forgotten: then it is lost, and comes back by itself. */
 #ifndef STORE_SHARED_H
 #define STORE_SHARED_H
 
@@ -23,6 +24,7 @@ struct shared_rule {
 	bool strict;
 	uint32_t overshoot_ppm;
 	uint32_t parked_max;
+	uint32_t peers; /* at least so many share it; 0: as many as there are */
 	/* Windows: the limit, and the window.  Permits: how many, and how long they are held without news. */
 	uint64_t count, period_us;
 	uint64_t burst;    /* of a bucket */
@@ -40,21 +42,25 @@ struct shared_options {
 	void *owner;
 };
 
-struct shared;
+struct shared_limits;
 struct shared_key;
 struct shared_policy;
 
-struct shared *shared_new(const struct shared_options *); /* NULL: out of memory */
-void shared_free(struct shared *); /* after every put; nothing is under way */
+struct shared_limits *shared_new(const struct shared_options *); /* NULL: out of memory */
+void shared_free(struct shared_limits *); /* after every put; nothing is under way */
 
 /*---------------------------------------------------------- control thread */
 
-/* Finds or makes.  NULL: *why says what is wrong with the rule, or is NULL: memory is out. */
-struct shared_policy *shared_policy_get(struct shared *, const char *name,
+/* Finds or makes; the rule of one that is found stays as it is.  NULL: *why says what is wrong with the rule, or is
+ * NULL: memory is out. */
+struct shared_policy *shared_policy_get(struct shared_limits *, const char *name,
 					const struct shared_rule *, uint32_t max_keys,
 					const char **why);
+/* From here the rule is this, with which the policy was got. */
+void shared_policy_enforce(struct shared_limits *, struct shared_policy *,
+			   const struct shared_rule *);
 /* No call waits that asks it, or has a permit of it. */
-void shared_policy_put(struct shared *, struct shared_policy *);
+void shared_policy_put(struct shared_limits *, struct shared_policy *);
 
 /*-------------------------------------------------------------- any thread */
 
@@ -70,19 +76,24 @@ struct shared_want {
 /* One call; its memory lasts until it is answered, and is not moved. */
 struct shared_ask {
 	struct lease_ask ask; /* first; settle is the caller's to set */
+	bool at_once;         /* the caller's: it does not wait, PARK is no answer */
 	struct lease_part part[LEASE_PARTS_MAX];
+	struct {
+		struct shared_policy *policy;
+		uint64_t key;
+	} of[LEASE_PARTS_MAX];
 	uint8_t
 	    want[LEASE_PARTS_MAX]; /* which of the wants each part is, ask.denier's among them */
 };
 
 /* PARK: settle comes, unless the call leaves or is late. */
-enum lease_answer shared_admit(struct shared *, uint64_t now_ns, const struct shared_want *,
+enum lease_answer shared_admit(struct shared_limits *, uint64_t now_ns, const struct shared_want *,
 			       unsigned n, struct shared_ask *);
 /* False: it was answered already. */
-bool shared_leave(struct shared *, struct shared_ask *);
-bool shared_late(struct shared *, uint64_t now_ns, struct shared_ask *, enum lease_answer *);
+bool shared_leave(struct shared_limits *, struct shared_ask *);
+bool shared_late(struct shared_limits *, uint64_t now_ns, struct shared_ask *, enum lease_answer *);
 /* What it took is not used: of an admitted one. */
-void shared_return(struct shared *, uint64_t now_ns, struct shared_ask *);
+void shared_return(struct shared_limits *, uint64_t now_ns, struct shared_ask *);
 
 /* One call that asks for a permit; as above, and until it is released. */
 struct shared_permit {
@@ -91,21 +102,29 @@ struct shared_permit {
 };
 
 /* Of a policy of SHARED_PERMITS; the cost means nothing.  ADMIT: shared_release follows. */
-enum lease_answer shared_acquire(struct shared *, uint64_t now_ns, const struct shared_want *,
-				 struct shared_permit *);
-bool shared_permit_leave(struct shared *, struct shared_permit *);
-bool shared_permit_late(struct shared *, uint64_t now_ns, struct shared_permit *,
+enum lease_answer shared_acquire(struct shared_limits *, uint64_t now_ns,
+				 const struct shared_want *, struct shared_permit *);
+bool shared_permit_leave(struct shared_limits *, struct shared_permit *);
+bool shared_permit_late(struct shared_limits *, uint64_t now_ns, struct shared_permit *,
 			enum lease_answer *);
-void shared_release(struct shared *, uint64_t now_ns, struct shared_permit *);
+void shared_release(struct shared_limits *, uint64_t now_ns, struct shared_permit *);
 
 struct shared_view {
+	unsigned want;     /* which of them is nearest to refusing, or refuses for the longest */
 	uint64_t left;     /* as far as is known */
 	uint64_t reset_ns; /* until all of it is there again */
+	uint64_t
+	    retry_ns; /* it would be refused now, for so long; 0: it would not, as far as is known */
 };
 
-/* False: nothing is known of the key. */
-bool shared_look(struct shared *, uint64_t now_ns, const struct shared_policy *, uint64_t key,
+/* Of what some wants ask for; takes nothing, and makes no key.  False: nothing is known of any. */
+bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *, unsigned n,
 		 struct shared_view *);
+
+/* Decisions without Redis, of policies of this name and way of counting. */
+uint64_t shared_fallbacks(struct shared_limits *, const struct shared_policy *);
+/* One that was settled, which shared_admit and shared_late could not count. */
+void shared_count_settled(struct shared_limits *, const struct shared_ask *, enum lease_answer);
 
 /* For metrics. */
 struct shared_gauge {
@@ -114,24 +133,25 @@ struct shared_gauge {
 	bool down;
 };
 
-void shared_gauge(struct shared *, struct shared_gauge *);
+void shared_gauge(struct shared_limits *, struct shared_gauge *);
 
 /*----------------------------------------------------- the carrier's thread */
 
 /* The next sync to carry, as a call; NULL: none.  One of the three below follows; after any of these there may be
  * more to carry. */
-struct shared_key *shared_next(struct shared *, uint64_t now_ns, struct script_call *);
-void shared_reply(struct shared *, uint64_t now_ns, struct shared_key *, const struct sync_reply *);
-void shared_refused(struct shared *, uint64_t now_ns, struct shared_key *);
-void shared_lost(struct shared *, uint64_t now_ns, struct shared_key *);
-void shared_down(struct shared *, uint64_t now_ns);
-void shared_up(struct shared *, uint64_t now_ns);
-void shared_set_rtt(struct shared *, uint64_t rtt_ns);
+struct shared_key *shared_next(struct shared_limits *, uint64_t now_ns, struct script_call *);
+void shared_reply(struct shared_limits *, uint64_t now_ns, struct shared_key *,
+		  const struct sync_reply *);
+void shared_refused(struct shared_limits *, uint64_t now_ns, struct shared_key *);
+void shared_lost(struct shared_limits *, uint64_t now_ns, struct shared_key *);
+void shared_down(struct shared_limits *, uint64_t now_ns);
+void shared_up(struct shared_limits *, uint64_t now_ns);
+void shared_set_rtt(struct shared_limits *, uint64_t rtt_ns);
 /* Once a second or more often: permits that are held are told anew. */
-void shared_tick(struct shared *, uint64_t now_ns);
+void shared_tick(struct shared_limits *, uint64_t now_ns);
 /* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
-void shared_set_peers(struct shared *, uint64_t now_ns, uint32_t n);
+void shared_set_peers(struct shared_limits *, uint64_t now_ns, uint32_t n);
 /* The call that tells that this sidecar is there, and asks how many are. */
-void shared_peers_call(const struct shared *, uint64_t hold_us, struct script_call *);
+void shared_peers_call(const struct shared_limits *, uint64_t hold_us, struct script_call *);
 
 #endif

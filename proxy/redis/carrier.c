@@ -27,7 +27,7 @@ struct carried {
 
 struct carrier {
 	struct carrier_options o;
-	struct shared *shared;
+	struct shared_limits *shared;
 	struct redis_client *client;
 	struct loop *loop; /* own, or given */
 	struct loop own;
@@ -396,7 +396,7 @@ struct carrier *carrier_new(const struct carrier_options *o)
 	return c;
 }
 
-struct shared *carrier_shared(struct carrier *c)
+struct shared_limits *carrier_shared(struct carrier *c)
 {
 	return c->shared;
 }

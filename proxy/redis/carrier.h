@@ -24,7 +24,7 @@ struct carrier_options {
 
 /* NULL: out of memory or descriptors. */
 struct carrier *carrier_new(const struct carrier_options *);
-struct shared *carrier_shared(struct carrier *);
+struct shared_limits *carrier_shared(struct carrier *);
 /* On this loop, in place of a thread; carrier_turn after each wake. */
 bool carrier_use(struct carrier *, struct loop *);
 /* Its thread, unless it runs.  False: it could not be started. */

@@ -22,7 +22,7 @@ struct work {
 	pthread_t thread;
 };
 
-static struct shared *shared;
+static struct shared_limits *shared;
 static atomic_uint ready, running;
 static atomic_bool go;
 static uint64_t syncs;

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "store/shared.h"
 
-static struct shared *shared;
+static struct shared_limits *shared;
 static unsigned wakes, settlings;
 static uint64_t now;
 
@@ -87,6 +87,13 @@ static enum lease_answer admit(struct asked *a, struct shared_policy *p, uint64_
 
 	*a = (struct asked){ .ask.ask.settle = on_settle, .answer = -1 };
 	return shared_admit(shared, now, &want, 1, &a->ask);
+}
+
+static bool look(struct shared_policy *p, uint64_t key, struct shared_view *view)
+{
+	struct shared_want want = { .policy = p, .key = key, .cost = 1 };
+
+	return shared_look(shared, now, &want, 1, view);
 }
 
 static void answer(struct shared_key *k, uint64_t granted)
@@ -172,28 +179,69 @@ static void test_waiting_leaving_and_being_late(void **state)
 	shared_free(shared);
 }
 
+/* Nobody is asked to wait who cannot; and one who looks changes nothing. */
+static void test_at_once(void **state)
+{
+	struct shared_rule r = rule_of(10, 10);
+	struct shared_view view;
+	struct shared_policy *p;
+	struct script_call call;
+	struct slice part = SLICE("k");
+	struct asked a = { .ask.ask.settle = on_settle, .answer = -1 };
+	struct shared_want want;
+
+	(void)state;
+	r.strict = true;
+	p = policy_of("p", r, 10);
+	want =
+	    (struct shared_want){ .policy = p, .key = 1, .part = &part, .n_parts = 1, .cost = 1 };
+	assert_false(look(p, 1, &view));
+	assert_int_equal(view.left, 10);
+	assert_int_equal(view.retry_ns, 0);
+	a.ask.at_once = true;
+	assert_int_equal(shared_admit(shared, now, &want, 1, &a.ask), LEASE_DENY);
+	assert_int_equal(a.answer, -1);
+	assert_int_equal(shared_fallbacks(shared, p), 1);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(look(p, 1, &view));
+		assert_int_equal(view.retry_ns, a.ask.ask.retry_ns);
+	}
+	want.cost = 11;
+	shared_look(shared, now, &want, 1, &view);
+	assert_true(view.retry_ns == SYNC_NEVER);
+	answer(shared_next(shared, now, &call), 0);
+	assert_true(look(p, 1, &view));
+	assert_int_equal(view.retry_ns, 0);
+	shared_down(shared, now);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(look(p, 1, &view));
+	shared_policy_put(shared, p);
+	shared_free(shared);
+}
+
 /* H4. */
 static void test_keys_are_bounded(void **state)
 {
 	struct shared_policy *p = policy_of("p", rule_of(100, 100), 2);
-	struct asked a;
+	struct asked a, gone;
 	struct script_call call;
 	struct shared_gauge g;
 	struct shared_view view;
 
 	(void)state;
-	assert_int_equal(admit(&a, p, 1), LEASE_ADMIT);
+	assert_int_equal(admit(&gone, p, 1), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 2), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 3), LEASE_DENY); /* both owe */
 	assert_int_equal(a.ask.ask.retry_ns, CLOCK_S);
 	answer(shared_next(shared, now, &call), 3);
 	assert_int_equal(admit(&a, p, 3), LEASE_ADMIT); /* in place of 1 */
-	assert_false(shared_look(shared, now, p, 1, &view));
+	assert_false(look(p, 1, &view));
+	shared_return(shared, now, &gone.ask); /* H6 */
 	assert_true(admit(&a, p, 2) == LEASE_ADMIT);
 	shared_gauge(shared, &g);
 	assert_int_equal(g.keys, 2);
 	answer(shared_next(shared, now, &call), 4);
-	assert_true(shared_look(shared, now, p, 2, &view));
+	assert_true(look(p, 2, &view));
 	assert_int_equal(view.reset_ns, 2000000);
 	answer(shared_next(shared, now, &call), 0);
 	while (shared_next(shared, now, &call) != NULL)
@@ -216,12 +264,18 @@ static void test_reloads(void **state)
 	answer(shared_next(shared, now, &call), 3);
 	q = policy_of("p", rule_of(5, 5), 10); /* another limit */
 	assert_ptr_equal(p, q);
+	assert_true(look(q, 1, &view));
+	assert_true(view.left > 5); /* until the other is in force */
+	r = rule_of(5, 5);
+	shared_policy_enforce(shared, q, &r);
 	shared_policy_put(shared, p);
-	assert_true(shared_look(shared, now, q, 1, &view));
+	assert_true(look(q, 1, &view));
+	assert_true(view.left <= 5);
+	r = rule_of(100, 100);
 	r.kind = SHARED_SLIDING; /* another way of counting */
 	p = policy_of("p", r, 10);
 	assert_ptr_not_equal(p, q);
-	assert_false(shared_look(shared, now, p, 1, &view));
+	assert_false(look(p, 1, &view));
 	shared_policy_put(shared, p);
 	shared_policy_put(shared, q);
 	shared_free(shared);
@@ -408,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rules_that_cannot_be_shared, setup),
 		cmocka_unit_test_setup(test_the_carrier_is_woken_once, setup),
 		cmocka_unit_test_setup(test_waiting_leaving_and_being_late, setup),
+		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_keys_are_bounded, setup),
 		cmocka_unit_test_setup(test_reloads, setup),
 		cmocka_unit_test_setup(test_a_policy_goes_while_a_sync_is_under_way, setup),
