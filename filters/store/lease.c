@@ -324,6 +324,19 @@ static void park(struct lease_ask *a)
 	}
 }
 
+/* What is beyond the hold was asked for by calls that went away, or were refused elsewhere; calls that wait for another
+ * limit besides still need it. */
+static void give_back_surplus(struct lease *l)
+{
+	int64_t keep = (int64_t)max(caps_of(l)->hold, l->parked_cost);
+
+	if (l->balance <= keep)
+		return;
+	l->surplus += (uint64_t)(l->balance - keep);
+	l->balance = keep;
+	kick(l);
+}
+
 void lease_leave(struct lease_ask *a)
 {
 	if (!a->parked)
@@ -335,6 +348,7 @@ void lease_leave(struct lease_ask *a)
 		list_remove(&a->part[i].link);
 		l->n_parked--;
 		l->parked_cost -= a->part[i].cost;
+		give_back_surplus(l);
 	}
 }
 
@@ -427,23 +441,11 @@ enum lease_answer lease_late(struct lease_world *w, struct lease_ask *a)
 	}
 	answer = judge_first(a);
 	CHECK(answer != LEASE_PARK);
-	lease_leave(a);
 	if (answer == LEASE_ADMIT)
 		take_all(a);
+	lease_leave(a);
 	kick_all(a);
 	return answer;
-}
-
-/* What is beyond the hold was asked for by calls that went away, or were refused elsewhere. */
-static void give_back_surplus(struct lease *l)
-{
-	int64_t hold = (int64_t)caps_of(l)->hold;
-
-	if (l->balance <= hold)
-		return;
-	l->surplus += (uint64_t)(l->balance - hold);
-	l->balance = hold;
-	kick(l);
 }
 
 void lease_return(struct lease_part *p)

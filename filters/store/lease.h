@@ -136,7 +136,7 @@ struct lease_part {
 	enum lease_source source;
 };
 
-enum { LEASE_PARTS_MAX = 16 };
+enum { LEASE_PARTS_MAX = 8 };
 
 /* One call; its memory is the caller's, and lasts while it is parked. */
 struct lease_ask {

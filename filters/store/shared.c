@@ -38,7 +38,7 @@ struct shared_policy {
 	struct shared_key **slot;
 	uint32_t n_slots, n_keys, max_keys;
 	struct list ages;
-	uint64_t fallbacks; /* decisions without Redis */
+	uint64_t fallbacks, evictions;
 };
 
 struct shared_limits {
@@ -242,6 +242,19 @@ struct shared_policy *shared_policy_get(struct shared_limits *s, const char *nam
 	return p;
 }
 
+/* They were of another limit. */
+static void forget_refusals(struct shared_policy *p)
+{
+	LIST_EACH (n, &p->ages) {
+		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
+
+		if (p->rule.kind == SHARED_PERMITS)
+			k->permits.deny_until_ns = 0;
+		else
+			k->lease.deny_until_ns = 0;
+	}
+}
+
 void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
 			   const struct shared_rule *r)
 {
@@ -249,6 +262,9 @@ void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
 
 	CHECK(check_rule(&checked, r) == NULL);
 	pthread_mutex_lock(&s->lock);
+	if (p->rule.count != r->count || p->rule.burst != r->burst ||
+	    p->rule.period_us != r->period_us)
+		forget_refusals(p);
 	set_rule(p, &checked, r);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -314,6 +330,7 @@ static bool make_room(struct shared_limits *s, struct shared_policy *p)
 		if (!is_idle(k) || k->asked == s->calls)
 			continue;
 		drop_key(s, k);
+		p->evictions++;
 		return true;
 	}
 	return false;
@@ -391,6 +408,7 @@ static enum lease_answer without_key(const struct shared_want *w, unsigned i, st
 	if (w[i].policy->lease.on_error == LEASE_ALLOW)
 		return LEASE_ADMIT;
 	a->ask.n = 0;
+	a->unavailable = true;
 	a->ask.retry_ns = CLOCK_S;
 	a->ask.denier = 0;
 	a->want[0] = (uint8_t)i;
@@ -424,12 +442,16 @@ static bool find_parts(struct shared_limits *s, const struct shared_want *w, uns
 }
 
 /* Of each limit that decided by itself; of a refusal, the one that refused. */
-static void count_fallbacks(const struct shared_ask *a, enum lease_answer answer)
+static void count_fallbacks(struct shared_ask *a, enum lease_answer answer)
 {
-	for (unsigned i = 0; i < a->ask.n && answer != LEASE_PARK; i++)
-		if (a->part[i].source == FROM_LOCAL &&
-		    (answer == LEASE_ADMIT || i == a->ask.denier))
-			a->of[i].policy->fallbacks++;
+	for (unsigned i = 0; i < a->ask.n && answer != LEASE_PARK; i++) {
+		bool denies = answer == LEASE_DENY && i == a->ask.denier;
+
+		if (a->part[i].source != FROM_LOCAL || (answer == LEASE_DENY && !denies))
+			continue;
+		a->of[i].policy->fallbacks++;
+		a->unavailable |= denies && a->of[i].policy->rule.on_error == LEASE_REFUSE;
+	}
 }
 
 enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
@@ -440,6 +462,7 @@ enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 	CHECK(n >= 1 && n <= LEASE_PARTS_MAX);
 	enter(s, now_ns);
 	s->calls++;
+	a->unavailable = false;
 	if (find_parts(s, w, n, a, &answer)) {
 		answer = lease_admit(&s->world, &a->ask);
 		if (answer == LEASE_PARK && a->at_once)
@@ -450,8 +473,7 @@ enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 	return answer;
 }
 
-void shared_count_settled(struct shared_limits *s, const struct shared_ask *a,
-			  enum lease_answer answer)
+void shared_count_settled(struct shared_limits *s, struct shared_ask *a, enum lease_answer answer)
 {
 	pthread_mutex_lock(&s->lock);
 	count_fallbacks(a, answer);
@@ -465,7 +487,7 @@ bool shared_leave(struct shared_limits *s, struct shared_ask *a)
 	pthread_mutex_lock(&s->lock);
 	was_parked = a->ask.parked;
 	lease_leave(&a->ask);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 	return was_parked;
 }
 
@@ -592,14 +614,14 @@ bool shared_look(struct shared_limits *s, uint64_t now_ns, const struct shared_w
 	return known;
 }
 
-uint64_t shared_fallbacks(struct shared_limits *s, const struct shared_policy *p)
+void shared_policy_gauge(struct shared_limits *s, const struct shared_policy *p,
+			 struct shared_policy_gauge *g)
 {
-	uint64_t n;
-
 	pthread_mutex_lock(&s->lock);
-	n = p->fallbacks;
+	*g = (struct shared_policy_gauge){ .keys = p->n_keys,
+					   .evictions = p->evictions,
+					   .fallbacks = p->fallbacks };
 	pthread_mutex_unlock(&s->lock);
-	return n;
 }
 
 void shared_gauge(struct shared_limits *s, struct shared_gauge *g)

@@ -77,6 +77,7 @@ struct shared_want {
 struct shared_ask {
 	struct lease_ask ask; /* first; settle is the caller's to set */
 	bool at_once;         /* the caller's: it does not wait, PARK is no answer */
+	bool unavailable;     /* DENY: not that there is none left, but that nobody can tell */
 	struct lease_part part[LEASE_PARTS_MAX];
 	struct {
 		struct shared_policy *policy;
@@ -121,10 +122,15 @@ struct shared_view {
 bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *, unsigned n,
 		 struct shared_view *);
 
-/* Decisions without Redis, of policies of this name and way of counting. */
-uint64_t shared_fallbacks(struct shared_limits *, const struct shared_policy *);
+struct shared_policy_gauge {
+	uint64_t keys, evictions;
+	uint64_t fallbacks; /* decisions without Redis */
+};
+
+void shared_policy_gauge(struct shared_limits *, const struct shared_policy *,
+			 struct shared_policy_gauge *);
 /* One that was settled, which shared_admit and shared_late could not count. */
-void shared_count_settled(struct shared_limits *, const struct shared_ask *, enum lease_answer);
+void shared_count_settled(struct shared_limits *, struct shared_ask *, enum lease_answer);
 
 /* For metrics. */
 struct shared_gauge {

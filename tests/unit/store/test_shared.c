@@ -179,10 +179,53 @@ static void test_waiting_leaving_and_being_late(void **state)
 	shared_free(shared);
 }
 
+/* What one limit grants is kept for a call that waits for the other as well, and goes back when that is gone. */
+static void test_two_limits(void **state)
+{
+	struct shared_rule r = rule_of(10, 10);
+	struct shared_policy *p, *q;
+	struct script_call call;
+	struct slice part = SLICE("k");
+	struct asked a = { .ask.ask.settle = on_settle, .answer = -1 }, b = a;
+	struct shared_want want[2];
+	struct shared_key *k[2];
+
+	(void)state;
+	r.strict = true;
+	p = policy_of("p", r, 10);
+	q = policy_of("q", r, 10);
+	for (unsigned i = 0; i < 2; i++)
+		want[i] = (struct shared_want){
+			.policy = i == 0 ? p : q, .key = 1, .part = &part, .n_parts = 1, .cost = 1
+		};
+	assert_int_equal(shared_admit(shared, now, want, 2, &a.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	answer(k[0], 1);
+	assert_int_equal(a.answer, -1);
+	assert_null(shared_next(shared, now, &call));
+	answer(k[1], 1);
+	assert_int_equal(a.answer, LEASE_ADMIT);
+	assert_null(shared_next(shared, now, &call));
+	assert_int_equal(shared_admit(shared, now, want, 2, &b.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	answer(k[0], 1);
+	assert_true(shared_leave(shared, &b.ask));
+	assert_ptr_equal(shared_next(shared, now, &call), k[0]); /* gives back */
+	answer(k[0], 0);
+	answer(k[1], 0);
+	assert_null(shared_next(shared, now, &call));
+	shared_policy_put(shared, p);
+	shared_policy_put(shared, q);
+	shared_free(shared);
+}
+
 /* Nobody is asked to wait who cannot; and one who looks changes nothing. */
 static void test_at_once(void **state)
 {
 	struct shared_rule r = rule_of(10, 10);
+	struct shared_policy_gauge g;
 	struct shared_view view;
 	struct shared_policy *p;
 	struct script_call call;
@@ -201,7 +244,8 @@ static void test_at_once(void **state)
 	a.ask.at_once = true;
 	assert_int_equal(shared_admit(shared, now, &want, 1, &a.ask), LEASE_DENY);
 	assert_int_equal(a.answer, -1);
-	assert_int_equal(shared_fallbacks(shared, p), 1);
+	shared_policy_gauge(shared, p, &g);
+	assert_int_equal(g.fallbacks, 1);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_true(look(p, 1, &view));
 		assert_int_equal(view.retry_ns, a.ask.ask.retry_ns);
@@ -462,6 +506,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rules_that_cannot_be_shared, setup),
 		cmocka_unit_test_setup(test_the_carrier_is_woken_once, setup),
 		cmocka_unit_test_setup(test_waiting_leaving_and_being_late, setup),
+		cmocka_unit_test_setup(test_two_limits, setup),
 		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_keys_are_bounded, setup),
 		cmocka_unit_test_setup(test_reloads, setup),
