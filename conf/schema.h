@@ -87,6 +87,8 @@ struct schema {
 	size_t size;       /* of the struct the offsets index */
 	const struct field *fields; /* ends with key == NULL */
 	size_t at;         /* offset of a struct place, for where the mapping begins; 0: none */
+	/* With `at`: one that is absent is left out of the dump, for it is none, not one of defaults. */
+	bool optional;
 	/* A scalar in place of the mapping sets this field (`app: 127.0.0.1:3000`); NULL: a mapping it must be. */
 	const char *scalar;
 	/* After all fields are in, and none of them had a finding; says what is wrong with them together.  Not called

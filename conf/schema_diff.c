@@ -119,7 +119,8 @@ static void identify(const struct dump *side, const struct field *f, const void 
 	by = schema_field(f->sub, "name");
 	if (by == NULL && f->sub->scalar != NULL)
 		by = schema_field(f->sub, f->sub->scalar);
-	if (by != NULL && by->type != C_MAP && by->type != C_NAMED && by->sub == NULL)
+	/* what names an item is shown: no secret does */
+	if (by != NULL && !(by->flags & C_SECRET) && by->type != C_MAP && by->type != C_NAMED && by->sub == NULL)
 		text_of(side, by, field_at(by, at), id);
 }
 

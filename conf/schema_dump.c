@@ -20,6 +20,8 @@ static bool map_is_absent(const struct schema *s, const void *src)
 {
 	bool any = false;
 
+	if (s->optional)
+		return ((const struct place *)(const void *)((const char *)src + s->at))->line == 0;
 	for (const struct field *f = s->fields; f->key != NULL; f++) {
 		bool absent = field_is_absent(f, field_at(f, src));
 

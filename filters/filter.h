@@ -20,7 +20,8 @@
  *      is for another beside it.  Two at most are under way at once.
  *  F4  After V_PENDING either one wait_settle follows, or one leave: the call
  *      is gone, and no done will come, or its time for waiting is over, and
- *      the verdict that wait_begin was given stands.
+ *      the verdict that wait_begin was given stands; or, when that time is
+ *      over, one decide says what the verdict is.
  *  F5  A filter and its conf are immutable and shared by all workers.  State
  *      that changes lives in a table (shared, keyed) or in mem (this call).
  *  F6  wait_settle is never called from inside a hook.
@@ -229,6 +230,7 @@ struct call {
 	bool in_hook;
 	bool over;
 	uint32_t held; /* bit i: filter i is owed a done      */
+	bool hurry; /* for filters to see: V_PENDING is no answer now */
 	struct wait *wait;
 	struct limit_info limit_before; /* an attempt was denied */
 
@@ -267,6 +269,7 @@ enum filter_metric {
 	SHOW_BREAKER_STATE,       /* weir_breaker_state: 1 for the state it is in, else 0 */
 	SHOW_BREAKER_TRANSITIONS, /* weir_breaker_transitions_total */
 	SHOW_BREAKER_FORCED,      /* weir_breaker_forced */
+	SHOW_FALLBACKS,           /* weir_redis_fallback_decisions_total, by mode */
 	FILTER_METRICS
 };
 
@@ -404,11 +407,16 @@ void chain_done(struct call *); /* once, after whatever chain_admit said */
 struct wait {
 	struct call *call;
 	void (*leave)(struct wait *); /* the operation forgets and frees it */
-	struct verdict late;          /* when its time is over */
+	struct verdict late;          /* when its time is over, */
+	/* or what says so, and forgets and frees it; NULL: late */
+	struct verdict (*decide)(struct wait *);
 };
 
 /* In admit, which then returns verdict_pending. */
 void wait_begin(struct wait *, struct call *, void (*leave)(struct wait *), struct verdict late);
+/* The same, but when its time is over it is asked what then. */
+void wait_begin_deciding(struct wait *, struct call *, void (*leave)(struct wait *),
+			 struct verdict (*decide)(struct wait *));
 /* In the same admit: there is nothing to wait for after all. */
 void wait_cancel(struct wait *);
 /* From the loop: the wait is the operation's again (to free), and the call goes on by its resume.

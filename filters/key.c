@@ -616,6 +616,24 @@ bool key_fingerprint_everywhere(const struct key_spec *spec, const struct call *
 	return fingerprint(spec, call, &nobodys, out);
 }
 
+void key_values(const struct key_spec *spec, const struct call *call, struct key_values *out)
+{
+	out->n = spec->n;
+	for (uint32_t i = 0; i < spec->n; i++) {
+		const struct key_part *part = &spec->part[i];
+
+		if (part->source->read(part, call, (struct scratch *)(void *)out->scratch[i],
+				       &out->part[i]))
+			continue;
+		out->n = 0;
+		break;
+	}
+	if (out->n > 0)
+		return;
+	out->n = 1;
+	out->part[0] = slice_of("", 0);
+}
+
 bool key_value(const struct key_spec *spec, const struct call *call,
 	       char scratch[static KEY_SCRATCH_BYTES], struct slice *out)
 {

@@ -13,7 +13,7 @@
 #include "conf/schema.h"
 #include "filters/filter.h"
 
-enum { KEY_PARTS_MAX = 8 };
+enum { KEY_PARTS_MAX = 8, KEY_SCRATCH_BYTES = 1024 };
 
 struct key_source; /* one row of the table in key.c */
 
@@ -37,6 +37,13 @@ extern const struct custom_ops key_custom;
 bool key_fingerprint(const struct key_spec *, const struct call *, uint64_t *out);
 /* The same in every process, so no secret: for what replicas are to choose alike, not for limits. */
 bool key_fingerprint_everywhere(const struct key_spec *, const struct call *, uint64_t *out);
+/* The values themselves, in the form in which they are compared: for who hashes them otherwise. */
+struct key_values {
+	unsigned n; /* 1 or more: of no key, and of one that the call lacks, an empty one */
+	struct slice part[KEY_PARTS_MAX];
+	char scratch[KEY_PARTS_MAX][KEY_SCRATCH_BYTES];
+};
+void key_values(const struct key_spec *, const struct call *, struct key_values *);
 /* What calls without the key share. */
 uint64_t key_fingerprint_missing(void);
 /* Of a value written in the configuration; the specification has one part. */
@@ -44,7 +51,6 @@ uint64_t key_fingerprint_value(const struct key_spec *, struct slice value);
 
 /* The value itself, of a specification of one part; it lies in the call or in `scratch`.  False:
  * the call lacks it. */
-enum { KEY_SCRATCH_BYTES = 1024 };
 bool key_value(const struct key_spec *, const struct call *, char scratch[static KEY_SCRATCH_BYTES],
 	       struct slice *out);
 

@@ -13,65 +13,20 @@
  * the queue.  A client that goes away while its call is delayed gets the token back if nobody came
  * behind it: those behind were told when to go on, so the turn of one before them passes unused.  A
  * client that could give back any place could save up those of others and use them all at once. */
-#include "filters/rate.h"
 
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "filters/cells.h"
 #include "filters/limit_fields.h"
+#include "filters/rate_internal.h"
 #include "filters/stats.h"
-#include "filters/table.h"
 
 enum { WHOLE = 1000000, COST_DIGITS = 9 };
 
 /* What a field may say: more is more than any limit allows. */
 #define COST_MAX UINT64_C(999999999)
-
-/* The rules of those who share them; none: unlimited. */
-struct rules {
-	uint8_t n;
-	uint16_t tag[ENTRIES_MAX]; /* in the table */
-	struct quota_rule rule[ENTRIES_MAX];
-};
-
-struct override {
-	struct scope_match match;
-	uint64_t text; /* of what is matched: what is the same override after a reload */
-	struct rules rules;
-};
-
-/* filter->state */
-struct limiter {
-	struct table_registry *registry;
-	struct table_use use;
-	bool windows;
-	_Atomic uint64_t delayed; /* calls, now */
-	struct rules rules;
-	uint32_t n_overrides;
-	struct override override[];
-};
-
-/* What was taken at once. */
-struct payment {
-	uint8_t n;
-	uint16_t tag[ENTRIES_MAX];
-	uint64_t window[ENTRIES_MAX];
-	quota_state state; /* of the last, as it was left */
-};
-
-/* Of one call. */
-struct taken {
-	const struct rules *rules;
-	uint64_t key, cost;
-	bool took, denied, trial;
-	struct payment call, attempt;
-	uint64_t turn_ns;                 /* of a delayed call; 0: it is not delayed any more */
-	const struct quota_rule *nearest; /* of the rules, the one that is told */
-	struct quota_view view;           /* of that one */
-};
 
 /*---------------------------------------------------------- open and close */
 
@@ -87,13 +42,10 @@ static void override_init(struct override *o, const struct rate_conf *c,
 
 static void limiter_free(struct limiter *l)
 {
+	if (l->sharing != NULL)
+		rate_shared_close(l);
 	table_put(l->registry, &l->use);
 	free(l);
-}
-
-static struct rules *rules_at(struct limiter *l, uint32_t i)
-{
-	return i == 0 ? &l->rules : &l->override[i - 1].rules;
 }
 
 /* All of them, the policy's own first; returns how many.  `back`: their tags come from the table.
@@ -152,19 +104,21 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 	struct table_id id = { .policy = f->name,
 			       .kind = f->ops->name,
 			       .key = c->key.text == NULL ? "" : c->key.text,
-			       .store = "local" };
+			       .store = store_names[c->sharing.store] };
 	const struct override_conf *o = c->overrides.item;
 	struct limiter *l = calloc(1, sizeof(*l) + c->overrides.n * sizeof(l->override[0]));
 
 	if (l == NULL)
 		return NULL;
 	l->registry = registry;
+	if (c->sharing.store == STORE_REDIS && table_registry_sharing(registry)->limits != NULL)
+		l->sharing = table_registry_sharing(registry);
 	l->windows = c->algorithm != TOKEN_BUCKET;
 	l->n_overrides = c->overrides.n;
 	rate_rules(c, &c->rate, &c->burst, l->rules.rule, &l->rules.n);
 	for (uint32_t i = 0; i < c->overrides.n; i++)
 		override_init(&l->override[i], c, &o[i]);
-	if (table_get(registry, &id, cells_wanted(l, c), &l->use))
+	if (table_get(registry, &id, l->sharing != NULL ? 1 : cells_wanted(l, c), &l->use))
 		return l;
 	free(l);
 	return NULL;
@@ -188,7 +142,11 @@ static bool rate_open(struct filter *f, struct table_registry *registry, struct 
 	l = limiter_new(f, registry);
 	if (l == NULL)
 		return out_of_memory(f, diags, at);
-	if (!open_rules(l)) {
+	if (l->sharing != NULL && !rate_shared_open(f, l, diags, at)) {
+		limiter_free(l);
+		return false;
+	}
+	if (l->sharing == NULL && !open_rules(l)) {
 		diag_error(diags, at, "E016",
 			   "policy `%s` and those of earlier configurations with calls still under "
 			   "way have too many "
@@ -199,6 +157,15 @@ static bool rate_open(struct filter *f, struct table_registry *registry, struct 
 	}
 	f->state = l;
 	return true;
+}
+
+static void rate_in_force(const struct filter *f, const struct env *env)
+{
+	const struct limiter *l = f->state;
+
+	(void)env;
+	if (l->sharing != NULL)
+		rate_shared_enforce(f);
 }
 
 static void rate_close(struct filter *f)
@@ -277,6 +244,15 @@ static void give_back(const struct limiter *l, const struct taken *t, const stru
 			   t->cost);
 }
 
+static void pay_back(const struct limiter *l, const struct call *call, const struct taken *t,
+		     struct payment *charge)
+{
+	if (l->sharing != NULL)
+		rate_shared_give(l, call, charge);
+	else
+		give_back(l, t, charge);
+}
+
 static void tell(struct taken *t, uint8_t entry, const struct quota_view *view)
 {
 	t->nearest = &t->rules->rule[entry];
@@ -340,13 +316,13 @@ static uint64_t s_up(uint64_t ns)
 	return ns / CLOCK_S + (ns % CLOCK_S != 0);
 }
 
-static struct verdict refusal(const struct quota_view *view)
+struct verdict rate_refusal(const struct quota_view *view)
 {
 	return verdict_deny(reason_rate_limited,
 			    view->wait_ns == QUOTA_NEVER ? VERDICT_NEVER_MS : ms_up(view->wait_ns));
 }
 
-static void fill_limit(const struct filter *f, const struct taken *t, struct limit_info *limit)
+void rate_fill_limit(const struct filter *f, const struct taken *t, struct limit_info *limit)
 {
 	*limit = (struct limit_info){
 		.policy = f->name,
@@ -381,7 +357,7 @@ static struct verdict delay(const struct filter *f, const struct call *call, str
 		undo(l, t, &t->call);
 		t->took = false;
 		t->denied = true;
-		return refusal(&t->view);
+		return rate_refusal(&t->view);
 	}
 	if (!f->shadow && !t->trial) {
 		t->turn_ns = call->env->now_ns + ns;
@@ -389,6 +365,18 @@ static struct verdict delay(const struct filter *f, const struct call *call, str
 		filter_stats_wait(f->stats, call->env->worker, ns);
 	}
 	return verdict_delay_ns(ns);
+}
+
+/* A trial waits for nothing. */
+static struct verdict admit_shared(const struct filter *f, struct call *call, struct taken *t)
+{
+	bool real = is_enforced(f->conf, call);
+	struct verdict v = rate_shared_take(f, call, t, &t->call, real && !f->shadow);
+
+	t->trial = v.kind == V_DENY && !real;
+	v.trial = t->trial;
+	rate_fill_limit(f, t, &call->out.limit);
+	return v;
 }
 
 static struct verdict rate_admit(const struct filter *f, struct call *call, void *mem)
@@ -400,14 +388,16 @@ static struct verdict rate_admit(const struct filter *f, struct call *call, void
 		call->out.limit.policy = v.kind == V_DENY ? f->name : NULL;
 		return v;
 	}
+	if (((const struct limiter *)f->state)->sharing != NULL)
+		return admit_shared(f, call, t);
 	t->took = take(f->state, t, &t->call, call->env->now_ns);
 	t->denied = !t->took;
 	t->trial = (t->denied || t->view.delay_ns > 0) && !is_enforced(f->conf, call);
 	if (t->denied)
-		v = refusal(&t->view);
+		v = rate_refusal(&t->view);
 	else if (t->view.delay_ns > 0)
 		v = delay(f, call, t);
-	fill_limit(f, t, &call->out.limit);
+	rate_fill_limit(f, t, &call->out.limit);
 	v.trial = t->trial;
 	return v;
 }
@@ -431,8 +421,11 @@ static bool rate_look(const struct filter *f, const struct call *call, struct li
 
 	if (find_rules(f, call, &t).kind != V_PASS || t.rules->n == 0)
 		return false;
-	look_at_all(f->state, &t, call->env->now_ns, 0);
-	fill_limit(f, &t, out);
+	if (((const struct limiter *)f->state)->sharing != NULL)
+		rate_shared_look(f->state, call, &t, 0);
+	else
+		look_at_all(f->state, &t, call->env->now_ns, 0);
+	rate_fill_limit(f, &t, out);
 	return true;
 }
 
@@ -443,9 +436,12 @@ static struct verdict rate_peek(const struct filter *f, const struct call *call)
 
 	if (v.kind != V_PASS)
 		return v;
-	look_on(f->state, &t, 0, call->env->now_ns);
+	if (((const struct limiter *)f->state)->sharing != NULL && t.rules->n > 0)
+		rate_shared_look(f->state, call, &t, t.cost);
+	else
+		look_on(f->state, &t, 0, call->env->now_ns);
 	if (t.view.wait_ns > 0 || is_too_late(call, &t))
-		v = refusal(&t.view);
+		v = rate_refusal(&t.view);
 	else
 		v = verdict_delay_ns(t.view.delay_ns);
 	v.trial = v.kind != V_PASS && !is_enforced(f->conf, call);
@@ -464,8 +460,13 @@ static void end_delay(struct limiter *l, struct taken *t)
 }
 
 /* A try cannot be delayed: it pays at once or not at all. */
-static bool take_try(const struct limiter *l, struct taken *t, uint64_t now_ns)
+static bool take_try(const struct filter *f, struct call *call, struct taken *t)
 {
+	const struct limiter *l = f->state;
+	uint64_t now_ns = call->env->now_ns;
+
+	if (l->sharing != NULL)
+		return rate_shared_take(f, call, t, &t->attempt, false).kind == V_PASS;
 	if (!take(l, t, &t->attempt, now_ns))
 		return false;
 	if (t->view.delay_ns == 0)
@@ -484,15 +485,21 @@ static struct verdict rate_attempt(const struct filter *f, struct call *call, vo
 
 	end_delay(f->state, t);
 	t->attempt.n = 0;
+	t->attempt.debt = NULL;
 	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || call->repeat || !t->took)
 		return verdict_skip();
-	if (take_try(f->state, t, call->env->now_ns))
+	if (take_try(f, call, t)) {
+		t->took = true;
+		t->denied = false;
 		return verdict_pass();
+	}
+	t->took = true; /* by the call, as before */
 	t->attempt.n = 0;
-	v = refusal(&t->view);
+	t->attempt.debt = NULL;
+	v = rate_refusal(&t->view);
 	v.trial = !is_enforced(f->conf, call);
 	t->denied = !v.trial && !a->beside;
-	fill_limit(f, t, &call->out.limit);
+	rate_fill_limit(f, t, &call->out.limit);
 	return v;
 }
 
@@ -515,10 +522,10 @@ static void rate_attempted(const struct filter *f, struct call *call, void *mem,
 {
 	struct taken *t = mem;
 
-	(void)call;
 	if (a->why->flags & R_SHED)
-		give_back(f->state, t, &t->attempt);
+		pay_back(f->state, call, t, &t->attempt);
 	t->attempt.n = 0;
+	t->attempt.debt = NULL;
 }
 
 /*------------------------------------------------------------- the way back */
@@ -531,7 +538,8 @@ static void rate_respond(const struct filter *f, struct call *call, void *mem, s
 	bool comes_back = call->out.denied && t->took; /* what done will give back */
 	bool never = t->denied && t->view.wait_ns == QUOTA_NEVER;
 
-	if (f->shadow || t->trial || !(t->denied || (t->took && c->headers)))
+	if (f->shadow || t->trial || call->out.why == reason_store_unavailable ||
+	    !(t->denied || (t->took && c->headers)))
 		return;
 	limit_fields_add(
 	    call, h,
@@ -552,7 +560,7 @@ static void rate_done(const struct filter *f, struct call *call, void *mem)
 
 	end_delay(l, t);
 	if (call->out.denied && t->took)
-		give_back(l, t, &t->call);
+		pay_back(l, call, t, &t->call);
 	else if (left)
 		undo(l, t, &t->call);
 }
@@ -565,6 +573,10 @@ static void rate_show(const struct filter *f, filter_emit *emit, void *ctx)
 	struct filter_sample evictions = { .metric = SHOW_KEY_EVICTIONS };
 	struct filter_sample delayed = { .metric = SHOW_QUEUE_LENGTH };
 
+	if (l->sharing != NULL) {
+		rate_shared_show(f, emit, ctx);
+		return;
+	}
 	table_gauge(l->use.table, &keys.value, &evictions.value);
 	emit(ctx, &keys);
 	emit(ctx, &evictions);
@@ -577,9 +589,10 @@ const struct filter_ops rate_ops = {
 	.name = "rate",
 	.schema = &rate_schema,
 	.mem_size = sizeof(struct taken),
-	.refusals = { REASON_rate_limited, REASON_missing_key },
+	.refusals = { REASON_rate_limited, REASON_missing_key, REASON_store_unavailable },
 	.open = rate_open,
 	.close = rate_close,
+	.in_force = rate_in_force,
 	.admit = rate_admit,
 	.peek = rate_peek,
 	.look = rate_look,

@@ -5,6 +5,7 @@
 #include "filters/filter.h"
 #include "filters/quota.h"
 #include "filters/scope.h"
+#include "filters/sharing.h"
 
 /* What a call takes: a number, or what the field of this name says. */
 struct cost_spec {
@@ -35,6 +36,7 @@ struct rate_conf {
 	uint32_t enforced; /* parts per million of the keys, for the others it is a trial; 0: not
 			      given */
 	uint32_t max_keys;
+	struct sharing_conf sharing;
 	bool headers; /* RateLimit fields on admitted calls too */
 };
 

@@ -247,6 +247,16 @@ static bool check_overrides(const struct checking *k)
 	return ok;
 }
 
+/* A turn in a queue that all replicas have together cannot be told by one of them. */
+static bool check_shared(const struct checking *k)
+{
+	if (k->conf->sharing.store != STORE_REDIS || k->conf->wait_ns == 0)
+		return true;
+	return wrong_at(k, "wait", "E019",
+			"calls cannot be delayed (`wait`) by a rate with `store: redis`: a shared "
+			"rate refuses");
+}
+
 /* Says itself for whom it is a trial. */
 static bool check_enforce(const struct checking *k, struct rate_conf *c)
 {
@@ -272,6 +282,7 @@ static bool rate_check(struct conf_load *load, const struct node *map, void *con
 	ok &=
 	    scope_check_overrides(load, map, &c->key, &c->overrides, sizeof(struct override_conf));
 	ok &= !ok || check_overrides(&k);
+	ok &= sharing_check(load, map, &c->sharing) && check_shared(&k);
 	return check_enforce(&k, c) && ok;
 }
 
@@ -473,12 +484,13 @@ static const struct field rate_fields[] = {
 	  .min = 1,
 	  .max = 100000000,
 	  .doc = "How many keys are told apart at once; 16 bytes each for each rate, and a quarter "
-		 "of that." },
+		 "of that. With `store: redis` up to 500 bytes each." },
 	{ .key = "headers",
 	  .type = C_BOOL,
 	  .offset = AT(headers),
 	  .dflt = "false",
 	  .doc = "RateLimit fields on admitted calls too; refusals always have them." },
+	SHARING_FIELDS(struct rate_conf),
 	POLICY_STATUS_FIELD(struct rate_conf),
 	POLICY_FIELDS(struct rate_conf),
 	{ .key = NULL },

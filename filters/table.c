@@ -97,6 +97,18 @@ void table_registry_set_clock(struct table_registry *r, uint64_t (*now_ns)(void)
 	r->clock = r->wall = now_ns;
 }
 
+void table_registry_share(struct table_registry *r, const struct sharing *s)
+{
+	CHECK_MAGIC(r, REGISTRY_MAGIC);
+	r->sharing = *s;
+}
+
+const struct sharing *table_registry_sharing(const struct table_registry *r)
+{
+	CHECK_MAGIC(r, REGISTRY_MAGIC);
+	return &r->sharing;
+}
+
 /*----------------------------------------------------------------- garbage */
 
 static void garbage_free(struct garbage *g)

@@ -29,6 +29,7 @@
 #include "filters/quota.h"
 
 struct filter_stats;
+struct sharing; /* filters/sharing.h */
 struct table;
 struct table_registry;
 
@@ -69,6 +70,9 @@ void table_registry_free(struct table_registry *); /* after every put */
 /* The clock of the takes, in place of clock_mono_ns; and in place of clock_wall_ns, until
  * table_set_wall. */
 void table_registry_set_clock(struct table_registry *, uint64_t (*now_ns)(void));
+/* Where policies with `store: redis` count: before any is opened, copied.  Without it they count here. */
+void table_registry_share(struct table_registry *, const struct sharing *);
+const struct sharing *table_registry_sharing(const struct table_registry *);
 
 /* Finds or makes.  The strings are copied; max_keys is 1 or more.  False when memory is out: *use
  * is untouched. */

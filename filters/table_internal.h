@@ -5,12 +5,14 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "filters/sharing.h"
 
 struct table_registry {
 	uint32_t magic;
 	uint64_t serial; /* of the latest use */
 	uint64_t (*clock)(void), (*wall)(void);
 	struct list tables, stats, states;
+	struct sharing sharing;
 };
 
 #endif

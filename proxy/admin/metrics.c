@@ -11,6 +11,7 @@
 #include "admin/process.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/redis_set.h"
 #include "filters/stats.h"
 
 #ifndef WEIR_REVISION
@@ -742,6 +743,56 @@ static void breaker_forced(struct render *r)
 	each_shown(r, SHOW_BREAKER_FORCED, NULL);
 }
 
+/*---------------------------------------------------------------- redis */
+
+static void redis_up(struct render *r)
+{
+	struct shared_gauge g;
+
+	if (r->view->redis == NULL)
+		return;
+	redis_set_gauge(r->view->redis, &g);
+	sample(r, !g.down);
+}
+
+static void redis_peers(struct render *r)
+{
+	struct shared_gauge g;
+
+	if (r->view->redis == NULL)
+		return;
+	redis_set_gauge(r->view->redis, &g);
+	sample(r, g.peers);
+}
+
+static void redis_operations(struct render *r)
+{
+	const struct redis_stats *s = r->view->redis == NULL ? NULL
+							      : redis_set_stats(r->view->redis);
+
+	for (unsigned i = 0; s != NULL && i < REDIS_RESULTS; i++) {
+		label(r, "result", redis_result_names[i]);
+		sample(r, stat_read(&s->results[i]));
+	}
+}
+
+static void redis_duration(struct render *r)
+{
+	const struct redis_stats *s = r->view->redis == NULL ? NULL
+							      : redis_set_stats(r->view->redis);
+	struct stat_sum sum = { 0 };
+
+	if (s == NULL)
+		return;
+	stat_sum_add(&sum, &s->took);
+	sample_hist(r, stat_bounds_inner, &sum);
+}
+
+static void redis_fallbacks(struct render *r)
+{
+	each_shown(r, SHOW_FALLBACKS, "mode");
+}
+
 /*---------------------------------------------------------------- upstreams */
 
 /* An endpoint that stands twice in its cluster is one endpoint. */
@@ -955,6 +1006,14 @@ static const struct family families[] = {
 	    "it out."),
 	COUNTER("weir_upstream_health_checks_total", upstream_checks,
 		"Checks of an endpoint, by how they ended."),
+	GAUGE("weir_redis_up", redis_up, "1 while Redis answers."),
+	GAUGE("weir_redis_peers", redis_peers, "Replicas that share limits, as far as is known."),
+	COUNTER("weir_redis_operations_total", redis_operations,
+		"Calls of Redis, by what became of them."),
+	HISTOGRAM("weir_redis_operation_duration_seconds", redis_duration,
+		  "How long Redis took to answer."),
+	COUNTER("weir_redis_fallback_decisions_total", redis_fallbacks,
+		"Calls that were decided without Redis, by how."),
 	COUNTER("weir_log_lines_dropped_total", log_lines_dropped,
 		"Log lines that their target was too slow for."),
 	HISTOGRAM("weir_loop_lag_seconds", loop_lag,

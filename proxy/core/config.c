@@ -866,6 +866,13 @@ static const struct field config_fields[] = {
 	  .sub = &auth_schema,
 	  .doc = "What is believed of who calls: the keys jwt.CLAIM and api_key exist once it was "
 		 "verified. A call whose credentials are missing or bad is answered with 401." },
+	{ .key = "redis",
+	  .type = C_MAP,
+	  .flags = C_RESTART,
+	  .offset = offsetof(struct config, redis),
+	  .at = offsetof(struct config, redis.at),
+	  .sub = &redis_schema,
+	  .doc = "Where limits with `store: redis` are counted, by all replicas together." },
 	{ .key = "upstreams",
 	  .type = C_NAMED,
 	  .flags = C_REQUIRED,

@@ -8,6 +8,7 @@
 #include "conf/schema.h"
 #include "http/h2.h"
 #include "io/tls_context.h"
+#include "redis/conf.h"
 #include "upstream/upstream.h"
 
 struct listen_conf {
@@ -128,6 +129,7 @@ struct config {
 	struct log_conf log;
 	struct shutdown_conf shutdown;
 	struct auth_conf auth;
+	struct redis_conf redis; /* n_places 0: none */
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */

@@ -11,6 +11,7 @@
 #include "core/route.h"
 #include "filters/filter.h"
 #include "filters/retry.h"
+#include "filters/sharing.h"
 #include "http/scan.h"
 
 enum { NAME_MAX_BYTES = 64 };
@@ -439,6 +440,30 @@ static void check_hashes(struct checker *k)
 		hash_key_check(cluster_at(k->config, i), k->arena, k->diags);
 }
 
+/* What is to be shared, and by what. */
+static void check_sharing(struct checker *k)
+{
+	const struct redis_conf *redis = &k->config->redis;
+
+	for (uint32_t i = 0; i < k->config->policies.n; i++) {
+		const struct conf_variant *p = policy_at(k->config, i);
+		const struct sharing_conf *s = sharing_of(p->schema, p->conf);
+
+		if (s == NULL || s->store != STORE_REDIS)
+			continue;
+		if (redis->n_places == 0)
+			diag_error(k->diags, s->at, "E017",
+				   "the policy `%s` is counted in redis, and there is no `redis` "
+				   "section that says where that is",
+				   p->name.name);
+		else if (s->wait_ns > redis->timeout_ns)
+			diag_error(k->diags, s->at, "E016",
+				   "the `store_wait` of `%s` is longer than the timeout of `redis`: "
+				   "no call waits longer than that",
+				   p->name.name);
+	}
+}
+
 static void check_admin_reach(struct checker *k)
 {
 	const struct admin_conf *admin = &k->config->admin;
@@ -502,6 +527,7 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	check_matches(&k);
 	check_addresses(&k);
 	check_hashes(&k);
+	check_sharing(&k);
 	redact_credentials(&k);
 	if (diags->errors == 0)
 		auth_rules_check(c, diags);

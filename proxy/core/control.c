@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/listen_set.h"
+#include "core/redis_set.h"
 #include "core/tls_set.h"
 #include "core/watch.h"
 #include "core/worker.h"
@@ -543,18 +544,35 @@ static bool init_shared(struct control *c, struct loading *l)
 	       mailbox_init(&c->mailbox);
 }
 
+/* Workers wake up for its answers, and listeners open after it. */
+static bool open_redis(struct control *c, struct loading *l)
+{
+	struct sharing sharing;
+
+	if (l->config->redis.n_places == 0)
+		return true;
+	c->shared.redis =
+	    redis_set_open(&l->config->redis, c->shared.wakes, c->workers, &l->diags);
+	if (c->shared.redis == NULL)
+		return false;
+	redis_set_sharing(c->shared.redis, &sharing);
+	table_registry_share(c->registries.tables, &sharing);
+	return true;
+}
+
 static bool start(struct control *c, const struct control_services *services)
 {
 	struct loading l;
 	struct policy *p = NULL;
-	bool ok = load(c, &l) && init_shared(c, &l);
+	bool ok = load(c, &l) && init_shared(c, &l) && open_redis(c, &l);
 
 	if (ok) {
 		listen_set_init(&c->listeners, c->workers, c->shared.stats, services);
 		p = prepare(c, &l);
 	}
 	print_findings(c, &l, p != NULL ? "loaded" : "not started");
-	ok = p != NULL && make_workers(c) && commit(c, p);
+	ok = p != NULL && make_workers(c) &&
+	     (c->shared.redis == NULL || redis_set_start(c->shared.redis)) && commit(c, p);
 	if (ok) {
 		count_reload(c, true);
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
@@ -573,6 +591,7 @@ static void stop(struct control *c)
 	order_all(c, ORDER_STOP, false);
 	for (unsigned w = 0; w < c->workers; w++)
 		pthread_join(c->worker[w]->thread, NULL);
+	redis_set_stop(c->shared.redis);
 	listen_set_unlink(&c->listeners);
 	for (unsigned w = 0; w < c->workers; w++) {
 		struct policy_use *use = c->worker[w]->use;
@@ -582,6 +601,7 @@ static void stop(struct control *c)
 		worker_free(c->worker[w]);
 	}
 	mailbox_drain(&c->mailbox, c); /* the policies come back */
+	redis_set_close(c->shared.redis);
 	access_log_close(c->shared.log);
 	listen_set_fini(&c->listeners);
 	upstream_registry_free(c->registries.upstreams);

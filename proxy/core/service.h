@@ -20,6 +20,8 @@ struct reload_status {
 	_Atomic uint64_t last_ok_wall_ns;
 };
 
+struct redis_set; /* core/redis_set.h */
+
 /* What the process shows of itself. */
 struct process_view {
 	const struct policy *policy; /* the one in force; valid during handle */
@@ -31,6 +33,7 @@ struct process_view {
 	uint64_t start_wall_ns, now_wall_ns, now_ns;
 	uint32_t policies; /* alive: 1, and those whose last calls have not ended */
 	uint64_t access_lines_dropped;
+	const struct redis_set *redis; /* NULL: none is configured */
 };
 
 struct service_request {

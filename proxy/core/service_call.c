@@ -120,6 +120,7 @@ static void ask(struct service_call *sc)
 		.now_ns = w->loop.now_ns,
 		.policies = atomic_load(&sh->policies),
 		.access_lines_dropped = access_log_dropped(sh->log),
+		.redis = sh->redis,
 	};
 	struct service_request req = {
 		.head = sc->req,

@@ -73,6 +73,7 @@ struct shared {
 	_Atomic bool ready, draining;
 	_Atomic uint32_t policies; /* not yet freed */
 	struct wakes wakes[WORKERS_MAX];
+	struct redis_set *redis; /* NULL: none is configured */
 	uint64_t start_wall_ns;
 };
 

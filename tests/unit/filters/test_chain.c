@@ -490,6 +490,27 @@ static void test_f4_a_wait_that_lasts_too_long(void **state)
 	assert_decisions(1, 0, 1, 0, 0);
 }
 
+static struct verdict decide_yes(struct wait *w)
+{
+	assert_null(w->call);
+	return verdict_pass();
+}
+
+static void test_f4_a_wait_that_is_decided_when_its_time_is_over(void **state)
+{
+	struct wait w;
+	struct call *c = begin_waiting(&w);
+
+	(void)state;
+	w.decide = decide_yes;
+	assert_int_equal(chain_late(c).kind, V_PASS);
+	assert_int_equal(left, 0);
+	assert_null(c->wait);
+	chain_done(c);
+	assert_int_equal(left, 0);
+	assert_decisions(1, 1, 0, 0, 0);
+}
+
 static void test_f4_a_waiting_call_that_is_answered_otherwise(void **state)
 {
 	struct wait w;
@@ -868,6 +889,7 @@ int main(void)
 		cmocka_unit_test_setup(test_f4_a_wait_that_denies, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_whose_call_is_gone, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_lasts_too_long, setup),
+		cmocka_unit_test_setup(test_f4_a_wait_that_is_decided_when_its_time_is_over, setup),
 		cmocka_unit_test_setup(test_f4_a_waiting_call_that_is_answered_otherwise, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_in_shadow, setup),
 		cmocka_unit_test_setup(test_f4_a_wait_that_passes, setup),

@@ -55,7 +55,10 @@ static void test_what_is_no_rate_policy(void **state)
 	assert_refused("policies: { a: { rat: 5/s } }", "E012", "unknown key `rat`");
 	assert_refused("policies: { a: 5/s }", "E014", "mapping");
 	assert_refused("policies: { a: { rate: 5/s, brust: 9 } }", "E012", "brust");
-	assert_refused("policies: { a: { rate: 5/s, store: redis } }", "E012", "store");
+	assert_refused("policies: { a: { rate: 5/s, store: memcached } }", "E015",
+		       "local or redis");
+	assert_refused("policies: { a: { rate: 5/s, share: strict } }", "E019", "store: redis");
+	assert_refused("policies: { a: { rate: 5/s, wait: 1s, store: redis } }", "E019", "delayed");
 	assert_refused("policies: { a: { rate: 5/s, algorithm: leaky } }", "E015",
 		       "token-bucket, sliding-window or fixed-window");
 	assert_refused("policies: { a: { rate: 5/s, burst: 0 } }", "E016", "");
