@@ -229,7 +229,8 @@ static const struct field http2_fields[] = {
 	  .dflt = "1MiB",
 	  .min = 64 * KIB,
 	  .max = 256 * MIB,
-	  .doc = "The same of all bodies of a connection; at most twice that is kept." },
+	  .doc = "The same of all bodies of a client's connection; at most twice that is kept. An "
+		 "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
 #include "http/h2_flood.def"
 	{ .key = NULL },
 };

@@ -187,7 +187,7 @@ static enum h2_code take_setting(struct h2 *h, unsigned id, uint32_t value)
 	case H2_ENABLE_PUSH:
 		return value > (s->is_client ? 0 : 1) ? H2_PROTOCOL_ERROR : H2_NO_ERROR;
 	case H2_MAX_CONCURRENT_STREAMS:
-		s->peer_streams = value;
+		s->peer_streams = value < H2_PEER_STREAMS ? value : H2_PEER_STREAMS;
 		return H2_NO_ERROR;
 	case H2_INITIAL_WINDOW_SIZE:
 		return value <= H2_WINDOW_MAX && set_peer_window(h, value) ? H2_NO_ERROR
@@ -195,7 +195,7 @@ static enum h2_code take_setting(struct h2 *h, unsigned id, uint32_t value)
 	case H2_MAX_FRAME_SIZE:
 		if (value < H2_FRAME_BYTES || value > 0xffffff)
 			return H2_PROTOCOL_ERROR;
-		return H2_NO_ERROR; /* larger frames than the least are of no use to us */
+		return H2_NO_ERROR;      /* larger frames than the least are of no use to us */
 	case H2_ENABLE_CONNECT_PROTOCOL: /* RFC 8441 section 3: and never taken back */
 		if (value > 1 || (s->is_client && value < s->tunnels))
 			return H2_PROTOCOL_ERROR;
@@ -609,6 +609,8 @@ bool h2_init(struct h2 *h, const struct codec_io *io, void *conn, const struct c
 		return false;
 	}
 	s->limits = limits->h2;
+	s->stream_window = limits->h2->stream_window;
+	s->conn_window = limits->h2->conn_window;
 	list_init(&s->todo);
 	list_init(&s->blocked);
 	list_init(&s->unflushed);

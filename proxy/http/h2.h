@@ -27,7 +27,7 @@ enum { H2_FLOOD_SECONDS = 10 };
 struct h2_limits {
 	uint32_t streams;          /* open at once */
 	uint32_t stream_window;    /* bytes of one body that may wait for its reader */
-	uint32_t conn_window;      /* bytes of all bodies that may; twice that at most are kept */
+	uint32_t conn_window;      /* of all bodies of a client's; twice that at most are kept */
 	bool tunnels;              /* clients are told that extended CONNECT is taken (RFC 8441) */
 	uint32_t flood[H2_FLOODS]; /* in any H2_FLOOD_SECONDS; HEAD_FRAMES: of one head */
 };

@@ -278,6 +278,19 @@ def test_a_reload_keeps_the_connection(weir):
     h.close()
 
 
+@pytest.mark.parametrize("window", ["1KiB", "8MiB"])
+def test_a_reload_takes_back_no_window(weir, window):
+    """What a connection was told of windows holds; new ones are told anew."""
+    w = weir(serve=echo)
+    h = H2Client(w.client())
+    h.fetch("/", 200)
+    w.reload(limits={"http2": {"stream_window": window, "connection_window": "64MiB"}})
+    body = b"x" * 300000
+    for client in (h, H2Client(w.client())):
+        client.fetch("/p", 200, body, method="POST", body=body)
+        client.close()
+
+
 def test_a_listener_that_goes_says_so(weir):
     w = weir()
     h = H2Client(w.client())
@@ -418,6 +431,27 @@ def test_a_lost_connection_is_502_for_all(weir, upstreams):
     for c in cs:
         c.expect(502)
         c.close()
+
+
+def test_those_who_do_not_read_stop_nobody_else(weir, upstreams):
+    """Upstream they share a connection; what is kept for each is bounded, not what is kept for all."""
+    w, up = with_h2_upstream(weir, upstreams, limits={"http2": {"stream_window": "16KiB", "connection_window": "64KiB"}})
+    slow = H2Client(w.client(), window=0)
+    for i in range(20):
+        slow.ask(f"/{i}")
+        r = up.expect(f"GET /{i}")
+        r.conn.h2.send_headers(r.stream, [(":status", "200")])
+        for _ in range(6):  # 64 KiB and what it takes to go beyond it are kept for the client; one window is held
+            up.conns[0].send_body(r.stream, b"x" * 16384, end=False)
+    h = H2Client(w.client())
+    body = b"y" * 300000
+    s = h.ask("/fast")
+    thread = threading.Thread(target=lambda: up.answer(up.expect("GET /fast"), 200, body))
+    thread.start()
+    h.expect(s, 200, body)
+    thread.join()
+    h.close()
+    slow.close()
 
 
 def test_a_reset_answer_is_cut(weir, upstreams):

@@ -397,6 +397,55 @@ static void the_connections_window_opens_again_with_what_is_read(void **state)
 	rig2_fini(&r);
 }
 
+/* Its peer can send nothing then that would be a reason to look again. */
+static void the_connections_window_opens_again_with_what_is_dropped(void **state)
+{
+	struct h2_rig r;
+	char say[200];
+
+	(void)state;
+	init_manual(&r);
+	for (unsigned i = 0; i < 32; i++) {
+		snprintf(say, sizeof(say), "headers %u " POST2 "\nxs %u 65536", 2 * i + 1,
+			 2 * i + 1);
+		rig2_say(&r, say);
+	}
+	rig2_out(&r);
+	for (unsigned i = 1; i <= 8; i++)
+		r.calls[i].stream->ops->reset(r.calls[i].stream, reason_client_stalled);
+	rig2_say(&r,
+		 "rst 17 8\nrst 19 8\nrst 21 8\nrst 23 8\nrst 25 8\nrst 27 8\nrst 29 8\nrst 31 8");
+	assert_non_null(strstr(rig2_out(&r), "window 1048576\n"));
+	rig2_say(&r, "headers 101 " POST2 "\nxs 101 65536");
+	assert_int_equal(r.h2.codec.phase, CODEC_BUSY);
+	rig2_fini(&r);
+}
+
+/* A reload changes what new connections are told; this one's peer goes by what it was told. */
+static void what_the_peer_was_told_holds(void **state)
+{
+	static const uint32_t others[] = { 1024, 1024 * 1024 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		struct h2_limits limits = h2_default_limits;
+		struct codec_limits all = h2_rig_limits;
+		struct h2_rig r;
+
+		all.h2 = &limits;
+		rig2_server_within(&r, &all);
+		r.answers = false;
+		r.quiet_bodies = true;
+		limits.stream_window = others[i];
+		limits.conn_window = 64 * others[i];
+		rig2_say(&r, "headers 1 " POST2);
+		r.calls[1].stream->ops->pause(r.calls[1].stream, false);
+		rig2_say(&r, "xs 1 65536\nheaders 3 " POST2 "\nxs 3 65536");
+		assert_string_equal(rig2_out(&r), "window 1 32768\nwindow 1 32768\n");
+		rig2_fini(&r);
+	}
+}
+
 /* Padding counts, too (section 6.9.1), and is given back at once. */
 static void padding_is_given_back(void **state)
 {
@@ -829,6 +878,8 @@ int main(void)
 		cmocka_unit_test(more_than_the_window_is_an_error),
 		cmocka_unit_test(the_connections_window_opens_while_streams_are_paused),
 		cmocka_unit_test(the_connections_window_opens_again_with_what_is_read),
+		cmocka_unit_test(the_connections_window_opens_again_with_what_is_dropped),
+		cmocka_unit_test(what_the_peer_was_told_holds),
 		cmocka_unit_test(padding_is_given_back),
 		cmocka_unit_test(trailers_that_came_while_paused_wait),
 		cmocka_unit_test(an_early_answer_ends_the_request),
