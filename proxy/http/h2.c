@@ -301,6 +301,11 @@ static void take_window_update(struct h2 *h, const struct h2_frame *f, const cha
 		widen_stream(h, st, more);
 }
 
+static uint32_t depends_on(const char *priority)
+{
+	return h2_get32(priority) & H2_LAST_ID;
+}
+
 static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 {
 	struct h2_stream *st = h2_stream_find(h, f->id);
@@ -319,10 +324,16 @@ static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 		       h->s->is_client ? h2_client_reason(st, h2_get32(p)) : reason_client_abort);
 }
 
+/* Section 5.3.2: of no meaning any more; but RFC 7540 section 5.3.1 forbade one thing, and there are
+ * those who look for that. */
 static void take_priority(struct h2 *h, const struct h2_frame *f, const char *p)
 {
-	(void)f, (void)p;
-	h2_floods(h, H2_FLOOD_OTHERS); /* section 5.3.2: of no meaning any more */
+	struct h2_stream *st = h2_stream_find(h, f->id);
+
+	if (h2_floods(h, H2_FLOOD_OTHERS))
+		return;
+	if (st != NULL && depends_on(p) == f->id)
+		h2_stream_break(st, H2_PROTOCOL_ERROR, h2_fault_reason(h));
 }
 
 /* A promise that was forbidden, or a CONTINUATION of nothing. */
@@ -335,8 +346,10 @@ static void take_fault(struct h2 *h, const struct h2_frame *f, const char *p)
 /*---------------------------------------- heads: several frames as one */
 
 /* Section 6.2: padding and priority stand around the fragment.  False: they do not fit. */
-static bool fragment_of(const struct h2_frame *f, const char *p, struct slice *fragment)
+static bool fragment_of(struct h2_block *block, const char *p)
 {
+	const struct h2_frame *f = &block->frame;
+	bool has_priority = f->flags & H2_HAS_PRIORITY;
 	uint32_t before = 0, pad = 0;
 
 	if (f->flags & H2_PADDED) {
@@ -345,10 +358,11 @@ static bool fragment_of(const struct h2_frame *f, const char *p, struct slice *f
 		pad = (uint8_t)p[0];
 		before = 1;
 	}
-	before += f->flags & H2_HAS_PRIORITY ? 5 : 0;
-	if (before + pad > f->length)
+	if (before + (has_priority ? 5 : 0) + pad > f->length)
 		return false;
-	*fragment = slice_of(p + before, f->length - before - pad);
+	block->own_parent = has_priority && depends_on(p + before) == f->id;
+	before += has_priority ? 5 : 0;
+	block->first = slice_of(p + before, f->length - before - pad);
 	return true;
 }
 
@@ -398,7 +412,7 @@ static size_t take_headers(struct h2 *h, const struct h2_frame *f, struct slice 
 
 	if (end == 0)
 		return 0;
-	if (!fragment_of(f, in.p + H2_FRAME_HEAD, &block.first)) {
+	if (!fragment_of(&block, in.p + H2_FRAME_HEAD)) {
 		h2_fault(h, H2_PROTOCOL_ERROR);
 		return end;
 	}

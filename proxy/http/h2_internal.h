@@ -295,6 +295,7 @@ struct h2_block {
 	struct h2_frame frame; /* HEADERS */
 	struct slice first;    /* its fragment, without padding and priority */
 	struct slice rest;     /* CONTINUATION frames, whole ones, heads and all */
+	bool own_parent;       /* it says that its stream depends on itself */
 };
 
 enum h2_head_kind { H2_REQUEST, H2_RESPONSE, H2_TRAILERS };
