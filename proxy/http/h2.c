@@ -218,6 +218,8 @@ static void take_settings(struct h2 *h, const struct h2_frame *f, const char *p)
 	}
 	if (h2_floods(h, H2_FLOOD_SETTINGS))
 		return;
+	if (!h->s->peer_greeted)
+		h->s->peer_streams = h->s->limits->streams; /* unless it says otherwise */
 	for (uint32_t i = 0; i < f->length; i += 6) {
 		unsigned id = (unsigned)((uint8_t)p[i] << 8 | (uint8_t)p[i + 1]);
 		enum h2_code code = take_setting(h, id, h2_get32(p + i + 2));
@@ -227,6 +229,7 @@ static void take_settings(struct h2 *h, const struct h2_frame *f, const char *p)
 			return;
 		}
 	}
+	h->s->peer_greeted = true;
 	h2_put_frame(h, H2_SETTINGS, H2_ACK, 0, slice_of(NULL, 0));
 	h2_flush_blocked(h);
 	if (h->s->is_client)

@@ -53,6 +53,10 @@ bool h2_client_init(struct h2 *, const struct codec_io *, void *conn, const stru
 struct stream *h2_client_open(struct h2 *, struct arena *);
 /* How many more streams the peer lets us open now; 0 once the connection is to end. */
 uint32_t h2_client_room(const struct h2 *);
+/* How many the peer takes at once; 0: its settings have not come. */
+uint32_t h2_client_bound(const struct h2 *);
+/* What they said on another connection is what they will say. */
+void h2_client_presume(struct h2 *, uint32_t streams);
 /* Streams under way. */
 uint32_t h2_streams(const struct h2 *);
 

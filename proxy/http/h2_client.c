@@ -288,3 +288,14 @@ uint32_t h2_client_room(const struct h2 *h)
 		return 0;
 	return s->n_streams < s->peer_streams ? s->peer_streams - s->n_streams : 0;
 }
+
+uint32_t h2_client_bound(const struct h2 *h)
+{
+	return h->s->peer_greeted ? h->s->peer_streams : 0;
+}
+
+void h2_client_presume(struct h2 *h, uint32_t streams)
+{
+	if (!h->s->peer_greeted)
+		h->s->peer_streams = streams;
+}

@@ -198,21 +198,26 @@ static void fall_to_one(struct shared *s)
 static void on_shared_connected(struct conn *c)
 {
 	struct shared *s = c->owner;
-	struct list *n;
+	struct list waiters, *n;
 
 	if (!c->codec.multiplexed) {
 		fall_to_one(s);
 		return;
 	}
 	cell_of(c)->plain = false;
+	if (cell_of(c)->streams > 0)
+		h2_client_presume(&c->h2, cell_of(c)->streams);
 	s->n_waiters = 0;
-	while ((n = list_pop_front(&s->waiters)) != NULL) {
+	list_init(&waiters);
+	while ((n = list_pop_front(&s->waiters)) != NULL)
+		list_push_back(&waiters, n);
+	while ((n = list_pop_front(&waiters)) != NULL) {
 		struct pool_waiter *w = LIST_ENTRY(n, struct pool_waiter, link);
 
 		if (conn_room(c) > 0)
 			w->ready(w, c);
 		else
-			w->failed(w, reason_upstream_refused);
+			w->again(w);
 	}
 }
 
@@ -274,6 +279,8 @@ static struct shared *nascent(struct endpoint_worker *cell, uint64_t trust)
 
 		if (s->conn->prelude != 0 && cell->plain)
 			room = 1;
+		if (cell->streams > 0 && cell->streams < room)
+			room = cell->streams;
 		if (s->conn->connecting && s->n_waiters < room &&
 		    tls_trust_of(s->conn->transport) == trust)
 			return s;
@@ -313,6 +320,15 @@ bool pool_await(struct loop *loop, struct endpoint *ep, unsigned w, const struct
 	return true;
 }
 
+/* A new connection is used before it has said what it takes: by what another one said. */
+static void learn_bound(struct conn *c)
+{
+	uint32_t bound = h2_client_bound(&c->h2);
+
+	if (bound > 0)
+		cell_of(c)->streams = bound;
+}
+
 /* n_waiters counts it on: a bound need not be exact. */
 void pool_unwait(struct pool_waiter *waiter)
 {
@@ -324,7 +340,10 @@ void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf
 	struct shared *s = c->owner;
 
 	c->used = true;
-	if (c->closing || c->codec.phase >= CODEC_CLOSED || h2_streams(&c->h2) > 0)
+	if (c->closing)
+		return;
+	learn_bound(c);
+	if (c->codec.phase >= CODEC_CLOSED || h2_streams(&c->h2) > 0)
 		return;
 	if (conn_room(c) > 0 && cell_of(c)->idle_count < conf->keepalive &&
 	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) != ENDPOINT_DOWN &&

@@ -403,6 +403,44 @@ def test_the_upstreams_bound_on_streams_is_kept(weir, upstreams):
         c.close()
 
 
+def test_the_upstreams_bound_is_remembered(weir, upstreams):
+    """A new connection is used before its settings come."""
+    w, up = with_h2_upstream(weir, upstreams)
+    up.settings["max_concurrent_streams"] = 1
+    first = w.client().ask("/0")
+    up.answer(up.expect(), 200, b"ok")
+    first.expect(200)
+    cs = [w.client().ask(f"/{i}") for i in range(1, 4)]
+    rs = [up.expect()]
+    for _ in range(2):
+        up.accept()
+        rs.append(up.expect())
+    for r in rs:
+        up.answer(r, 200, b"ok")
+    for c in cs:
+        c.expect(200)
+
+
+def test_a_bound_that_is_no_more_is_forgotten(weir, upstreams):
+    w, up = with_h2_upstream(weir, upstreams)
+    up.settings["max_concurrent_streams"] = 1
+    old = w.client().ask("/0")
+    up.answer(up.expect(), 200, b"ok")
+    old.expect(200)
+    del up.settings["max_concurrent_streams"]
+    cs, rs = [old.ask("/1")], [up.expect()]
+    cs.append(w.client().ask("/2"))
+    up.accept()
+    rs.append(up.expect())
+    up.conns[-1].sync()
+    cs.append(w.client().ask("/3"))
+    rs.append(up.expect("GET /3"))
+    for c, r in zip(cs, rs):
+        up.answer(r, 200, b"ok")
+        c.expect(200)
+
+
+
 @pytest.mark.parametrize("how", ["refused", "goaway"])
 def test_what_was_not_looked_at_goes_again(weir, upstreams, how):
     """A POST, with its body."""
