@@ -601,7 +601,9 @@ static const struct field timeout_fields[] = {
 	  .dflt = "60s",
 	  .min = MS,
 	  .max = 7 * 24 * HOUR,
-	  .doc = "How long nothing may come either way." },
+	  .doc = "How long nothing may come either way, in an answer that has begun as well: a stream of "
+		 "gRPC, a WebSocket or an event stream that is silent for longer by design wants more. "
+		 "PINGs of HTTP/2 are none of the call's and do not count." },
 	{ .key = "first_byte",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct timeout_conf, first_byte_ns),

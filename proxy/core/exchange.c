@@ -425,6 +425,7 @@ static void begin_record(struct exchange *x)
 		.start_ns = w->loop.now_ns,
 		.start_wall_ns = w->loop.wall_ns,
 		.req = x->req,
+		.grpc = x->grpc,
 		.route = x->use->policy->no_route,
 	};
 }
