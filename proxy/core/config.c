@@ -201,7 +201,7 @@ static bool check_limits(struct conf_load *l, const struct node *n, void *conf)
 #define FLOOD_DOC_RESETS                                                                       \
 	"Streams that a client resets before their answer, or makes Weir reset, in ten seconds; beyond " \
 	"it the connection ends, as with all of the following."
-#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head."
+#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head, beyond one for each 16 KiB."
 #define FLOOD_DOC_SETTINGS    "SETTINGS frames in ten seconds."
 #define FLOOD_DOC_PINGS       "PING frames in ten seconds, beyond ten for each DATA frame sent."
 #define FLOOD_DOC_EMPTY       "DATA frames without data in ten seconds."

@@ -372,11 +372,11 @@ static bool fragment_of(struct h2_block *block, const char *p)
 /* More of a head than may be, and it does not end. */
 static bool is_endless(const struct h2 *h, size_t bytes, unsigned frames)
 {
-	size_t most = h->codec.limits->head_bytes;
+	/* with one more frame it must fit what is kept */
+	size_t most = h->codec.limits->head_bytes + H2_HEAD_MORE - 2 * H2_FRAME_BYTES;
 
-	if (most < 2 * H2_FRAME_BYTES)
-		most = 2 * H2_FRAME_BYTES;
-	return frames > h->s->limits->flood[H2_FLOOD_HEAD_FRAMES] || bytes >= most;
+	return frames > h->s->limits->flood[H2_FLOOD_HEAD_FRAMES] + bytes / H2_FRAME_BYTES ||
+	       bytes >= most;
 }
 
 /* Where the last frame of the block that begins the input ends; 0: not yet, or the connection is

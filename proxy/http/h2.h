@@ -21,7 +21,12 @@ enum h2_flood {
 
 extern const char *const h2_flood_tokens[H2_FLOODS];
 
-enum { H2_FLOOD_SECONDS = 10 };
+enum {
+	H2_FLOOD_SECONDS = 10,
+	/* What a connection must be able to keep of a head beyond codec_limits.head_bytes: one that
+	 * is too large is one call's fault, and decoded for the others' sake. */
+	H2_HEAD_MORE = 64 * 1024,
+};
 
 /* Bounds on one connection. */
 struct h2_limits {

@@ -720,7 +720,10 @@ static void on_timer(struct timer *timer)
 
 static bool has_room(struct conn *c)
 {
-	return c->in_n < LEFT_OVER_MAX || c->in_n < codec_of(c)->limits->head_bytes;
+	const struct codec *k = codec_of(c);
+	size_t head_bytes = k->limits->head_bytes + (k->multiplexed ? H2_HEAD_MORE : 0);
+
+	return c->in_n < LEFT_OVER_MAX || c->in_n < head_bytes;
 }
 
 static uint8_t wanted(struct conn *c)

@@ -207,6 +207,32 @@ def test_continuations_are_bounded(weir):
     h.close()
 
 
+@pytest.mark.parametrize("header_bytes", [32768, 131072])
+def test_a_head_that_is_too_large_is_one_calls_fault(weir, header_bytes):
+    w = weir(limits={"header_bytes": header_bytes}, serve=True)
+    h = H2Client(w.client())
+    a = h.ask("/", method="POST", end=False)
+    for size in (header_bytes, header_bytes + 14000):
+        h.expect(h.ask("/", headers=[("x", "X" * 16000)] * (size // 16000 + 1)), 431)
+    h.send_body(a, b"x")
+    h.expect(a, 200)
+    h.close()
+
+
+def test_an_answers_head_that_is_too_large_is_one_calls_fault(weir, upstreams):
+    w, up = with_h2_upstream(weir, upstreams)
+    c, other = w.client().ask("/0"), w.client()
+    r = up.expect("GET /0")
+    r.conn.sync()
+    for size in (33000, 60000):
+        other.ask("/1")
+        up.answer(up.expect("GET /1"), 200, b"no", [("x", "X" * size)])
+        other.expect(502)
+    up.answer(r, 200, b"ok")
+    c.expect(200)
+    assert len(up.conns) == 1
+
+
 def test_more_streams_than_there_may_be_are_refused(weir):
     w = weir(limits={"http2": {"streams": 2}})
     h = H2Client(w.client())

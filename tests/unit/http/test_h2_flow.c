@@ -667,12 +667,33 @@ static void endless_heads_end_the_connection(void **state)
 	in.n = 0;
 	rig2_server(&r);
 	script(&in, "frame 1 0 1 ");
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		put_frame(&in, 9, 0, 1, many(16384).p, 16384);
 	assert_int_equal(rig2_feed(&r, slice_of(in.p, in.n)), in.n);
 	assert_string_equal(rig2_log(&r), "flood head_frames\n");
 	buf_fini(&in);
 	rig2_fini(&r);
+}
+
+/* One call's fault is not the connection's: as long as it ends, it is decoded. */
+static void large_heads_are_refused_alone(void **state)
+{
+	struct buf in = { .p = NULL }, block = { .p = NULL };
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	rig2_say(&r, "headers 1 " POST2);
+	put_literal(&block, slice_str("x"), many(30000));
+	put_frame(&in, 1, 1, 3, block.p, 16384);
+	put_frame(&in, 9, 4, 3, block.p + 16384, block.n - 16384);
+	rig2_feed(&r, slice_of(in.p, in.n));
+	assert_non_null(strstr(rig2_log(&r), "refused 2 head_too_large\n"));
+	rig2_say(&r, "data 1 end abc");
+	assert_int_equal(r.h2.codec.phase, CODEC_BUSY);
+	rig2_fini(&r);
+	buf_fini(&in);
+	buf_fini(&block);
 }
 
 /* A small field in the table, named a thousand times: it is counted while it is decoded. */
@@ -890,6 +911,7 @@ int main(void)
 		cmocka_unit_test(resets_that_a_client_brings_about_count_too),
 		cmocka_unit_test(empty_frames_end_the_connection),
 		cmocka_unit_test(endless_heads_end_the_connection),
+		cmocka_unit_test(large_heads_are_refused_alone),
 		cmocka_unit_test(header_bombs_are_refused),
 		cmocka_unit_test(heads_are_bounded_as_those_of_http1),
 		cmocka_unit_test(too_many_streams_are_refused),
