@@ -317,6 +317,22 @@ def test_a_reload_takes_back_no_window(weir, window):
         client.close()
 
 
+def test_http2_comes_and_goes_with_a_reload(weir):
+    """The listener stays open, and so do its connections; new ones are met as the new configuration says."""
+    w = weir(serve=True)
+    h = H2Client(w.client())
+    h.fetch("/", 200)
+    for http2 in (False, True):
+        w.reload(listen={"addr": w.addr, "http2": http2})
+        h.fetch("/", 200)
+        c = w.client()
+        c.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        assert (c.read_exact(8) == b"HTTP/1.1") != http2
+        c.close()
+    assert w.stderr().count("listening on " + w.addr) == 1
+    h.close()
+
+
 def test_a_listener_that_goes_says_so(weir):
     w = weir()
     h = H2Client(w.client())
