@@ -247,13 +247,13 @@ static uint64_t read_clock(struct loop *loop)
 	return sim->now_ns;
 }
 
-void checks_put(struct sim *sim, struct buf *b)
+void checks_put(struct sim *sim, struct buf *b, bool is_2)
 {
 	static const char *const expects[] = { "", ", status: [200-204, 302]" };
 	bool some = dice_chance(&sim->dice, 600);
 	uint64_t which = dice_below(&sim->dice, 2);
 
-	if (some)
+	if (some && !is_2)
 		buf_printf(b,
 			   "    health: { path: /health, every: 500ms, timeout: 200ms, fall: 2, "
 			   "rise: 2%s }\n",

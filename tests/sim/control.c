@@ -27,28 +27,49 @@ static void put_time(struct sim *sim, struct buf *b, const char *key, uint64_t l
 	buf_printf(b, "%s: %llums", key, (unsigned long long)(sim->weather.calm ? calm_ms : drawn));
 }
 
+/* Bounds of connections that are HTTP/2: small ones, that are met. */
+static void put_http2(struct sim *sim, struct buf *b)
+{
+	struct dice *d = &sim->speech_dice;
+	uint64_t streams = dice_chance(d, 500) ? 100 : dice_between(d, 1, 6);
+	uint64_t window = dice_between(d, 1, 64), all = dice_between(d, 64, 300);
+	uint64_t resets = dice_chance(d, 700) ? 400 : dice_between(d, 1, 10);
+
+	buf_printf(b, ", http2: { streams: %llu, stream_window: %lluKiB",
+		   (unsigned long long)streams, (unsigned long long)window);
+	buf_printf(b, ", connection_window: %lluKiB", (unsigned long long)all);
+	if (!sim->weather.calm)
+		buf_printf(b, ", resets: %llu", (unsigned long long)resets);
+	buf_puts(b, " }");
+}
+
 static void put_limits(struct sim *sim, struct buf *b)
 {
 	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\nlimits: { ");
 	put_time(sim, b, "header_timeout", 50, 10000, 60000);
 	put_time(sim, b, ", idle_timeout", 50, 60000, 60000);
 	put_time(sim, b, ", write_timeout", 500, 20000, 60000);
-	buf_printf(b, ", header_bytes: 16KiB }\n");
+	buf_printf(b, ", header_bytes: 16KiB");
+	if (sim->client_speech != SPEAKS_1 || sim->upstream_speech != SPEAKS_1)
+		put_http2(sim, b);
+	buf_puts(b, " }\n");
 }
 
 static void put_upstream_tail(struct sim *sim, struct buf *b)
 {
 	static const char *const lb[] = { "round-robin", "least-requests", "p2c-ewma",
 					  "ring-hash\n    hash: header.x-sim-key\n    spill: 50%" };
-	bool calm = sim->weather.calm;
+	bool calm = sim->weather.calm, is_2 = sim_draw_2(sim, sim->upstream_speech);
 
 	buf_printf(b, "    lb: %s\n", lb[dice_below(&sim->dice, 4)]);
-	checks_put(sim, b);
+	checks_put(sim, b, is_2);
 	buf_printf(b, "    connect_timeout: %llums\n", calm ? 60000 : number(sim, 10, 3000));
 	buf_printf(b, "    keepalive: %llu\n", number(sim, 0, 4));
 	buf_printf(b, "    keepalive_timeout: %llums\n", number(sim, 10, 60000));
 	if (!calm && dice_chance(&sim->dice, 100))
 		buf_printf(b, "    max_connections: %llu\n", number(sim, 1, 3));
+	if (is_2)
+		buf_puts(b, "    http2: true\n");
 }
 
 static void put_upstreams(struct sim *sim, struct buf *b, bool fresh)
@@ -248,6 +269,7 @@ static void slots_init(struct sim *sim)
 		snprintf(slot->text, sizeof(slot->text), "127.0.0.1:%u", 80 + s);
 		CHECK(addr_parse(slice_str(slot->text), &slot->addr));
 		slot->proxy_protocol = s == 1;
+		slot->http2 = sim->client_speech != SPEAKS_1;
 		slot->stats = stats_listener_get(sim->shared.stats, slot->text);
 		for (unsigned w = 0; w < sim->workers; w++)
 			sim->wl[s][w] = listener_make(sim, s, w);
@@ -380,6 +402,7 @@ static void start_worker(struct sim *sim, unsigned i)
 	CHECK(w != NULL);
 	w->loop.read_clock = read_clock;
 	w->loop.connect = server_connect;
+	w->loop.holds = sim->holds;
 	forward_worker_seed(&w->forward, sim->seed + i);
 	sim->worker[i] = w;
 }
