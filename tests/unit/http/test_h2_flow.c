@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "h2_rig.h"
+#include "http/h2_internal.h"
 
 static char xs[200 * 1024];
 
@@ -333,6 +334,29 @@ static void a_paused_body_is_held_within_its_window(void **state)
 	assert_string_equal(rig2_out(&r), "window 1 65536\n");
 	rig2_say(&r, "data 1 end z");
 	assert_int_equal(r.calls[1].bytes, 65537);
+	rig2_fini(&r);
+}
+
+/* What is given back goes by the windows that the peer was told of, not by those of a reload. */
+static void larger_windows_of_a_reload_are_not_waited_for(void **state)
+{
+	struct h2_limits larger = h2_default_limits;
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	larger.stream_window *= 4;
+	larger.conn_window *= 4;
+	r.h2.s->limits = &larger;
+	rig2_say(&r, "headers 1 " POST2);
+	r.calls[1].stream->ops->pause(r.calls[1].stream, false);
+	rig2_say(&r, "xs 1 32768");
+	assert_string_equal(rig2_out(&r), "window 1 32768\n");
+	for (unsigned i = 1; i < 15; i++)
+		rig2_say(&r, "xs 1 32768");
+	rig2_out(&r);
+	rig2_say(&r, "xs 1 32768");
+	assert_string_equal(rig2_out(&r), "window 524288\nwindow 1 32768\n");
 	rig2_fini(&r);
 }
 
@@ -896,6 +920,7 @@ int main(void)
 		cmocka_unit_test(answers_without_bodies),
 		cmocka_unit_test(a_short_answer_is_reset),
 		cmocka_unit_test(a_paused_body_is_held_within_its_window),
+		cmocka_unit_test(larger_windows_of_a_reload_are_not_waited_for),
 		cmocka_unit_test(more_than_the_window_is_an_error),
 		cmocka_unit_test(the_connections_window_opens_while_streams_are_paused),
 		cmocka_unit_test(the_connections_window_opens_again_with_what_is_read),
