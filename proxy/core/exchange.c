@@ -811,7 +811,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		x->tried = (struct member_set){ 0 };
 	} else if (chain_retries(&x->route->chain)) {
 		again = ask_again(x);
-	} else if (why->flags & R_UNSENT) {
+	} else if ((why->flags & R_UNSENT) && x->call.resendable) {
 		kind = TRY_REPEAT;
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
 			    cluster_has_untried(x->cluster, &x->tried);

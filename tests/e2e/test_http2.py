@@ -502,6 +502,27 @@ def test_what_was_not_looked_at_goes_again(weir, upstreams, how):
     c.close()
 
 
+@pytest.mark.parametrize("body", [b"x" * 100000, b"abc"], ids=["large", "with trailers"])
+def test_what_is_not_kept_does_not_go_again(weir, upstreams, body):
+    """Half of it would look whole."""
+    first, other = upstreams(2)
+    endpoints = [first.addr, {"addr": other.addr, "backup": True}]
+    w, up = weir(upstream=first, upstreams={"app": {"endpoints": endpoints, "http2": True}}), H2Upstream(first)
+    h = H2Client(w.client())
+    s = h.ask("/", method="PUT", end=False)
+    r = up.expect(whole=False)
+    if len(body) < 100:
+        h.send_body(s, body, trailers=[("x-sum", "1")])
+        assert r.conn.pump(lambda: r.ended)
+    else:
+        h.send_body(s, body[:70000], end=False)
+        assert r.conn.pump(lambda: len(r.body) == 70000)
+    up.reset(r, 7)
+    h.expect(s, 503)
+    assert w.access(1)[0]["attempts"] == 1
+    h.close()
+
+
 def test_a_lost_connection_is_502_for_all(weir, upstreams):
     w, up = with_h2_upstream(weir, upstreams)
     cs = [w.client().ask("/", method="POST", body=b"x") for _ in range(3)]
