@@ -168,6 +168,26 @@ static void set_idle(struct shared *s, bool idle)
 	s->idle = idle;
 }
 
+/* For a call more. */
+static struct conn *take_up(struct shared *s)
+{
+	set_idle(s, false);
+	conn_set_timer(s->conn, 0);
+	return s->conn;
+}
+
+/* What they hear may free what they waited for. */
+static void take_waiters(struct shared *s, struct list *to)
+{
+	struct list *n;
+
+	list_init(to);
+	while ((n = list_pop_front(&s->waiters)) != NULL) {
+		LIST_ENTRY(n, struct pool_waiter, link)->of = NULL;
+		list_push_back(to, n);
+	}
+}
+
 /* It was agreed to speak HTTP/1: it is the first waiter's alone, and the others are told to make
  * their own. */
 static void fall_to_one(struct shared *s)
@@ -178,9 +198,7 @@ static void fall_to_one(struct shared *s)
 
 	cell_of(c)->plain = true;
 	list_remove(&s->link);
-	list_init(&waiters);
-	while ((n = list_pop_front(&s->waiters)) != NULL)
-		list_push_back(&waiters, n);
+	take_waiters(s, &waiters);
 	free(s);
 	n = list_pop_front(&waiters);
 	if (n == NULL) {
@@ -207,15 +225,13 @@ static void on_shared_connected(struct conn *c)
 	cell_of(c)->plain = false;
 	if (cell_of(c)->streams > 0)
 		h2_client_presume(&c->h2, cell_of(c)->streams);
+	take_waiters(s, &waiters);
 	s->n_waiters = 0;
-	list_init(&waiters);
-	while ((n = list_pop_front(&s->waiters)) != NULL)
-		list_push_back(&waiters, n);
 	while ((n = list_pop_front(&waiters)) != NULL) {
 		struct pool_waiter *w = LIST_ENTRY(n, struct pool_waiter, link);
 
 		if (conn_room(c) > 0)
-			w->ready(w, c);
+			w->ready(w, take_up(s));
 		else
 			w->again(w);
 	}
@@ -228,9 +244,7 @@ static void on_shared_closed(struct conn *c, const struct reason *why)
 
 	set_idle(s, false);
 	list_remove(&s->link);
-	list_init(&waiters);
-	while ((n = list_pop_front(&s->waiters)) != NULL)
-		list_push_back(&waiters, n);
+	take_waiters(s, &waiters);
 	free(s);
 	pool_closed(c);
 	while ((n = list_pop_front(&waiters)) != NULL) {
@@ -262,9 +276,7 @@ struct conn *pool_share(struct endpoint *ep, unsigned w, const struct cluster *c
 
 		if (!is_usable(s, trust, quiet))
 			continue;
-		set_idle(s, false);
-		conn_set_timer(s->conn, 0);
-		return s->conn;
+		return take_up(s);
 	}
 	return NULL;
 }
@@ -316,6 +328,7 @@ bool pool_await(struct loop *loop, struct endpoint *ep, unsigned w, const struct
 	if (s == NULL)
 		return false;
 	s->n_waiters++;
+	waiter->of = s;
 	list_push_back(&s->waiters, &waiter->link);
 	return true;
 }
@@ -329,10 +342,18 @@ static void learn_bound(struct conn *c)
 		cell_of(c)->streams = bound;
 }
 
-/* n_waiters counts it on: a bound need not be exact. */
+/* Nobody keeps the time of a connection that is being made but those who wait for it. */
 void pool_unwait(struct pool_waiter *waiter)
 {
+	struct shared *s = waiter->of;
+
 	list_remove(&waiter->link);
+	waiter->of = NULL;
+	if (s == NULL)
+		return;
+	s->n_waiters--;
+	if (list_empty(&s->waiters))
+		conn_close(s->conn, NULL);
 }
 
 void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf *conf)
