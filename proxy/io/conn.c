@@ -522,6 +522,14 @@ static void feed_left_over(struct conn *c)
 	feed(c, in);
 }
 
+/* The codec is on the stack while it tells of what was written, or of the end, too. */
+static void leave_codec(struct conn *c)
+{
+	c->feeding = false;
+	if (c->kicked || c->broken)
+		mark_dirty(c);
+}
+
 static void on_eof(struct conn *c)
 {
 	c->eof = true;
@@ -756,7 +764,9 @@ static void settle_close(struct conn *c)
 {
 	struct codec *k = codec_of(c);
 
-	if (backlog(c) > 0 && !k->cut && c->times != NULL)
+	if (c->gather != NULL) /* what is held goes first */
+		mark_dirty(c);
+	if ((c->gather != NULL || backlog(c) > 0) && !k->cut && c->times != NULL)
 		return;
 	if (k->phase == CODEC_CLOSED || c->eof)
 		conn_end(c, NULL);
@@ -788,8 +798,9 @@ static void settle_eof(struct conn *c)
 	if (!c->eof || c->kicked || k->phase >= CODEC_CLOSED)
 		return;
 	if (c->eof_told ? k->phase < CODEC_BUSY : c->in_n == 0 || k->ops->wants_read(k)) {
-		c->eof_told = true;
+		c->eof_told = c->feeding = true;
 		k->ops->eof(k);
+		leave_codec(c);
 	}
 }
 
@@ -807,7 +818,9 @@ void conn_settle(struct conn *c)
 	}
 	if (c->wrote) {
 		c->wrote = false;
-		k->ops->drained(k, backlog(c));
+		c->feeding = true;
+		k->ops->drained(k, backlog(c) + (c->gather != NULL ? c->gather->bytes : 0));
+		leave_codec(c);
 	}
 	if (c->closing || c->dirty)
 		return;
