@@ -49,9 +49,10 @@ void h2_kick(struct h2 *h)
 	h->codec.io->kick(h->codec.conn);
 }
 
+/* A client may still be sending; what an upstream has to say is of no use any more. */
 static uint8_t over_phase(const struct h2 *h)
 {
-	return h->s->eof ? CODEC_CLOSED : CODEC_LINGER;
+	return h->s->eof || h->s->is_client ? CODEC_CLOSED : CODEC_LINGER;
 }
 
 void h2_break(struct h2 *h, enum h2_code code, const struct reason *why)
@@ -105,7 +106,7 @@ void h2_set_phase(struct h2 *h)
 	if (s->n_streams > 0)
 		h->codec.phase = CODEC_BUSY;
 	else if (s->eof || s->final || (s->is_client && (s->last || s->refused)))
-		h->codec.phase = s->is_client ? CODEC_CLOSED : over_phase(h);
+		h->codec.phase = over_phase(h);
 	else
 		h->codec.phase = s->in_part || s->last ? CODEC_HEAD : CODEC_IDLE;
 }
@@ -628,12 +629,13 @@ bool h2_init(struct h2 *h, const struct codec_io *io, void *conn, const struct c
 	s->limits = limits->h2;
 	s->stream_window = limits->h2->stream_window;
 	s->conn_window = limits->h2->conn_window;
+	s->streams = limits->h2->streams;
 	list_init(&s->todo);
 	list_init(&s->blocked);
 	list_init(&s->unflushed);
 	s->out_window = s->in_window = s->peer_window = H2_WINDOW;
 	s->peer_frame_bytes = H2_FRAME_BYTES;
-	s->peer_streams = limits->h2->streams; /* until it says otherwise */
+	s->peer_streams = s->streams; /* until it says otherwise */
 	s->next_id = 1;
 	return true;
 }

@@ -152,8 +152,8 @@ struct h2_stream {
 };
 
 struct h2_session {
-	const struct h2_limits *limits;      /* a reload changes them under way, */
-	uint32_t stream_window, conn_window; /* but not what the peer was told */
+	const struct h2_limits *limits; /* a reload changes them under way, */
+	uint32_t stream_window, conn_window, streams; /* but not what the peer was told */
 	nghttp2_hd_deflater *deflater;
 	nghttp2_hd_inflater *inflater;
 	struct h2_stream *bucket[H2_BUCKETS];

@@ -96,7 +96,7 @@ static void take_new(struct h2 *h, const struct h2_block *block)
 	struct h2_stream *st;
 
 	mark_opened(s, block->frame.id);
-	if (s->final || s->n_streams >= s->limits->streams) {
+	if (s->final || s->n_streams >= s->streams) {
 		refuse(h, block, !s->final);
 		return;
 	}

@@ -305,6 +305,18 @@ static void the_end_of_the_input_ends_what_is_unanswered(void **state)
 	rig2_fini(&r);
 }
 
+/* It is not waited for: nobody keeps the time of an upstream that lingers. */
+static void one_that_breaks_the_rules_is_closed_at_once(void **state)
+{
+	struct h2_rig r;
+
+	(void)state;
+	init_asked(&r, "GET");
+	rig2_say(&r, "ping 12345678\ndata 0 x");
+	assert_int_equal(r.h2.codec.phase, CODEC_CLOSED);
+	rig2_fini(&r);
+}
+
 static void a_reset_says_cancel_and_the_others_go_on(void **state)
 {
 	struct h2_rig r;
@@ -347,6 +359,7 @@ int main(void)
 		cmocka_unit_test(no_peer_allows_too_much),
 		cmocka_unit_test(paused_answers_stop_nobody),
 		cmocka_unit_test(the_end_of_the_input_ends_what_is_unanswered),
+		cmocka_unit_test(one_that_breaks_the_rules_is_closed_at_once),
 		cmocka_unit_test(a_reset_says_cancel_and_the_others_go_on),
 		cmocka_unit_test(one_that_was_never_used_leaves_no_trace),
 	};

@@ -360,6 +360,22 @@ static void larger_windows_of_a_reload_are_not_waited_for(void **state)
 	rig2_fini(&r);
 }
 
+/* Nor are streams refused that it was told it may open. */
+static void fewer_streams_of_a_reload_refuse_none(void **state)
+{
+	struct h2_limits fewer = h2_default_limits;
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	fewer.streams = 1;
+	r.h2.s->limits = &fewer;
+	rig2_say(&r, "headers 1 end " GET2 "\nheaders 3 end " GET2);
+	assert_string_equal(rig2_out(&r), "");
+	assert_int_equal(h2_streams(&r.h2), 2);
+	rig2_fini(&r);
+}
+
 static void more_than_the_window_is_an_error(void **state)
 {
 	struct h2_rig r;
@@ -921,6 +937,7 @@ int main(void)
 		cmocka_unit_test(a_short_answer_is_reset),
 		cmocka_unit_test(a_paused_body_is_held_within_its_window),
 		cmocka_unit_test(larger_windows_of_a_reload_are_not_waited_for),
+		cmocka_unit_test(fewer_streams_of_a_reload_refuse_none),
 		cmocka_unit_test(more_than_the_window_is_an_error),
 		cmocka_unit_test(the_connections_window_opens_while_streams_are_paused),
 		cmocka_unit_test(the_connections_window_opens_again_with_what_is_read),
