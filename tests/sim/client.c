@@ -138,9 +138,8 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 	c->heard.request = r;
 	hear_answer_head(c->actor.sim, &c->heard, h);
 	/* Weir cannot know yet, or had no memory to find out, that it is HEAD */
-	if (c->heard.answer == NULL &&
-	    (c->sent < present(c)->head_end || h->status == 408 ||
-				  (c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
+	if (c->heard.answer == NULL && (c->sent < present(c)->head_end || h->status == 408 ||
+					(c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
 		c->heard.no_body = false;
 	if (h->status == 101) {
 		begin_tunnel(c);

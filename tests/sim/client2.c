@@ -35,7 +35,7 @@ struct asking {
 	struct request *r;
 	struct heard_answer heard;
 	struct fields *fields;
-	bool end;          /* the head is all there is to ask */
+	bool end; /* the head is all there is to ask */
 	bool bad_trailer;
 	uint64_t say_n;    /* what is sent of the body; less than is declared: it breaks off */
 	uint64_t ask_ns;   /* 0: is asked */
@@ -219,8 +219,8 @@ static void ask(struct asking *k)
 	s->trailer = k->r->trailers ? k->r->id : 0;
 	s->bad_trailer = k->bad_trailer;
 	if (k->r->expects)
-		k->go_ns = c->actor.sim->now_ns +
-			   dice_between(&c->actor.sim->dice, CLOCK_MS, 2 * CLOCK_S);
+		k->go_ns =
+		    c->actor.sim->now_ns + dice_between(&c->actor.sim->dice, CLOCK_MS, 2 * CLOCK_S);
 	wire2_ask(&c->wire, s, k->fields, k->end);
 	sim_trace(c->actor.sim, "client %u: asks request %u on stream %d", c->actor.number,
 		  k->r->id, s->id);
@@ -229,7 +229,8 @@ static void ask(struct asking *k)
 /* It is not wanted any more. */
 static void give_up_call(struct asking *k)
 {
-	static const uint32_t codes[] = { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR };
+	static const uint32_t codes[] = { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR,
+					  NGHTTP2_INTERNAL_ERROR };
 
 	k->reset_ns = 0;
 	if (k->s.id == 0 || k->s.closed)
@@ -256,8 +257,9 @@ static void change_window(struct client2 *c)
 {
 	struct dice *d = &c->actor.sim->dice;
 	bool tiny = dice_chance(d, 300);
-	uint32_t window = tiny ? (uint32_t)dice_between(d, c->actor.sim->weather.calm ? 1000 : 100, 3000)
-			       : (uint32_t)dice_between(d, 3000, 200000);
+	uint32_t window =
+	    tiny ? (uint32_t)dice_between(d, c->actor.sim->weather.calm ? 1000 : 100, 3000)
+		 : (uint32_t)dice_between(d, 3000, 200000);
 	nghttp2_settings_entry e = { NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window };
 
 	wire2_settings(&c->wire, &e, 1);
@@ -303,9 +305,9 @@ static void credit(struct client2 *c)
 	if (c->credit_ns != 0)
 		return;
 	if (dice_chance(&sim->dice, c->late))
-		c->credit_ns = sim->now_ns + 1 +
-			       dice_spread(&sim->dice,
-					   sim->weather.calm ? 5 * CLOCK_MS : 2 * CLOCK_S);
+		c->credit_ns =
+		    sim->now_ns + 1 +
+		    dice_spread(&sim->dice, sim->weather.calm ? 5 * CLOCK_MS : 2 * CLOCK_S);
 	else
 		credit_all(c);
 }
@@ -448,7 +450,8 @@ static void leave(struct client2 *c)
 		return;
 	}
 	c->leaving = true;
-	(void)nghttp2_submit_goaway(c->wire.session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
+	(void)nghttp2_submit_goaway(c->wire.session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL,
+				    0);
 	c->close_ns = c->actor.sim->now_ns + 1 + dice_spread(&c->actor.sim->dice, CLOCK_S);
 	settle(c);
 }

@@ -44,8 +44,7 @@ void hear_request_body(struct heard_request *heard, const char *p, size_t n)
 {
 	struct request *r = heard->request;
 
-	if (heard->got + n > r->body_n ||
-	    !ledger_body_is(p, REQUEST_STREAM + r->id, heard->got, n))
+	if (heard->got + n > r->body_n || !ledger_body_is(p, REQUEST_STREAM + r->id, heard->got, n))
 		sim_fail("request %u: other bytes at %llu", r->id, (unsigned long long)heard->got);
 	heard->got += n;
 }

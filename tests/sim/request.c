@@ -283,10 +283,10 @@ static const char *const bad_fields2[][2] = {
 static const struct {
 	const char *method, *scheme, *authority, *before, *path;
 } bad_starts2[] = {
-	{ NULL, "http", "sim", "", "" },    { "GET", NULL, "sim", "", "" },
-	{ "GET", "http", "sim", "", NULL }, { "GET", "http", "sim", "", "" },
+	{ NULL, "http", "sim", "", "" },      { "GET", NULL, "sim", "", "" },
+	{ "GET", "http", "sim", "", NULL },   { "GET", "http", "sim", "", "" },
 	{ "G T", "http", "sim", "/app", "" }, { "CONNECT", NULL, "sim:80", "", NULL },
-	{ "GET", "http", "sim", "app", "" }, { "GET", "http", "sim", "/..", "/.." },
+	{ "GET", "http", "sim", "app", "" },  { "GET", "http", "sim", "/..", "/.." },
 	{ "GET", "http", "a b", "/app", "" }, { "GET", "http", "sim", "/app\n", "" },
 };
 

@@ -205,7 +205,8 @@ static void begin_answer(struct server *s)
 	s->ending = KEEPS;
 	s->cut_at = SIZE_MAX;
 	s->until_close = false;
-	if (s->heard.request->place == PLACE_TUNNEL && s->request_over && dice_chance(&sim->dice, 800)) {
+	if (s->heard.request->place == PLACE_TUNNEL && s->request_over &&
+	    dice_chance(&sim->dice, 800)) {
 		put_switch(sim, s);
 	} else if (dice_chance(&sim->dice, sim->weather.serve_fault / 3)) {
 		s->answer->spoiled = true;
@@ -262,8 +263,8 @@ static unsigned count_held(const struct actor *a)
 	const struct server *s = (const struct server *)(const void *)a;
 	const struct request *r = s->heard.request;
 
-	return r != NULL && r->place == PLACE_HELD &&
-	       (s->answer == NULL || !s->answer->complete) && pair_is_open(a->pair, 0);
+	return r != NULL && r->place == PLACE_HELD && (s->answer == NULL || !s->answer->complete) &&
+	       pair_is_open(a->pair, 0);
 }
 
 static enum wire_state on_head(struct wire *w, const struct wire_head *h)
@@ -281,8 +282,7 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 	s->cut_at = SIZE_MAX;
 	s->actor.at_ns = 0;
 	s->due = false;
-	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text,
-		  r->id);
+	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text, r->id);
 	ledger_arrival(sim, r);
 	hear_request_head(&s->heard, r, h);
 	if (r->place == PLACE_HELD)
@@ -363,7 +363,8 @@ static bool greet(struct server *s, const char *p, size_t n)
 static bool read_some(struct server *s)
 {
 	static char buffer[64 * 1024];
-	ssize_t n = actor_recv(&s->actor, buffer, s->pace.recv_max != 0 ? s->pace.recv_max : sizeof(buffer));
+	ssize_t n = actor_recv(&s->actor, buffer,
+			       s->pace.recv_max != 0 ? s->pace.recv_max : sizeof(buffer));
 
 	if (n == TRANSPORT_AGAIN)
 		return false;

@@ -34,7 +34,7 @@ struct server2 {
 	struct server_pace pace;
 	unsigned whims, late, calls;
 	enum { STAYS, WARNS, LEAVES } going; /* GOAWAY: none, the first of two, the last */
-	bool slams; /* goes away under the next call */
+	bool slams;                          /* goes away under the next call */
 	bool doomed, doom_reset;
 	uint64_t credit_ns, leave_ns;
 };
@@ -46,7 +46,8 @@ static void server_end(struct server2 *s, bool reset, const char *why)
 	sim_trace(s->actor.sim, "server %u: %s", s->actor.number, why);
 	actor_close(&s->actor, reset);
 	while ((l = list_pop_front(&s->wire.streams)) != NULL) {
-		struct serving *k = (struct serving *)(void *)LIST_ENTRY(l, struct wire2_stream, link);
+		struct serving *k =
+		    (struct serving *)(void *)LIST_ENTRY(l, struct wire2_stream, link);
 
 		nghttp2_session_set_stream_user_data(s->wire.session, k->s.id, NULL);
 		wire2_stream_fini(&k->s);
@@ -155,8 +156,8 @@ static void draw_answer(struct serving *k, unsigned *status, bool *sized)
 	if (site_is_down(s->actor.sim, s->site))
 		*status = 503;
 	a->status = *status;
-	a->no_body = strcmp(k->heard.request->method, "HEAD") == 0 || a->status == 204 ||
-		     a->status == 304;
+	a->no_body =
+	    strcmp(k->heard.request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
 	a->body_n = a->status == 204 ? 0 : ledger_size(d, 8000);
 	a->trailers = trails && !a->no_body && !*sized;
 }
@@ -261,7 +262,7 @@ static unsigned count_held(const struct actor *a)
 	const struct server2 *s = (const struct server2 *)(const void *)a;
 	unsigned there = 0;
 
-	if (!pair_is_open(a->pair, 0) || pair_unread(a->pair, 1) > 0)
+	if (!pair_is_open(a->pair, 0) || pair_unread(a->pair, 1) > 0 || s->wire.going)
 		return 0;
 	LIST_EACH (l, &s->wire.streams) {
 		const struct serving *k = serving_of_link(l);
@@ -389,11 +390,22 @@ static void have_a_whim(struct server2 *s)
 	whims[dice_below(d, 3)](s);
 }
 
+/* Of all that has arrived. */
+static int32_t newest(const struct server2 *s)
+{
+	int32_t id = 0;
+
+	LIST_EACH (l, &s->wire.streams)
+		if (serving_of_link(l)->s.id > id)
+			id = serving_of_link(l)->s.id;
+	return id;
+}
+
 /* In one step or in two: first that there will be an end, then which call was the last. */
 static void say_goodbye(struct server2 *s)
 {
 	struct sim *sim = s->actor.sim;
-	int32_t last = nghttp2_session_get_last_proc_stream_id(s->wire.session);
+	int32_t last = newest(s);
 	bool angry = s->going == STAYS && dice_chance(&sim->dice, 200);
 
 	s->leave_ns = sim->now_ns + 1 + dice_spread(&sim->dice, CLOCK_S);
@@ -407,6 +419,7 @@ static void say_goodbye(struct server2 *s)
 	s->wire.spoilt = s->wire.spoilt || angry; /* what it says of Weir is not so */
 	(void)nghttp2_submit_goaway(s->wire.session, NGHTTP2_FLAG_NONE, last,
 				    angry ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_NO_ERROR, NULL, 0);
+	wire2_fill_all(&s->wire);
 }
 
 static void credit_all(struct server2 *s)
@@ -424,9 +437,8 @@ static void credit(struct server2 *s)
 	if (s->credit_ns != 0)
 		return;
 	if (dice_chance(&sim->dice, s->late))
-		s->credit_ns =
-		    sim->now_ns + 1 +
-		    dice_spread(&sim->dice, sim->weather.calm ? 5 * CLOCK_MS : CLOCK_S);
+		s->credit_ns = sim->now_ns + 1 +
+			       dice_spread(&sim->dice, sim->weather.calm ? 5 * CLOCK_MS : CLOCK_S);
 	else
 		credit_all(s);
 }

@@ -608,7 +608,8 @@ static void print_summary(struct sim *sim)
 /* Each side of the four pairs in a fair share of runs, and both of them at once in some. */
 static void draw_speech(struct sim *sim, const struct sim_wish *wish)
 {
-	static const enum speech speeches[] = { SPEAKS_1, SPEAKS_1, SPEAKS_2, SPEAKS_2, SPEAKS_BOTH };
+	static const enum speech speeches[] = { SPEAKS_1, SPEAKS_1, SPEAKS_2, SPEAKS_2,
+						SPEAKS_BOTH };
 	struct dice *d = &sim->speech_dice;
 
 	sim->client_speech = speeches[dice_below(d, 5)];

@@ -66,7 +66,7 @@ struct site {
 	unsigned connections;
 	uint64_t ill_ns;     /* checks find it well for as long, then ill; 0: always well */
 	uint64_t checked_ns; /* the last check began; 0: the next may come at once */
-	uint64_t flap_ns; /* it is up for as long, then down; 0: always up */
+	uint64_t flap_ns;    /* it is up for as long, then down; 0: always up */
 };
 
 struct sim {
@@ -88,7 +88,7 @@ struct sim {
 	struct listen_slot slot[SIM_SLOTS];
 	struct worker_listener *wl[SIM_SLOTS][SIM_WORKERS];
 	struct policy *policy;
-	bool holds; /* turns are of several entries, and have an end */
+	bool holds;          /* turns are of several entries, and have an end */
 	struct loop checks;  /* of the checker */
 	bool checks_ordered; /* it has orders that it has not yet obeyed */
 	uint64_t generations, opened_until_drain;

@@ -56,7 +56,7 @@ struct wire2 {
 	nghttp2_session *session;
 	bool is_client, greeted;
 	bool spoilt; /* what we sent was none of HTTP/2's */
-	bool going;             /* GOAWAY has come */
+	bool going;  /* GOAWAY has come */
 	struct list streams;
 	struct buf out; /* frames, from `sent` on not yet with the transport */
 	size_t sent;
@@ -84,6 +84,8 @@ void wire2_stream_fini(struct wire2_stream *);
 void wire2_feed(struct wire2 *, const char *, size_t);
 /* Makes frames of what there is to say, once all that was made is with the transport. */
 void wire2_fill(struct wire2 *);
+/* And of all of it, at once. */
+void wire2_fill_all(struct wire2 *);
 /* More of `out` is with the transport. */
 void wire2_told(struct wire2 *);
 uint64_t wire2_sent(const struct wire2 *);
