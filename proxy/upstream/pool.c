@@ -374,13 +374,15 @@ void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf
 		conn_finish(c);
 }
 
-/* No more calls; those under way end in peace. */
+/* No more calls; those under way end in peace, and so do those that wait for one to be made. */
 static void clear_shared(struct list *list)
 {
 	LIST_EACH (n, list) {
 		struct conn *c = LIST_ENTRY(n, struct shared, link)->conn;
 
-		if (c->connecting || !c->codec.multiplexed || h2_streams(&c->h2) == 0)
+		if (c->connecting)
+			continue;
+		if (h2_streams(&c->h2) == 0)
 			conn_close(c, NULL);
 		else
 			conn_last(c);

@@ -128,11 +128,28 @@ static void all_who_wait_have_the_same(void **state)
 	end(&b);
 }
 
+/* An older policy is let go while a call of another waits. */
+static void who_waits_is_not_cleared_away(void **state)
+{
+	struct waiting one;
+	struct bench b;
+
+	(void)state;
+	begin(&b);
+	await(&b, &one);
+	pool_clear(b.f->endpoint, 0);
+	accept_it(&b);
+	assert_int_equal(b.failed, 0);
+	assert_int_equal(b.ready, 1);
+	end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_nobody_waits_for_is_not_made),
 		cmocka_unit_test(all_who_wait_have_the_same),
+		cmocka_unit_test(who_waits_is_not_cleared_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
