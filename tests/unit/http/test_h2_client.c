@@ -283,6 +283,30 @@ static void paused_answers_stop_nobody(void **state)
 	rig2_fini(&r);
 }
 
+/* They wait for the settings, which may say that there is no room for them. */
+static void tunnels_keep_to_the_room_that_the_settings_leave(void **state)
+{
+	struct h2_rig r;
+	struct head h[2];
+
+	(void)state;
+	rig2_init(&r, true);
+	ask(&r, "GET");
+	for (unsigned i = 0; i < 2; i++) {
+		struct stream *s = open_call(&r);
+
+		fill(&r, &h[i], "GET", BODY_NONE, 0);
+		h[i].upgrade = true;
+		assert_true(head_add_name(&h[i], slice_str("Upgrade"), slice_str("websocket")));
+		assert_true(s->ops->head(s, &h[i], true));
+	}
+	rig2_out(&r);
+	rig2_say(&r, "settings 3=2 8=1");
+	assert_non_null(strstr(rig2_out(&r), "headers 3 :method=CONNECT :protocol=websocket"));
+	assert_string_equal(rig2_log(&r), "gone 2 upstream_refused\n");
+	rig2_fini(&r);
+}
+
 static void the_end_of_the_input_ends_what_is_unanswered(void **state)
 {
 	struct h2_rig r;
@@ -358,6 +382,7 @@ int main(void)
 		cmocka_unit_test(room_is_what_the_peer_allows),
 		cmocka_unit_test(no_peer_allows_too_much),
 		cmocka_unit_test(paused_answers_stop_nobody),
+		cmocka_unit_test(tunnels_keep_to_the_room_that_the_settings_leave),
 		cmocka_unit_test(the_end_of_the_input_ends_what_is_unanswered),
 		cmocka_unit_test(one_that_breaks_the_rules_is_closed_at_once),
 		cmocka_unit_test(a_reset_says_cancel_and_the_others_go_on),
