@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "handshake.h"
 #include "hear.h"
 #include "sim.h"
 #include "wire.h"
@@ -92,6 +93,19 @@ static enum wire_state on_interim(struct client *c, struct request *r, const str
 	return WIRE_HEAD;
 }
 
+static void check_handshake(const struct client *c, const struct wire_head *h)
+{
+	char key[HANDSHAKE_MAX], want[HANDSHAKE_MAX], got[64];
+
+	if (c->actor.sim->upstream_speech == SPEAKS_1)
+		return;
+	handshake_key(c->heard.request->id, key);
+	handshake_accept(key, want);
+	if (!wire_field(h, "Sec-WebSocket-Accept", got, sizeof(got)) || strcmp(got, want) != 0)
+		sim_fail("request %u: the handshake is not accepted: %s", c->heard.request->id,
+			 h->text);
+}
+
 /* What a client says in a tunnel. */
 static void begin_tunnel(struct client *c)
 {
@@ -142,6 +156,7 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 					(c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
 		c->heard.no_body = false;
 	if (h->status == 101) {
+		check_handshake(c, h);
 		begin_tunnel(c);
 		return WIRE_RAW;
 	}

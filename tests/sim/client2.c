@@ -125,12 +125,17 @@ static void on_head(struct wire2_stream *s, const struct wire_head *h, bool end)
 	k->heard.request = k->r;
 	if (h->status >= 200) {
 		hear_answer_head(sim, &k->heard, h);
+		if (k->r->place == PLACE_TUNNEL && h->status < 300) {
+			sim->ledger.tunnels++;
+			wire2_go_on(s, UINT64_MAX);
+		}
 		return;
 	}
 	hear_interim(&k->heard, h);
-	if (h->status == 100)
+	if (h->status == 100 && k->r->expects) {
 		wire2_go_on(s, UINT64_MAX);
-	k->go_ns = 0;
+		k->go_ns = 0;
+	}
 }
 
 static void on_body(struct wire2_stream *s, const char *p, size_t n)
@@ -201,12 +206,23 @@ static const struct wire2_events client_events = {
 
 /*---------------------------------------------------------------- requests */
 
+/* RFC 8441 section 3: once Weir has said that it takes extended CONNECT. */
+static bool may_tunnel(const struct client2 *c)
+{
+	return nghttp2_session_get_remote_settings(c->wire.session,
+						   NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
 static void ask(struct asking *k)
 {
 	struct client2 *c = k->client;
 	struct wire2_stream *s = &k->s;
 
 	k->ask_ns = 0;
+	if (k->r->place == PLACE_TUNNEL && !may_tunnel(c) && ++k->tries < 10000) {
+		k->ask_ns = c->actor.sim->now_ns + CLOCK_MS;
+		return;
+	}
 	if (c->wire.going || c->mute || c->half_closed || c->leaving) {
 		k->lost = true;
 		return;
@@ -215,7 +231,7 @@ static void ask(struct asking *k)
 	wire2_stream_init(&c->wire, s);
 	s->number = REQUEST_STREAM + k->r->id;
 	s->body_n = k->say_n;
-	s->stop_at = k->r->expects ? 0 : UINT64_MAX;
+	s->stop_at = k->r->expects || k->r->place == PLACE_TUNNEL ? 0 : UINT64_MAX;
 	s->trailer = k->r->trailers ? k->r->id : 0;
 	s->bad_trailer = k->bad_trailer;
 	if (k->r->expects)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "handshake.h"
 #include "sim.h"
 #include "wire2.h"
 
@@ -127,8 +128,6 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 	}
 	if (sim->weather.calm && (r->place == PLACE_NOWHERE || r->place == PLACE_FRESH))
 		r->place = PLACE_APP; /* there, every call is answered by an upstream */
-	if (r->place == PLACE_TUNNEL && sim->upstream_speech != SPEAKS_1)
-		r->place = PLACE_APP;
 	if (r->place == PLACE_TUNNEL) {
 		r->method = "GET";
 		r->is_1_0 = false;
@@ -142,10 +141,24 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 		 dice_chance(d, 200) ? "?q=1&r=%20" : "");
 }
 
+/* HTTP/2 has but one protocol to change to. */
+static void put_upgrade(struct sim *sim, struct buf *out, const struct request *r)
+{
+	char key[HANDSHAKE_MAX];
+
+	buf_puts(out, "Connection: Upgrade\r\nUpgrade: ");
+	if (sim->upstream_speech == SPEAKS_1) {
+		buf_puts(out, "sim\r\n");
+		return;
+	}
+	handshake_key(r->id, key);
+	buf_printf(out, "websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", key);
+}
+
 static void put_connection(struct sim *sim, struct buf *out, const struct request *r, bool last)
 {
 	if (r->place == PLACE_TUNNEL)
-		buf_puts(out, "Connection: Upgrade\r\nUpgrade: sim\r\n");
+		put_upgrade(sim, out, r);
 	else if (last && !r->is_1_0 && dice_chance(&sim->dice, 300))
 		buf_puts(out, "Connection: close\r\n");
 	else if (r->is_1_0 && !last)
@@ -292,7 +305,11 @@ static const struct {
 
 static void put_start2(struct fields *f, const struct request *r)
 {
-	fields_add(f, ":method", r->method);
+	bool tunnel = r->place == PLACE_TUNNEL;
+
+	fields_add(f, ":method", tunnel ? "CONNECT" : r->method);
+	if (tunnel)
+		fields_add(f, ":protocol", "websocket");
 	fields_add(f, ":scheme", "http");
 	fields_add(f, ":authority", "sim");
 	fields_add(f, ":path", r->target);
@@ -383,8 +400,6 @@ struct request *request_make2(struct sim *sim, unsigned client, struct fields *f
 	r->client = client;
 	r->is_2 = true;
 	draw_request(sim, r, true);
-	if (r->place == PLACE_TUNNEL)
-		r->place = PLACE_APP;
 	r->is_1_0 = false;
 	snprintf(r->target, sizeof(r->target), "/%s/%u", place_names[r->place], r->id);
 	r->malformed = dice_chance(&sim->dice, sim->weather.malformed);
@@ -394,10 +409,16 @@ struct request *request_make2(struct sim *sim, unsigned client, struct fields *f
 		r->method = "GET";
 		r->chunked = r->expects = r->incomplete = r->trailers = false;
 		r->body_n = 0;
+		r->place = r->place == PLACE_TUNNEL ? PLACE_APP : r->place;
 		put_malformed2(sim, f, r);
 		return r;
 	}
 	put_head2(sim, f, r);
+	if (r->place == PLACE_TUNNEL) {
+		r->body_n = dice_spread(&sim->dice, 200000); /* once it is one */
+		*end = false;
+		return r;
+	}
 	*end = r->body_n == 0 && !r->chunked;
 	return r;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "handshake.h"
 #include "hear.h"
 #include "sim.h"
 #include "wire.h"
@@ -27,6 +28,7 @@ struct server {
 	bool request_over, early, silent, slams, deaf;
 	bool due; /* the answer, at actor.at_ns */
 	bool tunnel, half_closed;
+	char key[HANDSHAKE_MAX]; /* of WebSocket's handshake; empty: of none */
 	/* the answer */
 	struct answer *answer;
 	struct buf out;
@@ -170,13 +172,21 @@ static void put_answer(struct sim *sim, struct server *s)
 static void put_switch(struct sim *sim, struct server *s)
 {
 	struct answer *a = s->answer;
+	char accept[HANDSHAKE_MAX];
 
 	a->status = 101;
 	a->body_n = dice_spread(&sim->dice, 200000);
-	buf_printf(&s->out,
-		   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: sim\r\n"
-		   "X-Sim-Answer: %u\r\n\r\n",
-		   a->id);
+	buf_printf(
+	    &s->out,
+	    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nX-Sim-Answer: %u\r\n",
+	    a->id);
+	if (s->key[0] != '\0') {
+		handshake_accept(s->key, accept);
+		buf_printf(&s->out, "Upgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			   accept);
+	} else {
+		buf_puts(&s->out, "Upgrade: sim\r\n\r\n");
+	}
 	put_body(s, 0, a->body_n);
 	s->tunnel = true;
 	s->heard.got = 0;
@@ -196,6 +206,16 @@ static void spoil(struct sim *sim, struct server *s, size_t begin)
 		s->ending = RESETS;
 }
 
+/* Who asks by HTTP/2 takes another answer for none. */
+static bool switches(struct server *s)
+{
+	struct sim *sim = s->actor.sim;
+	const struct request *r = s->heard.request;
+
+	return r->place == PLACE_TUNNEL && s->request_over &&
+	       (dice_chance(&sim->dice, 800) || (sim->weather.calm && r->is_2));
+}
+
 static void begin_answer(struct server *s)
 {
 	struct sim *sim = s->actor.sim;
@@ -205,8 +225,7 @@ static void begin_answer(struct server *s)
 	s->ending = KEEPS;
 	s->cut_at = SIZE_MAX;
 	s->until_close = false;
-	if (s->heard.request->place == PLACE_TUNNEL && s->request_over &&
-	    dice_chance(&sim->dice, 800)) {
+	if (switches(s)) {
 		put_switch(sim, s);
 	} else if (dice_chance(&sim->dice, sim->weather.serve_fault / 3)) {
 		s->answer->spoiled = true;
@@ -285,6 +304,8 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text, r->id);
 	ledger_arrival(sim, r);
 	hear_request_head(&s->heard, r, h);
+	if (!wire_field(h, "Sec-WebSocket-Key", s->key, sizeof(s->key)))
+		s->key[0] = '\0';
 	if (r->place == PLACE_HELD)
 		crowd_arrival(sim);
 	draw_conduct(s);

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "hear.h"
+#include "io/conn.h"
 #include "sim.h"
 #include "wire2.h"
 
@@ -21,7 +22,7 @@ struct serving {
 	struct server2 *server;
 	struct heard_request heard;
 	bool over; /* the request */
-	bool refused, early, silent, deaf;
+	bool refused, early, silent, deaf, tunnel;
 	uint64_t due_ns; /* of the answer; 0: none is */
 	struct answer *answer;
 	enum ending ending;
@@ -153,13 +154,34 @@ static void draw_answer(struct serving *k, unsigned *status, bool *sized)
 
 	*sized = dice_chance(d, 500);
 	*status = statuses[dice_below(d, sizeof(statuses) / sizeof(statuses[0]))];
-	if (site_is_down(s->actor.sim, s->site))
+	if (site_is_down(s->actor.sim, s->site) ||
+	    (k->heard.request->place == PLACE_TUNNEL && *status < 400))
 		*status = 503;
 	a->status = *status;
 	a->no_body =
 	    strcmp(k->heard.request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
 	a->body_n = a->status == 204 ? 0 : ledger_size(d, 8000);
 	a->trailers = trails && !a->no_body && !*sized;
+}
+
+/* RFC 8441 section 5: what HTTP/1 calls 101. */
+static void put_switch(struct serving *k)
+{
+	static struct fields f;
+	struct dice *d = &k->server->actor.sim->dice;
+	struct answer *a = k->answer;
+
+	a->status = 101;
+	a->body_n = dice_spread(d, 200000);
+	k->tunnel = true;
+	k->s.number = ANSWER_STREAM + a->id;
+	k->s.body_n = a->body_n;
+	fields_init(&f);
+	fields_add(&f, ":status", "200");
+	fields_add_number(&f, "x-sim-answer", a->id);
+	if (dice_chance(d, k->server->actor.sim->weather.serve_fault / 2))
+		spoil(k, false);
+	wire2_answer(&k->s, &f, false);
 }
 
 static void put_answer(struct serving *k)
@@ -198,6 +220,8 @@ static void begin_answer(struct serving *k)
 	k->answer = ledger_answer(&sim->ledger, r);
 	if (dice_chance(&sim->dice, sim->weather.serve_fault / 3))
 		put_garbage(k);
+	else if (r->place == PLACE_TUNNEL && (sim->weather.calm || dice_chance(&sim->dice, 800)))
+		put_switch(k);
 	else
 		put_answer(k);
 	sim_trace(sim, "server %u: request %u gets answer %u: %u, %llu bytes, ending %d%s",
@@ -245,7 +269,7 @@ static void draw_conduct(struct serving *k)
 	struct dice *d = &sim->dice;
 	unsigned fault = sim->weather.serve_fault;
 
-	k->early = dice_chance(d, fault / 2);
+	k->early = dice_chance(d, fault / 2) || k->heard.request->place == PLACE_TUNNEL;
 	k->silent = dice_chance(d, fault / 5);
 	k->deaf = dice_chance(d, fault / 5);
 	if (k->heard.request->expects && (sim->weather.calm || dice_chance(d, 700)))
@@ -256,13 +280,24 @@ static void draw_conduct(struct serving *k)
 		answer_soon(k);
 }
 
-/* Weir waits for the rest of their answers, as far as what it has written shows. */
+/* What Weir has said may not have come: who is not waited for any more. */
+static bool is_behind(const struct actor *a)
+{
+	const struct conn *c;
+
+	if (!pair_is_open(a->pair, 0) || pair_unread(a->pair, 1) > 0)
+		return true;
+	c = pair_end(a->pair, 0)->owner;
+	return c->out_n > c->out_at;
+}
+
+/* Weir waits for the rest of their answers. */
 static unsigned count_held(const struct actor *a)
 {
 	const struct server2 *s = (const struct server2 *)(const void *)a;
 	unsigned there = 0;
 
-	if (!pair_is_open(a->pair, 0) || pair_unread(a->pair, 1) > 0 || s->wire.going)
+	if (s->wire.going || is_behind(a))
 		return 0;
 	LIST_EACH (l, &s->wire.streams) {
 		const struct serving *k = serving_of_link(l);
@@ -322,7 +357,8 @@ static void on_end(struct wire2_stream *stream, const struct wire_head *trailers
 
 	if (k->refused)
 		return;
-	hear_request_end(&k->heard, trailers);
+	if (k->heard.request->place != PLACE_TUNNEL || (k->tunnel && !k->answer->spoiled))
+		hear_request_end(&k->heard, trailers);
 	k->over = true;
 	if (!k->early && !k->silent && k->answer == NULL && k->due_ns == 0)
 		answer_soon(k);
@@ -569,7 +605,7 @@ static void greet(struct server2 *s)
 {
 	struct sim *sim = s->actor.sim;
 	struct dice *d = &sim->dice;
-	nghttp2_settings_entry e[3];
+	nghttp2_settings_entry e[4];
 	bool window = dice_chance(d, 300), large = dice_chance(d, 300);
 	size_t n = 0;
 
@@ -580,6 +616,10 @@ static void greet(struct server2 *s)
 	if (!sim->weather.calm && dice_chance(d, 300)) {
 		e[n].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS;
 		e[n++].value = (uint32_t)dice_between(d, 1, 10);
+	}
+	if (sim->weather.calm || dice_chance(d, 800)) {
+		e[n].settings_id = NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL;
+		e[n++].value = 1;
 	}
 	wire2_settings(&s->wire, e, n);
 	if (large)
