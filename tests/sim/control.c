@@ -62,7 +62,7 @@ static void put_upstream_tail(struct sim *sim, struct buf *b)
 	bool calm = sim->weather.calm, is_2 = sim_draw_2(sim, sim->upstream_speech);
 
 	buf_printf(b, "    lb: %s\n", lb[dice_below(&sim->dice, 4)]);
-	checks_put(sim, b, is_2);
+	checks_put(sim, b);
 	buf_printf(b, "    connect_timeout: %llums\n", calm ? 60000 : number(sim, 10, 3000));
 	buf_printf(b, "    keepalive: %llu\n", number(sim, 0, 4));
 	buf_printf(b, "    keepalive_timeout: %llums\n", number(sim, 10, 60000));
@@ -131,11 +131,13 @@ static void put_retry(struct sim *sim, struct buf *b)
 	static const char *const when[] = { "connect", "[connect, reset]", "[503, timeout]",
 					    "[connect, reset, timeout, 5xx]" };
 	uint64_t base_ms = 1 + dice_spread(&sim->dice, 200);
+	uint64_t which = dice_below(&sim->dice, 4);
+	unsigned long long body_kib, retries = number(sim, 1, 3);
 
-	buf_printf(b, "  again: { retry: %llu, when: %s", number(sim, 1, 3),
-		   when[dice_below(&sim->dice, 4)]);
+	buf_printf(b, "  again: { retry: %llu, when: %s", retries, when[which]);
+	body_kib = number(sim, 1, 100);
 	buf_printf(b, ", budget: %llu%%, body: %lluKiB", number(sim, 0, SIM_RETRY_PERCENT),
-		   number(sim, 1, 100));
+		   body_kib);
 	buf_printf(b, ", backoff: { base: %llums, max: %llums }", (unsigned long long)base_ms,
 		   number(sim, base_ms, 5000));
 	if (!sim->weather.calm && dice_chance(&sim->dice, 300))

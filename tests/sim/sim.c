@@ -325,22 +325,29 @@ static void happen(struct sim *sim, struct candidate *c)
 	}
 }
 
-static void end_turn(struct sim *sim, struct loop *loop)
+/* True: it had something to write, and things are not what they were. */
+static bool end_turn(struct sim *sim, struct loop *loop)
 {
+	bool holds = !list_empty(&loop->held);
+
 	fault_arm(sim);
 	loop_end_turn(loop);
 	fault_disarm();
 	loop->in_turn = false;
+	return holds;
 }
 
 /* Turns of a loop are of several entries now and then, with one reading of the clock. */
-static void end_turns(struct sim *sim, bool all)
+static bool end_turns(struct sim *sim, bool all)
 {
+	bool changed = false;
+
 	for (unsigned i = 0; i < sim->workers; i++)
 		if (all || dice_chance(&sim->dice, 500))
-			end_turn(sim, &sim->worker[i]->loop);
+			changed = end_turn(sim, &sim->worker[i]->loop) || changed;
 	if (all || dice_chance(&sim->dice, 500))
 		sim->checks.in_turn = false;
+	return changed;
 }
 
 static void check_conns(struct worker *w)
@@ -413,7 +420,8 @@ static bool step(struct sim *sim, uint64_t until_ns)
 		sim->same_time_steps = 0;
 		return true;
 	}
-	end_turns(sim, false);
+	if (end_turns(sim, false))
+		return true;
 	if (dice_chance(&sim->dice, 20) && !list_empty(&sim->pairs)) {
 		cs.c[0] =
 		    (struct candidate){ .kind = SPURIOUS, .of = pair_of_link(sim->pairs.next) };

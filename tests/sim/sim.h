@@ -159,7 +159,7 @@ void server2_start(struct actor *former, struct site *, const struct server_pace
 		   size_t);
 void sites_init(struct sim *);
 /* checks.c */
-void checks_put(struct sim *, struct buf *, bool is_2); /* the checks of one upstream */
+void checks_put(struct sim *, struct buf *); /* the checks of one upstream */
 void checks_start(struct sim *);
 void checks_follow(struct sim *, struct cluster *const *, uint32_t n);
 void checks_turn(struct sim *, bool ordered);
