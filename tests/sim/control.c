@@ -45,7 +45,13 @@ static void put_http2(struct sim *sim, struct buf *b)
 
 static void put_limits(struct sim *sim, struct buf *b)
 {
-	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\nlimits: { ");
+	const char *http2 = sim->client_speech != SPEAKS_1 ? "true" : "false";
+
+	buf_printf(b,
+		   "version: 1\nlisten:\n  - { addr: 127.0.0.1:80, http2: %s }\n"
+		   "  - { addr: 127.0.0.1:81, proxy_protocol: true, http2: %s }\n"
+		   "log: { access: none }\nlimits: { ",
+		   http2, http2);
 	put_time(sim, b, "header_timeout", 50, 10000, 60000);
 	put_time(sim, b, ", idle_timeout", 50, 60000, 60000);
 	put_time(sim, b, ", write_timeout", 500, 20000, 60000);
@@ -259,6 +265,7 @@ static struct worker_listener *listener_make(struct sim *sim, unsigned s, unsign
 	wl->worker = sim->worker[w];
 	wl->slot = &sim->slot[s];
 	wl->stats = wl->slot->stats;
+	wl->http2 = sim->client_speech != SPEAKS_1; /* it may be called before the worker follows */
 	list_push_back(&sim->worker[w]->listeners, &wl->link);
 	return wl;
 }
@@ -271,7 +278,6 @@ static void slots_init(struct sim *sim)
 		snprintf(slot->text, sizeof(slot->text), "127.0.0.1:%u", 80 + s);
 		CHECK(addr_parse(slice_str(slot->text), &slot->addr));
 		slot->proxy_protocol = s == 1;
-		slot->http2 = sim->client_speech != SPEAKS_1;
 		slot->stats = stats_listener_get(sim->shared.stats, slot->text);
 		for (unsigned w = 0; w < sim->workers; w++)
 			sim->wl[s][w] = listener_make(sim, s, w);

@@ -338,8 +338,6 @@ static void on_head(struct wire2_stream *stream, const struct wire_head *h, bool
 		  r->id, stream->id);
 	ledger_arrival(sim, r);
 	hear_request_head(&k->heard, r, h);
-	if (r->place == PLACE_HELD)
-		crowd_arrival(sim);
 	draw_conduct(k);
 }
 
@@ -492,8 +490,10 @@ static bool feed(struct server2 *s, const char *p, size_t n)
 	}
 	wire2_feed(&s->wire, p, n);
 	credit(s);
-	if (s->calls > calls)
-		s->slams = dice_chance(&s->actor.sim->dice, s->actor.sim->weather.serve_fault / 5);
+	if (s->calls == calls)
+		return false;
+	crowd_arrival(s->actor.sim); /* what is reset already was read, too */
+	s->slams = dice_chance(&s->actor.sim->dice, s->actor.sim->weather.serve_fault / 5);
 	return false;
 }
 
