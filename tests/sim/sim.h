@@ -6,9 +6,10 @@
  *  Z3  What happens next is drawn from all that could happen now.
  *  Z4  Workers are entered as the loop enters them: ready transports, timers, messages.
  *
- * Files: sim.c (the turning), wire.c (an independent reader of HTTP), ledger.c (who asked and
- * answered what, and what must hold), client.c, request.c, server.c (the actors), control.c
- * (policies, reloads, drain), fault.c (clocks and memory), main.c. */
+ * Files: sim.c (the turning), wire.c and wire2.c (independent readers of HTTP/1 and HTTP/2), ledger.c
+ * and hear.c (who asked and answered what, and what must hold), client.c, request.c, server.c and
+ * client2.c, server2.c (the actors), control.c (policies, reloads, drain), fault.c (clocks and
+ * memory), main.c. */
 #ifndef SIM_H
 #define SIM_H
 
