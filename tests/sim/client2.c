@@ -586,6 +586,11 @@ static void greet(struct client2 *c, struct sim *sim)
 		e[n].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
 		e[n++].value = (uint32_t)dice_between(d, least, most);
 	}
+	if (!sim->weather.calm && dice_chance(d, 50)) { /* takes no body at all: Weir must end it */
+		e[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
+		e[1].value = 0;
+		n = 2;
+	}
 	wire2_settings(&c->wire, e, n);
 	if (large)
 		(void)nghttp2_session_set_local_window_size(c->wire.session, NGHTTP2_FLAG_NONE, 0,

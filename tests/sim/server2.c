@@ -613,6 +613,8 @@ static void greet(struct server2 *s)
 		e[n].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE;
 		e[n++].value = (uint32_t)dice_between(d, sim->weather.calm ? 2000 : 100, 10000);
 	}
+	if (window && !sim->weather.calm && dice_chance(d, 100))
+		e[0].value = 0; /* takes no body at all */
 	if (!sim->weather.calm && dice_chance(d, 300)) {
 		e[n].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS;
 		e[n++].value = (uint32_t)dice_between(d, 1, 10);
