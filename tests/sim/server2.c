@@ -241,10 +241,16 @@ static void break_off(struct serving *k)
 	if (k->s.stop_at == UINT64_MAX || k->s.body_at < k->s.stop_at || k->s.closed)
 		return;
 	k->ending = HANGS; /* once */
-	if (ending == RESETS_STREAM)
-		wire2_reset(&k->s, codes[dice_below(d, sizeof(codes) / sizeof(codes[0]))]);
-	else if (ending != HANGS)
+	if (ending == RESETS_STREAM) {
+		uint32_t code = codes[dice_below(d, sizeof(codes) / sizeof(codes[0]))];
+
+		/* that would be a lie, with no head out */
+		if (code == NGHTTP2_REFUSED_STREAM && k->s.body_at == 0)
+			code = NGHTTP2_CANCEL;
+		wire2_reset(&k->s, code);
+	} else if (ending != HANGS) {
 		doom(k->server, ending == RESETS);
+	}
 }
 
 /*---------------------------------------------------------------- requests */
