@@ -48,7 +48,8 @@ struct h2 {
 /* The preface of RFC 9113 section 3.4, with which a client that has prior knowledge begins. */
 extern const struct slice h2_preface;
 
-/* False when memory is out.  The limits, codec_limits.h2 among them, outlive the codec. */
+/* False when memory is out.  The limits, codec_limits.h2 among them, outlive the codec and may change
+ * meanwhile; what the peer is told at the start (streams, windows) stays in force. */
 bool h2_server_init(struct h2 *, const struct codec_io *, void *conn, const struct codec_events *,
 		    void *user, const struct codec_limits *);
 bool h2_client_init(struct h2 *, const struct codec_io *, void *conn, const struct codec_limits *,
