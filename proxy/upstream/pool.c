@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/reason.h"
+
+#define EXCESS_NS (100 * CLOCK_MS)
 
 static struct endpoint_worker *cell_of(struct conn *c)
 {
@@ -133,13 +136,25 @@ void pool_discard(struct conn *c)
 	conn_finish(c);
 }
 
+/* Answers that come together leave more idle than is kept, and the calls that follow would open them
+ * again: those beyond the bound have a moment. */
+static uint64_t idle_time(const struct endpoint_worker *cell, const struct cluster_conf *conf)
+{
+	if (conf->keepalive == 0)
+		return 0;
+	if (cell->idle_count < conf->keepalive || conf->keepalive_timeout_ns < EXCESS_NS)
+		return conf->keepalive_timeout_ns;
+	return EXCESS_NS;
+}
+
 void pool_put(struct conn *c, struct endpoint *ep, unsigned w, const struct cluster_conf *conf)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
+	uint64_t ns = idle_time(cell, conf);
 
-	if (cell->idle_count >= conf->keepalive || c->eof || c->broken ||
+	if (ns == 0 || c->eof || c->broken ||
 	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) == ENDPOINT_DOWN ||
-	    !conn_set_timer(c, c->loop->now_ns + conf->keepalive_timeout_ns)) {
+	    !conn_set_timer(c, c->loop->now_ns + ns)) {
 		pool_discard(c);
 		return;
 	}

@@ -45,7 +45,7 @@ bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf
  * max_connections. */
 struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
 			  enum conn_protocol, const struct conn_events *, void *owner, const struct codec_limits *);
-/* Gives back a connection that may carry another call; over the bounds it is closed. */
+/* Gives back a connection that may carry another call; over the bounds it is closed, soon. */
 void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster_conf *);
 /* Lets a connection finish writing and close; the caller hears no more of it. */
 void pool_discard(struct conn *);
