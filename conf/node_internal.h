@@ -7,8 +7,7 @@
 #ifndef CONF_NODE_INTERNAL_H
 #define CONF_NODE_INTERNAL_H
 
-#include <sys/types.h>
-
+#include "conf/file.h"
 #include "conf/node.h"
 
 /* One load: all files together. */
@@ -45,14 +44,6 @@ bool map_merge(struct reader *, struct node *map);
 /* Replaces ${...} and $$ in node->text.  False after a finding. */
 bool node_expand(const struct origin *, struct node *);
 
-/* A whole file, at most `max` bytes, in the arena.  NULL: *why says what is wrong. */
-enum file_want { FILE_ANY, FILE_REGULAR };
-struct file_id {
-	dev_t dev;
-	ino_t ino;
-};
-bool file_read(const char *path, enum file_want, size_t max, struct arena *, struct slice *text,
-	       struct file_id *, const char **why);
 /* `path` as seen from the folder of `file`. */
 const char *path_beside(const char *file, struct slice path, struct arena *);
 

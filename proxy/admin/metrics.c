@@ -11,6 +11,7 @@
 #include "admin/process.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/grpc.h"
 #include "core/redis_set.h"
 #include "filters/stats.h"
 
@@ -433,6 +434,29 @@ static void visit_requests(void *arg, const struct route_stats *stats)
 static void requests_total(struct render *r)
 {
 	stats_each_route(r->view->stats, visit_requests, r);
+}
+
+/* Of routes that have had calls of gRPC. */
+static void visit_grpc(void *arg, const struct route_stats *stats)
+{
+	uint64_t n[GRPC_CODES + 1], sum = 0;
+
+	for (unsigned code = 0; code <= GRPC_CODES; code++)
+		sum += n[code] = route_stats_grpc(stats, code);
+	for (unsigned code = 0; code <= GRPC_CODES && sum > 0; code++) {
+		char text[12] = "_OTHER";
+
+		if (code < GRPC_CODES)
+			snprintf(text, sizeof(text), "%u", code);
+		label(arg, "route", route_stats_name(stats));
+		label(arg, "grpc_status", text);
+		sample(arg, n[code]);
+	}
+}
+
+static void grpc_requests_total(struct render *r)
+{
+	stats_each_route(r->view->stats, visit_grpc, r);
 }
 
 static const enum reason_index route_reasons[] = { REASON_no_endpoint, REASON_body_too_large,
@@ -963,6 +987,8 @@ static const struct family families[] = {
 		"Tokens, by whether they were known from an earlier call."),
 	COUNTER("weir_requests_total", requests_total,
 		"Calls that ended; code 0: nothing was sent to the client."),
+	COUNTER("weir_grpc_requests_total", grpc_requests_total,
+		"Calls of gRPC that ended, by their grpc-status; _OTHER: none was sent."),
 	GAUGE("weir_requests_in_flight", requests_in_flight, "Calls under way."),
 	HISTOGRAM("weir_request_duration_seconds", request_duration,
 		  "From a whole request head to the last byte of the answer."),

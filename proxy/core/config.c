@@ -201,7 +201,7 @@ static bool check_limits(struct conf_load *l, const struct node *n, void *conf)
 #define FLOOD_DOC_RESETS                                                                       \
 	"Streams that a client resets before their answer, or makes Weir reset, in ten seconds; beyond " \
 	"it the connection ends, as with all of the following."
-#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head."
+#define FLOOD_DOC_HEAD_FRAMES "CONTINUATION frames of one head, beyond one for each 16 KiB."
 #define FLOOD_DOC_SETTINGS    "SETTINGS frames in ten seconds."
 #define FLOOD_DOC_PINGS       "PING frames in ten seconds, beyond ten for each DATA frame sent."
 #define FLOOD_DOC_EMPTY       "DATA frames without data in ten seconds."
@@ -229,7 +229,8 @@ static const struct field http2_fields[] = {
 	  .dflt = "1MiB",
 	  .min = 64 * KIB,
 	  .max = 256 * MIB,
-	  .doc = "The same of all bodies of a connection; at most twice that is kept." },
+	  .doc = "The same of all bodies of a client's connection; at most twice that is kept. An "
+		 "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
 #include "http/h2_flood.def"
 	{ .key = NULL },
 };
@@ -600,7 +601,9 @@ static const struct field timeout_fields[] = {
 	  .dflt = "60s",
 	  .min = MS,
 	  .max = 7 * 24 * HOUR,
-	  .doc = "How long nothing may come either way." },
+	  .doc = "How long nothing may come either way, in an answer that has begun as well: a stream of "
+		 "gRPC, a WebSocket or an event stream that is silent for longer by design wants more. "
+		 "PINGs of HTTP/2 are none of the call's and do not count." },
 	{ .key = "first_byte",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct timeout_conf, first_byte_ns),

@@ -425,6 +425,7 @@ static void begin_record(struct exchange *x)
 		.start_ns = w->loop.now_ns,
 		.start_wall_ns = w->loop.wall_ns,
 		.req = x->req,
+		.grpc = x->grpc,
 		.route = x->use->policy->no_route,
 	};
 }
@@ -810,7 +811,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		x->tried = (struct member_set){ 0 };
 	} else if (chain_retries(&x->route->chain)) {
 		again = ask_again(x);
-	} else if (why->flags & R_UNSENT) {
+	} else if ((why->flags & R_UNSENT) && x->call.resendable) {
 		kind = TRY_REPEAT;
 		again.yes = x->call.out.attempts < UNSENT_TRIES &&
 			    cluster_has_untried(x->cluster, &x->tried);

@@ -54,20 +54,20 @@ void listen_set_fini(struct listen_set *ls)
 	}
 }
 
-static struct listen_slot *find(struct listen_set *ls, const struct addr *a, bool proxy_protocol, bool http2,
+static struct listen_slot *find(struct listen_set *ls, const struct addr *a, bool proxy_protocol,
 				const struct service *service)
 {
 	LIST_EACH (n, &ls->slots) {
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
-		if (addr_eq(&s->addr, a) && s->proxy_protocol == proxy_protocol && s->http2 == http2 &&
+		if (addr_eq(&s->addr, a) && s->proxy_protocol == proxy_protocol &&
 		    s->service == service)
 			return s;
 	}
 	return NULL;
 }
 
-static struct listen_slot *make(struct listen_set *ls, const struct addr *a, bool proxy_protocol, bool http2,
+static struct listen_slot *make(struct listen_set *ls, const struct addr *a, bool proxy_protocol,
 				const struct service *service)
 {
 	struct listen_slot *s = calloc(1, sizeof(*s));
@@ -77,7 +77,6 @@ static struct listen_slot *make(struct listen_set *ls, const struct addr *a, boo
 	s->addr = *a;
 	addr_format(a, s->text);
 	s->proxy_protocol = proxy_protocol;
-	s->http2 = http2;
 	s->service = service;
 	for (unsigned w = 0; w < WORKERS_MAX; w++)
 		s->fd[w] = -1;
@@ -140,13 +139,13 @@ static bool bind_slot(struct listen_set *ls, struct listen_slot *s, int backlog,
 	return true;
 }
 
-static bool want(struct listen_set *ls, const struct addr *a, bool proxy_protocol, bool http2, int backlog,
+static bool want(struct listen_set *ls, const struct addr *a, bool proxy_protocol, int backlog,
 		 const struct service *service, struct place at, struct diags *diags)
 {
-	struct listen_slot *s = find(ls, a, proxy_protocol, http2, service);
+	struct listen_slot *s = find(ls, a, proxy_protocol, service);
 
 	if (s == NULL)
-		s = make(ls, a, proxy_protocol, http2, service);
+		s = make(ls, a, proxy_protocol, service);
 	if (s == NULL) {
 		diags_out_of_memory(diags);
 		return false;
@@ -164,13 +163,13 @@ bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct di
 	for (uint32_t i = 0; i < c->listen.n; i++) {
 		const struct listen_conf *l = (const struct listen_conf *)c->listen.item + i;
 
-		ok &= want(ls, &l->addr, l->proxy_protocol, l->http2, (int)l->backlog, NULL, l->at, diags);
+		ok &= want(ls, &l->addr, l->proxy_protocol, (int)l->backlog, NULL, l->at, diags);
 	}
 	if (c->probes.present)
 		ok &=
-		    want(ls, &c->probes.addr, false, false, 64, ls->services->probes, c->probes.at, diags);
+		    want(ls, &c->probes.addr, false, 64, ls->services->probes, c->probes.at, diags);
 	if (c->admin.present)
-		ok &= want(ls, &c->admin.addr, false, false, 64, ls->services->admin, c->admin.at, diags);
+		ok &= want(ls, &c->admin.addr, false, 64, ls->services->admin, c->admin.at, diags);
 	if (!ok)
 		listen_set_abandon(ls);
 	return ok;

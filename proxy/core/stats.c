@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "core/grpc.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -40,6 +41,7 @@ struct route_worker {
 	struct stat_counter counter[ROUTE_COUNTERS];
 	struct stat_counter codes_other, rejections_other;
 	struct stat_counter again[AGAIN_LABELS];
+	struct stat_counter grpc[GRPC_CODES + 1];
 	struct stat_hist duration;
 	struct stat_hist start;
 	struct code_slot code[CODE_SLOTS];
@@ -376,6 +378,10 @@ void stats_call_end(struct route_stats *rs, unsigned w, const struct call_record
 	if (r->head_sent_ns != 0)
 		stat_hist_add(&b->start, between(r->start_ns, r->head_sent_ns));
 	count_code(b, r->req == NULL ? METHOD_OTHER : r->req->method_id, r->status);
+	if (r->grpc)
+		stat_add(&b->grpc[r->grpc_said && r->grpc_code < GRPC_CODES ? r->grpc_code
+									    : GRPC_CODES],
+			 1);
 	if (r->overhead_ns != UINT64_MAX)
 		stat_hist_add(&rs->named.stats->worker[w].overhead, r->overhead_ns);
 	if (r->why == reason_client_abort)
@@ -709,6 +715,16 @@ uint64_t route_stats_again(const struct route_stats *r, enum again_label label)
 
 	for (unsigned w = 0; w < r->named.stats->workers; w++)
 		sum += stat_read(&route_block(r, w)->again[label]);
+	return sum;
+}
+
+uint64_t route_stats_grpc(const struct route_stats *r, unsigned code)
+{
+	uint64_t sum = 0;
+
+	CHECK(code <= GRPC_CODES);
+	for (unsigned w = 0; w < r->named.stats->workers; w++)
+		sum += stat_read(&route_block(r, w)->grpc[code]);
 	return sum;
 }
 

@@ -31,6 +31,7 @@ struct call_record {
 	const struct head *req;  /* method and target may be empty (malformed head) */
 	const struct head *resp; /* what was sent, NULL: nothing */
 	uint16_t status;         /* sent to the client; 0: nothing was sent */
+	bool grpc;               /* a call of gRPC */
 	bool grpc_said;          /* and a grpc-status: */
 	uint8_t grpc_code;
 	const struct reason *why;
@@ -147,6 +148,8 @@ void route_stats_rejections(const struct route_stats *,
 			    void *arg);
 
 uint64_t route_stats_again(const struct route_stats *, enum again_label);
+/* Calls of gRPC by what their answers said; GRPC_CODES: nothing. */
+uint64_t route_stats_grpc(const struct route_stats *, unsigned code);
 
 /* One of them; 0 when it has not occurred. */
 uint64_t route_stats_request(const struct route_stats *, enum method_id, unsigned status);

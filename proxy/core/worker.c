@@ -225,7 +225,7 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 	struct worker *w = wl->worker;
 	struct conn *c =
 	    conn_accept(&w->loop, t, peer, wl->slot->proxy_protocol,
-			wl->slot->http2 ? CONN_EITHER : CONN_HTTP1, &server_conn_events, wl,
+			wl->http2 ? CONN_EITHER : CONN_HTTP1, &server_conn_events, wl,
 			wl->slot->service != NULL ? &service_codec_events : &exchange_codec_events,
 			&w->codec_limits, &w->times);
 
@@ -303,27 +303,33 @@ static void stop(struct worker *w)
 	w->loop.stop = true;
 }
 
-static struct tls_server *tls_of(const struct policy *p, const struct listen_slot *slot)
+/* What the policy says of it; listen.n: nothing. */
+static uint32_t find_conf(const struct policy *p, const struct listen_slot *slot)
 {
 	const struct listen_conf *conf = p->config->listen.item;
 
 	for (uint32_t i = 0; slot->service == NULL && i < p->config->listen.n; i++)
 		if (addr_eq(&conf[i].addr, &slot->addr) &&
 		    conf[i].proxy_protocol == slot->proxy_protocol)
-			return p->tls[i];
-	return NULL;
+			return i;
+	return p->config->listen.n;
 }
 
 /* Connections to come are met as the policy in force says; those that are there keep what they
  * have. */
-static void follow_tls(struct worker *w)
+static void follow_listeners(struct worker *w)
 {
-	if (w->use == NULL)
+	const struct policy *p = w->use == NULL ? NULL : w->use->policy;
+
+	if (p == NULL)
 		return;
 	LIST_EACH (n, &w->listeners) {
 		struct worker_listener *wl = LIST_ENTRY(n, struct worker_listener, link);
-		struct tls_server *tls = tls_of(w->use->policy, wl->slot);
+		uint32_t i = find_conf(p, wl->slot);
+		bool known = i < p->config->listen.n;
+		struct tls_server *tls = known ? p->tls[i] : NULL;
 
+		wl->http2 = known && ((const struct listen_conf *)p->config->listen.item)[i].http2;
 		tls_server_put(wl->tls);
 		wl->tls = tls == NULL ? NULL : tls_server_get(tls);
 		if (tls == NULL || w->loop.tickets != NULL)
@@ -341,7 +347,7 @@ static void commit(struct worker *w, struct worker_order *order)
 		open_listener(w, *wl);
 	for (struct worker_listener **wl = order->close; wl != NULL && *wl != NULL; wl++)
 		close_listener(w, *wl);
-	follow_tls(w);
+	follow_listeners(w);
 }
 
 static void acknowledge(struct worker_ack *ack)

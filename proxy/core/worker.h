@@ -37,7 +37,7 @@ struct policy_use {
 struct listen_slot {
 	struct addr addr;
 	char text[ADDR_TEXT_MAX];
-	bool proxy_protocol, http2;
+	bool proxy_protocol;
 	const struct service *service; /* NULL: proxies */
 	struct listener_stats *stats;
 	int fd[WORKERS_MAX]; /* -1 once the worker has taken it */
@@ -54,6 +54,7 @@ struct worker_listener {
 	struct listen_slot *slot;
 	struct listener_stats *stats;
 	struct tls_server *tls; /* of the policy in force, held; NULL: plain */
+	bool http2;             /* the same: whether it is spoken, too */
 	struct list link;
 	uint32_t conns;
 	bool closed; /* freed with its last connection */

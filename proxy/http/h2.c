@@ -49,9 +49,10 @@ void h2_kick(struct h2 *h)
 	h->codec.io->kick(h->codec.conn);
 }
 
+/* A client may still be sending; what an upstream has to say is of no use any more. */
 static uint8_t over_phase(const struct h2 *h)
 {
-	return h->s->eof ? CODEC_CLOSED : CODEC_LINGER;
+	return h->s->eof || h->s->is_client ? CODEC_CLOSED : CODEC_LINGER;
 }
 
 void h2_break(struct h2 *h, enum h2_code code, const struct reason *why)
@@ -105,7 +106,7 @@ void h2_set_phase(struct h2 *h)
 	if (s->n_streams > 0)
 		h->codec.phase = CODEC_BUSY;
 	else if (s->eof || s->final || (s->is_client && (s->last || s->refused)))
-		h->codec.phase = s->is_client ? CODEC_CLOSED : over_phase(h);
+		h->codec.phase = over_phase(h);
 	else
 		h->codec.phase = s->in_part || s->last ? CODEC_HEAD : CODEC_IDLE;
 }
@@ -187,7 +188,7 @@ static enum h2_code take_setting(struct h2 *h, unsigned id, uint32_t value)
 	case H2_ENABLE_PUSH:
 		return value > (s->is_client ? 0 : 1) ? H2_PROTOCOL_ERROR : H2_NO_ERROR;
 	case H2_MAX_CONCURRENT_STREAMS:
-		s->peer_streams = value;
+		s->peer_streams = value < H2_PEER_STREAMS ? value : H2_PEER_STREAMS;
 		return H2_NO_ERROR;
 	case H2_INITIAL_WINDOW_SIZE:
 		return value <= H2_WINDOW_MAX && set_peer_window(h, value) ? H2_NO_ERROR
@@ -195,7 +196,7 @@ static enum h2_code take_setting(struct h2 *h, unsigned id, uint32_t value)
 	case H2_MAX_FRAME_SIZE:
 		if (value < H2_FRAME_BYTES || value > 0xffffff)
 			return H2_PROTOCOL_ERROR;
-		return H2_NO_ERROR; /* larger frames than the least are of no use to us */
+		return H2_NO_ERROR;      /* larger frames than the least are of no use to us */
 	case H2_ENABLE_CONNECT_PROTOCOL: /* RFC 8441 section 3: and never taken back */
 		if (value > 1 || (s->is_client && value < s->tunnels))
 			return H2_PROTOCOL_ERROR;
@@ -218,6 +219,8 @@ static void take_settings(struct h2 *h, const struct h2_frame *f, const char *p)
 	}
 	if (h2_floods(h, H2_FLOOD_SETTINGS))
 		return;
+	if (!h->s->peer_greeted)
+		h->s->peer_streams = h->s->limits->streams; /* unless it says otherwise */
 	for (uint32_t i = 0; i < f->length; i += 6) {
 		unsigned id = (unsigned)((uint8_t)p[i] << 8 | (uint8_t)p[i + 1]);
 		enum h2_code code = take_setting(h, id, h2_get32(p + i + 2));
@@ -227,6 +230,7 @@ static void take_settings(struct h2 *h, const struct h2_frame *f, const char *p)
 			return;
 		}
 	}
+	h->s->peer_greeted = true;
 	h2_put_frame(h, H2_SETTINGS, H2_ACK, 0, slice_of(NULL, 0));
 	h2_flush_blocked(h);
 	if (h->s->is_client)
@@ -301,6 +305,11 @@ static void take_window_update(struct h2 *h, const struct h2_frame *f, const cha
 		widen_stream(h, st, more);
 }
 
+static uint32_t depends_on(const char *priority)
+{
+	return h2_get32(priority) & H2_LAST_ID;
+}
+
 static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 {
 	struct h2_stream *st = h2_stream_find(h, f->id);
@@ -319,10 +328,16 @@ static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 		       h->s->is_client ? h2_client_reason(st, h2_get32(p)) : reason_client_abort);
 }
 
+/* Section 5.3.2: of no meaning any more; but RFC 7540 section 5.3.1 forbade one thing, and there are
+ * those who look for that. */
 static void take_priority(struct h2 *h, const struct h2_frame *f, const char *p)
 {
-	(void)f, (void)p;
-	h2_floods(h, H2_FLOOD_OTHERS); /* section 5.3.2: of no meaning any more */
+	struct h2_stream *st = h2_stream_find(h, f->id);
+
+	if (h2_floods(h, H2_FLOOD_OTHERS))
+		return;
+	if (st != NULL && depends_on(p) == f->id)
+		h2_stream_break(st, H2_PROTOCOL_ERROR, h2_fault_reason(h));
 }
 
 /* A promise that was forbidden, or a CONTINUATION of nothing. */
@@ -335,8 +350,10 @@ static void take_fault(struct h2 *h, const struct h2_frame *f, const char *p)
 /*---------------------------------------- heads: several frames as one */
 
 /* Section 6.2: padding and priority stand around the fragment.  False: they do not fit. */
-static bool fragment_of(const struct h2_frame *f, const char *p, struct slice *fragment)
+static bool fragment_of(struct h2_block *block, const char *p)
 {
+	const struct h2_frame *f = &block->frame;
+	bool has_priority = f->flags & H2_HAS_PRIORITY;
 	uint32_t before = 0, pad = 0;
 
 	if (f->flags & H2_PADDED) {
@@ -345,21 +362,22 @@ static bool fragment_of(const struct h2_frame *f, const char *p, struct slice *f
 		pad = (uint8_t)p[0];
 		before = 1;
 	}
-	before += f->flags & H2_HAS_PRIORITY ? 5 : 0;
-	if (before + pad > f->length)
+	if (before + (has_priority ? 5 : 0) + pad > f->length)
 		return false;
-	*fragment = slice_of(p + before, f->length - before - pad);
+	block->own_parent = has_priority && depends_on(p + before) == f->id;
+	before += has_priority ? 5 : 0;
+	block->first = slice_of(p + before, f->length - before - pad);
 	return true;
 }
 
 /* More of a head than may be, and it does not end. */
 static bool is_endless(const struct h2 *h, size_t bytes, unsigned frames)
 {
-	size_t most = h->codec.limits->head_bytes;
+	/* with one more frame it must fit what is kept */
+	size_t most = h->codec.limits->head_bytes + H2_HEAD_MORE - 2 * H2_FRAME_BYTES;
 
-	if (most < 2 * H2_FRAME_BYTES)
-		most = 2 * H2_FRAME_BYTES;
-	return frames > h->s->limits->flood[H2_FLOOD_HEAD_FRAMES] || bytes >= most;
+	return frames > h->s->limits->flood[H2_FLOOD_HEAD_FRAMES] + bytes / H2_FRAME_BYTES ||
+	       bytes >= most;
 }
 
 /* Where the last frame of the block that begins the input ends; 0: not yet, or the connection is
@@ -398,7 +416,7 @@ static size_t take_headers(struct h2 *h, const struct h2_frame *f, struct slice 
 
 	if (end == 0)
 		return 0;
-	if (!fragment_of(f, in.p + H2_FRAME_HEAD, &block.first)) {
+	if (!fragment_of(&block, in.p + H2_FRAME_HEAD)) {
 		h2_fault(h, H2_PROTOCOL_ERROR);
 		return end;
 	}
@@ -609,12 +627,15 @@ bool h2_init(struct h2 *h, const struct codec_io *io, void *conn, const struct c
 		return false;
 	}
 	s->limits = limits->h2;
+	s->stream_window = limits->h2->stream_window;
+	s->conn_window = limits->h2->conn_window;
+	s->streams = limits->h2->streams;
 	list_init(&s->todo);
 	list_init(&s->blocked);
 	list_init(&s->unflushed);
 	s->out_window = s->in_window = s->peer_window = H2_WINDOW;
 	s->peer_frame_bytes = H2_FRAME_BYTES;
-	s->peer_streams = limits->h2->streams; /* until it says otherwise */
+	s->peer_streams = s->streams; /* until it says otherwise */
 	s->next_id = 1;
 	return true;
 }

@@ -21,13 +21,18 @@ enum h2_flood {
 
 extern const char *const h2_flood_tokens[H2_FLOODS];
 
-enum { H2_FLOOD_SECONDS = 10 };
+enum {
+	H2_FLOOD_SECONDS = 10,
+	/* What a connection must be able to keep of a head beyond codec_limits.head_bytes: one that
+	 * is too large is one call's fault, and decoded for the others' sake. */
+	H2_HEAD_MORE = 64 * 1024,
+};
 
 /* Bounds on one connection. */
 struct h2_limits {
 	uint32_t streams;          /* open at once */
 	uint32_t stream_window;    /* bytes of one body that may wait for its reader */
-	uint32_t conn_window;      /* bytes of all bodies that may; twice that at most are kept */
+	uint32_t conn_window;      /* of all bodies of a client's; twice that at most are kept */
 	bool tunnels;              /* clients are told that extended CONNECT is taken (RFC 8441) */
 	uint32_t flood[H2_FLOODS]; /* in any H2_FLOOD_SECONDS; HEAD_FRAMES: of one head */
 };
@@ -43,7 +48,8 @@ struct h2 {
 /* The preface of RFC 9113 section 3.4, with which a client that has prior knowledge begins. */
 extern const struct slice h2_preface;
 
-/* False when memory is out.  The limits, codec_limits.h2 among them, outlive the codec. */
+/* False when memory is out.  The limits, codec_limits.h2 among them, outlive the codec and may change
+ * meanwhile; what the peer is told at the start (streams, windows) stays in force. */
 bool h2_server_init(struct h2 *, const struct codec_io *, void *conn, const struct codec_events *,
 		    void *user, const struct codec_limits *);
 bool h2_client_init(struct h2 *, const struct codec_io *, void *conn, const struct codec_limits *,
@@ -53,6 +59,10 @@ bool h2_client_init(struct h2 *, const struct codec_io *, void *conn, const stru
 struct stream *h2_client_open(struct h2 *, struct arena *);
 /* How many more streams the peer lets us open now; 0 once the connection is to end. */
 uint32_t h2_client_room(const struct h2 *);
+/* How many the peer takes at once; 0: its settings have not come. */
+uint32_t h2_client_bound(const struct h2 *);
+/* What they said on another connection is what they will say. */
+void h2_client_presume(struct h2 *, uint32_t streams);
 /* Streams under way. */
 uint32_t h2_streams(const struct h2 *);
 

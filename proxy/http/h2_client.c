@@ -219,6 +219,17 @@ static struct h2_stream *asking(struct h2 *h)
 	return st;
 }
 
+static uint32_t count_sent(const struct h2 *h)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < H2_BUCKETS; i++)
+		for (const struct h2_stream *st = h->s->bucket[i]; st != NULL; st = st->next)
+			n += st->id != 0;
+	return n;
+}
+
+/* The same settings may say that there is no room for them. */
 void h2_client_settled(struct h2 *h)
 {
 	struct h2_stream *st;
@@ -227,7 +238,12 @@ void h2_client_settled(struct h2 *h)
 		const struct head *head = st->asked;
 
 		st->asked = NULL;
-		send_tunnel(st, head);
+		if (count_sent(h) < h->s->peer_streams) {
+			send_tunnel(st, head);
+			continue;
+		}
+		st->doom = reason_upstream_refused;
+		h2_todo(st);
 	}
 }
 
@@ -287,4 +303,15 @@ uint32_t h2_client_room(const struct h2 *h)
 	    s->next_id > H2_LAST_ID - 2 * s->peer_streams)
 		return 0;
 	return s->n_streams < s->peer_streams ? s->peer_streams - s->n_streams : 0;
+}
+
+uint32_t h2_client_bound(const struct h2 *h)
+{
+	return h->s->peer_greeted ? h->s->peer_streams : 0;
+}
+
+void h2_client_presume(struct h2 *h, uint32_t streams)
+{
+	if (!h->s->peer_greeted)
+		h->s->peer_streams = streams;
 }

@@ -69,6 +69,7 @@ enum {
 	    10, /* by one DATA frame: windows, and estimates of the bandwidth as gRPC makes them */
 	H2_BACKLOG = 1024 * 1024, /* bytes, beyond which nothing is read that may call for more */
 	H2_INTERIM_HEADS = 8,     /* 1xx heads before an answer: each stays in the call's arena */
+	H2_PEER_STREAMS = 1024,   /* of ours, whatever more the peer allows */
 };
 
 #define H2_WINDOW_MAX INT32_MAX
@@ -151,7 +152,8 @@ struct h2_stream {
 };
 
 struct h2_session {
-	const struct h2_limits *limits;
+	const struct h2_limits *limits; /* a reload changes them under way, */
+	uint32_t stream_window, conn_window, streams; /* but not what the peer was told */
 	nghttp2_hd_deflater *deflater;
 	nghttp2_hd_inflater *inflater;
 	struct h2_stream *bucket[H2_BUCKETS];
@@ -293,6 +295,7 @@ struct h2_block {
 	struct h2_frame frame; /* HEADERS */
 	struct slice first;    /* its fragment, without padding and priority */
 	struct slice rest;     /* CONTINUATION frames, whole ones, heads and all */
+	bool own_parent;       /* it says that its stream depends on itself */
 };
 
 enum h2_head_kind { H2_REQUEST, H2_RESPONSE, H2_TRAILERS };

@@ -74,17 +74,17 @@ static size_t put_setting(char *p, enum h2_setting id, uint32_t value)
 
 static void put_settings(struct h2 *h)
 {
-	const struct h2_limits *l = h->s->limits;
+	const struct h2_session *s = h->s;
 	char text[5 * 6];
 	size_t n = 0;
 
-	if (h->s->is_client)
+	if (s->is_client)
 		n += put_setting(text + n, H2_ENABLE_PUSH, 0);
 	else
-		n += put_setting(text + n, H2_MAX_CONCURRENT_STREAMS, l->streams);
-	if (h->s->tunnels)
+		n += put_setting(text + n, H2_MAX_CONCURRENT_STREAMS, s->streams);
+	if (s->tunnels)
 		n += put_setting(text + n, H2_ENABLE_CONNECT_PROTOCOL, 1);
-	n += put_setting(text + n, H2_INITIAL_WINDOW_SIZE, l->stream_window);
+	n += put_setting(text + n, H2_INITIAL_WINDOW_SIZE, s->stream_window);
 	n += put_setting(text + n, H2_MAX_HEADER_LIST_SIZE, h->codec.limits->head_bytes);
 	h2_put_frame(h, H2_SETTINGS, 0, 0, slice_of(text, n));
 }
@@ -100,9 +100,9 @@ void h2_hello(struct h2 *h)
 	if (s->is_client)
 		h2_put(h, h2_preface);
 	put_settings(h);
-	if (s->limits->conn_window > H2_WINDOW) {
-		h2_put_window(h, 0, s->limits->conn_window - H2_WINDOW);
-		s->in_window = s->limits->conn_window;
+	if (s->conn_window > H2_WINDOW) {
+		h2_put_window(h, 0, s->conn_window - H2_WINDOW);
+		s->in_window = s->conn_window;
 	}
 }
 

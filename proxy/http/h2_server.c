@@ -69,6 +69,8 @@ static void open_request(struct h2 *h, const struct h2_block *block, struct h2_s
 	intact = h2_block_read(h, block, &r);
 	if (head != NULL)
 		why = intact ? h2_finish_request(&r, end) : reason_bad_field;
+	if (why == NULL && block->own_parent)
+		why = reason_bad_request;
 	st->in_ended = st->in_told = end;
 	if (head != NULL)
 		st->method_id = head->method_id;
@@ -94,7 +96,7 @@ static void take_new(struct h2 *h, const struct h2_block *block)
 	struct h2_stream *st;
 
 	mark_opened(s, block->frame.id);
-	if (s->final || s->n_streams >= s->limits->streams) {
+	if (s->final || s->n_streams >= s->streams) {
 		refuse(h, block, !s->final);
 		return;
 	}

@@ -39,7 +39,7 @@ static void unlink_stream(struct h2_stream *st)
 /* Until its peer has acknowledged our settings it may go by those of old. */
 static uint32_t first_window(const struct h2_session *s)
 {
-	uint32_t window = s->limits->stream_window;
+	uint32_t window = s->stream_window;
 
 	return s->acknowledged || window > H2_WINDOW ? window : H2_WINDOW;
 }
@@ -82,6 +82,30 @@ struct h2_stream *h2_stream_find(struct h2 *h, uint32_t id)
 	return id == 0 ? NULL : st;
 }
 
+/*---------------------------------------- input: credit */
+
+static uint32_t half(uint32_t window)
+{
+	return window / 2 > 0 ? window / 2 : 1;
+}
+
+/* The connection's window opens with what has come, taken or not, so that one paused stream does
+ * not stop the others; but not beyond what a client may have held in all.  Upstream, the streams
+ * are of many clients: what each may have held is bounded, and none stops another's. */
+static void credit_connection(struct h2 *h, uint32_t n)
+{
+	struct h2_session *s = h->s;
+	uint32_t window = s->conn_window;
+
+	s->in_credit += n;
+	if (s->in_credit < half(window > H2_WINDOW ? window : H2_WINDOW) ||
+	    (s->held > window && !s->is_client))
+		return;
+	h2_put_window(h, 0, s->in_credit);
+	s->in_window += s->in_credit;
+	s->in_credit = 0;
+}
+
 /* In front of what is held: codec_io.free_later wants it. */
 enum { HELD_HEAD = sizeof(void *) };
 
@@ -92,7 +116,12 @@ static size_t held_bytes(const struct h2_stream *st)
 
 static void drop_held(struct h2_stream *st)
 {
-	st->h2->s->held -= held_bytes(st);
+	struct h2 *h = st->h2;
+	size_t n = held_bytes(st);
+
+	h->s->held -= n;
+	if (n > 0 && !h2_is_over(h))
+		credit_connection(h, 0); /* nothing else may come that would open it */
 	buf_fini(&st->held);
 	st->held = (struct buf){ .p = NULL };
 	st->held_trailers = NULL;
@@ -240,32 +269,10 @@ void h2_try_finish(struct h2_stream *st)
 	}
 }
 
-/*---------------------------------------- input: credit */
-
-static uint32_t half(uint32_t window)
-{
-	return window / 2 > 0 ? window / 2 : 1;
-}
-
-/* The connection's window opens with what has come, taken or not, so that one paused stream does
- * not stop the others; but not beyond what may be held in all. */
-static void credit_connection(struct h2 *h, uint32_t n)
-{
-	struct h2_session *s = h->s;
-	uint32_t window = s->limits->conn_window;
-
-	s->in_credit += n;
-	if (s->in_credit < half(window > H2_WINDOW ? window : H2_WINDOW) || s->held > window)
-		return;
-	h2_put_window(h, 0, s->in_credit);
-	s->in_window += s->in_credit;
-	s->in_credit = 0;
-}
-
 static void credit_stream(struct h2_stream *st, uint32_t n)
 {
 	st->in_credit += n;
-	if (st->in_ended || st->in_broken || st->in_credit < half(st->h2->s->limits->stream_window))
+	if (st->in_ended || st->in_broken || st->in_credit < half(st->h2->s->stream_window))
 		return;
 	h2_put_window(st->h2, st->id, st->in_credit);
 	st->in_window += st->in_credit;

@@ -522,6 +522,14 @@ static void feed_left_over(struct conn *c)
 	feed(c, in);
 }
 
+/* The codec is on the stack while it tells of what was written, or of the end, too. */
+static void leave_codec(struct conn *c)
+{
+	c->feeding = false;
+	if (c->kicked || c->broken)
+		mark_dirty(c);
+}
+
 static void on_eof(struct conn *c)
 {
 	c->eof = true;
@@ -720,7 +728,10 @@ static void on_timer(struct timer *timer)
 
 static bool has_room(struct conn *c)
 {
-	return c->in_n < LEFT_OVER_MAX || c->in_n < codec_of(c)->limits->head_bytes;
+	const struct codec *k = codec_of(c);
+	size_t head_bytes = k->limits->head_bytes + (k->multiplexed ? H2_HEAD_MORE : 0);
+
+	return c->in_n < LEFT_OVER_MAX || c->in_n < head_bytes;
 }
 
 static uint8_t wanted(struct conn *c)
@@ -753,7 +764,9 @@ static void settle_close(struct conn *c)
 {
 	struct codec *k = codec_of(c);
 
-	if (backlog(c) > 0 && !k->cut && c->times != NULL)
+	if (c->gather != NULL) /* what is held goes first */
+		mark_dirty(c);
+	if ((c->gather != NULL || backlog(c) > 0) && !k->cut && c->times != NULL)
 		return;
 	if (k->phase == CODEC_CLOSED || c->eof)
 		conn_end(c, NULL);
@@ -785,8 +798,9 @@ static void settle_eof(struct conn *c)
 	if (!c->eof || c->kicked || k->phase >= CODEC_CLOSED)
 		return;
 	if (c->eof_told ? k->phase < CODEC_BUSY : c->in_n == 0 || k->ops->wants_read(k)) {
-		c->eof_told = true;
+		c->eof_told = c->feeding = true;
 		k->ops->eof(k);
+		leave_codec(c);
 	}
 }
 
@@ -804,7 +818,9 @@ void conn_settle(struct conn *c)
 	}
 	if (c->wrote) {
 		c->wrote = false;
-		k->ops->drained(k, backlog(c));
+		c->feeding = true;
+		k->ops->drained(k, backlog(c) + (c->gather != NULL ? c->gather->bytes : 0));
+		leave_codec(c);
 	}
 	if (c->closing || c->dirty)
 		return;

@@ -5,8 +5,6 @@
  * they need in memory. */
 #include "io/tls_context.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -20,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "conf/file.h"
 #include "conf/sha256.h"
 #include "io/tls_internal.h"
 #include "io/transport.h"
@@ -70,39 +69,6 @@ static const char *openssl_text(const char *otherwise)
 
 /*---------------------------------------------------------------- files */
 
-static const char *read_all(int fd, struct buf *out)
-{
-	char piece[8192];
-	ssize_t n;
-
-	while ((n = read(fd, piece, sizeof(piece))) > 0) {
-		buf_put(out, piece, (size_t)n);
-		if (out->n > FILE_BYTES_MAX)
-			return "it is larger than 4 MiB";
-	}
-	OPENSSL_cleanse(piece, sizeof(piece));
-	if (n < 0)
-		return strerror(errno);
-	return out->oom ? "out of memory" : NULL;
-}
-
-/* NULL, or what is wrong. */
-static const char *read_file(const char *path, struct buf *out)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	const char *why;
-	struct stat st;
-
-	if (fd < 0)
-		return strerror(errno);
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-		why = "it is not a file";
-	else
-		why = read_all(fd, out);
-	close(fd);
-	return why;
-}
-
 static void forget(struct buf *b)
 {
 	if (b->p != NULL)
@@ -114,10 +80,12 @@ static void forget(struct buf *b)
 static BIO *open_pem(struct making *m, struct place at, const char *what, const char *path,
 		     struct buf *text)
 {
-	const char *why = read_file(path, text);
+	const char *why;
 	BIO *bio = NULL;
 
-	if (why == NULL && text->n == 0)
+	if (!file_load(path, FILE_REGULAR, FILE_BYTES_MAX, text, NULL, &why))
+		why = why == NULL ? "out of memory" : why;
+	else if (text->n == 0)
 		why = "it is empty";
 	if (why == NULL) {
 		bio = BIO_new_mem_buf(text->p, (int)text->n);

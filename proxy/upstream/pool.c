@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/reason.h"
+
+#define EXCESS_NS (100 * CLOCK_MS)
 
 static struct endpoint_worker *cell_of(struct conn *c)
 {
@@ -133,13 +136,25 @@ void pool_discard(struct conn *c)
 	conn_finish(c);
 }
 
+/* Answers that come together leave more idle than is kept, and the calls that follow would open them
+ * again: those beyond the bound have a moment. */
+static uint64_t idle_time(const struct endpoint_worker *cell, const struct cluster_conf *conf)
+{
+	if (conf->keepalive == 0)
+		return 0;
+	if (cell->idle_count < conf->keepalive || conf->keepalive_timeout_ns < EXCESS_NS)
+		return conf->keepalive_timeout_ns;
+	return EXCESS_NS;
+}
+
 void pool_put(struct conn *c, struct endpoint *ep, unsigned w, const struct cluster_conf *conf)
 {
 	struct endpoint_worker *cell = &ep->worker[w];
+	uint64_t ns = idle_time(cell, conf);
 
-	if (cell->idle_count >= conf->keepalive || c->eof || c->broken ||
+	if (ns == 0 || c->eof || c->broken ||
 	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) == ENDPOINT_DOWN ||
-	    !conn_set_timer(c, c->loop->now_ns + conf->keepalive_timeout_ns)) {
+	    !conn_set_timer(c, c->loop->now_ns + ns)) {
 		pool_discard(c);
 		return;
 	}
@@ -168,6 +183,26 @@ static void set_idle(struct shared *s, bool idle)
 	s->idle = idle;
 }
 
+/* For a call more. */
+static struct conn *take_up(struct shared *s)
+{
+	set_idle(s, false);
+	conn_set_timer(s->conn, 0);
+	return s->conn;
+}
+
+/* What they hear may free what they waited for. */
+static void take_waiters(struct shared *s, struct list *to)
+{
+	struct list *n;
+
+	list_init(to);
+	while ((n = list_pop_front(&s->waiters)) != NULL) {
+		LIST_ENTRY(n, struct pool_waiter, link)->of = NULL;
+		list_push_back(to, n);
+	}
+}
+
 /* It was agreed to speak HTTP/1: it is the first waiter's alone, and the others are told to make
  * their own. */
 static void fall_to_one(struct shared *s)
@@ -178,9 +213,7 @@ static void fall_to_one(struct shared *s)
 
 	cell_of(c)->plain = true;
 	list_remove(&s->link);
-	list_init(&waiters);
-	while ((n = list_pop_front(&s->waiters)) != NULL)
-		list_push_back(&waiters, n);
+	take_waiters(s, &waiters);
 	free(s);
 	n = list_pop_front(&waiters);
 	if (n == NULL) {
@@ -198,21 +231,24 @@ static void fall_to_one(struct shared *s)
 static void on_shared_connected(struct conn *c)
 {
 	struct shared *s = c->owner;
-	struct list *n;
+	struct list waiters, *n;
 
 	if (!c->codec.multiplexed) {
 		fall_to_one(s);
 		return;
 	}
 	cell_of(c)->plain = false;
+	if (cell_of(c)->streams > 0)
+		h2_client_presume(&c->h2, cell_of(c)->streams);
+	take_waiters(s, &waiters);
 	s->n_waiters = 0;
-	while ((n = list_pop_front(&s->waiters)) != NULL) {
+	while ((n = list_pop_front(&waiters)) != NULL) {
 		struct pool_waiter *w = LIST_ENTRY(n, struct pool_waiter, link);
 
 		if (conn_room(c) > 0)
-			w->ready(w, c);
+			w->ready(w, take_up(s));
 		else
-			w->failed(w, reason_upstream_refused);
+			w->again(w);
 	}
 }
 
@@ -223,9 +259,7 @@ static void on_shared_closed(struct conn *c, const struct reason *why)
 
 	set_idle(s, false);
 	list_remove(&s->link);
-	list_init(&waiters);
-	while ((n = list_pop_front(&s->waiters)) != NULL)
-		list_push_back(&waiters, n);
+	take_waiters(s, &waiters);
 	free(s);
 	pool_closed(c);
 	while ((n = list_pop_front(&waiters)) != NULL) {
@@ -257,9 +291,7 @@ struct conn *pool_share(struct endpoint *ep, unsigned w, const struct cluster *c
 
 		if (!is_usable(s, trust, quiet))
 			continue;
-		set_idle(s, false);
-		conn_set_timer(s->conn, 0);
-		return s->conn;
+		return take_up(s);
 	}
 	return NULL;
 }
@@ -274,6 +306,8 @@ static struct shared *nascent(struct endpoint_worker *cell, uint64_t trust)
 
 		if (s->conn->prelude != 0 && cell->plain)
 			room = 1;
+		if (cell->streams > 0 && cell->streams < room)
+			room = cell->streams;
 		if (s->conn->connecting && s->n_waiters < room &&
 		    tls_trust_of(s->conn->transport) == trust)
 			return s;
@@ -309,14 +343,32 @@ bool pool_await(struct loop *loop, struct endpoint *ep, unsigned w, const struct
 	if (s == NULL)
 		return false;
 	s->n_waiters++;
+	waiter->of = s;
 	list_push_back(&s->waiters, &waiter->link);
 	return true;
 }
 
-/* n_waiters counts it on: a bound need not be exact. */
+/* A new connection is used before it has said what it takes: by what another one said. */
+static void learn_bound(struct conn *c)
+{
+	uint32_t bound = h2_client_bound(&c->h2);
+
+	if (bound > 0)
+		cell_of(c)->streams = bound;
+}
+
+/* Nobody keeps the time of a connection that is being made but those who wait for it. */
 void pool_unwait(struct pool_waiter *waiter)
 {
+	struct shared *s = waiter->of;
+
 	list_remove(&waiter->link);
+	waiter->of = NULL;
+	if (s == NULL)
+		return;
+	s->n_waiters--;
+	if (list_empty(&s->waiters))
+		conn_close(s->conn, NULL);
 }
 
 void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf *conf)
@@ -324,7 +376,10 @@ void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf
 	struct shared *s = c->owner;
 
 	c->used = true;
-	if (c->closing || c->codec.phase >= CODEC_CLOSED || h2_streams(&c->h2) > 0)
+	if (c->closing)
+		return;
+	learn_bound(c);
+	if (c->codec.phase >= CODEC_CLOSED || h2_streams(&c->h2) > 0)
 		return;
 	if (conn_room(c) > 0 && cell_of(c)->idle_count < conf->keepalive &&
 	    atomic_load_explicit(&ep->health.order, memory_order_relaxed) != ENDPOINT_DOWN &&
@@ -334,13 +389,15 @@ void pool_release(struct conn *c, struct endpoint *ep, const struct cluster_conf
 		conn_finish(c);
 }
 
-/* No more calls; those under way end in peace. */
+/* No more calls; those under way end in peace, and so do those that wait for one to be made. */
 static void clear_shared(struct list *list)
 {
 	LIST_EACH (n, list) {
 		struct conn *c = LIST_ENTRY(n, struct shared, link)->conn;
 
-		if (c->connecting || !c->codec.multiplexed || h2_streams(&c->h2) == 0)
+		if (c->connecting)
+			continue;
+		if (h2_streams(&c->h2) == 0)
 			conn_close(c, NULL);
 		else
 			conn_last(c);

@@ -8,10 +8,13 @@
 #include "io/conn.h"
 #include "upstream/upstream.h"
 
+struct shared;
+
 /* A call that waits for a connection of HTTP/2 to be made, with others: one of the three is called,
  * once, unless pool_unwait was before. */
 struct pool_waiter {
 	struct list link;
+	struct shared *of; /* pool.c */
 	/* Which has room; or is HTTP/1 after all, then its events are the caller's from here. */
 	void (*ready)(struct pool_waiter *, struct conn *);
 	void (*again)(struct pool_waiter *); /* it is HTTP/1, and another's */
@@ -27,6 +30,7 @@ struct conn *pool_share(struct endpoint *, unsigned w, const struct cluster *, b
  * max_connections. */
 bool pool_await(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
 		const struct codec_limits *, struct pool_waiter *);
+/* A connection that nobody waits for any more is not made to its end. */
 void pool_unwait(struct pool_waiter *);
 void pool_release(struct conn *, struct endpoint *, const struct cluster_conf *);
 
@@ -41,7 +45,7 @@ bool pool_is_full(const struct endpoint *, unsigned w, const struct cluster_conf
  * max_connections. */
 struct conn *pool_connect(struct loop *, struct endpoint *, unsigned w, const struct cluster *,
 			  enum conn_protocol, const struct conn_events *, void *owner, const struct codec_limits *);
-/* Gives back a connection that may carry another call; over the bounds it is closed. */
+/* Gives back a connection that may carry another call; over the bounds it is closed, soon. */
 void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster_conf *);
 /* Lets a connection finish writing and close; the caller hears no more of it. */
 void pool_discard(struct conn *);

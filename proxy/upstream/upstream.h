@@ -71,6 +71,7 @@ struct endpoint_worker {
 	struct list shared; /* of struct shared (pool.c): connections of HTTP/2; the same eyes */
 	uint32_t turn; /* of endpoint_addr */
 	bool plain;    /* with HTTP_AUTO: the last one to be made speaks HTTP/1 */
+	uint32_t streams; /* at once of one connection, as the endpoint said last; 0: it has not */
 	_Atomic uint32_t idle_count;
 	_Atomic uint32_t connections; /* open, idle ones included */
 	_Atomic uint32_t active;      /* calls under way */

@@ -227,6 +227,28 @@ def test_deadlines_that_are_none(weir, upstreams, text):
 
 # ---- how answers are judged
 
+def test_answers_are_counted_by_their_status(weir, upstreams):
+    """The status of HTTP is 200 all the same."""
+    w, up, h = start(weir, upstreams)
+    assert not [m for m in w.metrics() if m[0] == "weir_grpc_requests_total"]
+    for code in (0, 0, UNAVAILABLE, 16):
+        s = call(h)
+        answer(up, up.expect(), code=code)
+        h.expect(s, 200)
+    s = call(h)
+    trailers_only(up, up.expect(), "what")
+    h.expect(s, 200)
+    s = call(h)
+    up.expect()
+    h.h2.reset_stream(s, 8)
+    h.flush()
+    w.wait_metric("weir_requests_in_flight", 0)
+    counts = {have["grpc_status"]: v for name, have, v in w.metrics() if name == "weir_grpc_requests_total"}
+    assert len(counts) == 18
+    assert {k: v for k, v in counts.items() if v} == {"0": 2, "14": 1, "16": 1, "2": 1, "_OTHER": 1}
+    h.close()
+
+
 def test_unavailable_is_a_failure_to_breakers(weir, upstreams):
     w, up, h = start(weir, upstreams, policies={"b": {"breaker": 2, "open_for": "30s"}}, use=["b"])
     for code in (UNAVAILABLE, 5, UNIMPLEMENTED, INTERNAL, UNAVAILABLE):

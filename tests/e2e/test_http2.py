@@ -207,6 +207,32 @@ def test_continuations_are_bounded(weir):
     h.close()
 
 
+@pytest.mark.parametrize("header_bytes", [32768, 131072])
+def test_a_head_that_is_too_large_is_one_calls_fault(weir, header_bytes):
+    w = weir(limits={"header_bytes": header_bytes}, serve=True)
+    h = H2Client(w.client())
+    a = h.ask("/", method="POST", end=False)
+    for size in (header_bytes, header_bytes + 14000):
+        h.expect(h.ask("/", headers=[("x", "X" * 16000)] * (size // 16000 + 1)), 431)
+    h.send_body(a, b"x")
+    h.expect(a, 200)
+    h.close()
+
+
+def test_an_answers_head_that_is_too_large_is_one_calls_fault(weir, upstreams):
+    w, up = with_h2_upstream(weir, upstreams)
+    c, other = w.client().ask("/0"), w.client()
+    r = up.expect("GET /0")
+    r.conn.sync()
+    for size in (33000, 60000):
+        other.ask("/1")
+        up.answer(up.expect("GET /1"), 200, b"no", [("x", "X" * size)])
+        other.expect(502)
+    up.answer(r, 200, b"ok")
+    c.expect(200)
+    assert len(up.conns) == 1
+
+
 def test_more_streams_than_there_may_be_are_refused(weir):
     w = weir(limits={"http2": {"streams": 2}})
     h = H2Client(w.client())
@@ -275,6 +301,35 @@ def test_a_reload_keeps_the_connection(weir):
     w.upstream.answer(200, b"new")
     h.expect(h_new, 200, b"new")
     h.fetch("/c", 429)
+    h.close()
+
+
+@pytest.mark.parametrize("window", ["1KiB", "8MiB"])
+def test_a_reload_takes_back_no_window(weir, window):
+    """What a connection was told of windows holds; new ones are told anew."""
+    w = weir(serve=echo)
+    h = H2Client(w.client())
+    h.fetch("/", 200)
+    w.reload(limits={"http2": {"stream_window": window, "connection_window": "64MiB"}})
+    body = b"x" * 300000
+    for client in (h, H2Client(w.client())):
+        client.fetch("/p", 200, body, method="POST", body=body)
+        client.close()
+
+
+def test_http2_comes_and_goes_with_a_reload(weir):
+    """The listener stays open, and so do its connections; new ones are met as the new configuration says."""
+    w = weir(serve=True)
+    h = H2Client(w.client())
+    h.fetch("/", 200)
+    for http2 in (False, True):
+        w.reload(listen={"addr": w.addr, "http2": http2})
+        h.fetch("/", 200)
+        c = w.client()
+        c.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        assert (c.read_exact(8) == b"HTTP/1.1") != http2
+        c.close()
+    assert w.stderr().count("listening on " + w.addr) == 1
     h.close()
 
 
@@ -390,6 +445,44 @@ def test_the_upstreams_bound_on_streams_is_kept(weir, upstreams):
         c.close()
 
 
+def test_the_upstreams_bound_is_remembered(weir, upstreams):
+    """A new connection is used before its settings come."""
+    w, up = with_h2_upstream(weir, upstreams)
+    up.settings["max_concurrent_streams"] = 1
+    first = w.client().ask("/0")
+    up.answer(up.expect(), 200, b"ok")
+    first.expect(200)
+    cs = [w.client().ask(f"/{i}") for i in range(1, 4)]
+    rs = [up.expect()]
+    for _ in range(2):
+        up.accept()
+        rs.append(up.expect())
+    for r in rs:
+        up.answer(r, 200, b"ok")
+    for c in cs:
+        c.expect(200)
+
+
+def test_a_bound_that_is_no_more_is_forgotten(weir, upstreams):
+    w, up = with_h2_upstream(weir, upstreams)
+    up.settings["max_concurrent_streams"] = 1
+    old = w.client().ask("/0")
+    up.answer(up.expect(), 200, b"ok")
+    old.expect(200)
+    del up.settings["max_concurrent_streams"]
+    cs, rs = [old.ask("/1")], [up.expect()]
+    cs.append(w.client().ask("/2"))
+    up.accept()
+    rs.append(up.expect())
+    up.conns[-1].sync()
+    cs.append(w.client().ask("/3"))
+    rs.append(up.expect("GET /3"))
+    for c, r in zip(cs, rs):
+        up.answer(r, 200, b"ok")
+        c.expect(200)
+
+
+
 @pytest.mark.parametrize("how", ["refused", "goaway"])
 def test_what_was_not_looked_at_goes_again(weir, upstreams, how):
     """A POST, with its body."""
@@ -409,6 +502,27 @@ def test_what_was_not_looked_at_goes_again(weir, upstreams, how):
     c.close()
 
 
+@pytest.mark.parametrize("body", [b"x" * 100000, b"abc"], ids=["large", "with trailers"])
+def test_what_is_not_kept_does_not_go_again(weir, upstreams, body):
+    """Half of it would look whole."""
+    first, other = upstreams(2)
+    endpoints = [first.addr, {"addr": other.addr, "backup": True}]
+    w, up = weir(upstream=first, upstreams={"app": {"endpoints": endpoints, "http2": True}}), H2Upstream(first)
+    h = H2Client(w.client())
+    s = h.ask("/", method="PUT", end=False)
+    r = up.expect(whole=False)
+    if len(body) < 100:
+        h.send_body(s, body, trailers=[("x-sum", "1")])
+        assert r.conn.pump(lambda: r.ended)
+    else:
+        h.send_body(s, body[:70000], end=False)
+        assert r.conn.pump(lambda: len(r.body) == 70000)
+    up.reset(r, 7)
+    h.expect(s, 503)
+    assert w.access(1)[0]["attempts"] == 1
+    h.close()
+
+
 def test_a_lost_connection_is_502_for_all(weir, upstreams):
     w, up = with_h2_upstream(weir, upstreams)
     cs = [w.client().ask("/", method="POST", body=b"x") for _ in range(3)]
@@ -418,6 +532,27 @@ def test_a_lost_connection_is_502_for_all(weir, upstreams):
     for c in cs:
         c.expect(502)
         c.close()
+
+
+def test_those_who_do_not_read_stop_nobody_else(weir, upstreams):
+    """Upstream they share a connection; what is kept for each is bounded, not what is kept for all."""
+    w, up = with_h2_upstream(weir, upstreams, limits={"http2": {"stream_window": "16KiB", "connection_window": "64KiB"}})
+    slow = H2Client(w.client(), window=0)
+    for i in range(20):
+        slow.ask(f"/{i}")
+        r = up.expect(f"GET /{i}")
+        r.conn.h2.send_headers(r.stream, [(":status", "200")])
+        for _ in range(6):  # 64 KiB and what it takes to go beyond it are kept for the client; one window is held
+            up.conns[0].send_body(r.stream, b"x" * 16384, end=False)
+    h = H2Client(w.client())
+    body = b"y" * 300000
+    s = h.ask("/fast")
+    thread = threading.Thread(target=lambda: up.answer(up.expect("GET /fast"), 200, body))
+    thread.start()
+    h.expect(s, 200, body)
+    thread.join()
+    h.close()
+    slow.close()
 
 
 def test_a_reset_answer_is_cut(weir, upstreams):

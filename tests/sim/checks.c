@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "sim.h"
+#include "wire2.h"
 
 enum { FALL = 2, RISE = 2, HISTORY_MAX = 8192, PATIENTS_MAX = 64 };
 
@@ -33,6 +34,8 @@ struct nurse {
 	bool connected, refuses, silent, answered;
 	struct buf in, out;
 	size_t sent;
+	struct wire2 wire; /* no session: it is asked by HTTP/1, or not yet */
+	struct wire2_stream stream;
 };
 
 static struct patient *patients;
@@ -49,6 +52,10 @@ static void nurse_end(struct nurse *n, bool reset, const char *why)
 	sim_trace(n->actor.sim, "check %u: %s", n->actor.number, why);
 	if (n->actor.transport != NULL)
 		actor_close(&n->actor, reset);
+	if (n->wire.session != NULL) {
+		wire2_fini(&n->wire);
+		wire2_stream_fini(&n->stream);
+	}
 	buf_fini(&n->in);
 	buf_fini(&n->out);
 	free(n);
@@ -93,6 +100,107 @@ static void check_request(struct nurse *n)
 		sim_fail("a check asks: %s", n->in.p);
 }
 
+/*---------------------------------------------------------------- by HTTP/2 */
+
+static struct wire2_stream *on_open(struct wire2 *w)
+{
+	struct nurse *n = w->owner;
+
+	if (n->stream.wire != NULL)
+		sim_fail("a check asks twice");
+	wire2_stream_init(w, &n->stream);
+	return &n->stream;
+}
+
+static void answer2(struct nurse *n, const char *status, bool body)
+{
+	static struct fields f;
+
+	fields_init(&f);
+	fields_add(&f, ":status", status);
+	n->stream.number = 1;
+	n->stream.body_n = 100;
+	wire2_answer(&n->stream, &f, !body);
+}
+
+static void put_answer2(struct sim *sim, struct nurse *n)
+{
+	static const char *const well[] = { "204", "200", "200", "302" };
+	struct dice *d = &sim->dice;
+	uint64_t draw = dice_below(d, 4);
+
+	n->answered = true;
+	if (!is_ill(sim, n->site))
+		answer2(n, well[draw], draw > 0);
+	else if (draw == 0)
+		n->silent = true;
+	else if (draw == 1)
+		answer2(n, "503", true);
+	else if (draw == 2)
+		wire2_reset(&n->stream, NGHTTP2_REFUSED_STREAM);
+	else
+		wire2_spoil(&n->wire, "nonsense and more nonsense", 26);
+}
+
+static void on_head(struct wire2_stream *s, const struct wire_head *h, bool end)
+{
+	struct nurse *n = s->wire->owner;
+
+	if (strcmp(h->method, "GET") != 0 || strcmp(h->target, "/health") != 0 || !end)
+		sim_fail("a check asks: %s %s", h->method, h->target);
+	put_answer2(n->actor.sim, n);
+}
+
+static void on_stream_body(struct wire2_stream *s, const char *p, size_t n)
+{
+	(void)s, (void)p, (void)n;
+	sim_fail("a check has a body");
+}
+
+static void on_stream_end(struct wire2_stream *s, const struct wire_head *trailers)
+{
+	(void)s, (void)trailers;
+}
+
+static void on_said(struct wire2_stream *s)
+{
+	(void)s;
+}
+
+static void on_stream_closed(struct wire2_stream *s, uint32_t code)
+{
+	(void)s, (void)code;
+}
+
+static const struct wire2_events check_events = {
+	.open = on_open,
+	.head = on_head,
+	.body = on_stream_body,
+	.end = on_stream_end,
+	.said = on_said,
+	.closed = on_stream_closed,
+};
+
+static void feed2(struct nurse *n, const char *p, size_t size)
+{
+	if (n->wire.session == NULL) {
+		wire2_init(&n->wire, n->actor.sim, false, "a check's other end", &check_events, n);
+		wire2_settings(&n->wire, NULL, 0);
+	}
+	wire2_feed(&n->wire, p, size);
+}
+
+/*---------------------------------------------------------------- bytes */
+
+static void feed1(struct nurse *n, const char *p, size_t size)
+{
+	buf_put(&n->in, p, size);
+	if (!n->answered && strstr(n->in.p, "\r\n\r\n") != NULL) {
+		check_request(n);
+		put_answer(n->actor.sim, n);
+	}
+}
+
 /* True: it is gone. */
 static bool read_some(struct nurse *n)
 {
@@ -105,29 +213,41 @@ static bool read_some(struct nurse *n)
 		nurse_end(n, false, "hung up by Weir");
 		return true;
 	}
-	buf_put(&n->in, bytes, (size_t)got);
-	if (!n->answered && strstr(n->in.p, "\r\n\r\n") != NULL) {
-		check_request(n);
-		put_answer(n->actor.sim, n);
-	}
+	if (n->wire.session != NULL || (n->in.n == 0 && got >= 3 && memcmp(bytes, "PRI", 3) == 0))
+		feed2(n, bytes, (size_t)got);
+	else
+		feed1(n, bytes, (size_t)got);
 	return false;
+}
+
+/* Of HTTP/2, to be made into frames. */
+static bool has_more(const struct nurse *n)
+{
+	return n->wire.session != NULL && nghttp2_session_want_write(n->wire.session);
 }
 
 static void on_step(void *owner, unsigned ready)
 {
 	struct nurse *n = owner;
+	struct buf *out = &n->out;
+	size_t *sent = &n->sent;
 
 	if ((ready & WANT_READ) && read_some(n))
 		return;
-	if (!actor_send(&n->actor, &n->out, &n->sent, n->out.n, 20)) {
+	if (n->wire.session != NULL) {
+		out = &n->wire.out;
+		sent = &n->wire.sent;
+		wire2_fill(&n->wire);
+	}
+	if (!actor_send(&n->actor, out, sent, out->n, 20)) {
 		nurse_end(n, false, "writes to nobody");
 		return;
 	}
-	if (n->answered && !n->silent && n->sent == n->out.n) {
+	if (n->answered && !n->silent && *sent == out->n && !has_more(n)) {
 		nurse_end(n, dice_chance(&n->actor.sim->dice, 100), "is done");
 		return;
 	}
-	actor_want(&n->actor, true, n->sent < n->out.n);
+	actor_want(&n->actor, true, *sent < out->n || has_more(n));
 }
 
 static void on_time(struct actor *a)

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "handshake.h"
+#include "hear.h"
 #include "sim.h"
 #include "wire.h"
 
@@ -45,9 +47,8 @@ struct client {
 	uint64_t go_ns, close_ns, give_up_ns;
 	/* the answer that comes in */
 	struct wire in;
-	struct answer *answer; /* NULL: Weir's own */
-	uint64_t body_got;
-	bool no_body, last, tunnel;
+	struct heard_answer heard;
+	bool last, tunnel;
 	bool over; /* the other side of the tunnel has ended */
 };
 
@@ -83,61 +84,26 @@ static void client_end(struct client *c, bool reset, const char *why)
 
 /*---------------------------------------------------------------- answers */
 
-static void check_own(struct client *c, const struct wire_head *h)
-{
-	struct sim *sim = c->actor.sim;
-	struct request *r = present(c)->r;
-
-	/* an upstream spoke just as the call came to it: nobody can tell that from an answer */
-	if (wire_field_number(h, "X-Sim-Unasked") == 1)
-		return;
-	if (!ledger_is_own_status(h->status))
-		sim_fail("client %u: status %u for request %u is of nobody", c->actor.number,
-			 h->status, r->id);
-	if (sim->weather.calm)
-		sim_fail("client %u: Weir answers %u to request %u", c->actor.number, h->status,
-			 r->id);
-	if (h->status == 429 && r->place != PLACE_LIMITED && r->place != PLACE_HELD)
-		sim_fail("request %u is under no limit, and limited", r->id);
-	if (h->status == 429 && wire_field_number(h, "Retry-After") == UINT64_MAX)
-		sim_fail("request %u: 429 without Retry-After", r->id);
-	r->refused = h->status == 429 || h->status == 404;
-	if (r->refused && r->arrivals > 0)
-		sim_fail("request %u: %u although it reached an upstream", r->id, h->status);
-	if (r->malformed && (h->status < 400 || h->keep_alive))
-		sim_fail("request %u is malformed: %u, %s", r->id, h->status,
-			 h->keep_alive ? "kept alive" : "closed");
-	sim->ledger.own_answers++;
-	sim->ledger.refusals += h->status == 429;
-}
-
-static void check_upstream(struct client *c, const struct wire_head *h, uint64_t number)
-{
-	struct sim *sim = c->actor.sim;
-	struct request *r = present(c)->r;
-	struct answer *a = ledger_find_answer(&sim->ledger, number);
-	char value[16];
-
-	if (a->request != r->id)
-		sim_fail("client %u: the answer to request %u comes to request %u", c->actor.number,
-			 a->request, r->id);
-	if (a->status != h->status)
-		sim_fail("answer %u: status %u became %u", a->id, a->status, h->status);
-	if (wire_field(h, "X-Hop", value, sizeof(value)))
-		sim_fail("answer %u: a nominated field came through", a->id);
-	c->answer = a;
-	sim->ledger.upstream_answers++;
-}
-
 static enum wire_state on_interim(struct client *c, struct request *r, const struct wire_head *h)
 {
-	if (++r->interims_got > r->interims_sent)
-		sim_fail("request %u: an interim %u that no upstream sent", r->id, h->status);
-	if (r->is_1_0)
-		sim_fail("request %u: an interim answer to HTTP/1.0", r->id);
+	c->heard.request = r;
+	hear_interim(&c->heard, h);
 	if (h->status == 100)
 		present(c)->go = true;
 	return WIRE_HEAD;
+}
+
+static void check_handshake(const struct client *c, const struct wire_head *h)
+{
+	char key[HANDSHAKE_MAX], want[HANDSHAKE_MAX], got[64];
+
+	if (c->actor.sim->upstream_speech == SPEAKS_1)
+		return;
+	handshake_key(c->heard.request->id, key);
+	handshake_accept(key, want);
+	if (!wire_field(h, "Sec-WebSocket-Accept", got, sizeof(got)) || strcmp(got, want) != 0)
+		sim_fail("request %u: the handshake is not accepted: %s", c->heard.request->id,
+			 h->text);
 }
 
 /* What a client says in a tunnel. */
@@ -172,7 +138,6 @@ static void check_persistence(struct client *c, const struct wire_head *h)
 static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 {
 	struct client *c = w->owner;
-	uint64_t number = wire_field_number(h, "X-Sim-Answer");
 	struct request *r;
 
 	if (c->answered == c->n)
@@ -184,62 +149,33 @@ static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 			 c->actor.number, r->id);
 	if (h->status < 200 && h->status != 101)
 		return on_interim(c, r, h);
-	c->answer = NULL;
-	c->body_got = 0;
-	c->no_body = strcmp(r->method, "HEAD") == 0 || h->status == 204 || h->status == 304;
-	if (number != UINT64_MAX)
-		check_upstream(c, h, number);
-	else
-		check_own(c, h);
+	c->heard.request = r;
+	hear_answer_head(c->actor.sim, &c->heard, h);
 	/* Weir cannot know yet, or had no memory to find out, that it is HEAD */
-	if (c->answer == NULL && (c->sent < present(c)->head_end || h->status == 408 ||
-				  (c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
-		c->no_body = false;
+	if (c->heard.answer == NULL && (c->sent < present(c)->head_end || h->status == 408 ||
+					(c->actor.sim->weather.no_memory > 0 && !h->keep_alive)))
+		c->heard.no_body = false;
 	if (h->status == 101) {
+		check_handshake(c, h);
 		begin_tunnel(c);
 		return WIRE_RAW;
 	}
 	check_persistence(c, h);
-	return wire_body_state(w, h, c->no_body);
+	return wire_body_state(w, h, c->heard.no_body);
 }
 
 static void on_body(struct wire *w, const char *p, size_t n)
 {
-	struct client *c = w->owner;
-	struct answer *a = c->answer;
-
-	if (a == NULL)
-		return;
-	if (c->body_got + n > a->body_n ||
-	    !ledger_body_is(p, ANSWER_STREAM + a->id, c->body_got, n))
-		sim_fail("answer %u: other bytes at %llu", a->id, (unsigned long long)c->body_got);
-	c->body_got += n;
-}
-
-static void check_trailers(struct client *c, const struct wire_head *trailers)
-{
-	struct answer *a = c->answer;
-
-	if (trailers != NULL && wire_field_number(trailers, "X-Sim-Trailer") != a->id)
-		sim_fail("answer %u: other trailers", a->id);
-	if (trailers == NULL && a->trailers && !present(c)->r->is_1_0)
-		sim_fail("answer %u: no trailers", a->id);
+	hear_answer_body(&((struct client *)w->owner)->heard, p, n);
 }
 
 static void on_end(struct wire *w, const struct wire_head *trailers)
 {
 	struct client *c = w->owner;
-	struct answer *a = c->answer;
 	struct request *r = present(c)->r;
 
-	if (a != NULL && !c->no_body && (!a->complete || c->body_got != a->body_n))
-		sim_fail("answer %u looks complete with %llu of %llu bytes, and is%s", a->id,
-			 (unsigned long long)c->body_got, (unsigned long long)a->body_n,
-			 a->complete ? "" : " not");
-	if (a != NULL && !c->no_body)
-		check_trailers(c, trailers);
+	hear_answer_end(&c->heard, trailers);
 	sim_trace(c->actor.sim, "client %u: request %u is answered", c->actor.number, r->id);
-	r->answered = true;
 	c->answered++;
 	c->go_ns = 0;
 	if (c->last || c->tunnel)
@@ -474,7 +410,7 @@ static void draw_manners(struct client *c, struct sim *sim)
 	sim_trace(sim, "client %u: fault %d at byte %zu", c->actor.number, c->fault, c->fault_at);
 }
 
-static void set_knobs(struct sim *sim, struct pair *pair)
+void client_set_knobs(struct sim *sim, struct pair *pair)
 {
 	for (unsigned side = 0; side < 2; side++) {
 		struct pair_knobs *k = pair_knobs(pair, side);
@@ -489,7 +425,7 @@ static void set_knobs(struct sim *sim, struct pair *pair)
 	}
 }
 
-static void accept_client(struct sim *sim, struct worker_listener *wl, struct pair *pair)
+void client_accept(struct sim *sim, struct worker_listener *wl, struct pair *pair)
 {
 	struct worker *w = wl->worker;
 	struct addr peer;
@@ -514,10 +450,14 @@ void client_start(struct sim *sim)
 
 	if (wl == NULL)
 		return; /* nobody listens any more */
-	c = sim_alloc(sizeof(*c));
 	pair = pair_new(&sim->worker[w]->loop, NULL);
 	list_push_back(&sim->pairs, pair_link(pair));
-	set_knobs(sim, pair);
+	client_set_knobs(sim, pair);
+	if (sim_draw_2(sim, sim->client_speech)) {
+		client2_start(sim, wl, pair);
+		return;
+	}
+	c = sim_alloc(sizeof(*c));
 	actor_init(&c->actor, sim, pair, on_step, on_time);
 	sim->clients++;
 	wire_init(&c->in, true, "a client", &answer_events, c);
@@ -527,6 +467,6 @@ void client_start(struct sim *sim)
 	mark_unreachable(c);
 	draw_manners(c, sim);
 	c->give_up_ns = sim->now_ns + GIVE_UP_NS;
-	accept_client(sim, wl, pair);
+	client_accept(sim, wl, pair);
 	settle(c);
 }

@@ -27,20 +27,45 @@ static void put_time(struct sim *sim, struct buf *b, const char *key, uint64_t l
 	buf_printf(b, "%s: %llums", key, (unsigned long long)(sim->weather.calm ? calm_ms : drawn));
 }
 
+/* Bounds of connections that are HTTP/2: small ones, that are met. */
+static void put_http2(struct sim *sim, struct buf *b)
+{
+	struct dice *d = &sim->speech_dice;
+	uint64_t streams = dice_chance(d, 500) ? 100 : dice_between(d, 1, 6);
+	uint64_t window = dice_between(d, 1, 64), all = dice_between(d, 64, 300);
+	uint64_t resets = dice_chance(d, 700) ? 400 : dice_between(d, 1, 10);
+
+	buf_printf(b, ", http2: { streams: %llu, stream_window: %lluKiB",
+		   (unsigned long long)streams, (unsigned long long)window);
+	buf_printf(b, ", connection_window: %lluKiB", (unsigned long long)all);
+	if (!sim->weather.calm)
+		buf_printf(b, ", resets: %llu", (unsigned long long)resets);
+	buf_puts(b, " }");
+}
+
 static void put_limits(struct sim *sim, struct buf *b)
 {
-	buf_printf(b, "version: 1\nlisten: 127.0.0.1:80\nlog: { access: none }\nlimits: { ");
+	const char *http2 = sim->client_speech != SPEAKS_1 ? "true" : "false";
+
+	buf_printf(b,
+		   "version: 1\nlisten:\n  - { addr: 127.0.0.1:80, http2: %s }\n"
+		   "  - { addr: 127.0.0.1:81, proxy_protocol: true, http2: %s }\n"
+		   "log: { access: none }\nlimits: { ",
+		   http2, http2);
 	put_time(sim, b, "header_timeout", 50, 10000, 60000);
 	put_time(sim, b, ", idle_timeout", 50, 60000, 60000);
 	put_time(sim, b, ", write_timeout", 500, 20000, 60000);
-	buf_printf(b, ", header_bytes: 16KiB }\n");
+	buf_printf(b, ", header_bytes: 16KiB");
+	if (sim->client_speech != SPEAKS_1 || sim->upstream_speech != SPEAKS_1)
+		put_http2(sim, b);
+	buf_puts(b, " }\n");
 }
 
 static void put_upstream_tail(struct sim *sim, struct buf *b)
 {
 	static const char *const lb[] = { "round-robin", "least-requests", "p2c-ewma",
 					  "ring-hash\n    hash: header.x-sim-key\n    spill: 50%" };
-	bool calm = sim->weather.calm;
+	bool calm = sim->weather.calm, is_2 = sim_draw_2(sim, sim->upstream_speech);
 
 	buf_printf(b, "    lb: %s\n", lb[dice_below(&sim->dice, 4)]);
 	checks_put(sim, b);
@@ -49,6 +74,8 @@ static void put_upstream_tail(struct sim *sim, struct buf *b)
 	buf_printf(b, "    keepalive_timeout: %llums\n", number(sim, 10, 60000));
 	if (!calm && dice_chance(&sim->dice, 100))
 		buf_printf(b, "    max_connections: %llu\n", number(sim, 1, 3));
+	if (is_2)
+		buf_puts(b, "    http2: true\n");
 }
 
 static void put_upstreams(struct sim *sim, struct buf *b, bool fresh)
@@ -110,11 +137,13 @@ static void put_retry(struct sim *sim, struct buf *b)
 	static const char *const when[] = { "connect", "[connect, reset]", "[503, timeout]",
 					    "[connect, reset, timeout, 5xx]" };
 	uint64_t base_ms = 1 + dice_spread(&sim->dice, 200);
+	uint64_t which = dice_below(&sim->dice, 4);
+	unsigned long long body_kib, retries = number(sim, 1, 3);
 
-	buf_printf(b, "  again: { retry: %llu, when: %s", number(sim, 1, 3),
-		   when[dice_below(&sim->dice, 4)]);
+	buf_printf(b, "  again: { retry: %llu, when: %s", retries, when[which]);
+	body_kib = number(sim, 1, 100);
 	buf_printf(b, ", budget: %llu%%, body: %lluKiB", number(sim, 0, SIM_RETRY_PERCENT),
-		   number(sim, 1, 100));
+		   body_kib);
 	buf_printf(b, ", backoff: { base: %llums, max: %llums }", (unsigned long long)base_ms,
 		   number(sim, base_ms, 5000));
 	if (!sim->weather.calm && dice_chance(&sim->dice, 300))
@@ -236,6 +265,7 @@ static struct worker_listener *listener_make(struct sim *sim, unsigned s, unsign
 	wl->worker = sim->worker[w];
 	wl->slot = &sim->slot[s];
 	wl->stats = wl->slot->stats;
+	wl->http2 = sim->client_speech != SPEAKS_1; /* it may be called before the worker follows */
 	list_push_back(&sim->worker[w]->listeners, &wl->link);
 	return wl;
 }
@@ -380,6 +410,7 @@ static void start_worker(struct sim *sim, unsigned i)
 	CHECK(w != NULL);
 	w->loop.read_clock = read_clock;
 	w->loop.connect = server_connect;
+	w->loop.holds = sim->holds;
 	forward_worker_seed(&w->forward, sim->seed + i);
 	sim->worker[i] = w;
 }

@@ -31,8 +31,8 @@ const char *crowd_use(const struct crowd_rule *);
 void crowd_commit(struct sim *, const struct crowd_rule *);
 /* Between steps; all is settled. */
 void crowd_check(struct sim *);
-/* A call has come to an upstream, where so many of them are now. */
-void crowd_arrival(struct sim *, unsigned there);
+/* A call has come to an upstream. */
+void crowd_arrival(struct sim *);
 void crowd_check_rest(struct sim *);
 
 #endif

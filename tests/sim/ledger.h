@@ -41,6 +41,7 @@ struct request {
 	bool malformed;   /* its head: never arrives */
 	bool unreachable; /* behind one whose body goes wrong: never arrives */
 	bool incomplete;  /* its body will break off or go wrong: never arrives whole */
+	bool is_2, said;  /* asked by HTTP/2; and its end is on its way */
 
 	/* what was seen */
 	unsigned arrivals, whole_arrivals, interims_sent, interims_got;
@@ -56,6 +57,7 @@ struct answer {
 	bool trailers;
 	bool spoiled; /* garbage, or to be cut: can never be complete */
 	bool complete;
+	bool sized; /* by HTTP/2, with a length: whole with its last byte, to a reader of HTTP/1 */
 };
 
 struct limit_account {

@@ -308,6 +308,8 @@ void limits_commit(struct sim *sim, const struct rule *rule)
 		return;
 	if (rule->algorithm != TOKEN_BUCKET || l->pending.algorithm != TOKEN_BUCKET)
 		sim->ledger.allowed += (double)limits_at_once(rule); /* a share of more, or less */
+	/* who waits has been let in by the rule that goes */
+	sim->ledger.allowed += (double)(owed_ns(&l->pending, 0) / token_ns(&l->pending, 0));
 	come_into_force(l, sim->now_ns);
 	l->pending = *rule;
 	l->pending_tag = opened_tag;

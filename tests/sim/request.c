@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "handshake.h"
 #include "sim.h"
+#include "wire2.h"
 
 static const char *const place_names[] = {
 	[PLACE_APP] = "app",         [PLACE_LIMITED] = "limited", [PLACE_SMALL] = "small",
@@ -139,10 +141,24 @@ static void draw_request(struct sim *sim, struct request *r, bool last)
 		 dice_chance(d, 200) ? "?q=1&r=%20" : "");
 }
 
+/* HTTP/2 has but one protocol to change to. */
+static void put_upgrade(struct sim *sim, struct buf *out, const struct request *r)
+{
+	char key[HANDSHAKE_MAX];
+
+	buf_puts(out, "Connection: Upgrade\r\nUpgrade: ");
+	if (sim->upstream_speech == SPEAKS_1) {
+		buf_puts(out, "sim\r\n");
+		return;
+	}
+	handshake_key(r->id, key);
+	buf_printf(out, "websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", key);
+}
+
 static void put_connection(struct sim *sim, struct buf *out, const struct request *r, bool last)
 {
 	if (r->place == PLACE_TUNNEL)
-		buf_puts(out, "Connection: Upgrade\r\nUpgrade: sim\r\n");
+		put_upgrade(sim, out, r);
 	else if (last && !r->is_1_0 && dice_chance(&sim->dice, 300))
 		buf_puts(out, "Connection: close\r\n");
 	else if (r->is_1_0 && !last)
@@ -244,5 +260,165 @@ struct request *request_make(struct sim *sim, unsigned client, bool last, struct
 		put_chunks(sim, out, r);
 	else
 		put_bytes(out, r, 0, r->body_n);
+	return r;
+}
+
+/*---------------------------------------------------------------- in HTTP/2 */
+
+/* What no strict server takes: a field more, in front of the others if it is a pseudo one. */
+static const char *const bad_fields2[][2] = {
+	{ "connection", "close" },
+	{ "transfer-encoding", "chunked" },
+	{ "upgrade", "sim" },
+	{ "keep-alive", "timeout=1" },
+	{ "te", "gzip" },
+	{ "X-Upper", "1" },
+	{ "x bad", "1" },
+	{ "", "nameless" },
+	{ "x-bad", "line\r\nx-other: 1" },
+	{ "x-bad", "feed\n" },
+	{ "x-bad", "return\r" },
+	{ "x-bad\r\nx-other", "1" },
+	{ "x-bad:", "1" },
+	{ "host", "other" },
+	{ "content-length", "3, 4" },
+	{ "content-length", "+3" },
+	{ "content-length", "99999999999999999999999" },
+	{ ":method", "GET" },
+	{ ":path", "/app/1" },
+	{ ":scheme", "http" },
+	{ ":authority", "sim" },
+	{ ":status", "200" },
+	{ ":sim", "1" },
+};
+
+/* Which pseudo fields there are, of the four; and their values. */
+static const struct {
+	const char *method, *scheme, *authority, *before, *path;
+} bad_starts2[] = {
+	{ NULL, "http", "sim", "", "" },      { "GET", NULL, "sim", "", "" },
+	{ "GET", "http", "sim", "", NULL },   { "GET", "http", "sim", "", "" },
+	{ "G T", "http", "sim", "/app", "" }, { "CONNECT", NULL, "sim:80", "", NULL },
+	{ "GET", "http", "sim", "app", "" },  { "GET", "http", "sim", "/..", "/.." },
+	{ "GET", "http", "a b", "/app", "" }, { "GET", "http", "sim", "/app\n", "" },
+};
+
+static void put_start2(struct fields *f, const struct request *r)
+{
+	bool tunnel = r->place == PLACE_TUNNEL;
+
+	fields_add(f, ":method", tunnel ? "CONNECT" : r->method);
+	if (tunnel)
+		fields_add(f, ":protocol", "websocket");
+	fields_add(f, ":scheme", "http");
+	fields_add(f, ":authority", "sim");
+	fields_add(f, ":path", r->target);
+}
+
+static void put_bad_start2(struct sim *sim, struct fields *f)
+{
+	size_t i = dice_below(&sim->dice, sizeof(bad_starts2) / sizeof(bad_starts2[0]));
+	char path[32];
+
+	if (bad_starts2[i].method != NULL)
+		fields_add(f, ":method", bad_starts2[i].method);
+	if (bad_starts2[i].scheme != NULL)
+		fields_add(f, ":scheme", bad_starts2[i].scheme);
+	if (bad_starts2[i].authority != NULL)
+		fields_add(f, ":authority", bad_starts2[i].authority);
+	if (bad_starts2[i].path == NULL)
+		return;
+	snprintf(path, sizeof(path), "%s%s", bad_starts2[i].before, bad_starts2[i].path);
+	fields_add(f, ":path", path);
+}
+
+static void put_bad_field2(struct sim *sim, struct fields *f, const struct request *r)
+{
+	size_t i = dice_below(&sim->dice, sizeof(bad_fields2) / sizeof(bad_fields2[0]));
+
+	put_start2(f, r);
+	if (dice_chance(&sim->dice, 30)) {
+		fields_add_n(f, "x-bad", "nul\0byte", 8);
+	} else {
+		if (strcmp(bad_fields2[i][0], "content-length") == 0)
+			fields_add(f, "content-length", "3");
+		fields_add(f, bad_fields2[i][0], bad_fields2[i][1]);
+	}
+}
+
+static void put_huge2(struct fields *f, const struct request *r)
+{
+	char value[80];
+
+	put_start2(f, r);
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(value, sizeof(value), "%060u", i);
+		fields_add(f, "x-huge", value);
+	}
+}
+
+static void put_malformed2(struct sim *sim, struct fields *f, const struct request *r)
+{
+	uint64_t kind = dice_below(&sim->dice, 10);
+
+	if (kind < 3)
+		put_bad_start2(sim, f);
+	else if (kind < 9)
+		put_bad_field2(sim, f, r);
+	else
+		put_huge2(f, r);
+	fields_add_number(f, "x-sim-request", r->id);
+}
+
+static void put_head2(struct sim *sim, struct fields *f, const struct request *r)
+{
+	put_start2(f, r);
+	fields_add_number(f, "x-sim-request", r->id);
+	if (r->key > 0)
+		fields_add_number(f, "x-sim-key", r->key);
+	if (r->place == PLACE_HELD && dice_chance(&sim->dice, 500)) {
+		unsigned urgency = (unsigned)dice_below(&sim->dice, 9);
+		char text[8];
+
+		snprintf(text, sizeof(text), "u=%u", urgency);
+		fields_add(f, "priority", text);
+	}
+	if (r->expects)
+		fields_add(f, "expect", "100-continue");
+	if (dice_chance(&sim->dice, 300))
+		fields_add(f, "te", "trailers");
+	if (dice_chance(&sim->dice, 100))
+		fields_add(f, "cookie", "a=1");
+	if (!r->chunked && r->body_n > 0)
+		fields_add_number(f, "content-length", r->body_n);
+}
+
+struct request *request_make2(struct sim *sim, unsigned client, struct fields *f, bool *end)
+{
+	struct request *r = ledger_request(&sim->ledger);
+
+	r->client = client;
+	r->is_2 = true;
+	draw_request(sim, r, true);
+	r->is_1_0 = false;
+	snprintf(r->target, sizeof(r->target), "/%s/%u", place_names[r->place], r->id);
+	r->malformed = dice_chance(&sim->dice, sim->weather.malformed);
+	fields_init(f);
+	*end = true;
+	if (r->malformed) {
+		r->method = "GET";
+		r->chunked = r->expects = r->incomplete = r->trailers = false;
+		r->body_n = 0;
+		r->place = r->place == PLACE_TUNNEL ? PLACE_APP : r->place;
+		put_malformed2(sim, f, r);
+		return r;
+	}
+	put_head2(sim, f, r);
+	if (r->place == PLACE_TUNNEL) {
+		r->body_n = dice_spread(&sim->dice, 200000); /* once it is one */
+		*end = false;
+		return r;
+	}
+	*end = r->body_n == 0 && !r->chunked;
 	return r;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "handshake.h"
+#include "hear.h"
 #include "sim.h"
 #include "wire.h"
 
@@ -19,14 +21,14 @@ struct server {
 	struct site *site;
 	enum server_state state;
 	struct wire in;
-	size_t send_max, recv_max;
-	uint64_t gap_ns;
+	struct server_pace pace;
+	bool greeted; /* which HTTP it is to be is known */
 	/* the request under way */
-	struct request *request; /* NULL: idle */
-	uint64_t body_got;
+	struct heard_request heard; /* no request: idle */
 	bool request_over, early, silent, slams, deaf;
 	bool due; /* the answer, at actor.at_ns */
 	bool tunnel, half_closed;
+	char key[HANDSHAKE_MAX]; /* of WebSocket's handshake; empty: of none */
 	/* the answer */
 	struct answer *answer;
 	struct buf out;
@@ -40,14 +42,19 @@ static struct server *server_of(struct actor *a)
 	return (struct server *)(void *)a;
 }
 
+static void server_free(struct server *s)
+{
+	wire_fini(&s->in);
+	buf_fini(&s->out);
+	free(s);
+}
+
 static void server_end(struct server *s, bool reset, const char *why)
 {
 	sim_trace(s->actor.sim, "server %u: %s", s->actor.number, why);
 	if (s->actor.transport != NULL)
 		actor_close(&s->actor, reset);
-	wire_fini(&s->in);
-	buf_fini(&s->out);
-	free(s);
+	server_free(s);
 }
 
 /*---------------------------------------------------------------- answers */
@@ -69,7 +76,7 @@ static const char *const garbage[] = {
 static void put_garbage(struct sim *sim, struct server *s)
 {
 	if (dice_chance(&sim->dice, 100) &&
-	    strcmp(s->request->method, "HEAD") !=
+	    strcmp(s->heard.request->method, "HEAD") !=
 		0) { /* good until it is too late for another answer */
 		s->answer->status = 200;
 		buf_printf(&s->out,
@@ -129,7 +136,7 @@ static void put_framed(struct sim *sim, struct server *s, unsigned framing)
 		put_body(s, 0, a->body_n);
 }
 
-static bool is_down(const struct sim *sim, const struct site *site)
+bool site_is_down(const struct sim *sim, const struct site *site)
 {
 	return site->flap_ns != 0 && sim->now_ns / site->flap_ns % 2 == 1;
 }
@@ -142,10 +149,10 @@ static void put_answer(struct sim *sim, struct server *s)
 	unsigned framing = (unsigned)dice_below(d, 3);
 
 	a->status = statuses[dice_below(d, sizeof(statuses) / sizeof(statuses[0]))];
-	if (is_down(sim, s->site))
+	if (site_is_down(sim, s->site))
 		a->status = 503;
 	a->no_body =
-	    strcmp(s->request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
+	    strcmp(s->heard.request->method, "HEAD") == 0 || a->status == 204 || a->status == 304;
 	a->body_n = a->status == 204 ? 0 : ledger_size(d, 8000);
 	if (a->status == 204 || (a->status == 304 && framing == 1))
 		framing = 0;
@@ -165,16 +172,24 @@ static void put_answer(struct sim *sim, struct server *s)
 static void put_switch(struct sim *sim, struct server *s)
 {
 	struct answer *a = s->answer;
+	char accept[HANDSHAKE_MAX];
 
 	a->status = 101;
 	a->body_n = dice_spread(&sim->dice, 200000);
-	buf_printf(&s->out,
-		   "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: sim\r\n"
-		   "X-Sim-Answer: %u\r\n\r\n",
-		   a->id);
+	buf_printf(
+	    &s->out,
+	    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nX-Sim-Answer: %u\r\n",
+	    a->id);
+	if (s->key[0] != '\0') {
+		handshake_accept(s->key, accept);
+		buf_printf(&s->out, "Upgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			   accept);
+	} else {
+		buf_puts(&s->out, "Upgrade: sim\r\n\r\n");
+	}
 	put_body(s, 0, a->body_n);
 	s->tunnel = true;
-	s->body_got = 0;
+	s->heard.got = 0;
 	s->in.state = WIRE_RAW;
 }
 
@@ -191,16 +206,26 @@ static void spoil(struct sim *sim, struct server *s, size_t begin)
 		s->ending = RESETS;
 }
 
+/* Who asks by HTTP/2 takes another answer for none. */
+static bool switches(struct server *s)
+{
+	struct sim *sim = s->actor.sim;
+	const struct request *r = s->heard.request;
+
+	return r->place == PLACE_TUNNEL && s->request_over &&
+	       (dice_chance(&sim->dice, 800) || (sim->weather.calm && r->is_2));
+}
+
 static void begin_answer(struct server *s)
 {
 	struct sim *sim = s->actor.sim;
 	size_t begin = s->out.n;
 
-	s->answer = ledger_answer(&sim->ledger, s->request);
+	s->answer = ledger_answer(&sim->ledger, s->heard.request);
 	s->ending = KEEPS;
 	s->cut_at = SIZE_MAX;
 	s->until_close = false;
-	if (s->request->place == PLACE_TUNNEL && s->request_over && dice_chance(&sim->dice, 800)) {
+	if (switches(s)) {
 		put_switch(sim, s);
 	} else if (dice_chance(&sim->dice, sim->weather.serve_fault / 3)) {
 		s->answer->spoiled = true;
@@ -211,7 +236,7 @@ static void begin_answer(struct server *s)
 	if (!s->answer->spoiled && dice_chance(&sim->dice, sim->weather.serve_fault / 2))
 		spoil(sim, s, begin);
 	sim_trace(sim, "server %u: request %u gets answer %u: %u, %llu bytes, ending %d%s",
-		  s->actor.number, s->request->id, s->answer->id, s->answer->status,
+		  s->actor.number, s->heard.request->id, s->answer->id, s->answer->status,
 		  (unsigned long long)s->answer->body_n, s->ending,
 		  s->answer->spoiled ? ", spoiled" : "");
 }
@@ -220,7 +245,7 @@ static void begin_answer(struct server *s)
 
 static void send_interim(struct server *s, const char *line)
 {
-	s->request->interims_sent++;
+	s->heard.request->interims_sent++;
 	buf_printf(&s->out, "HTTP/1.1 %s\r\nX-Sim-Interim: 1\r\n\r\n", line);
 }
 
@@ -243,7 +268,7 @@ static void draw_conduct(struct server *s)
 	s->early = dice_chance(d, fault / 2);
 	s->silent = dice_chance(d, fault / 5);
 	s->deaf = dice_chance(d, fault / 5);
-	if (s->request->expects && (sim->weather.calm || dice_chance(d, 700)))
+	if (s->heard.request->expects && (sim->weather.calm || dice_chance(d, 700)))
 		send_interim(s, "100 Continue");
 	else if (dice_chance(d, 50))
 		send_interim(s, "103 Early Hints");
@@ -251,96 +276,45 @@ static void draw_conduct(struct server *s)
 		answer_soon(s);
 }
 
-static void check_head(struct server *s, const struct wire_head *h)
-{
-	struct request *r = s->request;
-	char value[64];
-
-	if (strcmp(h->method, r->method) != 0 || strcmp(h->target, r->target) != 0)
-		sim_fail("request %u: %s %s became %s %s", r->id, r->method, r->target, h->method,
-			 h->target);
-	if (wire_field(h, "X-Hop", value, sizeof(value)) ||
-	    wire_field(h, "Keep-Alive", value, sizeof(value)))
-		sim_fail("request %u: a hop-by-hop field came through", r->id);
-	if (!wire_field(h, "Via", value, sizeof(value)) ||
-	    !wire_field(h, "Host", value, sizeof(value)) || strcmp(value, "sim") != 0)
-		sim_fail("request %u: no Via or another Host", r->id);
-	if (r->place == PLACE_TUNNEL)
-		return;
-	if (h->chunked != r->chunked || h->length != (r->chunked ? 0 : r->body_n))
-		sim_fail("request %u: another framing: %s", r->id, h->text);
-}
-
-static void on_time(struct actor *);
-
 /* Weir waits for the rest of an answer of it. */
-static bool has_held_call(const struct actor *a)
+static unsigned count_held(const struct actor *a)
 {
 	const struct server *s = (const struct server *)(const void *)a;
+	const struct request *r = s->heard.request;
 
-	return a->on_time == on_time && s->request != NULL && s->request->place == PLACE_HELD &&
-	       (s->answer == NULL || !s->answer->complete) && pair_is_open(a->pair, 0);
-}
-
-static unsigned count_held(const struct sim *sim)
-{
-	unsigned there = 0;
-
-	LIST_EACH (n, &sim->actors)
-		there += has_held_call(LIST_ENTRY(n, struct actor, link));
-	return there;
+	return r != NULL && r->place == PLACE_HELD && (s->answer == NULL || !s->answer->complete) &&
+	       pair_is_open(a->pair, 0);
 }
 
 static enum wire_state on_head(struct wire *w, const struct wire_head *h)
 {
 	struct server *s = w->owner;
 	struct sim *sim = s->actor.sim;
+	struct request *r;
 
-	if (s->request != NULL)
+	if (s->heard.request != NULL)
 		sim_fail("server %u: another request before the answer", s->actor.number);
-	s->request = ledger_find_request(&sim->ledger, wire_field_number(h, "X-Sim-Request"));
-	s->body_got = 0;
+	r = hear_find(sim, h);
 	s->request_over = false;
 	s->answer = NULL;
 	s->out.n = s->sent = 0;
 	s->cut_at = SIZE_MAX;
 	s->actor.at_ns = 0;
 	s->due = false;
-	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text,
-		  s->request->id);
-	ledger_arrival(sim, s->request);
-	if (s->request->place == PLACE_HELD)
-		crowd_arrival(sim, count_held(sim));
-	check_head(s, h);
+	sim_trace(sim, "server %u (%s): request %u", s->actor.number, s->site->text, r->id);
+	ledger_arrival(sim, r);
+	hear_request_head(&s->heard, r, h);
+	if (!wire_field(h, "Sec-WebSocket-Key", s->key, sizeof(s->key)))
+		s->key[0] = '\0';
+	if (r->place == PLACE_HELD)
+		crowd_arrival(sim);
 	draw_conduct(s);
 	return wire_body_state(w, h, false);
 }
 
 static void on_body(struct wire *w, const char *p, size_t n)
 {
-	struct server *s = w->owner;
-	struct request *r = s->request;
-
-	if (s->body_got + n > r->body_n ||
-	    !ledger_body_is(p, REQUEST_STREAM + r->id, s->body_got, n))
-		sim_fail("request %u: other bytes at %llu", r->id, (unsigned long long)s->body_got);
-	s->body_got += n;
-}
-
-static void check_whole(struct server *s, const struct wire_head *trailers)
-{
-	struct request *r = s->request;
-
-	if (r->incomplete)
-		sim_fail("request %u looks whole, and is not", r->id);
-	if (s->body_got != r->body_n)
-		sim_fail("request %u ends with %llu of %llu bytes", r->id,
-			 (unsigned long long)s->body_got, (unsigned long long)r->body_n);
-	if (trailers != NULL && wire_field_number(trailers, "X-Sim-Trailer") != r->id)
-		sim_fail("request %u: other trailers", r->id);
-	if (trailers == NULL && r->trailers)
-		sim_fail("request %u: no trailers", r->id);
-	r->whole_arrivals++;
+	hear_request_body(&((struct server *)w->owner)->heard, p, n);
 }
 
 static void go_idle(struct server *s);
@@ -349,8 +323,8 @@ static void on_end(struct wire *w, const struct wire_head *trailers)
 {
 	struct server *s = w->owner;
 
-	if (s->request->place != PLACE_TUNNEL || (s->tunnel && !s->answer->spoiled))
-		check_whole(s, trailers);
+	if (s->heard.request->place != PLACE_TUNNEL || (s->tunnel && !s->answer->spoiled))
+		hear_request_end(&s->heard, trailers);
 	s->request_over = true;
 	if (s->answer != NULL && s->answer->complete && s->ending == KEEPS && !s->tunnel)
 		go_idle(s);
@@ -370,7 +344,7 @@ static void go_idle(struct server *s)
 {
 	struct sim *sim = s->actor.sim;
 
-	s->request = NULL;
+	s->heard.request = NULL;
 	if (!dice_chance(&sim->dice, sim->weather.serve_fault))
 		return;
 	s->slams = dice_chance(&sim->dice, 400);
@@ -390,18 +364,37 @@ static bool on_eof(struct server *s, bool reset)
 	return true;
 }
 
+/* Weir says which HTTP it speaks.  True: it is HTTP/2, and another's from here. */
+static bool greet(struct server *s, const char *p, size_t n)
+{
+	bool is_2 = n >= 3 && memcmp(p, "PRI", 3) == 0;
+	enum speech speech = s->actor.sim->upstream_speech;
+
+	if (speech != SPEAKS_BOTH && is_2 != (speech == SPEAKS_2))
+		sim_fail("server %u hears %.*s", s->actor.number, (int)(n < 20 ? n : 20), p);
+	s->greeted = true;
+	if (!is_2)
+		return false;
+	server2_start(&s->actor, s->site, &s->pace, p, n);
+	server_free(s);
+	return true;
+}
+
 /* True: the server is gone. */
 static bool read_some(struct server *s)
 {
 	static char buffer[64 * 1024];
-	ssize_t n = actor_recv(&s->actor, buffer, s->recv_max != 0 ? s->recv_max : sizeof(buffer));
+	ssize_t n = actor_recv(&s->actor, buffer,
+			       s->pace.recv_max != 0 ? s->pace.recv_max : sizeof(buffer));
 
 	if (n == TRANSPORT_AGAIN)
 		return false;
-	if (n > 0 && s->slams && s->request == NULL) {
+	if (n > 0 && s->slams && s->heard.request == NULL) {
 		server_end(s, dice_chance(&s->actor.sim->dice, 500), "goes away under a call");
 		return true;
 	}
+	if (n > 0 && !s->greeted && greet(s, buffer, (size_t)n))
+		return true;
 	if (n > 0) {
 		wire_feed(&s->in, buffer, (size_t)n);
 		return false;
@@ -432,7 +425,7 @@ static bool finish(struct server *s)
 		server_end(s, s->ending == RESETS, s->ending == RESETS ? "resets" : "closes");
 		return true;
 	}
-	if (s->request != NULL && s->request_over)
+	if (s->heard.request != NULL && s->request_over)
 		go_idle(s);
 	return false;
 }
@@ -446,7 +439,7 @@ static bool wants_read(const struct server *s)
 {
 	bool over = s->tunnel && s->in.state == WIRE_OVER;
 
-	return !over && !(s->deaf && s->request != NULL && !s->request_over);
+	return !over && !(s->deaf && s->heard.request != NULL && !s->request_over);
 }
 
 /* True: the server is gone. */
@@ -455,7 +448,7 @@ static bool write_some(struct server *s)
 	bool was_out = s->answer != NULL && s->answer->complete;
 
 	if (!s->half_closed &&
-	    !actor_send(&s->actor, &s->out, &s->sent, send_limit(s), s->send_max)) {
+	    !actor_send(&s->actor, &s->out, &s->sent, send_limit(s), s->pace.send_max)) {
 		server_end(s, false, "writes to nobody");
 		return true;
 	}
@@ -481,7 +474,7 @@ static void on_step(void *owner, unsigned ready)
 		return;
 	if (write_some(s))
 		return;
-	s->actor.wake_ns = sim->now_ns + dice_between(&sim->dice, 0, s->gap_ns);
+	s->actor.wake_ns = sim->now_ns + dice_between(&sim->dice, 0, s->pace.gap_ns);
 	settle(s);
 }
 
@@ -514,7 +507,7 @@ static void on_time(struct actor *a)
 		server_end(s, true, "sees that Weir is gone");
 		return;
 	}
-	if (s->request == NULL) {
+	if (s->heard.request == NULL) {
 		if (dice_chance(&a->sim->dice, 700)) {
 			server_end(s, dice_chance(&a->sim->dice, 300), "goes away while idle");
 			return;
@@ -548,7 +541,7 @@ static void draw_connect(struct server *s)
 	bool fault = dice_chance(d, sim->weather.connect_fault);
 
 	s->actor.at_ns = sim->now_ns + 1 + dice_spread(d, 5 * CLOCK_MS);
-	if ((fault && dice_chance(d, 500)) || is_down(sim, s->site))
+	if ((fault && dice_chance(d, 500)) || site_is_down(sim, s->site))
 		s->state = REFUSING;
 	else if (fault) /* longer than anybody waits, or perhaps not */
 		s->actor.at_ns = sim->now_ns + dice_spread(d, 100 * CLOCK_S) + 1;
@@ -569,11 +562,11 @@ static void draw_pace(struct server *s)
 			k->recv_max = 100 + dice_spread(d, 2000);
 	}
 	if (dice_chance(d, sim->weather.slow)) {
-		s->send_max = dice_between(d, 100, 2000);
-		s->recv_max = dice_between(d, 100, 2000);
-		s->gap_ns = dice_spread(d, 20 * CLOCK_MS);
+		s->pace.send_max = dice_between(d, 100, 2000);
+		s->pace.recv_max = dice_between(d, 100, 2000);
+		s->pace.gap_ns = dice_spread(d, 20 * CLOCK_MS);
 	} else if (dice_chance(d, 300)) {
-		s->send_max = dice_between(d, 100, 30000);
+		s->pace.send_max = dice_between(d, 100, 30000);
 	}
 }
 
@@ -594,6 +587,7 @@ struct transport *server_connect(struct loop *loop, const struct addr *addr)
 	s->site = site;
 	s->cut_at = SIZE_MAX;
 	actor_init(&s->actor, sim, pair, on_step, on_time);
+	s->actor.held = count_held;
 	wire_init(&s->in, false, "an upstream", &request_events, s);
 	draw_connect(s);
 	draw_pace(s);

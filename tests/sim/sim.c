@@ -50,8 +50,8 @@ void sim_fail(const char *fmt, ...)
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nrun it again: sim --seed %llu --trace\n",
-		(unsigned long long)(sim != NULL ? sim->seed : 0));
+	fprintf(stderr, "\n");
+	sim_tell();
 	_exit(1);
 }
 
@@ -90,6 +90,20 @@ void actor_init(struct actor *a, struct sim *sim, struct pair *pair, void (*step
 	a->number = ++sim->actor_numbers;
 	a->on_time = on_time;
 	list_push_back(&sim->actors, &a->link);
+}
+
+void actor_replace(struct actor *a, struct actor *former, void (*step)(void *, unsigned),
+		   void (*on_time)(struct actor *))
+{
+	a->sim = former->sim;
+	a->pair = former->pair;
+	a->transport = former->transport;
+	a->transport->owner = a;
+	a->transport->on_ready = step;
+	a->number = former->number;
+	a->on_time = on_time;
+	list_remove(&former->link);
+	list_push_back(&a->sim->actors, &a->link);
 }
 
 void actor_close(struct actor *a, bool reset)
@@ -311,24 +325,41 @@ static void happen(struct sim *sim, struct candidate *c)
 	}
 }
 
-/* Turns of a loop are of several entries now and then, with one reading of the clock. */
-static void end_turns(struct sim *sim, bool all)
+/* True: it had something to write, and things are not what they were. */
+static bool end_turn(struct sim *sim, struct loop *loop)
 {
+	bool holds = !list_empty(&loop->held);
+
+	fault_arm(sim);
+	loop_end_turn(loop);
+	fault_disarm();
+	loop->in_turn = false;
+	return holds;
+}
+
+/* Turns of a loop are of several entries now and then, with one reading of the clock. */
+static bool end_turns(struct sim *sim, bool all)
+{
+	bool changed = false;
+
 	for (unsigned i = 0; i < sim->workers; i++)
 		if (all || dice_chance(&sim->dice, 500))
-			sim->worker[i]->loop.in_turn = false;
+			changed = end_turn(sim, &sim->worker[i]->loop) || changed;
 	if (all || dice_chance(&sim->dice, 500))
 		sim->checks.in_turn = false;
+	return changed;
 }
 
 static void check_conns(struct worker *w)
 {
 	LIST_EACH (n, &w->loop.conns) {
 		struct conn *c = LIST_ENTRY(n, struct conn, link);
+		size_t calls = c->codec.multiplexed ? 1 + h2_streams(&c->h2) : 1;
+		size_t most = calls * CONN_OUT_MAX;
 
 		if (c->in_n > CONN_IN_MAX)
 			sim_fail("a connection keeps %u bytes unparsed", c->in_n);
-		if (c->out_n - c->out_at > CONN_OUT_MAX)
+		if (c->out_n - c->out_at > most)
 			sim_fail("a connection keeps %zu bytes unsent", c->out_n - c->out_at);
 	}
 }
@@ -358,6 +389,14 @@ static _Noreturn void fail_spinning(struct sim *sim, const struct candidates *cs
 	sim_fail("no end: %llu steps", (unsigned long long)sim->steps);
 }
 
+bool sim_is_holding(const struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->workers; i++)
+		if (!list_empty(&sim->worker[i]->loop.held))
+			return true;
+	return false;
+}
+
 /* One happening, or the passing of time until there is one.  False: nothing is ahead before
  * until_ns. */
 static bool step(struct sim *sim, uint64_t until_ns)
@@ -369,6 +408,10 @@ static bool step(struct sim *sim, uint64_t until_ns)
 	look_at_actors(sim, &cs);
 	look_at_workers(sim, &cs);
 	look_at_plans(sim, &cs);
+	if (cs.n == 0 && sim_is_holding(sim)) {
+		end_turns(sim, true);
+		return true;
+	}
 	if (cs.n == 0) {
 		if (cs.next_ns == 0 || cs.next_ns > until_ns)
 			return false;
@@ -377,7 +420,8 @@ static bool step(struct sim *sim, uint64_t until_ns)
 		sim->same_time_steps = 0;
 		return true;
 	}
-	end_turns(sim, false);
+	if (end_turns(sim, false))
+		return true;
 	if (dice_chance(&sim->dice, 20) && !list_empty(&sim->pairs)) {
 		cs.c[0] =
 		    (struct candidate){ .kind = SPURIOUS, .of = pair_of_link(sim->pairs.next) };
@@ -571,11 +615,34 @@ static void print_summary(struct sim *sim)
 		  sim->reloads_failed);
 }
 
-void sim_run(struct sim *sim, uint64_t seed, bool trace)
+/* Each side of the four pairs in a fair share of runs, and both of them at once in some. */
+static void draw_speech(struct sim *sim, const struct sim_wish *wish)
 {
-	*sim = (struct sim){ .seed = seed, .trace = trace, .now_ns = START_NS };
+	static const enum speech speeches[] = { SPEAKS_1, SPEAKS_1, SPEAKS_2, SPEAKS_2,
+						SPEAKS_BOTH };
+	struct dice *d = &sim->speech_dice;
+
+	sim->client_speech = speeches[dice_below(d, 5)];
+	sim->upstream_speech = speeches[dice_below(d, 5)];
+	sim->holds = dice_chance(d, 700);
+	if (wish->client != SPEECHES)
+		sim->client_speech = wish->client;
+	if (wish->upstream != SPEECHES)
+		sim->upstream_speech = wish->upstream;
+}
+
+bool sim_draw_2(struct sim *sim, enum speech speech)
+{
+	return speech == SPEAKS_2 || (speech == SPEAKS_BOTH && dice_chance(&sim->speech_dice, 500));
+}
+
+void sim_run(struct sim *sim, uint64_t seed, const struct sim_wish *wish)
+{
+	*sim = (struct sim){ .seed = seed, .trace = wish->trace, .now_ns = START_NS };
 	running = sim;
 	sim->dice.s = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
+	sim->speech_dice.s = seed * UINT64_C(0x2545f4914f6cdd1d) + 2;
+	draw_speech(sim, wish);
 	list_init(&sim->pairs);
 	list_init(&sim->actors);
 	fault_bind(sim);

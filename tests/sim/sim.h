@@ -6,9 +6,10 @@
  *  Z3  What happens next is drawn from all that could happen now.
  *  Z4  Workers are entered as the loop enters them: ready transports, timers, messages.
  *
- * Files: sim.c (the turning), wire.c (an independent reader of HTTP), ledger.c (who asked and
- * answered what, and what must hold), client.c, request.c, server.c (the actors), control.c
- * (policies, reloads, drain), fault.c (clocks and memory), main.c. */
+ * Files: sim.c (the turning), wire.c and wire2.c (independent readers of HTTP/1 and HTTP/2), ledger.c
+ * and hear.c (who asked and answered what, and what must hold), client.c, request.c, server.c and
+ * client2.c, server2.c (the actors), control.c (policies, reloads, drain), fault.c (clocks and
+ * memory), main.c. */
 #ifndef SIM_H
 #define SIM_H
 
@@ -23,6 +24,15 @@
 #include "limits.h"
 
 enum { SIM_WORKERS = 2, SIM_SLOTS = 2, SIM_SITES = 5 };
+
+/* Which HTTP somebody speaks in a run. */
+enum speech { SPEAKS_1, SPEAKS_2, SPEAKS_BOTH, SPEECHES };
+
+/* What the command line settles; SPEECHES: the seed does. */
+struct sim_wish {
+	enum speech client, upstream;
+	bool trace;
+};
 
 /* How bad it is out there: chances per mille, all zero in calm runs. */
 struct weather {
@@ -46,6 +56,8 @@ struct actor {
 	uint64_t wake_ns; /* rests until then, whatever comes */
 	uint64_t at_ns;   /* on_time is due; 0: never */
 	void (*on_time)(struct actor *);
+	/* Calls with it that hold a slot, and that Weir waits for; NULL: has none ever. */
+	unsigned (*held)(const struct actor *);
 };
 
 /* An upstream address and what listens there. */
@@ -55,13 +67,14 @@ struct site {
 	unsigned connections;
 	uint64_t ill_ns;     /* checks find it well for as long, then ill; 0: always well */
 	uint64_t checked_ns; /* the last check began; 0: the next may come at once */
-	uint64_t flap_ns; /* it is up for as long, then down; 0: always up */
+	uint64_t flap_ns;    /* it is up for as long, then down; 0: always up */
 };
 
 struct sim {
 	uint64_t seed;
 	bool trace;
-	struct dice dice;
+	struct dice dice, speech_dice; /* the second: so that runs of HTTP/1 are what they were */
+	enum speech client_speech, upstream_speech;
 	struct weather weather;
 	uint64_t now_ns;
 	int64_t wall_jump_ns;
@@ -76,6 +89,7 @@ struct sim {
 	struct listen_slot slot[SIM_SLOTS];
 	struct worker_listener *wl[SIM_SLOTS][SIM_WORKERS];
 	struct policy *policy;
+	bool holds;          /* turns are of several entries, and have an end */
 	struct loop checks;  /* of the checker */
 	bool checks_ordered; /* it has orders that it has not yet obeyed */
 	uint64_t generations, opened_until_drain;
@@ -95,14 +109,23 @@ struct sim {
 
 /* Ends the program: the seed, why, and how to run it again. */
 _Noreturn void sim_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* main.c: which seed it was; async-signal-safe. */
+void sim_tell(void);
 void sim_trace(struct sim *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A worker has put off what it writes, to the end of its turn. */
+bool sim_is_holding(const struct sim *);
 /* Zeroed; never fails. */
 void *sim_alloc(size_t);
 
 /* sim.c */
-void sim_run(struct sim *, uint64_t seed, bool trace);
+void sim_run(struct sim *, uint64_t seed, const struct sim_wish *);
+/* Whether the next one speaks HTTP/2. */
+bool sim_draw_2(struct sim *, enum speech);
 void actor_init(struct actor *, struct sim *, struct pair *, void (*step)(void *, unsigned),
 		void (*on_time)(struct actor *));
+/* Another actor takes the end over. */
+void actor_replace(struct actor *, struct actor *former, void (*step)(void *, unsigned),
+		   void (*on_time)(struct actor *));
 /* Gives the end up; the memory stays the actor's. */
 void actor_close(struct actor *, bool reset);
 void actor_want(struct actor *, bool read, bool write);
@@ -114,12 +137,27 @@ bool actor_send(struct actor *, const struct buf *, size_t *at, size_t to, size_
 
 /* client.c */
 void client_start(struct sim *);
+void client_set_knobs(struct sim *, struct pair *);
+void client_accept(struct sim *, struct worker_listener *, struct pair *);
+/* client2.c */
+void client2_start(struct sim *, struct worker_listener *, struct pair *);
 /* request.c: one request's text into *out; returns where its head ends in it.  A request that says
  * `last` is the last of its connection. */
 struct request *request_make(struct sim *, unsigned client, bool last, struct buf *out,
 			     size_t *head_end);
+/* One request of HTTP/2: its head into the fields; `end`: no body follows. */
+struct fields;
+struct request *request_make2(struct sim *, unsigned client, struct fields *, bool *end);
 /* server.c */
 struct transport *server_connect(struct loop *, const struct addr *);
+bool site_is_down(const struct sim *, const struct site *);
+/* server2.c: goes on from where the former has met the preface, in bytes it has read. */
+struct server_pace {
+	size_t send_max, recv_max;
+	uint64_t gap_ns;
+};
+void server2_start(struct actor *former, struct site *, const struct server_pace *, const char *,
+		   size_t);
 void sites_init(struct sim *);
 /* checks.c */
 void checks_put(struct sim *, struct buf *); /* the checks of one upstream */

@@ -28,7 +28,7 @@ struct wire_head {
 	char method[16];
 	char target[512];
 	unsigned status;
-	bool is_1_0, has_length, chunked;
+	bool is_1_0, is_2, has_length, chunked; /* is_2: chunked is without a length */
 	bool keep_alive;
 	uint64_t length;
 };

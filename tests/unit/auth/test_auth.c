@@ -364,7 +364,7 @@ static void test_a_folder(void **state)
 {
 	(void)state;
 	s.conf.jwt.jwks = "/";
-	fails("E018", "it is no file");
+	fails("E018", "it is a folder");
 }
 
 static void test_no_key_of_an_algorithm(void **state)

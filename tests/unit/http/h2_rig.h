@@ -330,16 +330,22 @@ static const struct codec_io rig2_io = { .reserve = rig2_reserve,
 					 .free_later = rig2_free_later,
 					 .now_ns = rig2_now };
 
-static inline void rig2_init(struct h2_rig *r, bool client)
+static inline void rig2_init_within(struct h2_rig *r, bool client,
+				    const struct codec_limits *limits)
 {
 	*r = (struct h2_rig){ .answers = !client, .now_ns = UINT64_C(100000000000) };
 	arena_init(&r->scratch, NULL);
 	r->calls = calloc(RIG_CALLS, sizeof(*r->calls));
 	CHECK(r->calls != NULL && nghttp2_hd_inflate_new(&r->inflater) == 0);
 	if (client)
-		CHECK(h2_client_init(&r->h2, &rig2_io, r, &h2_rig_limits, false));
+		CHECK(h2_client_init(&r->h2, &rig2_io, r, limits, false));
 	else
-		CHECK(h2_server_init(&r->h2, &rig2_io, r, &rig2_events, r, &h2_rig_limits));
+		CHECK(h2_server_init(&r->h2, &rig2_io, r, &rig2_events, r, limits));
+}
+
+static inline void rig2_init(struct h2_rig *r, bool client)
+{
+	rig2_init_within(r, client, &h2_rig_limits);
 }
 
 static inline void rig2_free(struct h2_rig *r)
@@ -737,12 +743,17 @@ static inline const char *rig2_log(struct h2_rig *r)
 }
 
 /* A server past the greetings. */
-static inline void rig2_server(struct h2_rig *r)
+static inline void rig2_server_within(struct h2_rig *r, const struct codec_limits *limits)
 {
-	rig2_init(r, false);
+	rig2_init_within(r, false, limits);
 	rig2_say(r, "preface\nsettings-ack");
 	rig2_out(r);
 	rig2_log(r);
+}
+
+static inline void rig2_server(struct h2_rig *r)
+{
+	rig2_server_within(r, &h2_rig_limits);
 }
 
 #define GET2        ":method=GET :scheme=http :path=/ :authority=a"

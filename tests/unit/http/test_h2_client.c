@@ -235,6 +235,78 @@ static void room_is_what_the_peer_allows(void **state)
 	rig2_fini(&r);
 }
 
+/* Many say that there is no bound: 2^30 - 1, 2^31 - 1 and 2^32 - 1 are all in use. */
+static void no_peer_allows_too_much(void **state)
+{
+	static const char *const some[] = { "1025", "0x3fffffff", "0x40000000", "0x7fffffff",
+					    "0xffffffff" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+		struct h2_rig r;
+		char say[50];
+
+		init_asked(&r, "GET");
+		snprintf(say, sizeof(say), "settings 3=%s", some[i]);
+		rig2_say(&r, say);
+		for (unsigned n = 1; n < 1024; n++) {
+			assert_int_equal(h2_client_room(&r.h2), 1024 - n);
+			ask(&r, "GET");
+		}
+		assert_int_equal(h2_client_room(&r.h2), 0);
+		rig2_fini(&r);
+	}
+}
+
+/* Those of many clients share a connection: who does not read stops nobody else. */
+static void paused_answers_stop_nobody(void **state)
+{
+	struct h2_rig r;
+	char say[100];
+
+	(void)state;
+	rig2_init(&r, true);
+	r.quiet_bodies = true;
+	for (unsigned i = 0; i < 90; i++) {
+		struct stream *s = ask(&r, "GET");
+
+		s->ops->pause(s, i < 89);
+	}
+	rig2_say(&r, "settings\nsettings-ack");
+	for (unsigned i = 0; i < 90; i++) {
+		snprintf(say, sizeof(say), "headers %u :status=200\nxs %u 65536", 2 * i + 1,
+			 2 * i + 1);
+		rig2_say(&r, say);
+	}
+	assert_int_equal(r.calls[90].bytes, 65536);
+	assert_int_equal(r.h2.codec.phase, CODEC_BUSY);
+	rig2_fini(&r);
+}
+
+/* They wait for the settings, which may say that there is no room for them. */
+static void tunnels_keep_to_the_room_that_the_settings_leave(void **state)
+{
+	struct h2_rig r;
+	struct head h[2];
+
+	(void)state;
+	rig2_init(&r, true);
+	ask(&r, "GET");
+	for (unsigned i = 0; i < 2; i++) {
+		struct stream *s = open_call(&r);
+
+		fill(&r, &h[i], "GET", BODY_NONE, 0);
+		h[i].upgrade = true;
+		assert_true(head_add_name(&h[i], slice_str("Upgrade"), slice_str("websocket")));
+		assert_true(s->ops->head(s, &h[i], true));
+	}
+	rig2_out(&r);
+	rig2_say(&r, "settings 3=2 8=1");
+	assert_non_null(strstr(rig2_out(&r), "headers 3 :method=CONNECT :protocol=websocket"));
+	assert_string_equal(rig2_log(&r), "gone 2 upstream_refused\n");
+	rig2_fini(&r);
+}
+
 static void the_end_of_the_input_ends_what_is_unanswered(void **state)
 {
 	struct h2_rig r;
@@ -253,6 +325,18 @@ static void the_end_of_the_input_ends_what_is_unanswered(void **state)
 	held->ops->pause(held, false);
 	rig2_feed(&r, slice_of(NULL, 0));
 	assert_string_equal(rig2_log(&r), "body 1 all end\ngone 1 -\n");
+	assert_int_equal(r.h2.codec.phase, CODEC_CLOSED);
+	rig2_fini(&r);
+}
+
+/* It is not waited for: nobody keeps the time of an upstream that lingers. */
+static void one_that_breaks_the_rules_is_closed_at_once(void **state)
+{
+	struct h2_rig r;
+
+	(void)state;
+	init_asked(&r, "GET");
+	rig2_say(&r, "ping 12345678\ndata 0 x");
 	assert_int_equal(r.h2.codec.phase, CODEC_CLOSED);
 	rig2_fini(&r);
 }
@@ -296,7 +380,11 @@ int main(void)
 		cmocka_unit_test(answers_are_taken_or_refused),
 		cmocka_unit_test(an_early_answer_ends_the_request),
 		cmocka_unit_test(room_is_what_the_peer_allows),
+		cmocka_unit_test(no_peer_allows_too_much),
+		cmocka_unit_test(paused_answers_stop_nobody),
+		cmocka_unit_test(tunnels_keep_to_the_room_that_the_settings_leave),
 		cmocka_unit_test(the_end_of_the_input_ends_what_is_unanswered),
+		cmocka_unit_test(one_that_breaks_the_rules_is_closed_at_once),
 		cmocka_unit_test(a_reset_says_cancel_and_the_others_go_on),
 		cmocka_unit_test(one_that_was_never_used_leaves_no_trace),
 	};

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "h2_rig.h"
+#include "http/h2_internal.h"
 
 static char xs[200 * 1024];
 
@@ -336,6 +337,45 @@ static void a_paused_body_is_held_within_its_window(void **state)
 	rig2_fini(&r);
 }
 
+/* What is given back goes by the windows that the peer was told of, not by those of a reload. */
+static void larger_windows_of_a_reload_are_not_waited_for(void **state)
+{
+	struct h2_limits larger = h2_default_limits;
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	larger.stream_window *= 4;
+	larger.conn_window *= 4;
+	r.h2.s->limits = &larger;
+	rig2_say(&r, "headers 1 " POST2);
+	r.calls[1].stream->ops->pause(r.calls[1].stream, false);
+	rig2_say(&r, "xs 1 32768");
+	assert_string_equal(rig2_out(&r), "window 1 32768\n");
+	for (unsigned i = 1; i < 15; i++)
+		rig2_say(&r, "xs 1 32768");
+	rig2_out(&r);
+	rig2_say(&r, "xs 1 32768");
+	assert_string_equal(rig2_out(&r), "window 524288\nwindow 1 32768\n");
+	rig2_fini(&r);
+}
+
+/* Nor are streams refused that it was told it may open. */
+static void fewer_streams_of_a_reload_refuse_none(void **state)
+{
+	struct h2_limits fewer = h2_default_limits;
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	fewer.streams = 1;
+	r.h2.s->limits = &fewer;
+	rig2_say(&r, "headers 1 end " GET2 "\nheaders 3 end " GET2);
+	assert_string_equal(rig2_out(&r), "");
+	assert_int_equal(h2_streams(&r.h2), 2);
+	rig2_fini(&r);
+}
+
 static void more_than_the_window_is_an_error(void **state)
 {
 	struct h2_rig r;
@@ -395,6 +435,55 @@ static void the_connections_window_opens_again_with_what_is_read(void **state)
 	assert_non_null(strstr(rig2_out(&r), "window 1048576\n"));
 	assert_int_equal(r.calls[16].bytes, 65536);
 	rig2_fini(&r);
+}
+
+/* Its peer can send nothing then that would be a reason to look again. */
+static void the_connections_window_opens_again_with_what_is_dropped(void **state)
+{
+	struct h2_rig r;
+	char say[200];
+
+	(void)state;
+	init_manual(&r);
+	for (unsigned i = 0; i < 32; i++) {
+		snprintf(say, sizeof(say), "headers %u " POST2 "\nxs %u 65536", 2 * i + 1,
+			 2 * i + 1);
+		rig2_say(&r, say);
+	}
+	rig2_out(&r);
+	for (unsigned i = 1; i <= 8; i++)
+		r.calls[i].stream->ops->reset(r.calls[i].stream, reason_client_stalled);
+	rig2_say(&r,
+		 "rst 17 8\nrst 19 8\nrst 21 8\nrst 23 8\nrst 25 8\nrst 27 8\nrst 29 8\nrst 31 8");
+	assert_non_null(strstr(rig2_out(&r), "window 1048576\n"));
+	rig2_say(&r, "headers 101 " POST2 "\nxs 101 65536");
+	assert_int_equal(r.h2.codec.phase, CODEC_BUSY);
+	rig2_fini(&r);
+}
+
+/* A reload changes what new connections are told; this one's peer goes by what it was told. */
+static void what_the_peer_was_told_holds(void **state)
+{
+	static const uint32_t others[] = { 1024, 1024 * 1024 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		struct h2_limits limits = h2_default_limits;
+		struct codec_limits all = h2_rig_limits;
+		struct h2_rig r;
+
+		all.h2 = &limits;
+		rig2_server_within(&r, &all);
+		r.answers = false;
+		r.quiet_bodies = true;
+		limits.stream_window = others[i];
+		limits.conn_window = 64 * others[i];
+		rig2_say(&r, "headers 1 " POST2);
+		r.calls[1].stream->ops->pause(r.calls[1].stream, false);
+		rig2_say(&r, "xs 1 65536\nheaders 3 " POST2 "\nxs 3 65536");
+		assert_string_equal(rig2_out(&r), "window 1 32768\nwindow 1 32768\n");
+		rig2_fini(&r);
+	}
 }
 
 /* Padding counts, too (section 6.9.1), and is given back at once. */
@@ -618,12 +707,33 @@ static void endless_heads_end_the_connection(void **state)
 	in.n = 0;
 	rig2_server(&r);
 	script(&in, "frame 1 0 1 ");
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		put_frame(&in, 9, 0, 1, many(16384).p, 16384);
 	assert_int_equal(rig2_feed(&r, slice_of(in.p, in.n)), in.n);
 	assert_string_equal(rig2_log(&r), "flood head_frames\n");
 	buf_fini(&in);
 	rig2_fini(&r);
+}
+
+/* One call's fault is not the connection's: as long as it ends, it is decoded. */
+static void large_heads_are_refused_alone(void **state)
+{
+	struct buf in = { .p = NULL }, block = { .p = NULL };
+	struct h2_rig r;
+
+	(void)state;
+	init_manual(&r);
+	rig2_say(&r, "headers 1 " POST2);
+	put_literal(&block, slice_str("x"), many(30000));
+	put_frame(&in, 1, 1, 3, block.p, 16384);
+	put_frame(&in, 9, 4, 3, block.p + 16384, block.n - 16384);
+	rig2_feed(&r, slice_of(in.p, in.n));
+	assert_non_null(strstr(rig2_log(&r), "refused 2 head_too_large\n"));
+	rig2_say(&r, "data 1 end abc");
+	assert_int_equal(r.h2.codec.phase, CODEC_BUSY);
+	rig2_fini(&r);
+	buf_fini(&in);
+	buf_fini(&block);
 }
 
 /* A small field in the table, named a thousand times: it is counted while it is decoded. */
@@ -826,9 +936,13 @@ int main(void)
 		cmocka_unit_test(answers_without_bodies),
 		cmocka_unit_test(a_short_answer_is_reset),
 		cmocka_unit_test(a_paused_body_is_held_within_its_window),
+		cmocka_unit_test(larger_windows_of_a_reload_are_not_waited_for),
+		cmocka_unit_test(fewer_streams_of_a_reload_refuse_none),
 		cmocka_unit_test(more_than_the_window_is_an_error),
 		cmocka_unit_test(the_connections_window_opens_while_streams_are_paused),
 		cmocka_unit_test(the_connections_window_opens_again_with_what_is_read),
+		cmocka_unit_test(the_connections_window_opens_again_with_what_is_dropped),
+		cmocka_unit_test(what_the_peer_was_told_holds),
 		cmocka_unit_test(padding_is_given_back),
 		cmocka_unit_test(trailers_that_came_while_paused_wait),
 		cmocka_unit_test(an_early_answer_ends_the_request),
@@ -839,6 +953,7 @@ int main(void)
 		cmocka_unit_test(resets_that_a_client_brings_about_count_too),
 		cmocka_unit_test(empty_frames_end_the_connection),
 		cmocka_unit_test(endless_heads_end_the_connection),
+		cmocka_unit_test(large_heads_are_refused_alone),
 		cmocka_unit_test(header_bombs_are_refused),
 		cmocka_unit_test(heads_are_bounded_as_those_of_http1),
 		cmocka_unit_test(too_many_streams_are_refused),

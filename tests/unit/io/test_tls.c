@@ -883,7 +883,7 @@ static void test_findings(void **state)
 	fclose(f);
 	expect_finding((struct tls_server_conf){ .cert = cert, .key = key }, NULL);
 	expect_finding((struct tls_server_conf){ .cert = rig_path("nowhere") }, "No such file");
-	expect_finding((struct tls_server_conf){ .cert = "/tmp" }, "it is not a file");
+	expect_finding((struct tls_server_conf){ .cert = "/tmp" }, "it is a folder");
 	expect_finding((struct tls_server_conf){ .cert = text }, "none in it, in PEM");
 	expect_finding((struct tls_server_conf){ .cert = cert, .key = text }, "none in it, in PEM");
 	expect_finding((struct tls_server_conf){ .cert = cert, .key = ca_path },
