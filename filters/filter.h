@@ -259,7 +259,7 @@ enum decision {
 	DECISION_COUNT
 };
 
-/* What a filter may show of itself; a metric each (admin/metrics.c). */
+/* What a filter may show of itself; a metric each (admin/metrics_policy.c). */
 enum filter_metric {
 	SHOW_KEYS,                /* weir_limit_keys */
 	SHOW_KEY_EVICTIONS,       /* weir_limit_key_evictions_total */
