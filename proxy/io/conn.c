@@ -1,9 +1,7 @@
 /* conn.c - a connection.
  *
  * What comes in:   recv into loop->in -> codec.feed -> what it left is saved
- * What goes out:   codec.put -> gather (borrowed) -> one writev at the settle -> what the socket
- *                  did not take is copied; where streams share a connection, what is short is held
- *                  (copied) until the turn is over, for one writev of all their answers
+ * What goes out:   codec.put -> conn_out.c -> one writev at the settle
  *
  * Everything that may end a connection only marks it (`broken`, the codec's phase) and makes it
  * dirty; conn_settle looks at the marks and acts, so no frame below an event ever sees its
@@ -19,10 +17,6 @@
 #include "io/proxy_protocol.h"
 
 enum {
-	JOIN_BYTES = 2048,     /* what is shorter is copied rather than gathered */
-	SPARE_GATHERS = 64,    /* kept for reuse */
-	GATHER_MAX = 64,       /* slices in one writev                                  */
-	HOLD_BYTES = 16384,    /* of one connection, that wait for the end of the turn */
 	LEFT_OVER_MAX = 65536, /* bytes kept unparsed (or a head), beyond which reading stops */
 	LINGER_READS = 64,     /* reads at most of one linger: a bound on what is drained */
 };
@@ -33,335 +27,15 @@ enum prelude {
 	PRELUDE_HTTP2 = 1 << 2,  /* of an upstream: TLS must agree on it */
 };
 
-struct gather {
-	struct list link; /* loop->gathers, or loop->held */
-	struct gather *next_free;
-	struct conn *conn;
-	char *hold; /* HOLD_BYTES; NULL: nothing is held */
-	size_t bytes;
-	size_t held; /* of them, the first ones, and v[0] alone */
-	int n;
-	struct iovec v[GATHER_MAX];
-};
+/*---------------------------------------------------------------- input */
 
-/*---------------------------------------------------------------- output */
-
-static void mark_dirty(struct conn *c)
+void conn_mark_dirty(struct conn *c)
 {
 	if (c->dirty || c->closing)
 		return;
 	c->dirty = true;
 	list_push_back(&c->loop->dirty, &c->dirty_link);
 }
-
-static struct gather *gather_get(struct conn *c)
-{
-	struct loop *loop = c->loop;
-	struct gather *g = loop->free_gathers;
-
-	if (c->gather != NULL)
-		return c->gather;
-	if (g != NULL) {
-		loop->free_gathers = g->next_free;
-		loop->n_free_gathers--;
-	} else {
-		g = malloc(sizeof(*g));
-	}
-	if (g == NULL)
-		return NULL;
-	g->conn = c;
-	g->hold = NULL;
-	g->bytes = g->held = 0;
-	g->n = 0;
-	list_push_back(&loop->gathers, &g->link);
-	c->gather = g;
-	mark_dirty(c);
-	return g;
-}
-
-/* The one to put into, which has borrowed slices from here. */
-static struct gather *gather_use(struct conn *c)
-{
-	struct gather *g = gather_get(c);
-
-	if (g != NULL && g->bytes > 0 && g->bytes == g->held) {
-		list_remove(&g->link);
-		list_push_back(&c->loop->gathers, &g->link);
-		mark_dirty(c);
-	}
-	return g;
-}
-
-static void gather_put(struct conn *c)
-{
-	struct loop *loop = c->loop;
-	struct gather *g = c->gather;
-
-	if (g == NULL)
-		return;
-	list_remove(&g->link);
-	free(g->hold);
-	c->gather = NULL;
-	if (loop->n_free_gathers == SPARE_GATHERS) {
-		free(g);
-		return;
-	}
-	g->next_free = loop->free_gathers;
-	loop->free_gathers = g;
-	loop->n_free_gathers++;
-}
-
-void conn_gathers_free(struct loop *loop)
-{
-	while (loop->free_gathers != NULL) {
-		struct gather *g = loop->free_gathers;
-
-		loop->free_gathers = g->next_free;
-		free(g);
-	}
-}
-
-static size_t backlog(const struct conn *c)
-{
-	return c->out_n - c->out_at;
-}
-
-static bool backlog_append(struct conn *c, const void *p, size_t n)
-{
-	if (c->out_at > 0 && c->out_at == c->out_n)
-		c->out_at = 0, c->out_n = 0;
-	if (c->out_cap - c->out_n < n) {
-		size_t cap = c->out_cap < 1024 ? 1024 : c->out_cap;
-		char *out;
-
-		if (c->out_at > 0)
-			memmove(c->out, c->out + c->out_at, backlog(c));
-		c->out_n -= c->out_at;
-		c->out_at = 0;
-		while (cap - c->out_n < n)
-			cap *= 2;
-		out = realloc(c->out, cap);
-		if (out == NULL)
-			return false;
-		c->out = out;
-		c->out_cap = cap;
-	}
-	memcpy(c->out + c->out_n, p, n);
-	c->out_n += n;
-	return true;
-}
-
-/* Keeps what the socket did not take: everything behind the first `sent` bytes. */
-static void gather_keep(struct conn *c, size_t sent)
-{
-	struct gather *g = c->gather;
-
-	for (int i = 0; i < g->n && !c->broken; i++) {
-		size_t n = g->v[i].iov_len, skip = sent < n ? sent : n;
-
-		sent -= skip;
-		if (skip < n && !backlog_append(c, (char *)g->v[i].iov_base + skip, n - skip))
-			c->broken = true;
-	}
-}
-
-static void backlog_free(struct conn *c)
-{
-	free(c->out);
-	c->out = NULL;
-	c->out_at = 0;
-	c->out_n = c->out_cap = 0;
-}
-
-/* The other side takes no more.  A client is gone; but an upstream may have answered before it hung
- * up on the rest of the upload (413 and the like), so what it has said is read to its end. */
-static void on_write_broken(struct conn *c)
-{
-	c->broken = c->times != NULL;
-	c->mute = !c->broken;
-	if (!c->mute)
-		return;
-	backlog_free(c);
-	c->codec.ops->last(&c->codec);
-}
-
-/* Writes what was put.  Raises nothing: a failure is a mark. */
-static void gather_flush(struct conn *c)
-{
-	struct gather *g = c->gather;
-	ssize_t sent = 0;
-
-	if (g == NULL)
-		return;
-	if (!c->broken && !c->mute && backlog(c) == 0 && !c->connecting) {
-		sent = c->transport->ops->writev(c->transport, g->v, g->n);
-		if (sent == TRANSPORT_BROKEN)
-			on_write_broken(c);
-		if (sent < 0)
-			sent = 0;
-	}
-	if ((size_t)sent < g->bytes && !c->mute)
-		gather_keep(c, (size_t)sent);
-	c->wrote = true;
-	gather_put(c);
-}
-
-static void flush_list(struct list *gathers)
-{
-	LIST_EACH (n, gathers) {
-		struct conn *c = LIST_ENTRY(n, struct gather, link)->conn;
-
-		gather_flush(c);
-		mark_dirty(c);
-	}
-}
-
-void conn_flush_all(struct loop *loop)
-{
-	flush_list(&loop->gathers);
-}
-
-void conn_flush_held(struct loop *loop)
-{
-	flush_list(&loop->held);
-}
-
-/* Other streams of the connection may have something to say in this turn, too, and one call of the
- * kernel's is dearer than a copy of what is short. */
-static bool may_hold(const struct conn *c)
-{
-	const struct codec *k = &c->codec;
-
-	return c->loop->holds && k->multiplexed && k->phase < CODEC_CLOSED && !k->shut &&
-	       !c->broken && !c->mute && !c->connecting && backlog(c) == 0 &&
-	       c->gather->bytes <= HOLD_BYTES;
-}
-
-/* Copies what is borrowed behind what is held already.  False: memory is out. */
-static bool hold(struct gather *g)
-{
-	if (g->hold == NULL)
-		g->hold = malloc(HOLD_BYTES);
-	if (g->hold == NULL)
-		return false;
-	for (int i = g->held > 0; i < g->n; i++) {
-		memcpy(g->hold + g->held, g->v[i].iov_base, g->v[i].iov_len);
-		g->held += g->v[i].iov_len;
-	}
-	g->v[0] = (struct iovec){ .iov_base = g->hold, .iov_len = g->held };
-	g->n = 1;
-	return true;
-}
-
-static void gather_settle(struct conn *c)
-{
-	struct gather *g = c->gather;
-
-	if (g == NULL)
-		return;
-	if (!may_hold(c) || !hold(g)) {
-		gather_flush(c);
-		return;
-	}
-	list_remove(&g->link);
-	list_push_back(&c->loop->held, &g->link);
-}
-
-static char *io_reserve(void *conn, size_t n)
-{
-	return loop_reserve(((struct conn *)conn)->loop, n);
-}
-
-/* A short piece behind one that stands at the end of loop->out is copied there: the kernel takes
- * one piece for less than two. */
-static bool join(struct loop *loop, struct iovec *last, struct slice s)
-{
-	char *end = (char *)last->iov_base + last->iov_len;
-
-	if (s.n > JOIN_BYTES || !loop_is_last(loop, end) ||
-	    s.n > (size_t)(loop->out + LOOP_OUT_BYTES - end))
-		return false;
-	memcpy(end, s.p, s.n);
-	loop_use(loop, end + s.n);
-	last->iov_len += s.n;
-	return true;
-}
-
-static void gather_add(struct conn *c, struct gather *g, struct slice s)
-{
-	struct iovec *last = g->n > 0 ? &g->v[g->n - 1] : NULL;
-
-	g->bytes += s.n;
-	if (last != NULL && (char *)last->iov_base + last->iov_len == s.p)
-		last->iov_len += s.n;
-	else if (last == NULL || !join(c->loop, last, s))
-		g->v[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)s.p, .iov_len = s.n };
-}
-
-static void io_put(void *conn, struct slice s)
-{
-	struct conn *c = conn;
-	struct gather *g;
-
-	if (s.n == 0 || c->broken || c->closing)
-		return;
-	g = gather_use(c);
-	if (g != NULL && g->n == GATHER_MAX) {
-		gather_flush(c);
-		g = gather_use(c);
-	}
-	if (g == NULL) {
-		c->broken = true;
-		mark_dirty(c);
-		return;
-	}
-	gather_add(c, g, s);
-}
-
-static void io_kick(void *conn)
-{
-	struct conn *c = conn;
-
-	c->kicked = true;
-	if (!c->feeding)
-		mark_dirty(c);
-}
-
-static void io_free_later(void *conn, void *memory)
-{
-	loop_free_later(((struct conn *)conn)->loop, memory);
-}
-
-static uint64_t io_now_ns(void *conn)
-{
-	return ((struct conn *)conn)->loop->now_ns;
-}
-
-static const struct codec_io conn_io = { .reserve = io_reserve,
-					 .put = io_put,
-					 .kick = io_kick,
-					 .free_later = io_free_later,
-					 .now_ns = io_now_ns };
-
-static void flush_backlog(struct conn *c)
-{
-	struct iovec v = { .iov_base = c->out + c->out_at, .iov_len = backlog(c) };
-	ssize_t sent;
-
-	if (v.iov_len == 0)
-		return;
-	sent = c->transport->ops->writev(c->transport, &v, 1);
-	if (sent == TRANSPORT_BROKEN)
-		on_write_broken(c);
-	c->wrote = c->wrote || sent > 0 || c->mute;
-	if (sent <= 0)
-		return;
-	c->out_at += (uint32_t)sent;
-	if (backlog(c) == 0)
-		backlog_free(c);
-}
-
-/*---------------------------------------------------------------- input */
 
 static struct codec *codec_of(struct conn *c)
 {
@@ -428,7 +102,7 @@ bool conn_speak(struct conn *c, enum conn_protocol protocol)
 	}
 	h1_server_init(&c->h1, &conn_io, c, events, c, limits); /* whom the end may be told */
 	c->broken = true;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 	return false;
 }
 
@@ -453,7 +127,7 @@ static void start_tls(struct conn *c, struct slice early)
 
 	tls_server_put(c->tls);
 	c->tls = NULL;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 	if (t == NULL) {
 		c->broken = true;
 		return;
@@ -509,7 +183,7 @@ static void feed(struct conn *c, struct slice in)
 		in.n = 0;
 	if (!save_left_over(c, in))
 		c->broken = true;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 }
 
 /* Offers what was left over once more, from the scratch memory. */
@@ -527,14 +201,14 @@ static void leave_codec(struct conn *c)
 {
 	c->feeding = false;
 	if (c->kicked || c->broken)
-		mark_dirty(c);
+		conn_mark_dirty(c);
 }
 
 static void on_eof(struct conn *c)
 {
 	c->eof = true;
 	c->broken = c->broken || (c->prelude & PRELUDE_PROXY);
-	mark_dirty(c);
+	conn_mark_dirty(c);
 }
 
 static void drain(struct conn *c)
@@ -547,7 +221,7 @@ static void drain(struct conn *c)
 		if (n <= 0) {
 			c->eof = true;
 			c->broken = c->broken || n < 0;
-			mark_dirty(c);
+			conn_mark_dirty(c);
 			return;
 		}
 	}
@@ -571,7 +245,7 @@ static void on_readable(struct conn *c)
 		/* the failed write may have used up the error: this end of stream is none in order
 		 */
 		c->broken = true;
-		mark_dirty(c);
+		conn_mark_dirty(c);
 	} else if (n == 0) {
 		if (!c->eof)
 			on_eof(c);
@@ -605,15 +279,15 @@ static void conn_end(struct conn *c, const struct reason *why)
 		c->broken = true;
 		return;
 	}
-	if (c->gather != NULL && c->gather->held > 0)
-		gather_flush(c);
+	if (conn_out_is_held(c))
+		conn_out_write(c);
 	if (c->dirty)
 		list_remove(&c->dirty_link);
 	c->closing = true;
 	c->dirty = false;
 	k->ops->fail(k, why != NULL ? why : reason_client_abort);
-	reset = k->cut || c->broken || (why != NULL && c->times != NULL && backlog(c) > 0);
-	gather_put(c);
+	reset = k->cut || c->broken || (why != NULL && c->times != NULL && conn_backlog(c) > 0);
+	conn_out_free(c);
 	timer_fini(&c->loop->timers, &c->timer);
 	list_remove(&c->link);
 	if (!list_empty(&c->pool_link))
@@ -644,7 +318,7 @@ void conn_finish(struct conn *c)
 {
 	CHECK_MAGIC(c, CONN_MAGIC);
 	codec_of(c)->phase = CODEC_CLOSED;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 }
 
 bool conn_is_quiet(const struct conn *c)
@@ -663,7 +337,7 @@ void conn_last(struct conn *c)
 	 * have come unread: it is answered, then closed */
 	if (k->phase == CODEC_IDLE && c->used && conn_is_quiet(c))
 		k->phase = CODEC_CLOSED;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 }
 
 bool conn_set_timer(struct conn *c, uint64_t deadline_ns)
@@ -703,7 +377,7 @@ static void on_idle_over(struct conn *c)
 	if (k->phase == CODEC_IDLE)
 		conn_end(c, NULL);
 	else
-		mark_dirty(c);
+		conn_mark_dirty(c);
 }
 
 static void on_timer(struct timer *timer)
@@ -718,7 +392,7 @@ static void on_timer(struct timer *timer)
 		conn_end(c, reason_handshake_timeout);
 	} else if (k->phase == CODEC_HEAD) {
 		k->ops->fail(k, reason_head_timeout);
-		mark_dirty(c);
+		conn_mark_dirty(c);
 	} else if (k->phase == CODEC_IDLE) {
 		on_idle_over(c);
 	} else {
@@ -737,7 +411,7 @@ static bool has_room(struct conn *c)
 static uint8_t wanted(struct conn *c)
 {
 	struct codec *k = codec_of(c);
-	uint8_t wants = backlog(c) > 0 || c->connecting ? WANT_WRITE : 0;
+	uint8_t wants = conn_backlog(c) > 0 || c->connecting ? WANT_WRITE : 0;
 
 	if (c->connecting)
 		return wants;
@@ -765,8 +439,8 @@ static void settle_close(struct conn *c)
 	struct codec *k = codec_of(c);
 
 	if (c->gather != NULL) /* what is held goes first */
-		mark_dirty(c);
-	if ((c->gather != NULL || backlog(c) > 0) && !k->cut && c->times != NULL)
+		conn_mark_dirty(c);
+	if ((c->gather != NULL || conn_backlog(c) > 0) && !k->cut && c->times != NULL)
 		return;
 	if (k->phase == CODEC_CLOSED || c->eof)
 		conn_end(c, NULL);
@@ -811,7 +485,7 @@ void conn_settle(struct conn *c)
 
 	c->dirty = false;
 	settle_kick(c);
-	gather_settle(c);
+	conn_out_settle(c);
 	if (c->broken) {
 		conn_end(c, c->times != NULL ? reason_client_abort : reason_upstream_reset);
 		return;
@@ -819,13 +493,13 @@ void conn_settle(struct conn *c)
 	if (c->wrote) {
 		c->wrote = false;
 		c->feeding = true;
-		k->ops->drained(k, backlog(c) + (c->gather != NULL ? c->gather->bytes : 0));
+		k->ops->drained(k, conn_unsent(c));
 		leave_codec(c);
 	}
 	if (c->closing || c->dirty)
 		return;
 	settle_eof(c);
-	if (k->shut && backlog(c) == 0)
+	if (k->shut && conn_backlog(c) == 0)
 		half_close(c);
 	if (k->phase >= CODEC_CLOSED)
 		settle_close(c);
@@ -890,7 +564,7 @@ static void on_connected(struct conn *c)
 	}
 	c->connecting = false;
 	c->wants = UINT8_MAX; /* a transport that shook hands has not heard them yet */
-	mark_dirty(c);
+	conn_mark_dirty(c);
 	if (c->times != NULL)
 		on_secured(c);
 	c->on->connected(c);
@@ -908,12 +582,12 @@ static void on_ready(void *owner, unsigned wants)
 		return;
 	}
 	if (wants & WANT_WRITE) {
-		flush_backlog(c);
-		mark_dirty(c);
+		conn_out_write_backlog(c);
+		conn_mark_dirty(c);
 	}
 	if ((wants & WANT_HANGUP) && !c->transport->ops->intact(c->transport)) {
 		c->broken = true;
-		mark_dirty(c);
+		conn_mark_dirty(c);
 	}
 	if ((wants & WANT_READ) && !c->broken)
 		on_readable(c);
@@ -939,7 +613,7 @@ static struct conn *conn_new(struct loop *loop, struct transport *t, const struc
 	list_push_back(&loop->conns, &c->link);
 	t->owner = c;
 	t->on_ready = on_ready;
-	mark_dirty(c);
+	conn_mark_dirty(c);
 	return c;
 }
 
