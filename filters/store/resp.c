@@ -199,3 +199,11 @@ bool resp_is(const struct resp *r, const char *text)
 	return (r->type == RESP_STRING || r->type == RESP_STATUS) &&
 	       slice_ieq(r->text, slice_str(text));
 }
+
+#define TEXT_OF(x) #x
+#define TEXT(x)    TEXT_OF(x)
+
+const char *resp_library(void)
+{
+	return TEXT(HIREDIS_MAJOR) "." TEXT(HIREDIS_MINOR) "." TEXT(HIREDIS_PATCH);
+}

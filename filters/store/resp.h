@@ -48,6 +48,9 @@ void resp_put(struct buf *, const struct slice *word, unsigned n);
 /* The same of NUL-terminated words, NULL at the end. */
 void resp_put_words(struct buf *, const char *word, ...) __attribute__((sentinel));
 
+/* The version of hiredis that it was built with. */
+const char *resp_library(void);
+
 /* Whether it is this word, in any case. */
 bool resp_is(const struct resp *, const char *text);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "core/redis_set.h"
 #include "filters/breaker.h"
 
 static const char *const names[] = {
@@ -201,6 +202,29 @@ static void check_breakers(struct report *r)
 			check_breaker(r, p->filter[i]);
 }
 
+/* Limits go on without it; but all replicas together no longer hold to them exactly. */
+static void check_redis(struct report *r)
+{
+	struct buf message = { 0 };
+	struct shared_gauge g;
+
+	if (r->view->redis == NULL)
+		return;
+	check_begin(r);
+	redis_set_gauge(r->view->redis, &g);
+	if (g.down)
+		buf_puts(&message, "gone: shared limits go on without it");
+	else
+		buf_printf(&message, "answers; %u share limits", g.peers);
+	if (g.local_keys > 0)
+		buf_printf(&message, "; %llu of %llu keys are decided without it",
+			   (unsigned long long)g.local_keys, (unsigned long long)g.keys);
+	r->out->oom |= message.oom;
+	if (!r->out->oom)
+		check_end(r, "redis", g.down ? DEGRADED : HEALTHY, g.down, message.p);
+	buf_fini(&message);
+}
+
 enum health health_render(const struct process_view *view, struct buf *out)
 {
 	struct buf checks = { 0 };
@@ -210,6 +234,7 @@ enum health health_render(const struct process_view *view, struct buf *out)
 	check_listeners(&r);
 	check_upstreams(&r);
 	check_breakers(&r);
+	check_redis(&r);
 	buf_printf(out, "{\"status\":\"%s\",\"version\":\"%s\",\"uptime\":", names[r.worst],
 		   WEIR_VERSION);
 	stat_print_seconds(out, view->now_wall_ns > view->start_wall_ns

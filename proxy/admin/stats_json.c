@@ -3,6 +3,7 @@
 
 #include "admin/process.h"
 #include "base/log.h"
+#include "core/redis_set.h"
 #include "filters/stats.h"
 
 /* Where commas go. */
@@ -272,6 +273,30 @@ static void upstreams(struct json *j)
 	close_with(j, ']');
 }
 
+static void redis(struct json *j)
+{
+	const struct redis_stats *s;
+	struct stat_sum took = { 0 };
+	struct shared_gauge g;
+
+	if (j->view->redis == NULL)
+		return;
+	redis_set_gauge(j->view->redis, &g);
+	key(j, "redis");
+	open_with(j, '{');
+	boolean(j, "up", !g.down);
+	number(j, "peers", g.peers);
+	number(j, "keys", g.keys);
+	number(j, "keys_without_it", g.local_keys);
+	s = redis_set_stats(j->view->redis);
+	for (unsigned i = 0; s != NULL && i < REDIS_RESULTS; i++)
+		number(j, redis_result_names[i], stat_read(&s->results[i]));
+	if (s != NULL)
+		stat_sum_add(&took, &s->took);
+	quantiles(j, "took", &took);
+	close_with(j, '}');
+}
+
 static void inner(struct json *j)
 {
 	struct stat_sum sum;
@@ -307,6 +332,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	close_with(&j, ']');
 	policies(&j);
 	upstreams(&j);
+	redis(&j);
 	close_with(&j, '}');
 	buf_putc(out, '\n');
 }

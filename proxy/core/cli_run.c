@@ -3,6 +3,8 @@
 #include <sys/utsname.h>
 
 #include "core/cli_internal.h"
+#include "http/h2.h"
+#include "store/resp.h"
 
 int cli_run(int argc, char **argv, const struct cli_host *host)
 {
@@ -76,7 +78,9 @@ int cli_print_version(const struct cli_host *host, bool whole, bool json)
 		{ "libevent", host->event_version },
 		{ "libevent_built_with", host->event_built },
 		{ "openssl", tls_library() },
+		{ "nghttp2", h2_library() },
 		{ "libyaml", node_yaml_version() },
+		{ "hiredis", resp_library() },
 		{ "kernel", uname(&kernel) == 0 ? kernel.release : "unknown" },
 	};
 	size_t n = sizeof(facts) / sizeof(facts[0]);

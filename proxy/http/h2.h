@@ -63,6 +63,8 @@ uint32_t h2_client_room(const struct h2 *);
 uint32_t h2_client_bound(const struct h2 *);
 /* What they said on another connection is what they will say. */
 void h2_client_presume(struct h2 *, uint32_t streams);
+/* Whose HPACK it is, with its version. */
+const char *h2_library(void);
 /* Streams under way. */
 uint32_t h2_streams(const struct h2 *);
 

@@ -540,3 +540,8 @@ bool h2_nva_add_fields(struct h2_nva *v, const struct head *h)
 	}
 	return true;
 }
+
+const char *h2_library(void)
+{
+	return nghttp2_version(0)->version_str;
+}

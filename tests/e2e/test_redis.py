@@ -291,3 +291,14 @@ def test_metrics_are_there_from_the_start(weir, redis):
         assert w.metric("weir_redis_operations_total", result=result) is not None
     assert w.metric("weir_redis_operation_duration_seconds_count") >= 1
     assert w.metric("weir_redis_fallback_decisions_total", policy="p", mode="local") == 0
+
+
+def test_the_admin_listener_tells_of_it(weir, redis):
+    server = redis()
+    w = weir(policies={"p": {"rate": "9/h", "store": "redis"}}, use=["p"], redis={"url": server.url()}, serve=True)
+    assert w.admin("/health").json()["status"] == "healthy" and w.stats()["redis"]["up"]
+    server.kill()
+    w.allow("redis")
+    until(lambda: w.admin("/health").json()["status"] == "degraded", "redis is missed")
+    check = next(c for c in w.admin("/health").json()["checks"] if c["name"] == "redis")
+    assert check["message"].startswith("gone") and not w.stats()["redis"]["up"]
