@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "base/number.h"
+
 /* A bucket fills within 2^57 ns: then every wait, and every time up to 18 years of uptime, fits its
  * place. */
 enum { FILL_BITS = 57 };
@@ -32,20 +34,9 @@ static gcra_time div_ceil(gcra_time a, uint64_t b)
 	return a == 0 ? 0 : div_floor(a - 1, b) + 1;
 }
 
-static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
-{
-	while (b != 0) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
 const char *gcra_rule_init(struct gcra_rule *r, uint64_t count, uint64_t period_ns, uint64_t burst)
 {
-	uint64_t divisor = greatest_common_divisor(count, period_ns);
+	uint64_t divisor = number_common_divisor(count, period_ns);
 
 	*r = (struct gcra_rule){ .period = period_ns / divisor };
 	count /= divisor;

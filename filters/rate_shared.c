@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/number.h"
 #include "conf/sha256.h"
 #include "filters/rate_internal.h"
 #include "filters/stats.h"
@@ -40,17 +41,6 @@ struct debt {
 
 /*---------------------------------------------------------- open and close */
 
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-	while (b != 0) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
 /* NULL, or why not. */
 static const char *fill_rule(const struct quota_rule *q, struct shared_rule *r)
 {
@@ -59,7 +49,7 @@ static const char *fill_rule(const struct quota_rule *q, struct shared_rule *r)
 	r->count = quota_size(q);
 	if (q->algorithm == TOKEN_BUCKET) {
 		period_ns = q->bucket.period;
-		scale = 1000 / common_divisor(period_ns, 1000);
+		scale = 1000 / number_common_divisor(period_ns, 1000);
 		r->kind = SHARED_BUCKET;
 		r->count = q->bucket.count * scale;
 		r->burst = q->bucket.burst;

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "base/number.h"
+
 static const struct refusal table[] = {
 	{ "NOSCRIPT", REFUSAL_WHOLE, false, "it does not know the script yet" },
 	{ "MOVED", REFUSAL_MOVED, false, "another node of the cluster has the slot" },
@@ -52,29 +54,15 @@ const struct refusal *refusal_at(unsigned index)
 
 /*-------------------------------------------------------------------- redirects */
 
-static bool parse_number(struct slice s, unsigned max, uint16_t *out)
-{
-	unsigned v = 0;
-
-	if (s.n == 0 || s.n > 5)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-		v = v * 10 + (unsigned)(s.p[i] - '0');
-	}
-	*out = (uint16_t)v;
-	return v <= max;
-}
-
 bool redirect_parse(struct slice error, struct redirect *out)
 {
 	struct slice rest = error, host;
+	unsigned slot, port;
 	const char *colon;
 
 	*out = (struct redirect){ .slot = 0 };
 	slice_cut(&rest, ' ');
-	if (!parse_number(slice_cut(&rest, ' '), CLUSTER_SLOTS - 1, &out->slot) || rest.n == 0)
+	if (!number_parse(slice_cut(&rest, ' '), CLUSTER_SLOTS - 1, &slot) || rest.n == 0)
 		return false;
 	colon = memrchr(rest.p, ':', rest.n);
 	if (colon == NULL)
@@ -83,6 +71,9 @@ bool redirect_parse(struct slice error, struct redirect *out)
 	if (host.n > REDIRECT_HOST_MAX || memchr(host.p, '\0', host.n) != NULL)
 		return false;
 	memcpy(out->host, host.p, host.n);
-	return parse_number(slice_of(colon + 1, rest.n - host.n - 1), 65535, &out->port) &&
-	       out->port != 0;
+	if (!number_parse(slice_of(colon + 1, rest.n - host.n - 1), 65535, &port) || port == 0)
+		return false;
+	out->slot = (uint16_t)slot;
+	out->port = (uint16_t)port;
+	return true;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/number.h"
 
 /*---------------------------------------------------------------- questions */
 
@@ -62,17 +63,6 @@ void script_call_put(const struct script_call *c, bool whole, struct buf *out)
 	buf_put(out, c->text, c->n);
 }
 
-static uint64_t divisor(uint64_t a, uint64_t b)
-{
-	while (b != 0) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
 /* Room for a debt of the same size, and a product more. */
 static bool has_room(const struct bucket_share *b)
 {
@@ -83,7 +73,7 @@ static bool has_room(const struct bucket_share *b)
 const char *bucket_share_init(struct bucket_share *b, uint64_t count, uint64_t period_us,
 			      uint64_t burst)
 {
-	uint64_t common = divisor(count, period_us);
+	uint64_t common = number_common_divisor(count, period_us);
 
 	*b = (struct bucket_share){ period_us / common, count / common, burst };
 	while (!has_room(b) && b->count > UINT64_C(1) << 30 && b->period_us > UINT64_C(1) << 30) {

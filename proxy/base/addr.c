@@ -5,22 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
+
 static const uint8_t v4_prefix[12] = { [10] = 0xFF, [11] = 0xFF };
-
-static bool parse_number(struct slice s, unsigned max, unsigned *out)
-{
-	unsigned v = 0;
-
-	if (s.n == 0 || s.n > 5)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-		v = v * 10 + (unsigned)(s.p[i] - '0');
-	}
-	*out = v;
-	return v <= max;
-}
 
 static bool parse_unix(struct slice path, struct addr *a)
 {
@@ -61,7 +48,7 @@ bool addr_parse(struct slice text, struct addr *a)
 	if (colon == NULL)
 		return false;
 	host = slice_of(text.p, (size_t)(colon - text.p));
-	if (!parse_number(slice_of(colon + 1, text.n - host.n - 1), 65535, &port))
+	if (!number_parse(slice_of(colon + 1, text.n - host.n - 1), 65535, &port))
 		return false;
 	if (host.n != 0 && !slice_is(host, "*")) {
 		if (host.p[0] != '[' && memchr(host.p, ':', host.n) != NULL)
@@ -182,7 +169,7 @@ bool cidr_parse(struct slice s, struct cidr *c)
 		return false;
 	width = ip_is_v4(&c->ip) ? 32 : 128;
 	bits = width;
-	if (s.p != NULL && !parse_number(s, width, &bits))
+	if (s.p != NULL && !number_parse(s, width, &bits))
 		return false;
 	c->bits = (uint8_t)(bits + 128 - width);
 	c->ip = ip_mask(&c->ip, c->bits);

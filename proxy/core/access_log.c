@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "core/access_line.h"
 
 enum {
@@ -637,25 +637,6 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
-/* Signals are for the control thread; SIGPIPE among them, so that a reader that went away is an
- * errno. */
-static bool writer_start(struct access_log *log)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	int failed;
-
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failed = pthread_create(&log->thread, &attr, writer_main, log);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	log->running = failed == 0;
-	return log->running;
-}
-
 /* A write that blocks although poll said it would not (a descriptor shared with others) is a
  * cancellation point. */
 static void writer_stop(struct access_log *log)
@@ -765,7 +746,10 @@ static bool target_set(struct access_log *log, const struct log_conf *conf, stru
 	free(log->file);
 	log->file = file;
 	log->access = conf->access;
-	return log->running || writer_start(log) || out_of_memory(diags);
+	if (!log->running)
+		log->running =
+		    thread_start(&log->thread, "weir/log", STACK_BYTES, writer_main, log);
+	return log->running || out_of_memory(diags);
 }
 
 struct access_log *access_log_open(const struct log_conf *conf, unsigned workers,

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "core/exchange.h"
 #include "core/service_call.h"
 #include "upstream/pool.h"
@@ -482,11 +483,8 @@ bool worker_start(struct worker *w)
 {
 	char name[16];
 
-	if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
-		return false;
 	snprintf(name, sizeof(name), "weir/%u", w->index);
-	pthread_setname_np(w->thread, name);
-	return true;
+	return thread_start(&w->thread, name, 0, worker_main, w);
 }
 
 void worker_free(struct worker *w)

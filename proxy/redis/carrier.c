@@ -3,7 +3,6 @@
 
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 enum { CARRIED_MAX = 4096, THREAD_STACK_BYTES = 256 * 1024 };
 
@@ -289,24 +289,6 @@ static void *carrier_main(void *arg)
 	return NULL;
 }
 
-static bool start_thread(struct carrier *c)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	bool ok;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	sigfillset(&all); /* signals are for the control thread */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ok = pthread_create(&c->thread, &attr, carrier_main, c) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (ok)
-		pthread_setname_np(c->thread, "weir/redis");
-	return ok;
-}
-
 static void close_loop(struct carrier *c)
 {
 	close_client(c);
@@ -333,7 +315,7 @@ bool carrier_start(struct carrier *c)
 	c->loop = &c->own;
 	c->wake = event_new(c->own.base, c->wake_fd, EV_READ | EV_PERSIST, on_wake, c);
 	c->started =
-	    c->wake != NULL && event_add(c->wake, NULL) == 0 && open_client(c) && start_thread(c);
+	    c->wake != NULL && event_add(c->wake, NULL) == 0 && open_client(c) && thread_start(&c->thread, "weir/redis", THREAD_STACK_BYTES, carrier_main, c);
 	if (!c->started)
 		close_loop(c);
 	return c->started;

@@ -3,20 +3,7 @@
 
 #include <stdio.h>
 
-static bool parse_number(struct slice s, uint32_t max, uint32_t *out)
-{
-	uint32_t v = 0;
-
-	if (s.n == 0 || s.n > 6)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-		v = v * 10 + (uint32_t)(s.p[i] - '0');
-	}
-	*out = v;
-	return v <= max;
-}
+#include "base/number.h"
 
 static int hex(char c)
 {
@@ -105,7 +92,7 @@ const char *redis_place_parse(struct slice s, uint16_t default_port, struct redi
 	if (colon != NULL && (close == NULL || colon > close)) {
 		host.n = (size_t)(colon - s.p);
 		port = slice_of(colon + 1, s.n - host.n - 1);
-		if (!parse_number(port, 65535, &number) || number == 0)
+		if (!number_parse(port, 65535, &number) || number == 0)
 			return "the port is not a number from 1 to 65535";
 	}
 	if (close != NULL) {
@@ -124,7 +111,7 @@ const char *redis_place_parse(struct slice s, uint16_t default_port, struct redi
 
 static const char *parse_database(struct slice s, struct redis_url *out)
 {
-	if (s.n > 0 && !parse_number(s, REDIS_DATABASES_MAX - 1, &out->database))
+	if (s.n > 0 && !number_parse(s, REDIS_DATABASES_MAX - 1, &out->database))
 		return "the database is not a number from 0 to 65535";
 	return NULL;
 }

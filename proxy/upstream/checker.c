@@ -9,7 +9,6 @@
 
 #include <event2/event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/reason.h"
+#include "base/thread.h"
 #include "io/conn.h"
 #include "upstream/check_rule.h"
 
@@ -649,24 +649,6 @@ void checker_use(struct checker *k, struct loop *loop, uint64_t seed)
 	k->random = seed;
 }
 
-static bool start_thread(struct checker *k)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	bool ok;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	sigfillset(&all); /* signals are for the control thread */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ok = pthread_create(&k->thread, &attr, checker_main, k) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (ok)
-		pthread_setname_np(k->thread, "weir/checks");
-	return ok;
-}
-
 static void close_loop(struct checker *k)
 {
 	if (k->wake != NULL)
@@ -690,7 +672,7 @@ bool checker_start(struct checker *k)
 	k->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->wake_fd >= 0)
 		k->wake = event_new(k->own.base, k->wake_fd, EV_READ | EV_PERSIST, on_wake, k);
-	k->started = k->wake != NULL && event_add(k->wake, NULL) == 0 && start_thread(k);
+	k->started = k->wake != NULL && event_add(k->wake, NULL) == 0 && thread_start(&k->thread, "weir/checks", THREAD_STACK_BYTES, checker_main, k);
 	if (!k->started)
 		close_loop(k);
 	return k->started;

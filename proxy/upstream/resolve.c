@@ -6,7 +6,6 @@
 
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 /*---------------------------------------------------------------- address sets */
 
@@ -457,18 +457,8 @@ static void *resolver_run(void *arg)
 
 bool resolver_start(struct resolver *r)
 {
-	sigset_t all, old;
-	pthread_attr_t attr;
-
-	if (r->started)
-		return true;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
-	sigfillset(&all); /* signals are for the control thread */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r->started = pthread_create(&r->thread, &attr, resolver_run, r) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
+	if (!r->started)
+		r->started = thread_start(&r->thread, "weir/names", THREAD_STACK_BYTES, resolver_run, r);
 	return r->started;
 }
 
