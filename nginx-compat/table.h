@@ -15,7 +15,7 @@
 
 struct directive_rule {
 	const char *name, *contexts, *takes;
-	enum verdict verdict;
+	enum fate verdict;
 	const char *why, *since;
 };
 

@@ -21,7 +21,7 @@ enum {
 };
 
 /* What becomes of a directive.  CODE stands in the table only: a translator decides. */
-enum verdict { NO_VERDICT, EXACT, ADAPTED, NOT_NEEDED, LOST, UNKNOWN, CLOSES, CODE };
+enum fate { NO_VERDICT, EXACT, ADAPTED, NOT_NEEDED, LOST, UNKNOWN, CLOSES, CODE };
 
 struct directive_rule;
 
@@ -39,7 +39,7 @@ struct directive {
 	char context; /* where its children stand; '=': they are data; 0: not known */
 
 	/* verdict.h */
-	enum verdict verdict;
+	enum fate verdict;
 	const char *why; /* the difference, what to do, or the nearest name; may be NULL */
 };
 

@@ -3,10 +3,12 @@
 
 #include "admin/admin.h"
 #include "core/cli.h"
+#include "nginx-compat/import.h"
 
 int main(int argc, char **argv)
 {
 	const struct cli_host host = {
+		.import_nginx = import_command,
 		.services = { .probes = &probes_service, .admin = &admin_service },
 		.event_version = event_get_version(),
 		.event_built = LIBEVENT_VERSION,

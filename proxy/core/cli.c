@@ -8,6 +8,7 @@
 #include "core/cli_internal.h"
 
 static int help(int argc, char **argv, const struct cli_host *);
+static int import_nginx(int argc, char **argv, const struct cli_host *);
 
 static const struct cli_command commands[] = {
 	{ "run",
@@ -60,6 +61,18 @@ static const struct cli_command commands[] = {
 	  "Prints the JSON Schema (draft-07) of the configuration, for editors.", cli_schema },
 	{ "reference", "weir reference", "Prints the reference of the configuration, in Markdown.",
 	  cli_reference },
+	{ "import-nginx",
+	  "weir import-nginx [FILE | -] [-o OUT] [--report text|json] [--strict] [--nginx-version V]",
+	  "Makes a configuration of one of nginx, and says what becomes of every line.\n\n"
+	  "  FILE                the main file, with its includes; what `nginx -T` prints; the JSON of\n"
+	  "                      crossplane; or a part: a server, an upstream, a location\n"
+	  "                      (/etc/nginx/nginx.conf)\n"
+	  "  -o, --output OUT    where the YAML goes; stdout when not given\n"
+	  "      --report FORM   text: a line for each that is adapted, lost or unknown; json: all\n"
+	  "      --strict        exit with 1, and write nothing, when something is lost\n"
+	  "      --nginx-version V   of which nginx it is: what is younger is unknown\n\n"
+	  "Exit status: 0 nothing is lost, 3 something is, 1 it cannot be read or nothing is left.",
+	  import_nginx },
 	{ "healthcheck", "weir healthcheck [--live] [-c FILE | --url URL]",
 	  "Asks a running weir whether it is ready: exit 0 if so, else 1.\n\n"
 	  "      --live          ask /live, not /ready\n"
@@ -129,6 +142,13 @@ static int help(int argc, char **argv, const struct cli_host *host)
 		return unknown_command(argv[1], meant);
 	printf("usage: %s\n\n%s\n", c->usage, c->about);
 	return STATUS_OK;
+}
+
+static int import_nginx(int argc, char **argv, const struct cli_host *host)
+{
+	if (host->import_nginx == NULL)
+		return cli_usage_error("this program was built without import-nginx");
+	return host->import_nginx(argc, argv, host);
 }
 
 int cli_usage_error(const char *fmt, ...)

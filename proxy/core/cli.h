@@ -7,6 +7,7 @@
 /* What the program at the top knows and this room cannot. */
 struct cli_host {
 	struct control_services services;
+	int (*import_nginx)(int argc, char **argv, const struct cli_host *); /* NULL: there is none */
 	const char *event_version,
 	    *event_built; /* of the event library: that runs, that it was built with */
 };

@@ -797,6 +797,11 @@ static const struct custom_ops workers_ops = {
 	.what = "a number from 1 to 64, or `auto`: one for each processor",
 };
 
+/* The warnings of diag.def. */
+static const char *const warning_names[] = { "W101", "W102", "W103", "W104", "W105",
+					     "W106", "W107", "W108", "W109", "W110",
+					     "W111", "W112", "W113", "W114", NULL };
+
 static const struct field config_fields[] = {
 	{ .key = "version",
 	  .type = C_U32,
@@ -819,6 +824,12 @@ static const struct field config_fields[] = {
 	  .dflt = "1",
 	  .custom = &workers_ops,
 	  .doc = "Threads that serve; limits hold across them." },
+	{ .key = "accept",
+	  .type = C_LIST,
+	  .item = C_STRING,
+	  .names = warning_names,
+	  .offset = offsetof(struct config, accept),
+	  .doc = "Warnings that are meant so, by their codes: none of them is made." },
 	{ .key = "pid_file",
 	  .type = C_STRING,
 	  .flags = C_RESTART,

@@ -118,6 +118,7 @@ struct use_conf {
 struct config {
 	uint32_t version;
 	struct conf_list include; /* always empty: the reader has put the files together */
+	struct conf_list accept;  /* of const char *: codes of warnings that are meant */
 	const char *pid_file; /* NULL: none */
 	uint32_t workers; /* 0: auto */
 	struct place pid_file_at, workers_at;
@@ -141,6 +142,8 @@ extern const struct schema config_schema;
 /* Reads, fills and checks a file as far as one can without opening anything.  NULL after errors; findings go to diags
  * either way.  All memory is the arena's. */
 struct config *config_load(const char *path, struct arena *, struct diags *);
+/* The same for text without includes; `name` stands for the file. */
+struct config *config_load_text(const char *name, struct slice text, struct arena *, struct diags *);
 /* What `weir run --listen A --to B --rate R --burst N` means, through the same tables. */
 struct config *config_from_flags(const char *listen, const char *to, const char *rate, const char *burst,
 				 struct arena *, struct diags *);

@@ -1,0 +1,130 @@
+/* closed.c - what keeps a location from being let in.
+ *
+ * A line that is lost and would have refused calls, answered them or changed them on their way, must not leave behind a route
+ * that lets them through: such a location is answered with an error until somebody has seen to it. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "nginx-compat/internal.h"
+#include "nginx-compat/table.h"
+
+/* Of a location itself; blocks inside do not inherit it. */
+static const char *const own_only[] = {
+	"return",     "internal",  "limit_except",   "if",  "fastcgi_pass", "uwsgi_pass",
+	"scgi_pass",  "grpc_pass", "memcached_pass", "flv", "mp4",          "perl",
+	"js_content", "echo",      "rewrite",        NULL,
+};
+/* Of a server, for all its locations. */
+static const char *const of_server[] = { "return", "if", NULL };
+/* They decide nothing by themselves. */
+static const char *const harmless[] = { "satisfy", "valid_referers", "secure_link",
+					"secure_link_secret", NULL };
+
+static bool is_among(const struct directive *d, const char *const *names)
+{
+	for (; *names != NULL; names++)
+		if (directive_is(d, *names))
+			return true;
+	return false;
+}
+
+static bool is_redirect(const struct directive *d)
+{
+	const char *code = directive_word(d, 1);
+
+	return d->n == 2 ? code[0] < '0' || code[0] > '9' : true;
+}
+
+/* Answers with an error. */
+static bool refuses(const struct directive *d)
+{
+	long code = strtol(directive_word(d, 1), NULL, 10);
+
+	return directive_is(d, "return") && !(is_redirect(d) && d->n == 2) && code >= 400;
+}
+
+/* Conditions that redirect or answer some calls only are told, not closed; those that refuse or send elsewhere are. */
+static bool if_closes(const struct directive *d)
+{
+	DIRECTIVE_EACH(line, d)
+	{
+		if (refuses(line) || directive_is(line, "deny"))
+			return true;
+		if (line->n > 0 && line->word[0].n > 5 &&
+		    strcmp(line->word[0].p + line->word[0].n - 5, "_pass") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A rewrite that sends the client elsewhere changes no path on the way. */
+static bool rewrite_closes(const struct directive *d)
+{
+	const char *flag = directive_word(d, 3), *to = directive_word(d, 2);
+
+	return strcmp(flag, "redirect") != 0 && strcmp(flag, "permanent") != 0 &&
+	       strncmp(to, "http://", 7) != 0 && strncmp(to, "https://", 8) != 0 &&
+	       strncmp(to, "$scheme", 7) != 0;
+}
+
+static bool has_deny(const struct directive *block)
+{
+	return block_own(block, "deny") != NULL;
+}
+
+static bool closes(const struct directive *d)
+{
+	const char *off =
+	    strncmp(directive_word(d, 0), "proxy_pass_request_", 19) == 0 ? "on" : "off";
+
+	if (d->rule == NULL)
+		return d->verdict == CLOSES;
+	if (directive_is(d, "rewrite"))
+		return rewrite_closes(d);
+	if (d->rule->verdict != CLOSES || is_among(d, harmless))
+		return false;
+	if (directive_is(d, "if"))
+		return if_closes(d);
+	if (directive_is(d, "allow") || directive_is(d, "deny"))
+		return has_deny(d->parent);
+	return !(d->n == 2 && strcasecmp(d->word[1].p, off) == 0);
+}
+
+/* Rules of allow and deny are one list. */
+static const struct directive *nearest(const struct directive *block, const struct directive *d)
+{
+	const struct directive *found = block_find(block, d->word[0].p), *other = NULL;
+
+	if (directive_is(d, "allow"))
+		other = block_find(block, "deny");
+	if (directive_is(d, "deny"))
+		other = block_find(block, "allow");
+	for (; block != NULL; block = block->parent)
+		if ((found != NULL && found->parent == block) ||
+		    (other != NULL && other->parent == block))
+			return block;
+	return NULL;
+}
+
+static bool holds(const struct directive *block, const struct directive *d)
+{
+	bool server = directive_is(d->parent, "server");
+
+	if (is_among(d, own_only))
+		return d->parent == block || (server && is_among(d, of_server));
+	return d->rule == NULL || nearest(block, d) == d->parent;
+}
+
+struct directive *closed_by(struct import *im, const struct directive *block)
+{
+	for (const struct directive *b = block; b != NULL; b = b->parent)
+		DIRECTIVE_EACH(d, b)
+		{
+			if (directive_is(d, "allow") && !has_deny(b))
+				judge(im, d, EXACT, NULL);
+			if (closes(d) && holds(block, d))
+				return d;
+		}
+	return NULL;
+}

@@ -1,0 +1,563 @@
+/* cluster.c - where calls go: proxy_pass and upstream, and what is done when a try fails.
+ *
+ * An upstream of Weir holds what nginx says in two places: the servers of `upstream`, and the time and the TLS of who passes
+ * calls to it.  Two locations that say different things make two upstreams of it. */
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "nginx-compat/internal.h"
+
+#define FAIL_TIMEOUT_DEFAULT (10 * CLOCK_S)
+
+enum { WEIGHT_MAX = 1000, RETRIES_MAX = 10, ENDPOINTS_MAX = 128 };
+
+struct endpoint {
+	struct directive *at;
+	const char *addr;
+	uint64_t weight, max_fails, fail_ns, max_conns;
+	bool backup, down;
+};
+
+struct cluster {
+	struct import *im;
+	const struct directive *block;     /* that passes calls to it */
+	struct directive *pass, *upstream; /* NULL: an address */
+	const char *name;
+	bool tls;
+	uint32_t n;
+	struct endpoint endpoint[ENDPOINTS_MAX];
+};
+
+const char *cluster_nowhere(struct import *im)
+{
+	im->nowhere = true;
+	return "not-translated";
+}
+
+/*------------------------------------------------------------------ servers */
+
+struct server_word {
+	const char *name;
+	size_t number; /* offset of a uint64_t, or */
+	size_t flag;   /* of a bool; neither: `why` */
+	bool is_time;
+	const char *why;
+};
+
+static const struct server_word server_words[] = {
+	{ "weight=", .number = offsetof(struct endpoint, weight) },
+	{ "max_fails=", .number = offsetof(struct endpoint, max_fails) },
+	{ "max_conns=", .number = offsetof(struct endpoint, max_conns) },
+	{ "fail_timeout=", .number = offsetof(struct endpoint, fail_ns), .is_time = true },
+	{ "backup", .flag = offsetof(struct endpoint, backup) },
+	{ "down", .flag = offsetof(struct endpoint, down) },
+	{ "resolve", .why = "names are looked up again every `resolve`" },
+	{ "slow_start=", .why = "see `slow_start` of the upstream" },
+	{ "service=", .why = "SRV records are not looked up" },
+	{ "route=", .why = "see `lb: ring-hash`" },
+	{ "drain", .why = "see the admin interface" },
+};
+
+static bool take_server_word(struct import *im, struct endpoint *e, struct slice word)
+{
+	for (size_t i = 0; i < sizeof(server_words) / sizeof(server_words[0]); i++) {
+		const struct server_word *w = &server_words[i];
+		struct slice name = slice_str(w->name), value;
+
+		if (name.p[name.n - 1] == '=' ? !slice_starts(word, name) : !slice_eq(word, name))
+			continue;
+		value = slice_of(word.p + name.n, word.n - name.n);
+		if (w->flag > 0)
+			*(bool *)((char *)e + w->flag) = true;
+		else if (w->number == 0)
+			judge(im, e->at, ADAPTED, "`%s`: %s", w->name, w->why);
+		else
+			return (w->is_time ? value_time(value, (uint64_t *)((char *)e + w->number))
+					   : value_number(value, UINT32_MAX,
+							  (uint64_t *)((char *)e + w->number)));
+		return true;
+	}
+	return false;
+}
+
+/* With the port that nginx would take. */
+static const char *with_port(struct import *im, const char *addr, const char *port)
+{
+	size_t n = strlen(addr);
+
+	if (strncmp(addr, "unix:", 5) == 0)
+		return addr;
+	if (n > 0 && addr[n - 1] != ']' && strrchr(addr, ':') != NULL &&
+	    (addr[0] == '[' || strchr(addr, ':') == strrchr(addr, ':')))
+		return addr;
+	return text_printf(im, "%s:%s", addr, port);
+}
+
+static struct endpoint *same_address(struct cluster *c, const char *addr)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (strcmp(c->endpoint[i].addr, addr) == 0)
+			return &c->endpoint[i];
+	return NULL;
+}
+
+static void read_server(struct cluster *c, struct directive *d)
+{
+	struct endpoint e = {
+		.at = d, .weight = 1, .max_fails = 1, .fail_ns = FAIL_TIMEOUT_DEFAULT
+	};
+	struct endpoint *twin;
+
+	for (uint32_t i = 2; i < d->n; i++)
+		if (!take_server_word(c->im, &e, d->word[i])) {
+			tree_wrong(c->im->tree, d->file, d->end_line, "invalid parameter \"%s\"",
+				   d->word[i].p);
+			return;
+		}
+	judge(c->im, d, EXACT, NULL);
+	e.addr = with_port(c->im, d->word[1].p, "80");
+	twin = same_address(c, e.addr);
+	if (e.down || c->n == ENDPOINTS_MAX)
+		return;
+	if (e.weight > WEIGHT_MAX) {
+		judge(c->im, d, ADAPTED, "a weight is at most %d", WEIGHT_MAX);
+		e.weight = WEIGHT_MAX;
+	}
+	if (twin != NULL)
+		twin->weight += e.weight;
+	else
+		c->endpoint[c->n++] = e;
+}
+
+static void read_servers(struct cluster *c)
+{
+	DIRECTIVE_EACH(d, c->upstream)
+	if (directive_is(d, "server"))
+		read_server(c, d);
+}
+
+/*-------------------------------------------------------------------- lines */
+
+static void put_endpoint(struct cluster *c, const struct endpoint *e, struct buf *b)
+{
+	const char *addr =
+	    text_yaml(c->im, c->tls ? text_printf(c->im, "https://%s", e->addr) : e->addr);
+
+	if (e->weight == 1 && !e->backup) {
+		buf_printf(b, "      - %s", addr);
+	} else {
+		buf_printf(b, "      - { addr: %s", addr);
+		if (e->weight != 1)
+			buf_printf(b, ", weight: %" PRIu64, e->weight);
+		buf_printf(b, "%s }", e->backup ? ", backup: true" : "");
+	}
+	text_end(c->im, b, c->upstream == NULL ? NULL : e->at);
+}
+
+struct method {
+	const char *name, *lb, *hash, *why;
+};
+
+static const struct method methods[] = {
+	{ "least_conn", "least-requests", NULL, NULL },
+	{ "ip_hash", "ring-hash", "client.ip/24/128",
+	  "other clients go to other servers than with nginx" },
+	{ "random", "p2c-ewma", NULL, "of two at random, the better one" },
+	{ "least_time", "p2c-ewma", NULL, "of two at random, the better one" },
+};
+
+static void put_hash(struct cluster *c, struct directive *d, struct buf *b)
+{
+	static const struct site nobody = { .first_name = "" };
+	struct key key;
+
+	key_read(c->im, &nobody, d->word[1].p, &key);
+	if (key.why != NULL || key.yaml == NULL || key.overrides != NULL) {
+		judge(c->im, d, LOST, "there is no key like `%s`", d->word[1].p);
+		return;
+	}
+	judge(c->im, d, ADAPTED, "other calls go to other servers than with nginx");
+	buf_puts(b, "    lb: ring-hash");
+	text_end(c->im, b, d);
+	buf_printf(b, "    hash: %s\n", key.yaml);
+}
+
+static void put_method(struct cluster *c, struct buf *b)
+{
+	struct directive *hash = block_own(c->upstream, "hash");
+
+	if (hash != NULL)
+		put_hash(c, hash, b);
+	for (size_t i = 0; hash == NULL && i < sizeof(methods) / sizeof(methods[0]); i++) {
+		struct directive *d = block_own(c->upstream, methods[i].name);
+
+		if (d == NULL)
+			continue;
+		judge(c->im, d, methods[i].why == NULL ? EXACT : ADAPTED,
+		      methods[i].why == NULL ? NULL : "%s", methods[i].why);
+		buf_printf(b, "    lb: %s", methods[i].lb);
+		text_end(c->im, b, d);
+		if (methods[i].hash != NULL)
+			buf_printf(b, "    hash: %s\n", methods[i].hash);
+		return;
+	}
+}
+
+static void put_keepalive(struct cluster *c, struct buf *b)
+{
+	struct directive *d = block_own(c->upstream, "keepalive");
+	struct directive *idle = block_own(c->upstream, "keepalive_timeout");
+	uint64_t n, ns;
+
+	if (d != NULL && value_number(d->word[1], 65536, &n)) {
+		judge(c->im, d, ADAPTED, "so many for each server, not for all");
+		buf_printf(b, "    keepalive: %" PRIu64, n);
+		text_end(c->im, b, d);
+	}
+	if (idle != NULL && value_time(idle->word[1], &ns) && ns > 0) {
+		judge(c->im, idle, EXACT, NULL);
+		buf_printf(b, "    keepalive_timeout: %s", time_text(c->im, ns));
+		text_end(c->im, b, idle);
+	}
+}
+
+static void put_max_conns(struct cluster *c, struct buf *b)
+{
+	uint64_t n = c->n > 0 ? c->endpoint[0].max_conns : 0;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (c->endpoint[i].max_conns == 0)
+			continue;
+		if (c->endpoint[i].max_conns != n)
+			n = 0;
+	}
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->endpoint[i].max_conns > 0)
+			judge(c->im, c->endpoint[i].at, n > 0 ? ADAPTED : LOST,
+			      n > 0 ? "max_conns counts idle connections, too"
+				    : "max_conns: one number for all servers of an upstream");
+	if (n > 0)
+		buf_printf(b, "    max_connections: %" PRIu64 "\n", n);
+}
+
+/*---------------------------------------------------------------------- TLS */
+
+struct tls_line {
+	const char *name, *key;
+};
+
+static const struct tls_line tls_lines[] = {
+	{ "proxy_ssl_trusted_certificate", "ca" }, { "proxy_ssl_name", "server_name" },
+	{ "proxy_ssl_certificate", "cert" },       { "proxy_ssl_certificate_key", "key" },
+	{ "proxy_ssl_ciphers", "ciphers" },
+};
+
+static bool is_only_13(const struct directive *d)
+{
+	return d != NULL && d->n == 2 && slice_is(d->word[1], "TLSv1.3");
+}
+
+static void put_tls(struct cluster *c, struct buf *b)
+{
+	struct directive *verify = block_find(c->block, "proxy_ssl_verify");
+	struct directive *protocols = block_find(c->block, "proxy_ssl_protocols");
+	bool verified = block_is_on(c->block, "proxy_ssl_verify", false);
+
+	if (!c->tls)
+		return;
+	buf_printf(b, "    tls: { verify: %s", verified ? "true" : "false");
+	c->im->unverified |= !verified;
+	if (verify != NULL)
+		judge(c->im, verify, EXACT, NULL);
+	for (size_t i = 0; i < sizeof(tls_lines) / sizeof(tls_lines[0]); i++) {
+		struct directive *d = block_find(c->block, tls_lines[i].name);
+
+		if (d == NULL || (strcmp(tls_lines[i].key, "ca") == 0 && !verified))
+			continue;
+		if (strchr(d->word[1].p, '$') != NULL) {
+			judge(c->im, d, LOST, "it is not known beforehand");
+			continue;
+		}
+		judge(c->im, d, EXACT, NULL);
+		buf_printf(b, ", %s: %s", tls_lines[i].key, text_yaml(c->im, d->word[1].p));
+	}
+	if (protocols != NULL)
+		judge(c->im, protocols, is_only_13(protocols) ? EXACT : ADAPTED,
+		      is_only_13(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
+	buf_printf(b, "%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "");
+}
+
+/*------------------------------------------------------------------ failures */
+
+struct failure {
+	const char *name, *when; /* as `retry` has it; NULL: it has no such thing */
+	bool counts;             /* as a failure of a server */
+};
+
+static const struct failure failures[] = {
+	{ "error", "connect, reset", false },
+	{ "timeout", "timeout", false },
+	{ "invalid_header", "reset", false },
+	{ "http_500", "500", true },
+	{ "http_502", "502", true },
+	{ "http_503", "503", true },
+	{ "http_504", "504", true },
+	{ "http_429", "429", true },
+	{ "http_403", NULL, false },
+	{ "http_404", NULL, false },
+	{ "updating", "", false },
+};
+
+struct failing {
+	struct buf when, counted;
+	bool off, all_methods;
+};
+
+static void take_failure(struct cluster *c, struct directive *d, struct slice word,
+			 struct failing *f)
+{
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		const struct failure *one = &failures[i];
+
+		if (!slice_is(word, one->name))
+			continue;
+		if (one->when == NULL) {
+			judge(c->im, d, ADAPTED, "answers with 403 and 404 are passed on");
+			return;
+		}
+		if (*one->when == '\0' || (f->when.n > 0 && strcmp(one->when, "reset") == 0 &&
+					   memmem(f->when.p, f->when.n, "reset", 5) != NULL))
+			return;
+		buf_printf(&f->when, "%s%s", f->when.n > 0 ? ", " : "", one->when);
+		if (one->counts)
+			buf_printf(&f->counted, ", %s", one->when);
+		return;
+	}
+	tree_wrong(c->im->tree, d->file, d->end_line, "invalid value \"%.*s\"", SLICE_FMT(word));
+}
+
+static void read_failures(struct cluster *c, struct failing *f)
+{
+	struct directive *d = block_find(c->block, "proxy_next_upstream");
+
+	if (d == NULL) {
+		buf_puts(&f->when, "connect, reset, timeout");
+		return;
+	}
+	judge(c->im, d, EXACT, NULL);
+	for (uint32_t i = 1; i < d->n; i++) {
+		if (slice_is(d->word[i], "off"))
+			f->off = true;
+		else if (slice_is(d->word[i], "non_idempotent"))
+			f->all_methods = true;
+		else
+			take_failure(c, d, d->word[i], f);
+	}
+}
+
+static uint64_t count_retries(struct cluster *c)
+{
+	struct directive *d = block_find(c->block, "proxy_next_upstream_tries");
+	uint64_t tries = c->n, n;
+
+	if (d != NULL && value_number(d->word[1], UINT32_MAX, &n)) {
+		judge(c->im, d, EXACT, NULL);
+		tries = n > 0 && n < tries ? n : tries;
+	}
+	return tries - 1 > RETRIES_MAX ? RETRIES_MAX : tries - 1;
+}
+
+/* The name of a policy, as ", name". */
+static const char *make_policy(struct cluster *c, const char *kind, const char *body)
+{
+	struct import *im = c->im;
+	bool is_new;
+	const char *name =
+	    text_made(im, &im->policy, text_printf(im, "%s-%s", kind, c->name), body, &is_new);
+
+	if (is_new) {
+		buf_printf(&im->policies, "  %s: { %s }", name, body);
+		text_end(im, &im->policies, c->upstream != NULL ? c->upstream : c->pass);
+	}
+	return text_printf(im, ", %s", name);
+}
+
+static const char *make_retry(struct cluster *c, const struct failing *f, const char *when)
+{
+	struct import *im = c->im;
+	uint64_t retries = count_retries(c), body = 1 << 20;
+
+	if (retries == 0 || f->off || *when == '\0')
+		return "";
+	block_size(im, c->block, "client_max_body_size", &body);
+	if (body == 0 || body > 16 << 20)
+		body = 16 << 20;
+	return make_policy(
+	    c, "retry",
+	    text_printf(im,
+			"retry: %" PRIu64
+			", when: [%s], backoff: { base: 1ms, max: 1ms }, budget: 100%%%s, body: %s",
+			retries, when,
+			f->all_methods
+			    ? ", methods: [GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH]"
+			    : "",
+			size_text(im, body)));
+}
+
+/* max_fails and fail_timeout: of all servers the same, or else those of the first. */
+static const char *make_breaker(struct cluster *c, const char *counted)
+{
+	const struct endpoint *first = &c->endpoint[0];
+	const char *open_for;
+	bool same = true;
+
+	for (uint32_t i = 1; i < c->n; i++)
+		same &= c->endpoint[i].max_fails == first->max_fails &&
+			c->endpoint[i].fail_ns == first->fail_ns;
+	if (first->max_fails == 0 || first->fail_ns == 0)
+		return "";
+	judge(
+	    c->im, c->upstream, ADAPTED,
+	    "a server is passed over after max_fails failures in a row%s; while all are, calls are "
+	    "answered with 503",
+	    same ? "" : ", with the numbers of the first one for all");
+	open_for = time_text(c->im, first->fail_ns < CLOCK_S / 10 ? CLOCK_S / 10 : first->fail_ns);
+	return make_policy(
+	    c, "guard",
+	    text_printf(c->im,
+			"breaker: %" PRIu64
+			", failures: [connect, reset, timeout%s], open_for: %s, max_open: %s",
+			first->max_fails, counted, open_for, open_for));
+}
+
+static const char *policies_of(struct cluster *c)
+{
+	struct failing f = { 0 };
+	const char *when, *counted, *retry;
+
+	if (c->n < 2)
+		return "";
+	read_failures(c, &f);
+	when = text_buf(c->im, &f.when);
+	counted = text_buf(c->im, &f.counted);
+	retry = make_retry(c, &f, when);
+	return text_printf(c->im, "%s%s", retry, make_breaker(c, counted));
+}
+
+/*---------------------------------------------------------------------- whole */
+
+static const char *write_cluster(struct cluster *c)
+{
+	struct import *im = c->im;
+	struct buf b = { 0 };
+	uint64_t ns = 60 * CLOCK_S;
+	struct directive *timeout = block_find(c->block, "proxy_connect_timeout");
+	const char *body, *name;
+	bool is_new;
+
+	buf_puts(&b, "    endpoints:\n");
+	for (uint32_t i = 0; i < c->n; i++)
+		put_endpoint(c, &c->endpoint[i], &b);
+	if (timeout != NULL && block_time(im, c->block, "proxy_connect_timeout", &ns))
+		judge(im, timeout, EXACT, NULL);
+	buf_printf(&b, "    connect_timeout: %s", time_text(im, ns > 0 ? ns : CLOCK_S / 1000));
+	text_end(im, &b, timeout);
+	if (c->upstream != NULL) {
+		put_method(c, &b);
+		put_keepalive(c, &b);
+		put_max_conns(c, &b);
+		judge(im, c->upstream, EXACT, NULL);
+	}
+	put_tls(c, &b);
+	body = text_buf(im, &b);
+	name = text_made(im, &im->upstream, c->name, body, &is_new);
+	if (is_new) {
+		buf_printf(&im->upstreams, "  %s:", name);
+		text_end(im, &im->upstreams, c->upstream != NULL ? c->upstream : c->pass);
+		buf_puts(&im->upstreams, body);
+	}
+	return name;
+}
+
+static struct directive *find_upstream(const struct import *im, const char *name)
+{
+	DIRECTIVE_EACH(d, im->http)
+	if (directive_is(d, "upstream") && d->n == 2 && strcasecmp(d->word[1].p, name) == 0)
+		return d;
+	return NULL;
+}
+
+/* "http://host:80/uri" apart; NULL, or what is wrong. */
+static const char *split(struct cluster *c, const char *url, struct target *t)
+{
+	const char *host, *end;
+
+	c->tls = strncasecmp(url, "https://", 8) == 0;
+	if (!c->tls && strncasecmp(url, "http://", 7) != 0) {
+		tree_wrong(c->im->tree, c->pass->file, c->pass->end_line, "invalid URL prefix");
+		return "";
+	}
+	host = url + (c->tls ? 8 : 7);
+	if (strncmp(host, "unix:", 5) == 0) {
+		end = strchr(host + 5, ':');
+		t->uri = end == NULL ? "" : end + 1;
+		end = end == NULL ? host + strlen(host) : end;
+	} else {
+		end = host + strcspn(host, "/?#");
+		t->uri = end;
+	}
+	t->host = text_printf(c->im, "%.*s", (int)(end - host), host);
+	return *t->host == '\0' ? "it has no host" : NULL;
+}
+
+/* What stands behind the address takes the place of the location's path. */
+static const char *check_uri(struct import *im, struct directive *pass, struct slice path,
+			     const char *uri)
+{
+	if (*uri == '\0')
+		return NULL;
+	if (!slice_is(path, uri))
+		return text_printf(
+		    im, "`%.*s` would have to become `%s`, and Weir changes no paths yet",
+		    SLICE_FMT(path), uri);
+	judge(im, pass, ADAPTED, "the path goes on as it came, not in normal form");
+	return NULL;
+}
+
+const char *cluster_write(struct import *im, const struct directive *block, struct directive *pass,
+			  struct slice path, struct target *t)
+{
+	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
+	const char *url = variable_expand(im, block, pass->word[1].p), *why;
+
+	*t = (struct target){ .use = "", .uri = "", .host = "" };
+	if (c == NULL || url == NULL)
+		return c == NULL ? "out of memory" : "where it goes is not known beforehand";
+	c->im = im;
+	c->block = block;
+	c->pass = pass;
+	why = split(c, url, t);
+	if (why == NULL)
+		why = check_uri(im, pass, path, t->uri);
+	if (why != NULL)
+		return why;
+	c->upstream = find_upstream(im, t->host);
+	c->name =
+	    strncmp(t->host, "unix:", 5) == 0 ? text_printf(im, "unix%s", t->host + 5) : t->host;
+	if (c->upstream != NULL) {
+		read_servers(c);
+	} else {
+		c->n = 1;
+		c->endpoint[0] =
+		    (struct endpoint){ .at = pass,
+				       .weight = 1,
+				       .addr = with_port(im, t->host, c->tls ? "443" : "80") };
+	}
+	if (c->n == 0)
+		return "its upstream has no server that is up";
+	t->name = write_cluster(c);
+	t->use = policies_of(c);
+	return NULL;
+}

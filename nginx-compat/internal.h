@@ -1,0 +1,212 @@
+/* internal.h - what the translators share.
+ *
+ *   block.c     what holds for a block: its own directives, and those it inherits
+ *   verdict.c   what becomes of a directive
+ *   value.c     times and sizes as nginx writes them
+ *   text.c      names, places, lines of YAML
+ *   site.c      servers, what they listen on, what they are called; which of them can be had together
+ *   location.c  the locations of a server, in the order in which Weir asks routes
+ *   variable.c  what $x is: a key, a constant
+ *   exempt.c    map and geo: keys that are empty for some
+ *   limit.c     limit_req and limit_conn
+ *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
+ *   field.c     proxy_set_header
+ *   route.c     a location becomes routes
+ *   closed.c    what keeps a location from being let in
+ *   top.c       listeners, TLS, limits, log
+ *   import.c    all of it in order */
+#ifndef NGINX_COMPAT_INTERNAL_H
+#define NGINX_COMPAT_INTERNAL_H
+
+#include "base/buf.h"
+#include "nginx-compat/tree.h"
+
+/* A policy or an upstream that was written: by what it says, so that the same is written once. */
+struct made {
+	const char *wanted, *body, *name;
+	struct made *next;
+};
+
+struct site;
+
+struct import {
+	struct arena *arena;
+	struct tree *tree;
+	const char *folder;     /* of the main file, with its slash; cut off names */
+	struct directive *http; /* NULL: there is none */
+	bool fragment;
+	struct buf top, upstreams, policies, routes;
+	struct made *policy, *upstream;
+	bool nowhere;      /* the upstream of what is not translated is used */
+	bool unverified;   /* an upstream is not verified */
+	unsigned n_routes; /* that lead somewhere */
+	uint32_t n_sites;
+	struct site *site;
+};
+
+/*------------------------------------------------------------------ block.c */
+
+/* A directive of the block itself; NULL: none. */
+struct directive *block_own(const struct directive *block, const char *name);
+/* Of the block, or else of the nearest around it that has one. */
+struct directive *block_find(const struct directive *block, const char *name);
+/* The next one of the same name in the same block. */
+struct directive *block_next(const struct directive *);
+/* block_find's first argument, or the text given. */
+const char *block_word(const struct directive *block, const char *name, const char *dflt);
+bool block_is_on(const struct directive *block, const char *name, bool dflt);
+
+/*---------------------------------------------------------------- verdict.c */
+
+/* The worst that was said of a directive stays.  `fmt` NULL: nothing is to be added. */
+void judge(struct import *, struct directive *, enum fate, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* What nobody spoke of. */
+void judge_rest(struct import *);
+/* Something inside a block that is lost: said of the block. */
+bool is_inside_lost(const struct directive *);
+
+/*------------------------------------------------------------------ value.c */
+
+/* "1h30m" "500ms" "60"; false: it is none. */
+bool value_time(struct slice, uint64_t *ns);
+/* "8k" "1m" "1g" "0" */
+bool value_size(struct slice, uint64_t *bytes);
+bool value_number(struct slice, uint64_t max, uint64_t *out);
+/* The time or size that holds for a block; false: there is none, or it cannot be read, which is an error. */
+bool block_time(struct import *, const struct directive *block, const char *name, uint64_t *ns);
+bool block_size(struct import *, const struct directive *block, const char *name, uint64_t *bytes);
+/* "60s", "1MiB" in the arena. */
+const char *time_text(struct import *, uint64_t ns);
+const char *size_text(struct import *, uint64_t bytes);
+
+/*------------------------------------------------------------------- text.c */
+
+/* "conf.d/a.conf" */
+const char *text_file(const struct import *, const char *file);
+/* " # nginx.conf:22" and a line end; without a line of its own, the line end alone. */
+void text_end(struct import *, struct buf *, const struct directive *);
+/* A string as YAML. */
+const char *text_yaml(struct import *, const char *);
+const char *text_printf(struct import *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A buffer in the arena, as text. */
+const char *text_buf(struct import *, struct buf *);
+/* The name of what says `body`: that of one that was made, or a new one like `wanted`.  *is_new: it is to be written. */
+const char *text_made(struct import *, struct made **, const char *wanted, const char *body,
+		      bool *is_new);
+
+/*------------------------------------------------------------------- site.c */
+
+enum { LISTEN_TEXT_MAX = 160 };
+
+struct listener {
+	char addr[LISTEN_TEXT_MAX]; /* "0.0.0.0:80" "[::]:80" "unix:/x" */
+	struct directive *at;
+	bool is_default, ssl, http2, proxy_protocol;
+	bool chosen;      /* it is written */
+	uint64_t backlog; /* 0: not given */
+};
+
+enum { SITE_LISTENERS_MAX = 16, SITE_NAMES_MAX = 64 };
+
+struct site {
+	struct directive *at; /* the server */
+	uint32_t n_listeners, n_names;
+	struct listener listener[SITE_LISTENERS_MAX];
+	const char *name[SITE_NAMES_MAX]; /* lower case: exact, or "*.x" */
+	const char *first_name;           /* $server_name; "" when there is none */
+	bool chosen;                      /* its routes are written */
+	bool is_default;                  /* it takes the hosts that no other takes */
+};
+
+void sites_read(struct import *);
+/* Of all listeners, those that serve the same sites: Weir's routes do not tell listeners apart. */
+void sites_choose(struct import *);
+/* For each chosen site, in the order of routes: `hosts` is what stands behind `hosts:`, NULL: any. */
+void sites_each(struct import *, void (*)(struct import *, const struct site *, const char *hosts));
+
+/*--------------------------------------------------------------- location.c */
+
+enum spot_kind { SPOT_EXACT, SPOT_PREFIX };
+
+struct spot {
+	enum spot_kind kind;
+	struct slice path;    /* decoded, as nginx has it */
+	struct directive *at; /* the location, or the server */
+};
+
+/* In order; a last one that takes all that is left.  Locations with regular expressions are judged, and left out. */
+struct spot *locations_read(struct import *, const struct site *, uint32_t *n);
+/* "@name" of a server; NULL: there is none. */
+struct directive *location_named(const struct site *, const char *name);
+/* The path of a route: "/x", percent-encoded. */
+const char *location_path(struct import *, struct slice decoded);
+
+/*--------------------------------------------------------------- variable.c */
+
+/* In overrides: what stands for no limit, and for the limit of the policy. */
+enum { KEY_UNLIMITED = 1, KEY_LIMITED };
+
+/* What a key of limits is. */
+struct key {
+	const char *why;       /* not NULL: it cannot be had, and why */
+	bool nothing;          /* it is always empty: nothing is counted */
+	const char *yaml;      /* NULL: one for all */
+	bool may_miss;         /* calls without it are not counted */
+	bool per_site;         /* another one for each $server_name */
+	const char *overrides; /* lists of networks or values that are exempt; NULL: none */
+};
+
+void key_read(struct import *, const struct site *, const char *text, struct key *);
+/* With `set` put in its place; NULL: it holds something that is not known beforehand. */
+const char *variable_expand(struct import *, const struct directive *block, const char *text);
+/* The name behind a `$` that is all the text; p NULL: it is something else. */
+struct slice variable_alone(const char *text);
+
+/*----------------------------------------------------------------- exempt.c */
+
+/* A key made by map or geo: where it is empty for some and one other key for the others. */
+bool exempt_read(struct import *, const struct site *, struct slice variable, struct key *);
+
+/*------------------------------------------------------------------ limit.c */
+
+/* The names of the policies of a block, as `a, b`, into `use`. */
+void limits_write(struct import *, const struct site *, const struct directive *block,
+		  struct buf *use);
+
+/*---------------------------------------------------------------- cluster.c */
+
+struct target {
+	const char *name; /* of the upstream */
+	const char *use;  /* policies, as ", a, b"; "" */
+	const char *host; /* what nginx would send as Host */
+	const char *uri;  /* behind the address; "" when there is none */
+};
+
+/* NULL, or why it cannot be had; `path` is that of the location. */
+const char *cluster_write(struct import *, const struct directive *block, struct directive *pass,
+			  struct slice path, struct target *);
+/* Where what is not translated goes. */
+const char *cluster_nowhere(struct import *);
+
+/*------------------------------------------------------------------ field.c */
+
+/* `set:` and `upgrade:` of a route. */
+void fields_write(struct import *, const struct directive *block, const struct target *,
+		  struct directive *pass, struct buf *out);
+
+/*----------------------------------------------------------------- closed.c */
+
+/* NULL, or the directive without which a location is not let in. */
+struct directive *closed_by(struct import *, const struct directive *block);
+
+/*------------------------------------------------------------------ route.c */
+
+void routes_write(struct import *, const struct site *, const char *hosts);
+
+/*-------------------------------------------------------------------- top.c */
+
+void top_write(struct import *);
+
+#endif

@@ -1,0 +1,178 @@
+/* variable.c - what $x is: where a key comes from, or what is known beforehand. */
+#include <string.h>
+
+#include "nginx-compat/internal.h"
+
+/*--------------------------------------------------------------------- text */
+
+/* Takes a literal or a variable off; *variable: the name, or p NULL. */
+static struct slice take_part(struct slice *s, struct slice *variable)
+{
+	static const char letters[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	struct slice part = *s;
+	size_t n = 0, skip = 1;
+
+	*variable = slice_of(NULL, 0);
+	if (s->p[0] != '$') {
+		while (n < s->n && s->p[n] != '$')
+			n++;
+	} else if (s->n > 1 && s->p[1] == '{') {
+		while (2 + n < s->n && s->p[2 + n] != '}')
+			n++;
+		*variable = slice_of(s->p + 2, n);
+		n += 2 + n < s->n ? 3 : 2;
+	} else {
+		while (skip + n < s->n && s->p[skip + n] != '\0' &&
+		       strchr(letters, s->p[skip + n]) != NULL)
+			n++;
+		*variable = slice_of(s->p + 1, n);
+		n += skip;
+	}
+	*s = slice_of(s->p + n, s->n - n);
+	part.n = n;
+	return part;
+}
+
+struct slice variable_alone(const char *text)
+{
+	struct slice s = slice_str(text), variable;
+
+	if (s.n < 2)
+		return slice_of(NULL, 0);
+	take_part(&s, &variable);
+	return s.n == 0 ? variable : slice_of(NULL, 0);
+}
+
+/*------------------------------------------------------------------ constants */
+
+/* The one `set $x VALUE` that is seen from here, outside of any `if`. */
+static struct directive *find_set(const struct directive *block, struct slice variable)
+{
+	for (; block != NULL; block = block->parent)
+		DIRECTIVE_EACH(d, block)
+	if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
+	    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
+		return d;
+	return NULL;
+}
+
+const char *variable_expand(struct import *im, const struct directive *block, const char *text)
+{
+	struct slice s = slice_str(text);
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		struct slice variable, part = take_part(&s, &variable);
+		struct directive *set = variable.p == NULL ? NULL : find_set(block, variable);
+
+		if (variable.p == NULL) {
+			buf_put(&b, part.p, part.n);
+		} else if (set != NULL && strchr(set->word[2].p, '$') == NULL) {
+			judge(im, set, EXACT, NULL);
+			buf_puts(&b, set->word[2].p);
+		} else {
+			buf_fini(&b);
+			return NULL;
+		}
+	}
+	return text_buf(im, &b);
+}
+
+/*----------------------------------------------------------------------- keys */
+
+struct source {
+	const char *name; /* with a `_` at its end: an argument follows */
+	const char *yaml; /* with a dot at its end: the argument stands there */
+	bool may_miss, dashes, per_site;
+};
+
+static const struct source sources[] = {
+	{ "binary_remote_addr", "client.ip/32/128" },
+	{ "remote_addr", "client.ip/32/128" },
+	{ "host", "host" },
+	{ "uri", "path" },
+	{ "document_uri", "path" },
+	{ "request_method", "method" },
+	{ "server_name", NULL, .per_site = true },
+	{ "http_", "header.", .may_miss = true, .dashes = true },
+	{ "arg_", "query.", .may_miss = true },
+	{ "cookie_", "cookie.", .may_miss = true },
+};
+
+static const struct source *find_source(struct slice variable)
+{
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		struct slice name = slice_str(sources[i].name);
+
+		if (name.p[name.n - 1] == '_' ? variable.n > name.n && slice_starts(variable, name)
+					      : slice_eq(variable, name))
+			return &sources[i];
+	}
+	return NULL;
+}
+
+static const char *source_text(struct import *im, const struct source *s, struct slice variable)
+{
+	size_t n = strlen(s->name);
+	char *text;
+
+	if (s->name[n - 1] != '_')
+		return s->yaml;
+	text = arena_printf(im->arena, "%s%.*s", s->yaml, (int)(variable.n - n), variable.p + n);
+	for (char *c = text; c != NULL && s->dashes && *c != '\0'; c++)
+		*c = *c == '_' ? '-' : *c;
+	if (text == NULL)
+		tree_no_memory(im->tree);
+	return text == NULL ? "" : text;
+}
+
+struct parts {
+	struct buf text;
+	unsigned n;
+	bool missing;
+};
+
+static void add_part(struct import *im, const struct site *site, struct slice variable,
+		     struct key *key, struct parts *parts)
+{
+	const struct source *s = find_source(variable);
+
+	if (s == NULL) {
+		key->why = text_printf(im, "there is no key like `$%.*s`", SLICE_FMT(variable));
+	} else if (s->per_site) {
+		key->per_site = true;
+		key->nothing |= site->first_name[0] == '\0' && parts->n == 0;
+	} else {
+		buf_puts(&parts->text, parts->n++ > 0 ? ", " : "");
+		buf_puts(&parts->text, source_text(im, s, variable));
+		parts->missing |= s->may_miss;
+	}
+}
+
+void key_read(struct import *im, const struct site *site, const char *text, struct key *key)
+{
+	struct slice s = slice_str(text), alone = variable_alone(text);
+	struct parts parts = { 0 };
+
+	*key = (struct key){ .nothing = s.n == 0 };
+	if (alone.p != NULL && exempt_read(im, site, alone, key))
+		return;
+	while (s.n > 0) {
+		struct slice variable;
+
+		take_part(&s, &variable);
+		if (variable.p != NULL)
+			add_part(im, site, variable, key, &parts);
+	}
+	if (parts.n > 1 && parts.missing)
+		key->why = "a key of several parts is counted only where all of them are there";
+	if (alone.p == NULL)
+		key->nothing = *text == '\0';
+	key->may_miss = parts.missing;
+	if (parts.n == 1)
+		key->yaml = text_buf(im, &parts.text);
+	else if (parts.n > 1)
+		key->yaml = text_printf(im, "[%s]", text_buf(im, &parts.text));
+	buf_fini(&parts.text);
+}
