@@ -58,6 +58,18 @@ static bool if_closes(const struct directive *d)
 	return false;
 }
 
+/* Of a rewrite: every path is meant. */
+static bool takes_all(const struct directive *d)
+{
+	static const char *const all[] = { "^",  "^(.*)$", "^(.*)", "^.*$", "^.*",     "(.*)", ".*",
+					   "^/", "^/(.*)", "/",     "^/.*", "^/(.*)$", "^/.*$" };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(directive_word(d, 1), all[i]) == 0)
+			return true;
+	return false;
+}
+
 /* A rewrite that sends the client elsewhere changes no path on the way. */
 static bool rewrite_closes(const struct directive *d)
 {
@@ -81,7 +93,7 @@ static bool closes(const struct directive *d)
 	if (d->rule == NULL)
 		return d->verdict == CLOSES;
 	if (directive_is(d, "rewrite"))
-		return rewrite_closes(d);
+		return rewrite_closes(d) || takes_all(d);
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))
 		return false;
 	if (directive_is(d, "if"))
@@ -111,6 +123,8 @@ static bool holds(const struct directive *block, const struct directive *d)
 {
 	bool server = directive_is(d->parent, "server");
 
+	if (directive_is(d, "rewrite") && server)
+		return takes_all(d);
 	if (is_among(d, own_only))
 		return d->parent == block || (server && is_among(d, of_server));
 	return d->rule == NULL || nearest(block, d) == d->parent;

@@ -218,7 +218,8 @@ static void put_keepalive(struct cluster *c, struct buf *b)
 	}
 	if (idle != NULL && value_time(idle->word[1], &ns) && ns > 0) {
 		judge(c->im, idle, EXACT, NULL);
-		buf_printf(b, "    keepalive_timeout: %s", time_text(c->im, ns));
+		buf_printf(b, "    keepalive_timeout: %s",
+			   time_text(c->im, time_within(c->im, idle, ns, 86400 * CLOCK_S)));
 		text_end(c->im, b, idle);
 	}
 }
@@ -423,7 +424,10 @@ static const char *make_breaker(struct cluster *c, const char *counted)
 	    "a server is passed over after max_fails failures in a row%s; while all are, calls are "
 	    "answered with 503",
 	    same ? "" : ", with the numbers of the first one for all");
-	open_for = time_text(c->im, first->fail_ns < CLOCK_S / 10 ? CLOCK_S / 10 : first->fail_ns);
+	open_for =
+	    time_text(c->im, first->fail_ns < CLOCK_S / 10
+				 ? CLOCK_S / 10
+				 : time_within(c->im, first->at, first->fail_ns, 86400 * CLOCK_S));
 	return make_policy(
 	    c, "guard",
 	    text_printf(c->im,
@@ -462,7 +466,8 @@ static const char *write_cluster(struct cluster *c)
 		put_endpoint(c, &c->endpoint[i], &b);
 	if (timeout != NULL && block_time(im, c->block, "proxy_connect_timeout", &ns))
 		judge(im, timeout, EXACT, NULL);
-	buf_printf(&b, "    connect_timeout: %s", time_text(im, ns > 0 ? ns : CLOCK_S / 1000));
+	buf_printf(&b, "    connect_timeout: %s",
+		   time_text(im, time_within(im, timeout, ns, 3600 * CLOCK_S)));
 	text_end(im, &b, timeout);
 	if (c->upstream != NULL) {
 		put_method(c, &b);

@@ -76,6 +76,8 @@ bool value_number(struct slice, uint64_t max, uint64_t *out);
 /* The time or size that holds for a block; false: there is none, or it cannot be read, which is an error. */
 bool block_time(struct import *, const struct directive *block, const char *name, uint64_t *ns);
 bool block_size(struct import *, const struct directive *block, const char *name, uint64_t *bytes);
+/* A time that Weir takes: at least 1ms, at most `most_ns`. */
+uint64_t time_within(struct import *, struct directive *, uint64_t ns, uint64_t most_ns);
 /* "60s", "1MiB" in the arena. */
 const char *time_text(struct import *, uint64_t ns);
 const char *size_text(struct import *, uint64_t bytes);

@@ -299,6 +299,25 @@ static void write_connection_limit(struct limit *l, struct buf *use)
 
 /*--------------------------------------------------------------------- both */
 
+static struct slice zone_of(const struct directive *d)
+{
+	struct slice rest = d->n > 1 ? d->word[1] : slice_of("", 0);
+
+	for (uint32_t i = 1; directive_is(d, "limit_req") && i < d->n; i++)
+		if (cut_prefix(d->word[i], "zone=", &rest))
+			break;
+	return rest;
+}
+
+static bool is_twice(struct import *im, const struct directive *d)
+{
+	for (const struct directive *n = block_next(d); n != NULL; n = block_next(n))
+		if (slice_eq(zone_of(n), zone_of(d)))
+			return !tree_wrong(im->tree, n->file, n->end_line,
+					   "\"%s\" directive is duplicate", n->word[0].p);
+	return false;
+}
+
 static void write_all(struct import *im, const struct site *site, const struct directive *block,
 		      const char *kind, struct buf *use)
 {
@@ -308,6 +327,8 @@ static void write_all(struct import *im, const struct site *site, const struct d
 		struct limit l = { .im = im, .site = site, .block = block, .at = d };
 		bool waits = false;
 
+		if (is_twice(im, d))
+			return;
 		if (strcmp(kind, "limit_req") == 0)
 			waits = write_request_limit(&l, use);
 		else

@@ -86,6 +86,18 @@ static int in_order(const void *a, const void *b)
 	return x->at->line < y->at->line ? -1 : x->at->line > y->at->line;
 }
 
+/* Those of one length stand together. */
+static void check_double(struct import *im, const struct spot *spots, uint32_t at)
+{
+	const struct spot *s = &spots[at];
+
+	for (uint32_t i = at;
+	     i > 0 && spots[i - 1].kind == s->kind && spots[i - 1].path.n == s->path.n; i--)
+		if (slice_eq(spots[i - 1].path, s->path))
+			tree_wrong(im->tree, s->at->file, s->at->end_line,
+				   "duplicate location \"%.*s\"", SLICE_FMT(s->path));
+}
+
 struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n)
 {
 	static const struct slice root = SLICE("/");
@@ -103,6 +115,8 @@ struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n
 	if (!whole)
 		spots[(*n)++] = (struct spot){ .kind = SPOT_PREFIX, .path = root, .at = s->at };
 	qsort(spots, *n, sizeof(*spots), in_order);
+	for (uint32_t i = 0; i < *n; i++)
+		check_double(im, spots, i);
 	return spots;
 }
 

@@ -28,6 +28,14 @@ static void put_directive(const struct directive *d, struct buf *out)
 	}
 }
 
+static void put_inside(unsigned n, struct buf *out)
+{
+	if (n == 1)
+		buf_puts(out, " and the line in it");
+	else
+		buf_printf(out, " and the %u lines in it", n);
+}
+
 static void put_line(const struct directive *d, struct buf *out)
 {
 	bool folded = d->verdict != ADAPTED && d->first != NULL;
@@ -37,7 +45,7 @@ static void put_line(const struct directive *d, struct buf *out)
 	if (d->why != NULL)
 		buf_printf(out, " (%s)", d->why);
 	if (folded)
-		buf_printf(out, " and the %u lines in it", count_inside(d));
+		put_inside(count_inside(d), out);
 	buf_putc(out, '\n');
 }
 

@@ -75,7 +75,8 @@ static void put_timeout(struct import *im, const struct directive *block, struct
 		      send_ns == ns ? NULL : "one time for both ways: %s", time_text(im, ns));
 	if (ns == 60 * CLOCK_S)
 		return;
-	buf_printf(b, "    timeout: { idle: %s }", time_text(im, ns == 0 ? CLOCK_S / 1000 : ns));
+	buf_printf(b, "    timeout: { idle: %s }",
+		   time_text(im, time_within(im, read, ns, 7 * 86400 * CLOCK_S)));
 	text_end(im, b, read);
 }
 

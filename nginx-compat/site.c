@@ -92,6 +92,8 @@ static void read_listen(struct import *im, struct site *s, struct directive *d)
 	struct listener *l = &s->listener[s->n_listeners];
 
 	*l = (struct listener){ .at = d, .http2 = block_is_on(s->at, "http2", false) };
+	if (l->http2)
+		judge(im, block_find(s->at, "http2"), EXACT, NULL);
 	if (s->n_listeners == SITE_LISTENERS_MAX) {
 		judge(im, d, LOST, "more than %d listeners", SITE_LISTENERS_MAX);
 		return;
@@ -309,6 +311,30 @@ static void judge_listeners(struct import *im, struct site *s, const char *best)
 		judge(im, s->at, LOST, "none of its listeners is among those that are taken");
 }
 
+/* Of two servers with a name, nginx gives all calls to the first. */
+static bool is_given(const struct import *im, const struct site *s, const char *name)
+{
+	for (const struct site *before = im->site; before < s; before++)
+		for (uint32_t i = 0; before->chosen && i < before->n_names; i++)
+			if (strcmp(before->name[i], name) == 0)
+				return true;
+	return false;
+}
+
+static void drop_doubles(struct import *im, struct site *s)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; s->chosen && i < s->n_names; i++) {
+		if (is_given(im, s, s->name[i]))
+			judge(im, block_own(s->at, "server_name"), ADAPTED,
+			      "conflicting server name \"%s\", ignored by nginx, too", s->name[i]);
+		else
+			s->name[kept++] = s->name[i];
+	}
+	s->n_names = kept;
+}
+
 void sites_choose(struct import *im)
 {
 	const char *best = best_address(im);
@@ -316,6 +342,7 @@ void sites_choose(struct import *im)
 	for (uint32_t i = 0; best != NULL && i < im->n_sites; i++) {
 		judge_listeners(im, &im->site[i], best);
 		im->site[i].is_default = default_of(im, best) == &im->site[i];
+		drop_doubles(im, &im->site[i]);
 	}
 }
 

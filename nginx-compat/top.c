@@ -139,13 +139,15 @@ static bool says_the_same(const struct import *im, const struct site *s)
 	return false;
 }
 
-static void put_tls(struct import *im, const struct listener *l, struct buf *b)
+/* False: the listener cannot be had, which was said. */
+static bool put_tls(struct import *im, const struct listener *l, struct buf *b)
 {
 	const struct site *first = first_site(im);
 	struct buf list = { 0 };
+	bool ok;
 
 	if (!l->ssl)
-		return;
+		return true;
 	put_certificates(im, first, &list);
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		if (im->site[i].chosen && &im->site[i] != first &&
@@ -153,11 +155,13 @@ static void put_tls(struct import *im, const struct listener *l, struct buf *b)
 		    block_find(im->site[i].at, "ssl_certificate") !=
 			block_find(first->at, "ssl_certificate"))
 			put_certificates(im, &im->site[i], &list);
-	if (list.n > 0)
+	ok = list.n > 0;
+	if (ok)
 		buf_printf(b, "    tls:\n%s", text_buf(im, &list));
 	else
-		judge(im, l->at, LOST, "there is no certificate: it speaks without TLS");
+		judge(im, l->at, LOST, "there is no certificate for it");
 	buf_fini(&list);
+	return ok;
 }
 
 /* "0.0.0.0:80" and "[::]:80" together are ":80". */
@@ -177,12 +181,25 @@ static const char *both_families(const struct import *im, const struct listener 
 	return other.at == NULL ? NULL : strrchr(l->addr, ':');
 }
 
-static void put_listener(struct import *im, const struct listener *l, const char *addr)
+static void judge_listener(struct import *im, const struct listener *l, const char *addr)
 {
-	struct buf *b = &im->top;
+	const struct site *first = first_site(im);
+	bool believed =
+	    strcasecmp(block_word(first->at, "real_ip_header", ""), "proxy_protocol") == 0;
 
 	if (strncmp(addr, "[::]:", 5) == 0)
 		judge(im, l->at, ADAPTED, "it takes IPv4, too");
+	if (l->proxy_protocol && !believed)
+		judge(im, l->at, ADAPTED, "the client is who the PROXY header says");
+}
+
+static void put_listener(struct import *im, const struct listener *l, const char *addr)
+{
+	struct buf *b = &im->top, tls = { 0 };
+
+	if (!put_tls(im, l, &tls))
+		return;
+	judge_listener(im, l, addr);
 	buf_printf(b, "  - addr: %s", text_yaml(im, addr));
 	text_end(im, b, l->at);
 	if (!l->http2)
@@ -191,7 +208,9 @@ static void put_listener(struct import *im, const struct listener *l, const char
 		buf_puts(b, "    proxy_protocol: true\n");
 	if (l->backlog > 0)
 		buf_printf(b, "    backlog: %" PRIu64 "\n", l->backlog);
-	put_tls(im, l, b);
+	if (tls.n > 0)
+		buf_puts(b, text_buf(im, &tls));
+	buf_fini(&tls);
 }
 
 /* Each address once, in the order of the file. */
@@ -319,11 +338,10 @@ static void put_times(struct import *im, const struct directive *server)
 		uint64_t ns = line->dflt_ns;
 
 		if (d != NULL && block_time(im, server, line->name, &ns))
-			judge(im, d, ns == 0 ? ADAPTED : EXACT,
-			      ns == 0 ? "connections are kept for 1ms" : NULL);
+			judge(im, d, EXACT, NULL);
 		judge_others(im, line->name, d);
 		buf_printf(&im->top, "  %s: %s", line->key,
-			   time_text(im, ns == 0 ? CLOCK_S / 1000 : ns));
+			   time_text(im, time_within(im, d, ns, 86400 * CLOCK_S)));
 		text_end(im, &im->top, d);
 	}
 }

@@ -117,6 +117,15 @@ bool block_size(struct import *im, const struct directive *block, const char *na
 	return of_scope(im, block, name, value_size, bytes);
 }
 
+uint64_t time_within(struct import *im, struct directive *d, uint64_t ns, uint64_t most_ns)
+{
+	if (ns == 0 && d != NULL)
+		judge(im, d, ADAPTED, "1ms is the least");
+	if (ns > most_ns && d != NULL)
+		judge(im, d, ADAPTED, "%s is the most", time_text(im, most_ns));
+	return ns == 0 ? CLOCK_S / 1000 : ns > most_ns ? most_ns : ns;
+}
+
 const char *time_text(struct import *im, uint64_t ns)
 {
 	char text[32];

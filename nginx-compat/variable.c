@@ -95,6 +95,7 @@ static const struct source sources[] = {
 	{ "document_uri", "path" },
 	{ "request_method", "method" },
 	{ "server_name", NULL, .per_site = true },
+	{ "http_host", "host" },
 	{ "http_", "header.", .may_miss = true, .dashes = true },
 	{ "arg_", "query.", .may_miss = true },
 	{ "cookie_", "cookie.", .may_miss = true },

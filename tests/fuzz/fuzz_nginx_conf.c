@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "nginx-compat/import.h"
 #include "nginx-compat/read.h"
 #include "nginx-compat/table.h"
 
@@ -25,6 +26,22 @@ static uint32_t walk(const struct directive *parent, unsigned depth)
 	return n;
 }
 
+/* All the way: what comes out is a configuration, or nothing. */
+static void import(struct slice text)
+{
+	struct import_result result;
+	struct buf report = { 0 };
+	struct arena arena;
+
+	arena_init(&arena, NULL);
+	import_text(&arena, "fuzz", text, NULL, &result);
+	CHECK(result.wrong == NULL || result.yaml.p == NULL);
+	import_report_text(&result, &report);
+	import_report_json(&result, &report);
+	buf_fini(&report);
+	arena_fini(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *copy = malloc(size + 1);
@@ -42,6 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(tree.wrong != NULL);
 	CHECK(walk(&tree.root, 0) <= TREE_DIRECTIVES_MAX + 4);
 	arena_fini(&arena);
+	import(slice_of(copy, size));
 	free(copy);
 	return 0;
 }
