@@ -164,21 +164,27 @@ static bool put_tls(struct import *im, const struct listener *l, struct buf *b)
 	return ok;
 }
 
-/* "0.0.0.0:80" and "[::]:80" together are ":80". */
-static const char *both_families(const struct import *im, const struct listener *l)
+/* "[::]:80" of "0.0.0.0:80", and the other way round; "" of any other address. */
+static void twin_of(const char *addr, char out[LISTEN_TEXT_MAX])
 {
-	const char *v4 = "0.0.0.0:", *v6 = "[::]:";
+	static const char *const any[] = { "0.0.0.0:", "[::]:" };
+
+	*out = '\0';
+	for (int i = 0; i < 2; i++)
+		if (strncmp(addr, any[i], strlen(any[i])) == 0)
+			snprintf(out, LISTEN_TEXT_MAX, "%s%.100s", any[1 - i],
+				 addr + strlen(any[i]));
+}
+
+/* Both together are ":80"; NULL: there is only one of them. */
+static const char *both_families(const struct import *im, const char *addr)
+{
 	struct listener other;
 	char twin[LISTEN_TEXT_MAX];
 
-	if (strncmp(l->addr, v4, strlen(v4)) == 0)
-		snprintf(twin, sizeof(twin), "%s%.100s", v6, l->addr + strlen(v4));
-	else if (strncmp(l->addr, v6, strlen(v6)) == 0)
-		snprintf(twin, sizeof(twin), "%s%.100s", v4, l->addr + strlen(v6));
-	else
-		return NULL;
+	twin_of(addr, twin);
 	gather(im, twin, &other);
-	return other.at == NULL ? NULL : strrchr(l->addr, ':');
+	return other.at == NULL ? NULL : strrchr(addr, ':');
 }
 
 static void judge_listener(struct import *im, const struct listener *l, const char *addr)
@@ -213,18 +219,20 @@ static void put_listener(struct import *im, const struct listener *l, const char
 	buf_fini(&tls);
 }
 
-/* Each address once, in the order of the file. */
-static bool was_written(const struct import *im, const struct site *s, uint32_t index,
-			const char *addr)
+/* Each address once, in the order of the file, and its twin with it. */
+static bool was_written(const struct import *im, const struct listener *one)
 {
+	char twin[LISTEN_TEXT_MAX];
+
+	twin_of(one->addr, twin);
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		for (uint32_t j = 0; j < im->site[i].n_listeners; j++) {
 			const struct listener *l = &im->site[i].listener[j];
-			const char *both = l->chosen ? both_families(im, l) : NULL;
 
-			if (&im->site[i] == s && j == index)
+			if (l == one)
 				return false;
-			if (l->chosen && strcmp(both != NULL ? both : l->addr, addr) == 0)
+			if (l->chosen &&
+			    (strcmp(l->addr, one->addr) == 0 || strcmp(l->addr, twin) == 0))
 				return true;
 		}
 	return false;
@@ -235,14 +243,15 @@ static void put_listeners(struct import *im)
 	buf_puts(&im->top, "listen:\n");
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		for (uint32_t j = 0; j < im->site[i].n_listeners; j++) {
-			struct listener *l = &im->site[i].listener[j], whole;
-			const char *both = l->chosen ? both_families(im, l) : NULL;
-			const char *addr = both != NULL ? both : l->addr;
+			const struct listener *l = &im->site[i].listener[j];
+			struct listener whole;
+			const char *both;
 
-			if (!l->chosen || was_written(im, &im->site[i], j, addr))
+			if (!l->chosen || was_written(im, l))
 				continue;
+			both = both_families(im, l->addr);
 			gather(im, l->addr, &whole);
-			put_listener(im, &whole, addr);
+			put_listener(im, &whole, both != NULL ? both : l->addr);
 		}
 }
 
