@@ -85,13 +85,26 @@ static bool has_deny(const struct directive *block)
 	return block_own(block, "deny") != NULL;
 }
 
+/* Of modules that are not known: what may have kept calls out. */
+static bool is_guard(const struct directive *d)
+{
+	static const char *const begins[] = { "auth_",  "modsecurity", "naxsi",  "secrules",
+					      "jwt_",   "oidc_",       "vouch_", "security",
+					      "limit_", "waf_" };
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (strncasecmp(directive_word(d, 0), begins[i], strlen(begins[i])) == 0)
+			return strcasecmp(directive_word(d, 1), "off") != 0;
+	return false;
+}
+
 static bool closes(const struct directive *d)
 {
 	const char *off =
 	    strncmp(directive_word(d, 0), "proxy_pass_request_", 19) == 0 ? "on" : "off";
 
 	if (d->rule == NULL)
-		return d->verdict == CLOSES;
+		return d->verdict == CLOSES || is_guard(d);
 	if (directive_is(d, "rewrite"))
 		return rewrite_closes(d) || takes_all(d);
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))

@@ -329,13 +329,16 @@ static void judge_others(struct import *im, const char *name, const struct direc
 	for (uint32_t i = 0; i < im->n_sites; i++) {
 		struct directive *d = block_find(im->site[i].at, name);
 
-		if (im->site[i].chosen && d != NULL && d != taken)
-			judge(im, d,
-			      taken != NULL && slice_eq(d->word[1], taken->word[1]) ? EXACT
-										    : ADAPTED,
-			      taken != NULL && slice_eq(d->word[1], taken->word[1])
-				  ? NULL
-				  : "one for all servers");
+		if (!im->site[i].chosen ||
+		    (taken != NULL && d != NULL && d->parent == taken->parent))
+			continue;
+		for (; d != NULL; d = block_next(d)) {
+			bool same =
+			    taken != NULL && d->n > 1 && slice_eq(d->word[1], taken->word[1]);
+
+			judge(im, d, same ? EXACT : ADAPTED,
+			      same ? NULL : "one for all servers: as the first one has it");
+		}
 	}
 }
 
@@ -488,6 +491,14 @@ static void put_process(struct import *im)
 	text_end(im, &im->top, pid);
 }
 
+/* Of these, what the first server says holds for all. */
+static const char *const once[] = { "set_real_ip_from",
+				    "real_ip_header",
+				    "real_ip_recursive",
+				    "error_log",
+				    "http2_max_concurrent_streams",
+				    "client_body_timeout" };
+
 void top_write(struct import *im)
 {
 	const struct site *first = first_site(im);
@@ -498,6 +509,8 @@ void top_write(struct import *im)
 	put_process(im);
 	put_listeners(im);
 	put_client_ip(im, first->at);
+	for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+		judge_others(im, once[i], block_find(first->at, once[i]));
 	put_limits(im, first->at);
 	put_log(im, first->at);
 }

@@ -216,6 +216,12 @@ static const struct row routes[] = {
 	  "invalid parameter \"blah\" in nginx.conf:1" },
 	{ SERVER("location / { " PASS "} grpc_pas x;"), "to: 127.0.0.1-1",
 	  "unknown: grpc_pas x (did you mean `grpc_pass`?)" },
+	{ SERVER("location / { " PASS "auth_ldap x; }"), NULL, "unknown: auth_ldap x" },
+	{ SERVER("location / { " PASS "auth_ldap off; }"), "to: 127.0.0.1-1",
+	  "unknown: auth_ldap off" },
+	{ SERVER("location / { " PASS "}")
+	      SERVER("server_name t.org; set_real_ip_from 10.0.0.0/8; location / { " PASS "}"),
+	  "!client_ip", "adapted: set_real_ip_from 10.0.0.0/8 (one for all servers" },
 	{ "http { } http { }", NULL, "\"http\" directive is duplicate in nginx.conf:1" },
 	{ "", NULL, "nothing is left to serve" },
 	{ "events { }", NULL, "nothing is left to serve" },
