@@ -134,8 +134,15 @@ static bool find_route(struct explain *e)
 		er->why_not = route_differs(er->route, e->head, path);
 		if (er->why_not == ROUTE_TAKES)
 			e->route = er->route;
+		if (er->why_not == ROUTE_TOO_HARD)
+			break;
 	}
-	e->why = e->route == NULL ? reason_no_route : route_refuses(e->route, e->head);
+	if (e->route != NULL)
+		e->why = route_refuses(e->route, e->head);
+	else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
+		e->why = reason_path_too_hard;
+	else
+		e->why = reason_no_route;
 	return true;
 }
 
@@ -151,7 +158,7 @@ static bool begin_call(struct explain *e, const struct env *env)
 	c->arena = e->arena;
 	c->client = e->client;
 	c->route = e->route->name;
-	c->upstream = e->route->cluster->name;
+	c->upstream = e->route->cluster == NULL ? NULL : e->route->cluster->name;
 	c->resendable = true;
 	if (e->route->conf->timeout.total_ns != 0)
 		c->deadline_ns = env->now_ns + e->route->conf->timeout.total_ns;
@@ -251,7 +258,7 @@ static void ask_about_endpoints(struct explain *e, struct explain_policy *p)
 	const struct cluster *cl = e->route->cluster;
 	uint64_t shortest = UINT64_MAX;
 
-	for (uint32_t i = 0; i < cl->n; i++) {
+	for (uint32_t i = 0; cl != NULL && i < cl->n; i++) {
 		uint64_t ns = p->filter->ops->shut(p->filter, &e->call, cl->member[i].endpoint->id);
 
 		if (ns == 0)
@@ -347,6 +354,28 @@ static bool ask_cluster(struct explain *e, const struct cluster *cl, struct expl
 	return true;
 }
 
+/* As a plain listener would have it: which one the call came by is not asked. */
+static bool ask_action(struct explain *e)
+{
+	static const struct slice http = SLICE("http");
+	const struct route *r = e->route;
+	const struct template_values v = { .call = &e->call, .match = &r->match, .scheme = http };
+	struct slice body;
+
+	if (r->respond != NULL) {
+		e->answer = arena_zalloc(e->arena, sizeof(*e->answer));
+		if (e->answer == NULL)
+			return false;
+		head_init(e->answer, e->arena);
+		return action_respond(r->respond, &v, e->answer, &body) &&
+		       (r->answers == NULL || action_edit_answer(r->answers, &v, e->answer));
+	}
+	e->redirected = r->rewrite != NULL;
+	if (e->redirected && e->why == NULL)
+		e->why = action_target(r, &v, &e->target);
+	return e->why != reason_out_of_memory;
+}
+
 static const struct filter *who_shuts(const struct explain *e)
 {
 	for (uint32_t i = 0; i < e->n_policies; i++)
@@ -386,10 +415,10 @@ static const char *find(struct explain *e, const struct env *env, uint64_t wall_
 		return out_of_memory;
 	if (e->auth.why != NULL)
 		return NULL;
-	if (!ask_cluster(e, e->route->cluster, &e->to) ||
+	if (!ask_action(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
 	    !ask_cluster(e, e->route->fallback, &e->fallback))
 		return out_of_memory;
-	if (e->why == NULL)
+	if (e->why == NULL && e->answer == NULL)
 		choose_cluster(e);
 	return NULL;
 }

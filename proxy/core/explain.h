@@ -12,6 +12,7 @@
 #define CORE_EXPLAIN_H
 
 #include "base/buf.h"
+#include "core/action.h"
 #include "core/policy.h"
 #include "core/route.h"
 #include "filters/filter.h"
@@ -73,7 +74,10 @@ struct explain {
 	const struct route *route; /* NULL: none takes it */
 	uint32_t n_policies; /* with bad credentials: of those that are asked before them */
 	struct explain_policy *policies;
-	struct explain_cluster to, fallback;
+	struct explain_cluster to, fallback; /* none: the route answers by itself */
+	struct head *answer;                 /* then: its head; status 0: it closes */
+	struct target target;                /* else what goes upstream, where `redirected` */
+	bool redirected;
 
 	/* What becomes of it. */
 	const struct reason *why;    /* NULL: it goes on */

@@ -77,7 +77,7 @@ static void sum_up(struct explain_repeat *ask, const struct one *o,
 	ask->sum_wait_ns += o->waited_ns;
 	if (o->waited_ns > ask->longest_wait_ns)
 		ask->longest_wait_ns = o->waited_ns;
-	if (res->why == reason_ok) {
+	if (res->why == reason_ok || res->why == reason_responded) {
 		ask->admitted++;
 		return;
 	}
@@ -123,7 +123,8 @@ static void end(struct one *o, const struct reason *why, uint64_t retry_after_ms
 	*res = (struct explain_result){
 		.why = why,
 		.denier = denier_of(o),
-		.status = why == reason_ok ? r->ask->status
+		.status = why == reason_responded ? r->e->answer->status
+			  : why == reason_ok      ? r->ask->status
 			  : o->call.out.status != 0
 			      ? o->call.out.status
 			      : reply_status(r->e->route, r->e->call.path, why),
@@ -347,8 +348,12 @@ static void on_chain(struct one *o, struct verdict v)
 		begin_waiting(o, v.kind == V_DELAY ? v.ns : v.ms * CLOCK_MS);
 		return;
 	default:
-		try(o);
+		break;
 	}
+	if (o->run->e->answer != NULL)
+		end(o, reason_responded, 0);
+	else
+		try(o);
 }
 
 static void on_verdict(struct one *o, struct verdict v)

@@ -6,6 +6,7 @@
  */
 #include "base/put.h"
 #include "base/reason.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/exchange.h"
 #include "core/grpc.h"
@@ -350,6 +351,7 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 
 	if (ok && x->admitted)
 		chain_respond(&x->call, h);
+	ok = ok && exchange_edit_answer(x, h);
 	if (ends_connection(x->conn, r->why))
 		conn_last(x->conn);
 	ok = ok && x->client->ops->head(x->client, h, end);
@@ -418,4 +420,49 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		send_grpc_reply(&r);
 	else
 		send_reply(&r);
+}
+
+/*---------------------------------------------------------------- the route's own answer */
+
+static bool make_respond_head(struct exchange *x, const struct respond *respond, struct head *h,
+			      struct slice *body)
+{
+	struct template_values values;
+
+	head_init(h, &x->arena);
+	h->keep_alive = true;
+	exchange_values(x, &values);
+	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
+	    !action_respond(respond, &values, h, body))
+		return false;
+	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
+}
+
+/* No client of gRPC reads anything but its status. */
+static void respond_in_grpc(struct exchange *x, uint16_t status)
+{
+	struct reply r = { .x = x, .why = reason_responded, .status = status, .detail = "" };
+
+	send_grpc_reply(&r);
+}
+
+void reply_respond(struct exchange *x, const struct respond *respond)
+{
+	struct reply r = { .x = x, .why = reason_responded };
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok, end;
+
+	x->record.status = respond->status;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	if (x->grpc && respond->status >= 300) {
+		respond_in_grpc(x, respond->status);
+		return;
+	}
+	ok = h != NULL && make_respond_head(x, respond, h, &body);
+	end = ok && h->body == BODY_NONE;
+	if (!send_reply_head(&r, h, ok, end) || end)
+		return;
+	x->down.bytes = body.n;
+	x->client->ops->body(x->client, body, true);
 }
