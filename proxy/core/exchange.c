@@ -452,14 +452,10 @@ void exchange_values(struct exchange *x, struct template_values *v)
 	};
 }
 
-bool exchange_edit_answer(struct exchange *x, struct head *h)
+bool exchange_apply_edits(struct exchange *x, const struct answer_edits *edits, struct head *h)
 {
-	const struct answer_edits *edits =
-	    x->route != NULL ? x->route->answers : x->use->policy->answers;
 	struct template_values values;
 
-	if (edits == NULL)
-		return true;
 	exchange_values(x, &values);
 	return action_edit_answer(edits, &values, h);
 }

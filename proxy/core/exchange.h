@@ -125,7 +125,14 @@ void exchange_respond(struct exchange *);
 /* The call, for texts that say something of it. */
 void exchange_values(struct exchange *, struct template_values *);
 /* The route's last word on the head of an answer; false: memory is out. */
-bool exchange_edit_answer(struct exchange *, struct head *);
+bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
+static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
+{
+	const struct answer_edits *edits =
+	    x->route != NULL ? x->route->answers : x->use->policy->answers;
+
+	return edits == NULL || exchange_apply_edits(x, edits, h);
+}
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
 /* No endpoint takes the call, for `ms`: the fallback may. */

@@ -180,6 +180,13 @@ enum pattern_answer pattern_match(const struct pattern *p, struct slice text,
 	return PATTERN_YES;
 }
 
+const char *pattern_library(void)
+{
+	static char version[64];
+
+	return pcre2_config(PCRE2_CONFIG_VERSION, version) > 0 ? version : "unknown";
+}
+
 uint32_t pattern_groups(const struct pattern *p)
 {
 	return p->groups;

@@ -49,6 +49,8 @@ struct pattern *pattern_compile(const char *text, bool caseless, struct arena *,
 /* `found` may be NULL. */
 enum pattern_answer pattern_match(const struct pattern *, struct slice text,
 				  struct pattern_found *found);
+/* The version of the library that is linked. */
+const char *pattern_library(void);
 /* How many groups it has beside the whole. */
 uint32_t pattern_groups(const struct pattern *);
 /* The number of a group by its name; 0: there is none. */

@@ -237,7 +237,7 @@ static size_t slash_length(const char *p, size_t n)
 }
 
 /* In normal form no segment is "..": what looks like one is one to others only. */
-static bool hides_dots(struct slice path)
+static inline bool hides_dots(struct slice path)
 {
 	const char *p = path.p, *end = p + path.n;
 
@@ -343,13 +343,18 @@ static bool hosts_hold(const struct route_matcher *m, struct asked *a)
 	return false;
 }
 
-static bool path_holds(const struct route_matcher *m, struct asked *a)
+static inline bool plain_path_holds(const struct route_matcher *m, struct slice path)
 {
 	if (m->path_kind == PATH_EXACT)
-		return slice_eq(a->path, m->path);
+		return slice_eq(path, m->path);
+	return m->path_kind == PATH_ANY || slice_starts(path, m->path);
+}
+
+static bool path_holds(const struct route_matcher *m, struct asked *a)
+{
 	if (m->path_kind == PATH_PATTERN)
 		return pattern_holds(m->pattern, a->path, a);
-	return m->path_kind == PATH_ANY || slice_starts(a->path, m->path);
+	return plain_path_holds(m, a->path);
 }
 
 static bool method_holds(const struct route_matcher *m, const struct head *req)
@@ -381,11 +386,11 @@ const struct route *route_match(const struct policy *p, const struct head *req, 
 		const struct route_matcher *m = p->route[i].matcher;
 
 		/* what costs least goes first, but a path that is sought in */
-		if (m->path_kind != PATH_PATTERN && !path_holds(m, &a))
+		if (m->path_kind != PATH_PATTERN && !plain_path_holds(m, a.path))
 			continue;
 		if (!method_holds(m, req) || !hosts_hold(m, &a))
 			continue;
-		if (m->path_kind != PATH_PATTERN || path_holds(m, &a))
+		if (m->path_kind != PATH_PATTERN || pattern_holds(m->pattern, a.path, &a))
 			return &p->route[i];
 	}
 	*too_hard = a.too_hard;
