@@ -118,15 +118,16 @@ static enum template_form form_of(struct slice type)
 	return TEMPLATE_TEXT;
 }
 
-static bool make_respond(const struct maker *m, const struct respond_conf *conf)
+static bool make_respond(const struct maker *m, const struct respond_conf *conf,
+			 const struct respond **out)
 {
 	static const struct slice plain = SLICE("text/plain; charset=utf-8");
 	struct respond *r = make(m, sizeof(*r));
 	bool ok;
 
+	*out = r;
 	if (r == NULL)
 		return false;
-	m->route->respond = r;
 	r->status = (uint16_t)conf->status;
 	r->content_type = conf->content_type == NULL ? plain : slice_str(conf->content_type);
 	r->body_form = form_of(r->content_type);
@@ -135,6 +136,44 @@ static bool make_respond(const struct maker *m, const struct respond_conf *conf)
 		       "`location`") &&
 	     ok;
 	return make_fields(m, &conf->headers, &r->n, &r->field) && ok;
+}
+
+/* "404" or "5xx" */
+static void mark_statuses(struct error_page *page, const struct conf_list *on)
+{
+	const char *const *text = on->item;
+
+	for (uint32_t i = 0; i < on->n; i++) {
+		unsigned n = 100, at = (unsigned)(text[i][0] - '3') * 100;
+
+		if (text[i][1] != 'x') {
+			at += (unsigned)(text[i][1] - '0') * 10 + (unsigned)(text[i][2] - '0');
+			n = 1;
+		}
+		for (; n > 0; n--, at++)
+			page->on[at / 64] |= UINT64_C(1) << at % 64;
+	}
+}
+
+static bool make_pages(const struct maker *m, const struct conf_list *list,
+		       const struct error_pages **out)
+{
+	const struct page_conf *conf = list->item;
+	struct error_pages *all = list->n == 0 ? NULL : make(m, sizeof(*all));
+	struct error_page *page = all == NULL ? NULL : make(m, list->n * sizeof(*page));
+	bool ok = true;
+
+	*out = NULL;
+	for (uint32_t i = 0; page != NULL && i < list->n; i++) {
+		mark_statuses(&page[i], &conf[i].on);
+		page[i].from = (enum page_of)conf[i].from;
+		ok = make_respond(m, &conf[i].respond, &page[i].respond) && ok;
+	}
+	if (page != NULL) {
+		*all = (struct error_pages){ .n = list->n, .item = page };
+		*out = all;
+	}
+	return ok && (list->n == 0 || page != NULL);
 }
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
@@ -233,24 +272,26 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 {
 	const struct route_conf *conf = r->conf;
 	const struct maker m = { .route = r, .arena = arena, .diags = diags };
-	bool own = conf->response.n > 0, ok;
+	bool edits = conf->response.n > 0, pages = conf->errors.n > 0, ok;
 
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
-	ok = make_answers(&m, own ? &conf->response : &config->response, &r->answers) && ok;
+	ok = make_answers(&m, edits ? &conf->response : &config->response, &r->answers) && ok;
+	ok = make_pages(&m, pages ? &conf->errors : &config->errors, &r->pages) && ok;
 	if (conf->respond.present)
-		ok = make_respond(&m, &conf->respond) && ok;
+		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
 	if (conf->rewrite.present ||
 	    (conf->host.text != NULL && !slice_is(slice_str(conf->host.text), "client")))
 		ok = make_rewrite(&m, conf) && ok;
 	return ok;
 }
 
-bool action_prepare_answers(const struct config *config, const struct answer_edits **out,
-			    struct arena *arena, struct diags *diags)
+bool action_prepare_defaults(const struct config *config, struct action_defaults *d,
+			     struct arena *arena, struct diags *diags)
 {
 	const struct maker m = { .arena = arena, .diags = diags };
+	bool ok = make_answers(&m, &config->response, &d->answers);
 
-	return make_answers(&m, &config->response, out);
+	return make_pages(&m, &config->errors, &d->pages) && ok;
 }
 
 /*---------------------------------------------------------------- fields */
@@ -434,6 +475,21 @@ static bool add_fields(const struct respond *r, const struct template_values *v,
 	       head_add(h, F_LOCATION, value);
 }
 
+const struct respond *action_page(const struct error_pages *pages, uint16_t status,
+				  enum page_of from)
+{
+	unsigned at = status - 300u;
+
+	for (uint32_t i = 0; at < 300 && i < pages->n; i++) {
+		const struct error_page *p = &pages->item[i];
+
+		if ((p->on[at / 64] >> at % 64 & 1) != 0 &&
+		    (p->from == PAGE_ALL || p->from == from))
+			return p->respond;
+	}
+	return NULL;
+}
+
 /* Of a status that has none (RFC 9110 section 6.4.1). */
 static bool is_bodiless(uint16_t status)
 {
@@ -446,8 +502,9 @@ bool action_respond(const struct respond *r, const struct template_values *v, st
 	*body = slice_of("", 0);
 	if (r->has_body && !template_fill(&r->body, v, r->body_form, body))
 		return false;
-	h->status = r->status;
-	h->body = is_bodiless(r->status) ? BODY_NONE : BODY_LENGTH;
+	if (r->status != 0)
+		h->status = r->status;
+	h->body = is_bodiless(h->status) ? BODY_NONE : BODY_LENGTH;
 	h->length = body->n;
 	if (r->has_body && !head_add(h, F_CONTENT_TYPE, r->content_type))
 		return false;

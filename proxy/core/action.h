@@ -5,6 +5,9 @@
  *  rewrite   the path, query and host that go upstream.  They are made of the client's, once; what
  *            comes of it is held to the same rules as a client's (route_normal).
  *  answers   header fields of answers: the last thing that becomes of them
+ *  pages     what errors are answered in place of what the upstream, or Weir, says of them.  The
+ *            limits, breakers and tries have seen the upstream's answer by then, and so has the
+ *            balancer; the client is told what the page says.
  *
  *  A1  Matching, limits, logs and metrics have the client's request, whatever goes upstream.
  *  A2  A route without any of these pays for a pointer that is NULL.
@@ -43,6 +46,17 @@ struct respond {
 	const struct field_edit *field;
 };
 
+struct error_page {
+	uint64_t on[5]; /* bit i: status 300 + i */
+	enum page_of from;
+	const struct respond *respond; /* status 0: the error's own */
+};
+
+struct error_pages {
+	uint32_t n;
+	const struct error_page *item;
+};
+
 enum host_from { HOST_OF_CLIENT, HOST_OF_UPSTREAM, HOST_OF_TEXT };
 
 struct rewrite {
@@ -56,9 +70,13 @@ struct rewrite {
 
 /* Behind route_prepare: sets all of the above from route->conf.  False after findings. */
 bool action_prepare(struct route *, const struct config *, struct arena *, struct diags *);
-/* Of the configuration as a whole; NULL in *out: none. */
-bool action_prepare_answers(const struct config *, const struct answer_edits **out, struct arena *,
-			    struct diags *);
+/* Of the configuration as a whole, for calls without a route; NULL: none. */
+struct action_defaults {
+	const struct answer_edits *answers;
+	const struct error_pages *pages;
+};
+bool action_prepare_defaults(const struct config *, struct action_defaults *, struct arena *,
+			     struct diags *);
 
 /* Those that end a call well, and lead on: 200, 201, 204, 206, 301, 302, 303, 304, 307, 308. */
 bool answer_is_success(uint16_t status);
@@ -66,6 +84,9 @@ bool answer_is_success(uint16_t status);
 /* False: memory is out. */
 bool action_set_fields(const struct route *, const struct template_values *, struct head *req);
 bool action_edit_answer(const struct answer_edits *, const struct template_values *, struct head *);
+
+/* The page for an answer of this status, NULL: there is none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
+const struct respond *action_page(const struct error_pages *, uint16_t status, enum page_of from);
 
 /* What goes upstream. */
 struct target {
@@ -77,7 +98,7 @@ struct target {
 const struct reason *action_target(const struct route *, const struct template_values *,
 				   struct target *);
 
-/* A fixed answer's head and body; body p NULL: none.  False: memory is out. */
+/* A fixed answer's head and body.  Status 0 leaves the head's.  False: memory is out. */
 bool action_respond(const struct respond *, const struct template_values *, struct head *,
 		    struct slice *body);
 

@@ -650,6 +650,12 @@ static const struct field config_fields[] = {
 	  .doc = EDIT_DOC
 	  "Of routes that have no `response` of their own, and of answers to calls that "
 	  "no route takes." },
+	{ .key = "errors",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, errors),
+	  .sub = &page_schema,
+	  .doc = PAGE_DOC
+	  "Of routes that have no `errors` of their own, and of calls that no route takes." },
 	{ .key = NULL },
 };
 

@@ -120,6 +120,15 @@ struct respond_conf {
 	bool close;
 };
 
+enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
+
+/* What errors are answered in place of what they would be. */
+struct page_conf {
+	struct conf_list on;         /* of const char *: "404", "5xx" */
+	int from;                    /* enum page_of */
+	struct respond_conf respond; /* status 0: the error's own */
+};
+
 /* The path that goes upstream. */
 struct rewrite_conf {
 	bool present;
@@ -149,6 +158,7 @@ struct route_conf {
 	struct rewrite_conf rewrite;
 	struct text_conf host;     /* "client", "upstream", or the text itself */
 	struct conf_list response; /* of struct edit_conf; none: the configuration's */
+	struct conf_list errors;   /* of struct page_conf; the same */
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 };
@@ -177,12 +187,17 @@ struct config {
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */
 	struct conf_list response;  /* of struct edit_conf: of routes that have none */
+	struct conf_list errors;    /* of struct page_conf: the same */
 	const struct conf_secrets *secrets;
 };
 
 extern const struct schema config_schema;
 /* config_route.c */
-extern const struct schema route_schema, edit_schema;
+extern const struct schema route_schema, edit_schema, page_schema;
+#define PAGE_DOC                                                                              \
+	"What errors are answered in place of what the upstream, or Weir, says of them: one " \
+	"page, "                                                                              \
+	"or a list of them, of which the first that names the status counts. "
 #define EDIT_DOC                                                                                \
 	"Header fields of answers that go to the client, the last thing that becomes of them: " \
 	"one "                                                                                  \

@@ -313,8 +313,8 @@ static void check_matches(struct checker *k)
 	const struct config *c = k->config;
 	struct arena scratch;
 	struct route *routes;
-	const struct answer_edits *answers;
-	bool ok = action_prepare_answers(c, &answers, k->arena, k->diags);
+	struct action_defaults defaults;
+	bool ok = action_prepare_defaults(c, &defaults, k->arena, k->diags);
 
 	arena_init(&scratch, NULL);
 	routes = arena_zalloc(&scratch, c->routes.n * sizeof(*routes));

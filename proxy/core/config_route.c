@@ -293,6 +293,19 @@ static const char *respond_wrong(const struct respond_conf *r)
 	return NULL;
 }
 
+static bool check_texts(struct conf_load *l, const struct node *n, const struct respond_conf *r)
+{
+	if (r->location.text != NULL && holds_control(r->location.text))
+		diag_error(l->diags, r->location.at, "E015",
+			   "`location` holds a control character");
+	else if (r->content_type != NULL && holds_control(r->content_type))
+		diag_error(l->diags, node_place(n), "E015",
+			   "`content_type` holds a control character");
+	else
+		return true;
+	return false;
+}
+
 static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct respond_conf *r = conf;
@@ -303,15 +316,7 @@ static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 	r->location.literal = is_secret(n, "location");
 	if (wrong != NULL)
 		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
-	else if (r->location.text != NULL && holds_control(r->location.text))
-		diag_error(l->diags, r->location.at, "E015",
-			   "`location` holds a control character");
-	else if (r->content_type != NULL && holds_control(r->content_type))
-		diag_error(l->diags, node_place(n), "E015",
-			   "`content_type` holds a control character");
-	else
-		return true;
-	return false;
+	return wrong == NULL && check_texts(l, n, r);
 }
 
 static const struct field respond_fields[] = {
@@ -363,6 +368,119 @@ static const struct schema respond_schema = {
 	.optional = true,
 	.scalar = "status",
 	.check = check_respond,
+};
+
+/*------------------------------------------------------------------- errors */
+
+/* "404" or "5xx" */
+static bool is_error_status(const char *s)
+{
+	bool whole = s[0] != '\0' && s[1] == 'x' && s[2] == 'x';
+	bool one = s[0] != '\0' && s[1] >= '0' && s[1] <= '9' && s[2] >= '0' && s[2] <= '9';
+
+	return (whole || one) && s[0] >= '3' && s[0] <= '5';
+}
+
+static bool check_statuses(struct conf_load *l, const struct node *list,
+			   const struct conf_list *statuses)
+{
+	const char *const *status = statuses->item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < statuses->n; i++) {
+		if (is_error_status(status[i]))
+			continue;
+		diag_error(l->diags, list->kind == NODE_LIST ? node_item(list, i)->at : list->at,
+			   "E015", "`on`: a status is 300 to 599, or 3xx, 4xx, 5xx");
+		ok = false;
+	}
+	return ok;
+}
+
+static const char *page_wrong(const struct respond_conf *r)
+{
+	struct respond_conf as = *r;
+
+	if (r->status == 0 && r->body.text == NULL && r->headers.n == 0)
+		return "a page needs a `status`, a `body` or `headers`";
+	if (r->status == 0)
+		as.status = 500;
+	return respond_wrong(&as);
+}
+
+static bool check_page(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct page_conf *page = conf;
+	const char *wrong = page_wrong(&page->respond);
+
+	page->respond.present = true;
+	page->respond.body.literal = is_secret(n, "body");
+	page->respond.location.literal = is_secret(n, "location");
+	if (wrong != NULL)
+		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
+	return check_statuses(l, node_get(n, "on"), &page->on) && wrong == NULL &&
+	       check_texts(l, n, &page->respond);
+}
+
+static const char *const page_of_names[] = {
+	[PAGE_ALL] = "all", [PAGE_UPSTREAM] = "upstream", [PAGE_WEIR] = "weir", NULL
+};
+
+static const struct field page_fields[] = {
+	{ .key = "on",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct page_conf, on),
+	  .item = C_STRING,
+	  .min = 3,
+	  .max = 3,
+	  .doc = "Statuses: 300 to 599, or 3xx, 4xx, 5xx." },
+	{ .key = "from",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct page_conf, from),
+	  .dflt = "all",
+	  .names = page_of_names,
+	  .doc = "Whose: the `upstream`'s answers, those of `weir` (limits, no endpoint, "
+		 "time-outs), or "
+		 "`all`. Of an upstream's, only WWW-Authenticate and when to come back are kept." },
+	{ .key = "status",
+	  .type = C_U32,
+	  .offset = offsetof(struct page_conf, respond.status),
+	  .min = 200,
+	  .max = 599,
+	  .doc = "In place of the error's own; that stays when it is not given." },
+	{ .key = "body",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.body.text),
+	  .at = offsetof(struct page_conf, respond.body.at),
+	  .max = 64 * KIB,
+	  .doc = "As in `respond`; not given: none." },
+	{ .key = "content_type",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.content_type),
+	  .min = 3,
+	  .max = 256,
+	  .doc = "Of the body; `text/plain; charset=utf-8` when it is not given." },
+	{ .key = "location",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.location.text),
+	  .at = offsetof(struct page_conf, respond.location.at),
+	  .min = 1,
+	  .max = 8 * KIB,
+	  .doc = "Where a redirect leads." },
+	{ .key = "headers",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct page_conf, respond.headers),
+	  .sub = &set_schema,
+	  .doc = "More fields, by name." },
+	{ .key = NULL },
+};
+
+const struct schema page_schema = {
+	.name = "page for errors",
+	.size = sizeof(struct page_conf),
+	.fields = page_fields,
+	.check = check_page,
 };
 
 /*------------------------------------------------------------------ rewrite */
@@ -556,6 +674,13 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, response),
 	  .sub = &edit_schema,
 	  .doc = EDIT_DOC "Not given: the `response` of the whole configuration." },
+	{ .key = "errors",
+	  .type = C_LIST,
+	  .offset = offsetof(struct route_conf, errors),
+	  .sub = &page_schema,
+	  .doc =
+	      PAGE_DOC "Not given: the `errors` of the whole configuration. Answers of the route "
+		       "itself are no errors, and gRPC is told in its own way." },
 	{ .key = "dialect",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct route_conf, dialect),

@@ -783,6 +783,28 @@ void exchange_note_grpc(struct exchange *x, const struct head *h)
 	x->record.grpc_code = code;
 }
 
+/* An upstream's error may have a page in its place: of the rest of it nothing is wanted. */
+static bool answer_is_replaced(struct exchange *x, const struct head *h)
+{
+	const struct error_pages *pages = exchange_pages(x);
+	const struct respond *page;
+
+	if (pages == NULL || h->status < 300 || x->grpc)
+		return false;
+	page = action_page(pages, h->status, PAGE_UPSTREAM);
+	if (page == NULL)
+		return false;
+	x->call.judged = x->leg->attempt.status;
+	leg_abort(x->leg, ENDPOINT_OK, reason_ok);
+	x->state = X_REPLYING;
+	x->call.out.why = reason_ok;
+	x->call.deadline_ns = 0;
+	exchange_set_deadline(x, x->worker->times.write_ns);
+	drop_kept(x);
+	reply_page(x, page, h);
+	return true;
+}
+
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
 {
 	struct worker *w = x->worker;
@@ -799,7 +821,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
 	}
-	if (answer_is_dropped(x))
+	if (answer_is_dropped(x) || answer_is_replaced(x, h))
 		return;
 	x->resp = h;
 	x->call.judged = x->leg->attempt.status;

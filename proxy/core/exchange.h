@@ -124,6 +124,12 @@ void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_aft
 void exchange_respond(struct exchange *);
 /* The call, for texts that say something of it. */
 void exchange_values(struct exchange *, struct template_values *);
+/* NULL: errors are answered as they are. */
+static inline const struct error_pages *exchange_pages(const struct exchange *x)
+{
+	return x->route != NULL ? x->route->pages : x->use->policy->pages;
+}
+
 /* The route's last word on the head of an answer; false: memory is out. */
 bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
 static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
@@ -202,6 +208,8 @@ uint64_t pump_held_ns(const struct pump *);
 uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);
 /* Writes the route's answer into the client stream. */
 void reply_respond(struct exchange *, const struct respond *);
+/* Writes a page in place of an upstream's answer. */
+void reply_page(struct exchange *, const struct respond *, const struct head *answer);
 /* Writes the reply's head and body into the client stream. */
 void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 

@@ -423,6 +423,14 @@ static const char *find(struct explain *e, const struct env *env, uint64_t wall_
 	return NULL;
 }
 
+uint16_t explain_status(const struct explain *e, uint16_t status)
+{
+	const struct error_pages *pages = e->route != NULL ? e->route->pages : e->policy->pages;
+	const struct respond *page = pages == NULL ? NULL : action_page(pages, status, PAGE_WEIR);
+
+	return page == NULL || page->status == 0 ? status : page->status;
+}
+
 const char *explain_find(const struct policy *policy, const struct env *env,
 			 const struct explain_request *r, struct arena *arena, struct explain *e)
 {
@@ -438,5 +446,6 @@ const char *explain_find(const struct policy *policy, const struct env *env,
 		e->status = e->denier != NULL && e->denier->status != 0
 				? e->denier->status
 				: reply_status(e->route, e->call.path, e->why);
+	e->status = explain_status(e, e->status);
 	return wrong;
 }

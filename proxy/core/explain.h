@@ -90,6 +90,8 @@ struct explain {
 
 /* What a worker does when it begins to follow a policy; for policies that none follows. */
 void explain_follow(const struct policy *, const struct env *);
+/* What a reply of this status is sent as: there may be a page for it. */
+uint16_t explain_status(const struct explain *, uint16_t status);
 /* NULL; or what is wrong with the request as asked for: a sentence.  All memory is the arena's. */
 const char *explain_find(const struct policy *, const struct env *, const struct explain_request *,
 			 struct arena *, struct explain *);

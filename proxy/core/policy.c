@@ -187,6 +187,16 @@ static bool add_all_targets(struct policy *p, struct diags *diags)
 	return true;
 }
 
+static bool open_defaults(struct policy *p, struct diags *diags)
+{
+	struct action_defaults d;
+	bool ok = action_prepare_defaults(p->config, &d, &p->arena, diags);
+
+	p->answers = d.answers;
+	p->pages = d.pages;
+	return ok;
+}
+
 struct policy *policy_open(const char *path, struct config *config, struct arena arena,
 			   struct registries *r, struct diags *diags)
 {
@@ -207,8 +217,7 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	p->tls = tls_set_open(config, &p->arena, diags);
 	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
 	if (p->tls != NULL && ok && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
-	    open_routes(p, r, diags) && add_all_targets(p, diags) &&
-	    action_prepare_answers(config, &p->answers, &p->arena, diags))
+	    open_routes(p, r, diags) && add_all_targets(p, diags) && open_defaults(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;

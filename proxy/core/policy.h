@@ -33,6 +33,7 @@ struct route {
 	const struct respond *respond;      /* NULL: it goes upstream */
 	const struct rewrite *rewrite;      /* NULL: path, query and host go on as they came */
 	const struct answer_edits *answers; /* NULL: they go on as they are */
+	const struct error_pages *pages;    /* NULL: errors, too */
 };
 
 struct policy {
@@ -53,6 +54,7 @@ struct policy {
 	struct filter **filter;   /* in the order of the file */
 	struct route_stats *no_route; /* calls that matched none */
 	const struct answer_edits *answers; /* of what they are answered; NULL: as it is */
+	const struct error_pages *pages;    /* the same */
 };
 
 /* What outlives policies. */

@@ -260,6 +260,91 @@ def test_interim_answers_are_left_alone(weir):
     c.expect(200, b"ok", x_a="1")
 
 
+# ---- pages for errors
+
+PAGES = [{"on": ["404"], "from": "upstream", "status": 200, "body": "none {path}", "headers": {"x-page": "1"}},
+         {"on": ["429"], "from": "weir", "body": '{"slow":"{client.ip}"}', "content_type": "application/json"},
+         {"on": ["5xx"], "status": 302, "location": "/sorry?{path}"}]
+
+
+def paged(weir, status, headers=(), pages=None, **more):
+    return weir(route={"errors": pages or PAGES}, serve=lambda r: response(status, b"theirs", headers), **more)
+
+
+def test_pages_in_place_of_an_upstreams_answers(weir):
+    w = paged(weir, 404, [("Set-Cookie", "a"), ("Server", "s"), ("WWW-Authenticate", "Basic"), ("Retry-After", "7")])
+    r = get(w, "/a%20b", 200, b"none /a%20b")
+    r.check_fields({"x-page": "1", "set-cookie": None, "server": None, "www-authenticate": "Basic", "retry-after": "7", "via": None,
+                    "content-type": "text/plain; charset=utf-8"})
+    line = w.access(1)[0]
+    assert line["reason"] == "ok" and line["http.response.status_code"] == 200 and line["attempts"] == 1
+
+
+def test_answers_without_a_page_are_left_alone(weir):
+    w = paged(weir, 403, [("X-A", "1")])
+    get(w, "/", 403, b"theirs").check_fields({"x-a": "1", "via": "1.1 weir"})
+    w = paged(weir, 429)
+    get(w, "/", 429, b"theirs")
+
+
+def test_pages_in_place_of_refusals(weir):
+    w = paged(weir, 200, policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"])
+    get(w, "/", 200, b"theirs")
+    r = get(w, "/", 429, b'{"slow":"127.0.0.1"}', headers={"Content-Length": "0"})
+    r.check_fields({"content-type": "application/json", "retry-after": re.compile(r"\d+"), "ratelimit": re.compile(".")})
+    assert w.access(2)[1]["reason"] == "rate_limited" and w.metric("weir_rejections_total", policy="p") == 1
+
+
+def test_pages_when_nobody_is_there(weir, upstreams):
+    gone, = upstreams(1)
+    gone.refuse()
+    w = weir(upstreams={"app": gone.addr}, errors=[PAGES[2]])
+    get(w, "/x", 302, b"", headers={}).check_fields({"location": "/sorry?/x"})
+    assert w.access(1)[0]["reason"] == "connect_failed"
+
+
+def test_pages_of_the_whole_configuration(weir):
+    w = weir(errors=[{"on": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
+    get(w, "/b", 410, b"gone")
+    get(w, "/a", 404, b"")
+
+
+def test_tries_and_breakers_see_the_answer(weir):
+    pages = [{"on": ["503"], "status": 200, "body": "calm"}]
+    w = paged(weir, 503, pages=pages, policies={"r": {"retry": 2, "when": [503]}, "b": {"breaker": 3, "open_for": "60s"}}, use=["r", "b"])
+    get(w, "/", 200, b"calm")
+    assert w.upstream.requests == 3
+    get(w, "/", 200, b"calm").check_fields({"retry-after": re.compile(r"\d+")})
+    assert [r["reason"] for r in w.access(2)] == ["ok", "breaker_open"] and w.upstream.requests == 3
+
+
+def test_a_page_ends_the_rest(weir):
+    w = weir(route={"errors": PAGES})
+    c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
+    w.upstream.expect_request("POST /", read_body=False)
+    w.upstream.send(b"HTTP/1.1 404 No\r\nContent-Length: 1000000\r\n\r\n" + b"y" * 1000)
+    c.expect(200, b"none /", connection="close")
+
+
+def test_heads_and_pages_without_a_body(weir):
+    w = paged(weir, 404, pages=[{"on": ["404"], "status": 204, "headers": {"x-a": "1"}}])
+    get(w, "/", 204).check_fields({"content-length": None, "x-a": "1"})
+    w = paged(weir, 404)
+    w.client().ask("/", method="HEAD").expect(200, head=True, content_length="6")
+
+
+def test_pages_in_http2_but_not_in_grpc(weir, upstreams):
+    up, = upstreams(1)
+    w = weir(upstream=up, upstreams={"app": {"endpoints": [up.addr], "http2": True}}, route={"errors": PAGES})
+    h, u = H2Client(w.client()), H2Upstream(up)
+    s = h.ask("/")
+    u.answer(u.expect("GET /"), 404, b"y" * 1000)
+    h.expect(s, 200, b"none /", x_page="1")
+    s = h.ask("/", method="POST", headers={"content-type": "application/grpc", "te": "trailers"}, body=b"\0" * 5)
+    u.answer(u.expect("POST /"), 404, b"theirs")
+    h.expect(s, 404, b"theirs")
+
+
 # ---- another path
 
 @pytest.mark.parametrize("match,rewrite,target,want", [
@@ -404,6 +489,18 @@ routes:
     assert got["upstream_path"] == "/a" and got["upstream_query"] is None and got["upstream_host"] == "localhost"
 
 
+def test_pages_are_explained(run, policy):
+    path = policy("""listen: 127.0.0.1:18080
+upstreams: { app: 127.0.0.1:3000 }
+policies: { p: { rate: 1/h, burst: 1 } }
+errors: [{ on: 404, status: 410 }, { on: [429], status: 503 }]
+routes: [{ match: { path: /a }, to: app, use: [p] }]
+""")
+    got = json.loads(run("explain", "-c", path, "--format", "json", "--repeat", "2@1s", "/a").stdout)
+    assert [c["status"] for c in got["repeat"]["calls"]] == [200, 503]
+    assert "410 no_route" in run("explain", "-c", path, "/b").stdout
+
+
 def test_dumped_and_read_again(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
@@ -412,6 +509,7 @@ routes:
   - { name: a, match: { path: "~* ^/(a|b)$", hosts: ["~ x", "a.*"] }, respond: { status: 301, location: "/{match.1}" } }
   - { name: b, match: { path: /b* }, to: app, host: upstream, rewrite: { prefix: /c, query: "a={query.b}" } }
   - { name: c, respond: 404 }
+errors: { on: [404, 5xx], from: weir, body: "{path}" }
 """)
     first = run("dump", "-c", path).stdout
     again = run("dump", "-c", policy(first, "again.yaml"))
