@@ -173,9 +173,14 @@ void exchange_go_on_admitting(struct exchange *x)
 static const struct route *find_route(struct exchange *x, bool *too_hard)
 {
 	struct slice path = route_path(x->req, &x->arena);
+	const struct policy *policy = x->use->policy;
+	struct template_values values;
 
 	x->call.path = path;
-	return route_match(x->use->policy, x->req, path, too_hard);
+	if (!policy->conditions)
+		return route_match(policy, x->req, path, NULL, too_hard);
+	exchange_values(x, &values);
+	return route_match(policy, x->req, path, &values, too_hard);
 }
 
 /* What filters keep of a call is of any type: an arena alone does not align for all of them. */

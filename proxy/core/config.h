@@ -78,6 +78,14 @@ struct match_conf {
 	const char *path;       /* "/x" exact, "/x/(star)" prefix, "~ ..." pattern; NULL: any */
 	struct place hosts_at, path_at;
 	struct conf_list methods; /* of const char * */
+	struct conf_list when;    /* of struct when_conf */
+};
+
+/* condition.h */
+struct when_conf {
+	struct conf_name name;
+	struct conf_list values; /* of const char * */
+	struct place at;
 };
 
 struct timeout_conf {

@@ -37,6 +37,27 @@ static bool check_match(struct conf_load *l, const struct node *n, void *conf)
 	return ok;
 }
 
+static const struct field when_fields[] = {
+	{ .key = "values",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED | C_ONE,
+	  .offset = offsetof(struct when_conf, values),
+	  .at = offsetof(struct when_conf, at),
+	  .item = C_STRING,
+	  .max = 4096,
+	  .doc =
+	      "Any of these: a text, `*` (it is there), an empty text (it is not), `~ REGEX`; of "
+	      "client.ip addresses and networks." },
+	{ .key = NULL },
+};
+
+static const struct schema when_schema = {
+	.name = "condition",
+	.size = sizeof(struct when_conf),
+	.fields = when_fields,
+	.scalar = "values",
+};
+
 static const struct field match_fields[] = {
 	{ .key = "hosts",
 	  .type = C_LIST,
@@ -67,6 +88,15 @@ static const struct field match_fields[] = {
 	  .min = 1,
 	  .max = 32,
 	  .doc = "Any of these methods." },
+	{ .key = "when",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct match_conf, when),
+	  .sub = &when_schema,
+	  .doc = "What else of the call must be so, by name: `client.ip`, `header.NAME`, "
+		 "`query.NAME`, "
+		 "`cookie.NAME`, `scheme`, `server.port`, `server.address` and what else texts can "
+		 "say of a "
+		 "call before it has a route." },
 	{ .key = NULL },
 };
 

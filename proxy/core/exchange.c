@@ -449,6 +449,7 @@ void exchange_values(struct exchange *x, struct template_values *v)
 		.scheme = slice_str(x->conn->secure ? "https" : "http"),
 		.request_id = x->record.request_id,
 		.port = addr_port(&wl->slot->addr),
+		.address = wl->slot->text,
 	};
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "conf/value.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
 #include "filters/key.h"
@@ -115,6 +116,45 @@ static const char *find_client(struct explain *e, const struct explain_request *
 
 /*---------------------------------------------------------------- the route */
 
+/* The listener of the port that the request names; else the first. */
+static const struct listen_conf *listener_of(const struct explain *e)
+{
+	const struct listen_conf *all = e->policy->config->listen.item;
+	struct slice host = e->head->authority;
+	const char *colon = host.n == 0 ? NULL : memrchr(host.p, ':', host.n);
+	uint32_t port;
+
+	if (colon == NULL ||
+	    value_u32(slice_of(colon + 1, (size_t)(host.p + host.n - colon - 1)), &port) != NULL)
+		return &all[0];
+	for (uint32_t i = 0; i < e->policy->config->listen.n; i++)
+		if (addr_port(&all[i].addr) == port)
+			return &all[i];
+	return &all[0];
+}
+
+static bool find_values(struct explain *e)
+{
+	static const struct template_match no_match;
+	const struct listen_conf *listen = listener_of(e);
+	char *text = arena_alloc(e->arena, ADDR_TEXT_MAX);
+
+	if (text == NULL)
+		return false;
+	addr_format(&listen->addr, text);
+	e->call.req = e->head;
+	e->call.arena = e->arena;
+	e->call.client = e->client;
+	e->values = (struct template_values){
+		.call = &e->call,
+		.match = &no_match,
+		.scheme = slice_str(listen->tls.n > 0 ? "https" : "http"),
+		.port = addr_port(&listen->addr),
+		.address = text,
+	};
+	return true;
+}
+
 static bool find_route(struct explain *e)
 {
 	struct slice path = route_path(e->head, e->arena);
@@ -125,21 +165,22 @@ static bool find_route(struct explain *e)
 	}
 	e->call.path = path;
 	e->routes = arena_zalloc(e->arena, (e->policy->n_routes + 1) * sizeof(*e->routes));
-	if (e->routes == NULL)
+	if (e->routes == NULL || !find_values(e))
 		return false;
 	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
 		struct explain_route *er = &e->routes[e->n_routes];
 
 		er->route = &e->policy->route[e->n_routes++];
-		er->why_not = route_differs(er->route, e->head, path);
+		er->why_not = route_differs(er->route, e->head, path, &e->values);
 		if (er->why_not == ROUTE_TAKES)
 			e->route = er->route;
 		if (er->why_not == ROUTE_TOO_HARD)
 			break;
 	}
-	if (e->route != NULL)
+	if (e->route != NULL) {
+		e->values.match = &e->route->match;
 		e->why = route_refuses(e->route, e->head);
-	else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
+	} else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
 		e->why = reason_path_too_hard;
 	else
 		e->why = reason_no_route;
@@ -354,12 +395,10 @@ static bool ask_cluster(struct explain *e, const struct cluster *cl, struct expl
 	return true;
 }
 
-/* As a plain listener would have it: which one the call came by is not asked. */
 static bool ask_action(struct explain *e)
 {
-	static const struct slice http = SLICE("http");
+	const struct template_values *v = &e->values;
 	const struct route *r = e->route;
-	const struct template_values v = { .call = &e->call, .match = &r->match, .scheme = http };
 	struct slice body;
 
 	if (r->respond != NULL) {
@@ -367,12 +406,12 @@ static bool ask_action(struct explain *e)
 		if (e->answer == NULL)
 			return false;
 		head_init(e->answer, e->arena);
-		return action_respond(r->respond, &v, e->answer, &body) &&
-		       (r->answers == NULL || action_edit_answer(r->answers, &v, e->answer));
+		return action_respond(r->respond, v, e->answer, &body) &&
+		       (r->answers == NULL || action_edit_answer(r->answers, v, e->answer));
 	}
 	e->redirected = r->rewrite != NULL;
 	if (e->redirected && e->why == NULL)
-		e->why = action_target(r, &v, &e->target);
+		e->why = action_target(r, v, &e->target);
 	return e->why != reason_out_of_memory;
 }
 

@@ -68,6 +68,7 @@ struct explain {
 	struct head *head;
 	struct ip peer, client; /* which it comes from, for whom it is */
 	struct call call;       /* as the chain gets it, begun; valid with a route */
+	struct template_values values;
 	struct auth_result auth; /* what became of its credentials */
 	uint32_t n_routes;      /* that were looked at */
 	struct explain_route *routes;

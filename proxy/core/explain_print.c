@@ -177,6 +177,8 @@ static void text_route(const struct explain_route *er, struct buf *b)
 			put_list(b, ", methods", &m->methods);
 		if (m->hosts.n > 0)
 			put_list(b, ", hosts", &m->hosts);
+		if (m->when.n > 0)
+			buf_puts(b, ", and its conditions hold");
 		break;
 	case ROUTE_PATH:
 		buf_printf(b, "no: its path is %s", m->path);
@@ -186,6 +188,12 @@ static void text_route(const struct explain_route *er, struct buf *b)
 		break;
 	case ROUTE_HOST:
 		put_list(b, "no: its hosts are", &m->hosts);
+		break;
+	case ROUTE_WHEN:
+		buf_puts(b, "no: it wants another");
+		for (uint32_t i = 0; i < m->when.n; i++)
+			buf_printf(b, "%s %s", i > 0 ? "," : "",
+				   ((const struct when_conf *)m->when.item)[i].name.name);
 		break;
 	case ROUTE_TOO_HARD:
 		buf_puts(b, "takes too long to match: the call is refused");
@@ -553,10 +561,8 @@ static void json_outcome(const struct explain *e, struct buf *b)
 static void json_routes(const struct explain *e, struct buf *b)
 {
 	static const char *const differs[] = {
-		[ROUTE_PATH] = "path",
-		[ROUTE_METHOD] = "method",
-		[ROUTE_HOST] = "host",
-		[ROUTE_TOO_HARD] = "too_hard",
+		[ROUTE_PATH] = "path", [ROUTE_METHOD] = "method",     [ROUTE_HOST] = "host",
+		[ROUTE_WHEN] = "when", [ROUTE_TOO_HARD] = "too_hard",
 	};
 
 	json_string(b, ",", "route", slice_str(e->route == NULL ? NULL : e->route->name));

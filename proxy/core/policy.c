@@ -115,6 +115,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 {
 	route->conf = conf;
 	p->upgrades = p->upgrades || conf->upgrade;
+	p->conditions = p->conditions || conf->match.when.n > 0;
 	route->name = conf->name;
 	route->cluster = conf->to == NULL ? NULL : find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);

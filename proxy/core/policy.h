@@ -46,6 +46,7 @@ struct policy {
 	char path[256]; /* of the file */
 	struct codec_limits codec_limits;
 	bool upgrades; /* on some route */
+	bool conditions; /* the same */
 	uint32_t n_routes, n_clusters, n_filters;
 	struct tls_server **tls;  /* of each listener; NULL: plain */
 	struct auth *auth;        /* NULL: none is configured */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/reason.h"
+#include "core/condition.h"
 #include "core/forward.h"
 #include "http/head.h"
 
@@ -36,6 +37,8 @@ struct route_matcher {
 	uint32_t methods; /* bit i: enum method_id i */
 	uint32_t n_others;
 	struct slice *other; /* methods that have no number */
+	uint32_t n_when;
+	const struct condition *when;
 };
 
 /*---------------------------------------------------------------- making ready */
@@ -212,6 +215,9 @@ bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
 		ok = prepare_hosts(m, r, arena, diags);
 		ok = prepare_path(m, r, arena, diags) && ok;
 		ok = prepare_methods(m, r, arena) && ok;
+		m->n_when = r->conf->match.when.n;
+		if (m->n_when > 0)
+			ok = conditions_prepare(&r->conf->match.when, &m->when, arena, diags) && ok;
 		r->matcher = m;
 		r->match =
 		    (struct template_match){ .pattern = m->pattern,
@@ -369,8 +375,17 @@ static bool method_holds(const struct route_matcher *m, const struct head *req)
 	return false;
 }
 
+static bool conditions_met(const struct route_matcher *m, const struct template_values *v,
+			   struct asked *a)
+{
+	enum pattern_answer answer = conditions_hold(m->when, m->n_when, v);
+
+	a->too_hard = a->too_hard || answer == PATTERN_TOO_HARD;
+	return answer == PATTERN_YES;
+}
+
 const struct route *route_match(const struct policy *p, const struct head *req, struct slice path,
-				bool *too_hard)
+				const struct template_values *v, bool *too_hard)
 {
 	struct asked a;
 
@@ -390,6 +405,8 @@ const struct route *route_match(const struct policy *p, const struct head *req, 
 			continue;
 		if (!method_holds(m, req) || !hosts_hold(m, &a))
 			continue;
+		if (m->n_when > 0 && !conditions_met(m, v, &a))
+			continue;
 		if (m->path_kind != PATH_PATTERN || pattern_holds(m->pattern, a.path, &a))
 			return &p->route[i];
 	}
@@ -397,7 +414,8 @@ const struct route *route_match(const struct policy *p, const struct head *req, 
 	return NULL;
 }
 
-enum route_part route_differs(const struct route *r, const struct head *req, struct slice path)
+enum route_part route_differs(const struct route *r, const struct head *req, struct slice path,
+			      const struct template_values *v)
 {
 	struct asked a = { .req = req, .path = path };
 	enum route_part part = ROUTE_TAKES;
@@ -406,6 +424,8 @@ enum route_part route_differs(const struct route *r, const struct head *req, str
 		part = ROUTE_METHOD;
 	else if (!hosts_hold(r->matcher, &a))
 		part = ROUTE_HOST;
+	else if (r->matcher->n_when > 0 && !conditions_met(r->matcher, v, &a))
+		part = ROUTE_WHEN;
 	if ((part == ROUTE_TAKES || r->matcher->path_kind != PATH_PATTERN) &&
 	    !path_holds(r->matcher, &a))
 		part = ROUTE_PATH;
@@ -487,5 +507,7 @@ bool route_hides(const struct route *earlier, const struct route *later)
 {
 	const struct route_matcher *a = earlier->matcher, *b = later->matcher;
 
+	if (a->n_when > 0 && !conditions_same(&earlier->conf->match.when, &later->conf->match.when))
+		return false;
 	return hosts_cover(a, b) && path_covers(a, b) && methods_cover(a, b);
 }

@@ -9,10 +9,11 @@
  *           below it, but not "/x" (as a location "/x/" of nginx does); "/x<star>" takes all that
  *           begin with "/x"; "/<star>" takes any; "~ REGEX" those in which it is found (pattern.h).
  *  methods  any of them, case-sensitive.
+ *  when     what else of the call must be so (condition.h).
  *
  * A call of which a regular expression cannot tell within its bounds takes no route: one behind it
  * might let in what this one keeps out.  Made ready by route_prepare (control thread); matching
- * allocates nothing. */
+ * allocates nothing but the values of conditions, in the call's arena. */
 #ifndef CORE_ROUTE_H
 #define CORE_ROUTE_H
 
@@ -29,13 +30,15 @@ bool route_prepare(struct route *, struct arena *, struct diags *);
 struct slice route_path(const struct head *req, struct arena *);
 /* The same of a path that was made here. */
 struct slice route_normal(struct slice path, struct arena *);
-/* NULL: none, or the path is not in normal form (p == NULL), or *too_hard. */
+/* NULL: none, or the path is not in normal form (p == NULL), or *too_hard.  `values` may be NULL if
+ * the policy has no conditions. */
 const struct route *route_match(const struct policy *, const struct head *req,
-				struct slice normal_path, bool *too_hard);
+				struct slice normal_path, const struct template_values *values,
+				bool *too_hard);
 /* Why a route does not take a request; they are looked at in this order. */
-enum route_part { ROUTE_TAKES, ROUTE_PATH, ROUTE_METHOD, ROUTE_HOST, ROUTE_TOO_HARD };
+enum route_part { ROUTE_TAKES, ROUTE_PATH, ROUTE_METHOD, ROUTE_HOST, ROUTE_WHEN, ROUTE_TOO_HARD };
 enum route_part route_differs(const struct route *, const struct head *req,
-			      struct slice normal_path);
+			      struct slice normal_path, const struct template_values *);
 /* Why a call that takes this route is answered before any policy is asked; NULL: it is not.  An
  * OPTIONS has one hop less afterwards. */
 const struct reason *route_refuses(const struct route *, struct head *req);

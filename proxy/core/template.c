@@ -101,6 +101,12 @@ static bool read_port(struct reader *r, struct slice *out)
 	return r->v->port != 0;
 }
 
+static bool read_address(struct reader *r, struct slice *out)
+{
+	*out = slice_str(r->v->address);
+	return out->n > 0;
+}
+
 /* It is sought again where it is asked for: calls that ask for nothing pay nothing. */
 static bool read_group(struct reader *r, struct slice *out)
 {
@@ -132,6 +138,7 @@ static const struct value_source sources[] = {
 	{ "scheme", read_scheme, true },
 	{ "request_id", read_request_id, false },
 	{ "server.port", read_port, true },
+	{ "server.address", read_address, false },
 	{ "match.rest", read_rest, true },
 };
 
@@ -139,7 +146,7 @@ static const struct value_source match_source = { "match.", read_group, true };
 
 static const char known[] =
     "known are: {client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} "
-    "{authority} {path} {query} {uri} {method} {scheme} {server.port} {route} "
+    "{authority} {path} {query} {uri} {method} {scheme} {server.port} {server.address} {route} "
     "{upstream} {tls.san} {request_id} {match.N} {match.NAME} {match.rest}; "
     "`{{` in front is a brace";
 

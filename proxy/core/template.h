@@ -2,7 +2,8 @@
  *
  *	{client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} {path} {method} {route} {upstream}
  *	{tls.san}	what keys of limits are made of (filters/key.h), here as text
- *	{uri} {query} {authority} {scheme} {server.port} {request_id}
+ *	{uri} {query} {authority} {scheme} {request_id}
+ *	{server.port} {server.address}	of the listener
  *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
  *				else of `match.path`; 0: all of what it has found
  *	{match.rest}		of a match like /x/<star>: what stands where the star does
@@ -59,7 +60,8 @@ struct template_values {
 	const struct call *call;
 	const struct template_match *match;
 	struct slice scheme, request_id;
-	uint16_t port; /* of the listener; 0: it has none */
+	uint16_t port;       /* of the listener; 0: it has none */
+	const char *address; /* the same, as `listen` has it; NULL: not known */
 };
 
 /* Into the arena.  `literal`: T2.  `match`: what {match...} may ask for.  False after findings at

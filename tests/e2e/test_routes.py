@@ -8,7 +8,7 @@ import time
 import pytest
 
 from h2wire import H2Client, H2Upstream
-from harness import response
+from harness import Client, connect, free_port, response
 
 
 def answers(weir, *respond, **more):
@@ -449,6 +449,70 @@ def test_a_path_that_takes_too_long_is_refused_at_once(weir):
     assert w.access(1)[0]["reason"] == "path_too_hard"
 
 
+# ---- conditions
+
+def conditional(weir, *when, **more):
+    routes = [{"name": f"n{i}", "match": {"when": c}, "respond": {"status": 200, "body": str(i)}} for i, c in enumerate(when)]
+    return weir(routes=[*routes, {"name": "rest", "respond": {"status": 200, "body": "rest"}}], upstreams=None, **more)
+
+
+@pytest.mark.parametrize("when,yes,no", [
+    ({"header.x-v": "2"}, {"X-V": "2"}, {"X-V": "22"}),
+    ({"header.x-v": ["1", "2"]}, {"X-V": "2"}, {"X-V": "1,2"}),
+    ({"header.x-v": "*"}, {"X-V": "a"}, {"X-V": ""}),
+    ({"header.x-v": ""}, {"X-W": "2"}, {"X-V": "2"}),
+    ({"header.user-agent": "~* bot|crawl"}, {"User-Agent": "GoogleBot/2"}, {"User-Agent": "curl"}),
+    ({"header.a": "1", "header.b": "2"}, {"A": "1", "B": "2"}, {"A": "1"}),
+    ({"cookie.beta": "yes"}, {"Cookie": "a=b; beta=yes"}, {"Cookie": "a=beta=yes"}),
+    ({"header.x-v": "~ ."}, {"X-V": "a"}, {})])
+def test_fields(weir, when, yes, no):
+    w = conditional(weir, when)
+    get(w, "/", 200, b"0", headers=yes)
+    get(w, "/", 200, b"rest", headers=no)
+
+
+def test_queries_and_listeners(weir):
+    w = conditional(weir, {"query.v": "a b"}, {"server.port": "1"}, {"server.port": "~ ^[0-9]+$", "scheme": "http", "method": "PUT"})
+    assert [w.client().ask(t, method=m).expect(200).body for t, m in (("/?x&v=a+b", "GET"), ("/?v=a", "GET"), ("/", "PUT"))] == [
+        b"0", b"rest", b"2"]
+
+
+def test_two_listeners(weir):
+    port = free_port()
+    w = conditional(weir, {"server.address": f"127.0.0.1:{port}"}, listen=["127.0.0.1:%d" % free_port(), f"127.0.0.1:{port}"],
+                    start=False)
+    w.write(listen=[w.addr, f"127.0.0.1:{port}"])
+    w.start()
+    get(w, "/", 200, b"rest")
+    Client(connect(f"127.0.0.1:{port}")).ask("/").expect(200, b"0").check_fields({})
+
+
+def test_addresses(weir):
+    w = conditional(weir, {"client.ip": ["10.0.0.0/8", "::1"]}, {"client.ip": "127.0.0.0/8"},
+                    client_ip={"trust": ["127.0.0.1"], "header": "x-forwarded-for"})
+    assert [get(w, "/", headers=h).body for h in ({"X-Forwarded-For": "10.2.3.4"}, {}, {"X-Forwarded-For": "11.0.0.1"},
+                                                  {"X-Forwarded-For": "::1"})] == [b"0", b"1", b"rest", b"0"]
+
+
+def test_a_condition_that_takes_too_long_lets_nothing_by(weir):
+    w = conditional(weir, {"header.x": "~ ^(a+)+[bc]$"})
+    w.client().ask("/", headers={"X": "a" * 5000}).expect(400)
+
+
+def test_conditions_are_explained(run, policy):
+    path = policy("""listen: [127.0.0.1:18080, 127.0.0.1:18081]
+routes:
+  - { name: a, match: { when: { server.port: "18081", header.x-v: "2" } }, respond: { status: 200, body: a } }
+  - { name: b, match: { when: { client.ip: [10.0.0.0/8] } }, respond: 403 }
+  - { name: c, respond: { status: 301, location: "{scheme}://{server.address}" } }
+""")
+    assert "no: it wants another server.port, header.x-v" in run("explain", "-c", path, "http://h:18081/").stdout
+    assert "yes: path /*, and its conditions hold" in run("explain", "-c", path, "-H", "X-V: 2", "http://h:18081/").stdout
+    assert "by its route: 403" in run("explain", "-c", path, "--client", "10.1.1.1", "/").stdout
+    assert "Location: http://127.0.0.1:18080" in run("explain", "-c", path, "/").stdout
+    assert run("check", "--strict", "-c", path).returncode == 0
+
+
 def test_hosts_by_pattern(weir):
     hosts = ["mail.*", "~ ^(?:a|b)\\d\\.x$", "*.x"]
     w = weir(routes=[{"name": f"n{i}", "match": {"hosts": [h]}, "respond": {"status": 200, "body": str(i)}} for i, h in enumerate(hosts)])
@@ -508,7 +572,8 @@ response: [{ set: { x-a: "{host}" } }, { on: success, add: { x-b: "1" }, remove:
 routes:
   - { name: a, match: { path: "~* ^/(a|b)$", hosts: ["~ x", "a.*"] }, respond: { status: 301, location: "/{match.1}" } }
   - { name: b, match: { path: /b* }, to: app, host: upstream, rewrite: { prefix: /c, query: "a={query.b}" } }
-  - { name: c, respond: 404 }
+  - { name: c, match: { when: { client.ip: 10.0.0.0/8, header.x: ["", "~ y$"] } }, respond: 403 }
+  - { name: d, respond: 404 }
 errors: { on: [404, 5xx], from: weir, body: "{path}" }
 """)
     first = run("dump", "-c", path).stdout

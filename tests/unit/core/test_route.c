@@ -17,6 +17,7 @@ struct fixture {
 	struct policy policy;
 	struct route route[ROUTES];
 	struct route_conf conf[ROUTES];
+	const struct template_values *values;
 	const char *hosts[ROUTES][ITEMS], *methods[ROUTES][ITEMS];
 };
 
@@ -72,7 +73,8 @@ static const char *take(struct fixture *f, const char *method, const char *autho
 			     .method_id = (uint8_t)method_lookup(slice_str(method)),
 			     .authority = slice_str(authority) };
 	bool too_hard;
-	const struct route *r = route_match(&f->policy, &head, slice_str(path), &too_hard);
+	const struct route *r =
+	    route_match(&f->policy, &head, slice_str(path), f->values, &too_hard);
 
 	return too_hard ? "too hard" : r == NULL ? "-" : r->name;
 }
@@ -360,6 +362,53 @@ static void test_all_must_hold(void **state)
 	fixture_free(f);
 }
 
+static struct when_conf when(const char *name, const char **value)
+{
+	return (struct when_conf){ .name = { .name = name }, .values = { 1, value } };
+}
+
+static void test_conditions(void **state)
+{
+	static const struct template_match no_match;
+	const char *one = "1", *net = "10.0.0.0/8";
+	struct when_conf c[] = { when("query.v", &one), when("client.ip", &net) };
+	struct fixture *f = fixture_new();
+	struct head req = { .query = slice_str("v=1") };
+	struct call call = { .req = &req, .arena = &f->arena };
+	struct template_values values = { .call = &call, .match = &no_match };
+
+	(void)state;
+	f->values = &values;
+	f->conf[0].match.when = (struct conf_list){ 2, c };
+	assert_true(add(f, NULL, "/x/*", NULL));
+	assert_true(add(f, NULL, NULL, NULL));
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "b"); /* from a unix socket */
+	assert_true(ip_parse(slice_str("10.1.2.3"), &call.client));
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "a");
+	assert_string_equal(take(f, "GET", "h", "/y"), "b");
+	req.query = slice_str("v=2");
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "b");
+	fixture_free(f);
+}
+
+static void test_conditions_hide_only_the_same(void **state)
+{
+	const char *one = "1", *two = "2";
+	struct when_conf a = when("query.v", &one), b = when("query.v", &two);
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	f->conf[0].match.when = f->conf[3].match.when = (struct conf_list){ 1, &a };
+	f->conf[1].match.when = (struct conf_list){ 1, &b };
+	for (int i = 0; i < 4; i++)
+		assert_true(add(f, NULL, NULL, NULL));
+	assert_false(route_hides(&f->route[0], &f->route[1]));
+	assert_false(route_hides(&f->route[0], &f->route[2]));
+	assert_true(route_hides(&f->route[0], &f->route[3]));
+	assert_true(route_hides(&f->route[2], &f->route[3]));
+	fixture_free(f);
+}
+
 /*---------------------------------------------------------------- hiding */
 
 struct match {
@@ -437,6 +486,8 @@ int main(void)
 		cmocka_unit_test(test_long_host),
 		cmocka_unit_test(test_methods),
 		cmocka_unit_test(test_all_must_hold),
+		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_conditions_hide_only_the_same),
 		cmocka_unit_test(test_does_not_hide),
 		cmocka_unit_test(test_hides),
 	};
