@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/client_ip.h"
 #include "core/grpc.h"
@@ -38,21 +39,17 @@ static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct
 
 static bool forward(struct exchange *x)
 {
-	const struct route_conf *conf = x->route->conf;
+	struct template_values values;
 	struct head *req = x->req;
 
-	req->upgrade = req->upgrade && conf->upgrade;
+	req->upgrade = req->upgrade && x->route->conf->upgrade;
 	head_strip_hop_by_hop(req, req->upgrade);
 	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
 		return false;
-	for (uint32_t i = 0; i < conf->set.n; i++) {
-		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
-
-		head_remove_alike(req, slice_str(set->name.name));
-		if (!head_set_name(req, slice_str(set->name.name), slice_str(set->value)))
-			return false;
-	}
-	return true;
+	if (x->route->n_set == 0)
+		return true;
+	exchange_values(x, &values);
+	return action_set_fields(x->route, &values, req);
 }
 
 void exchange_identify(struct exchange *x)
@@ -77,10 +74,40 @@ static uint64_t longest_wait(struct exchange *x, struct verdict v)
 {
 	uint64_t shut_ms;
 
-	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL)
+	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL || x->cluster == NULL)
 		return v.ms;
 	shut_ms = leg_shut_ms(x);
 	return shut_ms > v.ms ? shut_ms : v.ms;
+}
+
+/* Another path or host for the upstream: what goes there is a copy, and the call keeps what it has. */
+static const struct reason *redirect(struct exchange *x)
+{
+	struct template_values values;
+	struct target target;
+	const struct reason *why;
+
+	exchange_values(x, &values);
+	why = action_target(x->route, &values, &target);
+	x->redirect = why != NULL ? NULL : arena_alloc(&x->arena, sizeof(*x->redirect));
+	if (x->redirect == NULL)
+		return why != NULL ? why : reason_out_of_memory;
+	*x->redirect = target;
+	return NULL;
+}
+
+static void go_on(struct exchange *x)
+{
+	const struct reason *why = NULL;
+
+	if (x->route->rewrite != NULL)
+		why = redirect(x);
+	if (why == NULL && !forward(x))
+		why = reason_out_of_memory;
+	if (why == NULL)
+		leg_start(x, TRY);
+	else
+		exchange_reply(x, why, 1000);
 }
 
 /* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
@@ -98,10 +125,10 @@ static void on_answer_of_chain(struct exchange *x, struct verdict v)
 	default:
 		break;
 	}
-	if (forward(x))
-		leg_start(x, TRY);
+	if (x->route->respond != NULL)
+		exchange_respond(x);
 	else
-		exchange_reply(x, reason_out_of_memory, 1000);
+		go_on(x);
 }
 
 static void admit(struct exchange *x)
@@ -143,12 +170,17 @@ void exchange_go_on_admitting(struct exchange *x)
 
 /*---------------------------------------------------------------- the beginning */
 
-static const struct route *find_route(struct exchange *x)
+static const struct route *find_route(struct exchange *x, bool *too_hard)
 {
 	struct slice path = route_path(x->req, &x->arena);
+	const struct policy *policy = x->use->policy;
+	struct template_values values;
 
 	x->call.path = path;
-	return path.p == NULL ? NULL : route_match(x->use->policy, x->req, path);
+	if (!policy->conditions)
+		return route_match(policy, x->req, path, NULL, too_hard);
+	exchange_values(x, &values);
+	return route_match(policy, x->req, path, &values, too_hard);
 }
 
 /* What filters keep of a call is of any type: an arena alone does not align for all of them. */
@@ -184,14 +216,15 @@ static bool begin_call(struct exchange *x, uint64_t asked_ns)
 	call->req = x->req;
 	call->arena = &x->arena;
 	call->route = x->route->name;
-	call->upstream = x->cluster->name;
+	call->upstream = x->cluster == NULL ? NULL : x->cluster->name;
 	call->resume = on_resume;
 	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
 	set_total(x, asked_ns);
 	chain_begin(&x->route->chain, call, mem);
 	/* HTTP/2 says of calls that it did not look at them: any may go again then */
-	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
+	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) ||
+	    (x->cluster != NULL && x->cluster->conf->http2))
 		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
@@ -221,9 +254,10 @@ void exchange_begin(struct exchange *x)
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
 	const struct reason *why = NULL;
 	uint64_t asked_ns = UINT64_MAX;
+	bool too_hard;
 
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
-	x->route = find_route(x);
+	x->route = find_route(x, &too_hard);
 	if (x->route != NULL) {
 		x->cluster = x->route->cluster;
 		x->record.route = x->route->stats;
@@ -232,6 +266,8 @@ void exchange_begin(struct exchange *x)
 	stats_call_begin(x->record.route, x->worker->index);
 	if (x->call.path.p == NULL)
 		why = reason_bad_request;
+	else if (too_hard)
+		why = reason_path_too_hard;
 	else if (x->route == NULL)
 		why = reason_no_route;
 	else

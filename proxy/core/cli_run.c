@@ -3,6 +3,7 @@
 #include <sys/utsname.h>
 
 #include "core/cli_internal.h"
+#include "core/pattern.h"
 #include "http/h2.h"
 #include "store/resp.h"
 
@@ -81,6 +82,7 @@ int cli_print_version(const struct cli_host *host, bool whole, bool json)
 		{ "nghttp2", h2_library() },
 		{ "libyaml", node_yaml_version() },
 		{ "hiredis", resp_library() },
+		{ "pcre2", pattern_library() },
 		{ "kernel", uname(&kernel) == 0 ? kernel.release : "unknown" },
 	};
 	size_t n = sizeof(facts) / sizeof(facts[0]);

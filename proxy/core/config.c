@@ -507,256 +507,6 @@ static const struct schema shutdown_schema = {
 	.fields = shutdown_fields,
 };
 
-/*------------------------------------------------------------------- routes */
-
-static bool check_match(struct conf_load *l, const struct node *n, void *conf)
-{
-	const struct match_conf *match = conf;
-	const char *const *method = match->methods.item;
-	bool ok = true;
-
-	for (uint32_t i = 0; i < match->methods.n; i++) {
-		char upper[32];
-		size_t k = 0;
-
-		for (; method[i][k] >= 'a' && method[i][k] <= 'z' && k < sizeof(upper) - 1; k++)
-			upper[k] = (char)(method[i][k] & ~0x20);
-		upper[k] = '\0';
-		if (k == 0 || method[i][k] != '\0')
-			continue;
-		/* methods are case-sensitive (RFC 9110 section 9.1): this one would match nothing
-		 */
-		diag_error(l->diags, node_item(node_get(n, "methods"), i)->at, "E015",
-			   "`methods`: `%s` in lower case is no method anyone sends", method[i])
-		    ->suggestion = arena_strdup(l->diags->arena, upper);
-		ok = false;
-	}
-	return ok;
-}
-
-static const struct field match_fields[] = {
-	{ .key = "hosts",
-	  .type = C_LIST,
-	  .offset = offsetof(struct match_conf, hosts),
-	  .at = offsetof(struct match_conf, hosts_at),
-	  .item = C_STRING,
-	  .min = 1,
-	  .max = 255,
-	  .doc =
-	      "Any of these hosts, whatever the port; `*.example.com` takes one or more labels." },
-	{ .key = "path",
-	  .type = C_STRING,
-	  .offset = offsetof(struct match_conf, path),
-	  .at = offsetof(struct match_conf, path_at),
-	  .min = 1,
-	  .max = 4096,
-	  .doc = "`/x` is this path, `/x/*` what is below it, `/*` any; the query takes no part. Dots "
-		 "that climb for some readers alone (`..%2F`, `..;`) are 400." },
-	{ .key = "methods",
-	  .type = C_LIST,
-	  .offset = offsetof(struct match_conf, methods),
-	  .item = C_STRING,
-	  .min = 1,
-	  .max = 32,
-	  .doc = "Any of these methods." },
-	{ .key = NULL },
-};
-
-static const struct schema match_schema = {
-	.name = "match",
-	.size = sizeof(struct match_conf),
-	.fields = match_fields,
-	.check = check_match,
-};
-
-static const struct field use_fields[] = {
-	{ .key = "policy",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct use_conf, name),
-	  .at = offsetof(struct use_conf, at),
-	  .min = 1,
-	  .doc = "The name of a policy." },
-	{ .key = NULL },
-};
-
-static const struct schema use_schema = {
-	.name = "use",
-	.size = sizeof(struct use_conf),
-	.fields = use_fields,
-	.scalar = "policy",
-};
-
-static const struct field timeout_fields[] = {
-	{ .key = "total",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, total_ns),
-	  .max = 7 * 24 * HOUR,
-	  .doc = "From the request head to the last byte of the answer; 504 when nothing was sent "
-		 "yet. "
-		 "Not given: no bound, as streams need." },
-	{ .key = "idle",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, idle_ns),
-	  .dflt = "60s",
-	  .min = MS,
-	  .max = 7 * 24 * HOUR,
-	  .doc = "How long nothing may come either way, in an answer that has begun as well: a stream of "
-		 "gRPC, a WebSocket or an event stream that is silent for longer by design wants more. "
-		 "PINGs of HTTP/2 are none of the call's and do not count." },
-	{ .key = "first_byte",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, first_byte_ns),
-	  .max = 7 * 24 * HOUR,
-	  .doc = "From the sent request to the head of the answer; beyond it 504. Not given: as "
-		 "`idle`." },
-	{ .key = NULL },
-};
-
-static const struct schema timeout_schema = {
-	.name = "timeout",
-	.size = sizeof(struct timeout_conf),
-	.fields = timeout_fields,
-	.scalar = "total",
-};
-
-static bool check_set(struct conf_load *l, const struct node *n, void *conf)
-{
-	const struct set_conf *set = conf;
-	const char *wrong = NULL;
-	struct slice name = slice_str(set->name.name);
-	enum field_id id = field_lookup(name);
-
-	for (size_t i = 0; i < name.n && wrong == NULL; i++)
-		if ((unsigned char)name.p[i] <= ' ' || (unsigned char)name.p[i] >= 0x7F ||
-		    strchr("\"(),/:;<=>?@[\\]{}", name.p[i]) != NULL)
-			wrong = "is no name of a header field";
-	if ((field_flags[id] & FIELD_HOP) || id == F_HOST || id == F_CONTENT_LENGTH ||
-	    id == F_TRANSFER_ENCODING || id == F_EXPECT || id == F_TRAILER)
-		wrong = "cannot be set: framing and routing depend on it";
-	if (wrong != NULL) {
-		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", set->name.name, wrong);
-		return false;
-	}
-	for (const char *c = set->value; *c != '\0'; c++) {
-		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F) {
-			diag_error(l->diags, n->at, "E015",
-				   "the value of `%s` holds a control character", set->name.name);
-			return false;
-		}
-	}
-	return true;
-}
-
-static const struct field set_fields[] = {
-	{ .key = "value",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct set_conf, value),
-	  .max = 16 * KIB,
-	  .doc = "What the field is set to, in place of what the client sent." },
-	{ .key = NULL },
-};
-
-static const struct schema set_schema = {
-	.name = "field to set",
-	.size = sizeof(struct set_conf),
-	.fields = set_fields,
-	.scalar = "value",
-	.check = check_set,
-};
-
-static const char *const dialect_names[] = {
-	[DIALECT_AUTO] = "auto",           [DIALECT_OPENAI] = "openai",
-	[DIALECT_ANTHROPIC] = "anthropic", [DIALECT_GEMINI] = "gemini",
-	[DIALECT_PROBLEM] = "problem",     NULL
-};
-
-static const struct field route_fields[] = {
-	{ .key = "name",
-	  .type = C_STRING,
-	  .offset = offsetof(struct route_conf, name),
-	  .min = 1,
-	  .max = 64,
-	  .doc = "For metrics and logs, unique; made of host and path when it is not given." },
-	{ .key = "match",
-	  .type = C_MAP,
-	  .offset = offsetof(struct route_conf, match),
-	  .sub = &match_schema,
-	  .doc = "Which calls take this route; all that is given must hold. Nothing given: every "
-		 "call." },
-	{ .key = "to",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct route_conf, to),
-	  .at = offsetof(struct route_conf, to_at),
-	  .min = 1,
-	  .doc = "The name of an upstream." },
-	{ .key = "fallback",
-	  .type = C_STRING,
-	  .offset = offsetof(struct route_conf, fallback),
-	  .at = offsetof(struct route_conf, fallback_at),
-	  .min = 1,
-	  .doc =
-	      "The upstream to go to when a breaker shuts the first one or it has no endpoint." },
-	{ .key = "use",
-	  .type = C_LIST,
-	  .offset = offsetof(struct route_conf, use),
-	  .sub = &use_schema,
-	  .doc = "Policies, by name, asked in this order. Without any the route is not limited. Rates by "
-		 "client.ip that stand first are asked before it is verified who calls, and bad "
-		 "credentials pay for it." },
-	{ .key = "auth",
-	  .type = C_LIST,
-	  .flags = C_ONE,
-	  .offset = offsetof(struct route_conf, auth),
-	  .at = offsetof(struct route_conf, auth_at),
-	  .item = C_STRING,
-	  .names = auth_names,
-	  .doc =
-	      "Who may call: with a verified `jwt`, with an `api_key`, with either of a list; or "
-	      "`none`: nothing is looked at. Not given: what the keys of the policies need. Preflights "
-	      "of browsers (CORS) bring no credentials: let OPTIONS in by a route before it." },
-	{ .key = "timeout",
-	  .type = C_MAP,
-	  .offset = offsetof(struct route_conf, timeout),
-	  .sub = &timeout_schema,
-	  .doc = "How long things may take." },
-	{ .key = "max_body",
-	  .type = C_BYTES,
-	  .offset = offsetof(struct route_conf, max_body),
-	  .dflt = "32MiB",
-	  .max = 1024 * 1024 * MIB,
-	  .doc = "A request body; beyond it 413. Bodies stream, so it may be generous." },
-	{ .key = "set",
-	  .type = C_NAMED,
-	  .offset = offsetof(struct route_conf, set),
-	  .sub = &set_schema,
-	  .doc = "Header fields of the request that goes upstream, by name." },
-	{ .key = "dialect",
-	  .type = C_ENUM,
-	  .offset = offsetof(struct route_conf, dialect),
-	  .dflt = "auto",
-	  .names = dialect_names,
-	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of gRPC "
-		 "are told in gRPC's own way whatever it says." },
-	{ .key = "upgrade",
-	  .type = C_BOOL,
-	  .offset = offsetof(struct route_conf, upgrade),
-	  .dflt = "false",
-	  .doc =
-	      "Whether a connection may change its protocol (WebSocket, over HTTP/2 as well) and "
-	      "is tunnelled then." },
-	{ .key = NULL },
-};
-
-static const struct schema route_schema = {
-	.name = "route",
-	.size = sizeof(struct route_conf),
-	.fields = route_fields,
-	.at = offsetof(struct route_conf, at),
-};
-
 /*--------------------------------------------------------------------- root */
 
 static bool parse_workers(struct conf_load *l, const struct node *n, void *dst)
@@ -889,7 +639,6 @@ static const struct field config_fields[] = {
 	  .doc = "Where limits with `store: redis` are counted, by all replicas together." },
 	{ .key = "upstreams",
 	  .type = C_NAMED,
-	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct config, upstreams),
 	  .sub = &cluster_schema,
 	  .doc = "Where calls go, by name." },
@@ -905,6 +654,19 @@ static const struct field config_fields[] = {
 	  .offset = offsetof(struct config, routes),
 	  .sub = &route_schema,
 	  .doc = "Which calls go where, under which policies. The first that matches wins." },
+	{ .key = "response",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, response),
+	  .sub = &edit_schema,
+	  .doc = EDIT_DOC
+	  "Of routes that have no `response` of their own, and of answers to calls that "
+	  "no route takes." },
+	{ .key = "errors",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, errors),
+	  .sub = &page_schema,
+	  .doc = PAGE_DOC
+	  "Of routes that have no `errors` of their own, and of calls that no route takes." },
 	{ .key = NULL },
 };
 

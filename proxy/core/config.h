@@ -74,20 +74,76 @@ struct shutdown_conf {
 };
 
 struct match_conf {
-	struct conf_list hosts;   /* of const char *; "*.example.com" takes one or more labels; no port */
-	const char *path;         /* "/x" exact, "/x/(star)" prefix; NULL: any */
+	struct conf_list hosts; /* of const char *; as route.h says; no port */
+	const char *path;       /* "/x" exact, "/x/(star)" prefix, "~ ..." pattern; NULL: any */
 	struct place hosts_at, path_at;
 	struct conf_list methods; /* of const char * */
+	struct conf_list when;    /* of struct when_conf */
+};
+
+/* condition.h */
+struct when_conf {
+	struct conf_name name;
+	struct conf_list values; /* of const char * */
+	struct place at;
 };
 
 struct timeout_conf {
 	uint64_t total_ns, idle_ns, first_byte_ns; /* 0: none */
 };
 
-/* A field to set on the request that goes upstream. */
+/* A header field to set, or to add. */
 struct set_conf {
 	struct conf_name name; /* field name */
 	const char *value;     /* may be secret */
+	struct place at;
+	bool literal; /* the value came from a file: no template */
+};
+
+enum edit_on { EDIT_ALL, EDIT_SUCCESS };
+
+/* What becomes of the header fields of answers. */
+struct edit_conf {
+	struct conf_list set, add; /* of struct set_conf */
+	struct conf_list remove;   /* of const char * */
+	struct place remove_at;
+	int on; /* enum edit_on */
+};
+
+/* A text that may be a template. */
+struct text_conf {
+	const char *text; /* NULL: none */
+	struct place at;
+	bool literal;
+};
+
+/* The route's own answer. */
+struct respond_conf {
+	bool present;
+	struct place at;
+	uint32_t status; /* 0: close */
+	struct text_conf body, location;
+	const char *content_type;
+	struct conf_list headers; /* of struct set_conf */
+	bool close;
+};
+
+enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
+
+/* What errors are answered in place of what they would be. */
+struct page_conf {
+	struct conf_list on;         /* of const char *: "404", "5xx" */
+	int from;                    /* enum page_of */
+	struct respond_conf respond; /* status 0: the error's own */
+};
+
+/* The path that goes upstream. */
+struct rewrite_conf {
+	bool present;
+	struct place at;
+	const char *prefix, *pattern;
+	struct place prefix_at, pattern_at;
+	struct text_conf path, query;
 };
 
 enum dialect { DIALECT_AUTO, DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GEMINI, DIALECT_PROBLEM };
@@ -96,8 +152,9 @@ struct route_conf {
 	const char *name; /* made from the path when not given: unique */
 	struct place at;
 	struct match_conf match;
-	const char *to;
+	const char *to; /* NULL: respond */
 	struct place to_at;
+	struct respond_conf respond;
 	const char *fallback; /* NULL: none */
 	struct place fallback_at;
 	struct conf_list use; /* of struct use_conf */
@@ -106,6 +163,10 @@ struct route_conf {
 	struct timeout_conf timeout;
 	uint64_t max_body;
 	struct conf_list set; /* of struct set_conf */
+	struct rewrite_conf rewrite;
+	struct text_conf host;     /* "client", "upstream", or the text itself */
+	struct conf_list response; /* of struct edit_conf; none: the configuration's */
+	struct conf_list errors;   /* of struct page_conf; the same */
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 };
@@ -134,10 +195,22 @@ struct config {
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */
+	struct conf_list response;  /* of struct edit_conf: of routes that have none */
+	struct conf_list errors;    /* of struct page_conf: the same */
 	const struct conf_secrets *secrets;
 };
 
 extern const struct schema config_schema;
+/* config_route.c */
+extern const struct schema route_schema, edit_schema, page_schema;
+#define PAGE_DOC                                                                              \
+	"What errors are answered in place of what the upstream, or Weir, says of them: one " \
+	"page, "                                                                              \
+	"or a list of them, of which the first that names the status counts. "
+#define EDIT_DOC                                                                                \
+	"Header fields of answers that go to the client, the last thing that becomes of them: " \
+	"one "                                                                                  \
+	"edit, or a list of them, in order. "
 
 /* Reads, fills and checks a file as far as one can without opening anything.  NULL after errors; findings go to diags
  * either way.  All memory is the arena's. */

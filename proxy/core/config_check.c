@@ -5,6 +5,7 @@
 
 #include "conf/suggest.h"
 #include "conf/value.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/config.h"
 #include "core/hash_key.h"
@@ -139,11 +140,12 @@ static void check_references(struct checker *k)
 		const struct route_conf *r = route_at(c, i);
 
 		check_uses(k, r);
-		/* without a single upstream something is wrong with the section, and was said */
-		if (r->to != NULL && r->to_at.line != 0 && c->upstreams.n > 0 &&
+		/* without a single upstream something may be wrong with the section, and was said */
+		if (r->to != NULL && r->to_at.line != 0 && (k->whole || c->upstreams.n > 0) &&
 		    !has_upstream(c, r->to))
 			unknown_name(k, r->to_at, r->to, true);
-		if (r->fallback != NULL && c->upstreams.n > 0 && !has_upstream(c, r->fallback))
+		if (r->fallback != NULL && (k->whole || c->upstreams.n > 0) &&
+		    !has_upstream(c, r->fallback))
 			unknown_name(k, r->fallback_at, r->fallback, true);
 	}
 }
@@ -311,14 +313,16 @@ static void check_matches(struct checker *k)
 	const struct config *c = k->config;
 	struct arena scratch;
 	struct route *routes;
-	bool ok = true;
+	struct action_defaults defaults;
+	bool ok = action_prepare_defaults(c, &defaults, k->arena, k->diags);
 
 	arena_init(&scratch, NULL);
 	routes = arena_zalloc(&scratch, c->routes.n * sizeof(*routes));
 	for (uint32_t i = 0; routes != NULL && i < c->routes.n; i++) {
 		routes[i].conf = route_at(c, i);
 		routes[i].name = routes[i].conf->name;
-		ok = route_prepare(&routes[i], &scratch, k->diags) && ok;
+		ok = route_prepare(&routes[i], &scratch, k->diags) &&
+		     action_prepare(&routes[i], c, &scratch, k->diags) && ok;
 	}
 	if (routes == NULL)
 		diags_out_of_memory(k->diags);

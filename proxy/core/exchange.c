@@ -31,6 +31,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/grpc.h"
 #include "core/tunnel.h"
@@ -415,6 +416,51 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	reply_send(x, why, retry_after_ms);
 }
 
+/* Its policies have let it in, and it goes nowhere. */
+void exchange_respond(struct exchange *x)
+{
+	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (x->route->respond->status == 0) {
+		cut(x, reason_dropped);
+		return;
+	}
+	x->state = X_REPLYING;
+	x->up.dst = NULL;
+	x->call.out.why = reason_responded;
+	x->call.deadline_ns = 0;
+	exchange_set_deadline(x, x->worker->times.write_ns);
+	exchange_identify(x);
+	reply_respond(x, x->route->respond);
+}
+
+void exchange_values(struct exchange *x, struct template_values *v)
+{
+	static const struct template_match no_match;
+	static const struct head no_head;
+	const struct worker_listener *wl = x->conn->owner;
+
+	if (x->call.req == NULL) { /* it was refused before it began */
+		x->call.req = x->req != NULL ? x->req : &no_head;
+		x->call.arena = &x->arena;
+	}
+	*v = (struct template_values){
+		.call = &x->call,
+		.match = x->route != NULL ? &x->route->match : &no_match,
+		.scheme = slice_str(x->conn->secure ? "https" : "http"),
+		.request_id = x->record.request_id,
+		.port = addr_port(&wl->slot->addr),
+		.address = wl->slot->text,
+	};
+}
+
+bool exchange_apply_edits(struct exchange *x, const struct answer_edits *edits, struct head *h)
+{
+	struct template_values values;
+
+	exchange_values(x, &values);
+	return action_edit_answer(edits, &values, h);
+}
+
 /*---------------------------------------------------------------- the client's stream */
 
 static void begin_record(struct exchange *x)
@@ -492,13 +538,13 @@ static void on_client_body(void *owner, struct slice s, bool end)
  * some applications merge them. */
 static void sift_trailers(const struct exchange *x, struct head *h)
 {
-	const struct conf_list *set = &x->route->conf->set;
+	const struct route *r = x->route;
 
 	head_strip_hop_by_hop(h, false);
 	forward_sift_trailers(h);
 	auth_strip(&x->use->policy->config->auth, h);
-	for (uint32_t i = 0; i < set->n; i++)
-		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
+	for (uint32_t i = 0; i < r->n_set; i++)
+		head_remove_alike(h, r->set[i].name);
 }
 
 static void on_client_trailers(void *owner, struct head *h)
@@ -644,6 +690,8 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	}
 	if (h->status >= 200 || h->status == 101)
 		chain_respond(exchange_call(x), h);
+	if (h->status >= 200 && !exchange_edit_answer(x, h))
+		return false;
 	return x->client->ops->head(x->client, h, end);
 }
 
@@ -736,6 +784,28 @@ void exchange_note_grpc(struct exchange *x, const struct head *h)
 	x->record.grpc_code = code;
 }
 
+/* An upstream's error may have a page in its place: of the rest of it nothing is wanted. */
+static bool answer_is_replaced(struct exchange *x, const struct head *h)
+{
+	const struct error_pages *pages = exchange_pages(x);
+	const struct respond *page;
+
+	if (pages == NULL || h->status < 300 || x->grpc)
+		return false;
+	page = action_page(pages, h->status, PAGE_UPSTREAM);
+	if (page == NULL)
+		return false;
+	x->call.judged = x->leg->attempt.status;
+	leg_abort(x->leg, ENDPOINT_OK, reason_ok);
+	x->state = X_REPLYING;
+	x->call.out.why = reason_ok;
+	x->call.deadline_ns = 0;
+	exchange_set_deadline(x, x->worker->times.write_ns);
+	drop_kept(x);
+	reply_page(x, page, h);
+	return true;
+}
+
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
 {
 	struct worker *w = x->worker;
@@ -752,7 +822,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
 	}
-	if (answer_is_dropped(x))
+	if (answer_is_dropped(x) || answer_is_replaced(x, h))
 		return;
 	x->resp = h;
 	x->call.judged = x->leg->attempt.status;

@@ -50,6 +50,9 @@ struct leg {
 };
 
 struct auth_result;
+struct respond;
+struct target;
+struct template_values;
 
 struct exchange {
 	uint32_t magic;
@@ -61,6 +64,7 @@ struct exchange {
 	struct conn *conn;     /* the client's; NULL once it is gone */
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
+	struct target *redirect; /* what goes upstream in place of what req says; NULL: req */
 	struct arena arena;
 	struct auth_result *auth; /* NULL: nothing was looked at */
 	struct cluster *cluster; /* where it goes: the route's, or its fallback */
@@ -116,6 +120,25 @@ void exchange_end_queueing(struct exchange *);
 void exchange_identify(struct exchange *);
 /* Answers from here; the leg, if any, is given up. */
 void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
+/* Answers what the route says. */
+void exchange_respond(struct exchange *);
+/* The call, for texts that say something of it. */
+void exchange_values(struct exchange *, struct template_values *);
+/* NULL: errors are answered as they are. */
+static inline const struct error_pages *exchange_pages(const struct exchange *x)
+{
+	return x->route != NULL ? x->route->pages : x->use->policy->pages;
+}
+
+/* The route's last word on the head of an answer; false: memory is out. */
+bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
+static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
+{
+	const struct answer_edits *edits =
+	    x->route != NULL ? x->route->answers : x->use->policy->answers;
+
+	return edits == NULL || exchange_apply_edits(x, edits, h);
+}
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
 /* No endpoint takes the call, for `ms`: the fallback may. */
@@ -183,6 +206,10 @@ uint64_t pump_held_ns(const struct pump *);
 
 /* What a client that comes by this path is told for `why`; route may be NULL. */
 uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);
+/* Writes the route's answer into the client stream. */
+void reply_respond(struct exchange *, const struct respond *);
+/* Writes a page in place of an upstream's answer. */
+void reply_page(struct exchange *, const struct respond *, const struct head *answer);
 /* Writes the reply's head and body into the client stream. */
 void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "conf/value.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
 #include "filters/key.h"
@@ -115,6 +116,45 @@ static const char *find_client(struct explain *e, const struct explain_request *
 
 /*---------------------------------------------------------------- the route */
 
+/* The listener of the port that the request names; else the first. */
+static const struct listen_conf *listener_of(const struct explain *e)
+{
+	const struct listen_conf *all = e->policy->config->listen.item;
+	struct slice host = e->head->authority;
+	const char *colon = host.n == 0 ? NULL : memrchr(host.p, ':', host.n);
+	uint32_t port;
+
+	if (colon == NULL ||
+	    value_u32(slice_of(colon + 1, (size_t)(host.p + host.n - colon - 1)), &port) != NULL)
+		return &all[0];
+	for (uint32_t i = 0; i < e->policy->config->listen.n; i++)
+		if (addr_port(&all[i].addr) == port)
+			return &all[i];
+	return &all[0];
+}
+
+static bool find_values(struct explain *e)
+{
+	static const struct template_match no_match;
+	const struct listen_conf *listen = listener_of(e);
+	char *text = arena_alloc(e->arena, ADDR_TEXT_MAX);
+
+	if (text == NULL)
+		return false;
+	addr_format(&listen->addr, text);
+	e->call.req = e->head;
+	e->call.arena = e->arena;
+	e->call.client = e->client;
+	e->values = (struct template_values){
+		.call = &e->call,
+		.match = &no_match,
+		.scheme = slice_str(listen->tls.n > 0 ? "https" : "http"),
+		.port = addr_port(&listen->addr),
+		.address = text,
+	};
+	return true;
+}
+
 static bool find_route(struct explain *e)
 {
 	struct slice path = route_path(e->head, e->arena);
@@ -125,17 +165,25 @@ static bool find_route(struct explain *e)
 	}
 	e->call.path = path;
 	e->routes = arena_zalloc(e->arena, (e->policy->n_routes + 1) * sizeof(*e->routes));
-	if (e->routes == NULL)
+	if (e->routes == NULL || !find_values(e))
 		return false;
 	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
 		struct explain_route *er = &e->routes[e->n_routes];
 
 		er->route = &e->policy->route[e->n_routes++];
-		er->why_not = route_differs(er->route, e->head, path);
+		er->why_not = route_differs(er->route, e->head, path, &e->values);
 		if (er->why_not == ROUTE_TAKES)
 			e->route = er->route;
+		if (er->why_not == ROUTE_TOO_HARD)
+			break;
 	}
-	e->why = e->route == NULL ? reason_no_route : route_refuses(e->route, e->head);
+	if (e->route != NULL) {
+		e->values.match = &e->route->match;
+		e->why = route_refuses(e->route, e->head);
+	} else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
+		e->why = reason_path_too_hard;
+	else
+		e->why = reason_no_route;
 	return true;
 }
 
@@ -151,7 +199,7 @@ static bool begin_call(struct explain *e, const struct env *env)
 	c->arena = e->arena;
 	c->client = e->client;
 	c->route = e->route->name;
-	c->upstream = e->route->cluster->name;
+	c->upstream = e->route->cluster == NULL ? NULL : e->route->cluster->name;
 	c->resendable = true;
 	if (e->route->conf->timeout.total_ns != 0)
 		c->deadline_ns = env->now_ns + e->route->conf->timeout.total_ns;
@@ -251,7 +299,7 @@ static void ask_about_endpoints(struct explain *e, struct explain_policy *p)
 	const struct cluster *cl = e->route->cluster;
 	uint64_t shortest = UINT64_MAX;
 
-	for (uint32_t i = 0; i < cl->n; i++) {
+	for (uint32_t i = 0; cl != NULL && i < cl->n; i++) {
 		uint64_t ns = p->filter->ops->shut(p->filter, &e->call, cl->member[i].endpoint->id);
 
 		if (ns == 0)
@@ -347,6 +395,26 @@ static bool ask_cluster(struct explain *e, const struct cluster *cl, struct expl
 	return true;
 }
 
+static bool ask_action(struct explain *e)
+{
+	const struct template_values *v = &e->values;
+	const struct route *r = e->route;
+	struct slice body;
+
+	if (r->respond != NULL) {
+		e->answer = arena_zalloc(e->arena, sizeof(*e->answer));
+		if (e->answer == NULL)
+			return false;
+		head_init(e->answer, e->arena);
+		return action_respond(r->respond, v, e->answer, &body) &&
+		       (r->answers == NULL || action_edit_answer(r->answers, v, e->answer));
+	}
+	e->redirected = r->rewrite != NULL;
+	if (e->redirected && e->why == NULL)
+		e->why = action_target(r, v, &e->target);
+	return e->why != reason_out_of_memory;
+}
+
 static const struct filter *who_shuts(const struct explain *e)
 {
 	for (uint32_t i = 0; i < e->n_policies; i++)
@@ -386,12 +454,20 @@ static const char *find(struct explain *e, const struct env *env, uint64_t wall_
 		return out_of_memory;
 	if (e->auth.why != NULL)
 		return NULL;
-	if (!ask_cluster(e, e->route->cluster, &e->to) ||
+	if (!ask_action(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
 	    !ask_cluster(e, e->route->fallback, &e->fallback))
 		return out_of_memory;
-	if (e->why == NULL)
+	if (e->why == NULL && e->answer == NULL)
 		choose_cluster(e);
 	return NULL;
+}
+
+uint16_t explain_status(const struct explain *e, uint16_t status)
+{
+	const struct error_pages *pages = e->route != NULL ? e->route->pages : e->policy->pages;
+	const struct respond *page = pages == NULL ? NULL : action_page(pages, status, PAGE_WEIR);
+
+	return page == NULL || page->status == 0 ? status : page->status;
 }
 
 const char *explain_find(const struct policy *policy, const struct env *env,
@@ -409,5 +485,6 @@ const char *explain_find(const struct policy *policy, const struct env *env,
 		e->status = e->denier != NULL && e->denier->status != 0
 				? e->denier->status
 				: reply_status(e->route, e->call.path, e->why);
+	e->status = explain_status(e, e->status);
 	return wrong;
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "core/action.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
 #include "core/tunnel.h"
@@ -341,13 +342,37 @@ static bool say_time_left(struct exchange *x)
 	return grpc_set_timeout(x->req, until_ns > now_ns ? until_ns - now_ns : 1);
 }
 
+/* By another path, or to another host, than the client asked for.  It may have to outlive this try's
+ * stream (stream.h, S3). */
+static const struct head *redirected(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	*h = *x->req;
+	h->path = x->redirect->path;
+	h->query = x->redirect->query;
+	if (x->route->rewrite->host_from == HOST_OF_UPSTREAM)
+		h->authority = own_authority(l->member->endpoint);
+	else if (x->route->rewrite->host_from == HOST_OF_TEXT)
+		h->authority = x->redirect->authority;
+	return h;
+}
+
 static bool leg_send_head(struct leg *l, bool end)
 {
+	const struct head *h;
+
 	if (l->stream == NULL)
 		return false;
 	l->stream->on = &leg_stream_events;
 	l->stream->owner = l;
-	return say_time_left(l->x) && l->stream->ops->head(l->stream, l->x->req, end);
+	if (!say_time_left(l->x))
+		return false;
+	h = l->x->redirect == NULL ? l->x->req : redirected(l);
+	return h != NULL && l->stream->ops->head(l->stream, h, end);
 }
 
 /* The call, too: no other try would fare better. */

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/hash_key.h"
 #include "core/route.h"
@@ -114,10 +115,11 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 {
 	route->conf = conf;
 	p->upgrades = p->upgrades || conf->upgrade;
+	p->conditions = p->conditions || conf->match.when.n > 0;
 	route->name = conf->name;
-	route->cluster = find_cluster(p, conf->to);
+	route->cluster = conf->to == NULL ? NULL : find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);
-	CHECK(route->cluster != NULL); /* config_load has looked */
+	CHECK(route->cluster != NULL || conf->respond.present); /* config_load has looked */
 	route->stats = stats_route_get(r->stats, conf->name);
 	if (route->stats == NULL) {
 		diags_out_of_memory(diags);
@@ -126,7 +128,8 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	p->n_routes++;
 	route->auth = auth_rule_of(p->config, conf);
 	make_chain(p, route);
-	return route_prepare(route, &p->arena, diags);
+	return route_prepare(route, &p->arena, diags) &&
+	       action_prepare(route, p->config, &p->arena, diags);
 }
 
 static bool open_routes(struct policy *p, struct registries *r, struct diags *diags)
@@ -185,6 +188,16 @@ static bool add_all_targets(struct policy *p, struct diags *diags)
 	return true;
 }
 
+static bool open_defaults(struct policy *p, struct diags *diags)
+{
+	struct action_defaults d;
+	bool ok = action_prepare_defaults(p->config, &d, &p->arena, diags);
+
+	p->answers = d.answers;
+	p->pages = d.pages;
+	return ok;
+}
+
 struct policy *policy_open(const char *path, struct config *config, struct arena arena,
 			   struct registries *r, struct diags *diags)
 {
@@ -205,7 +218,7 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	p->tls = tls_set_open(config, &p->arena, diags);
 	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
 	if (p->tls != NULL && ok && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
-	    open_routes(p, r, diags) && add_all_targets(p, diags))
+	    open_routes(p, r, diags) && add_all_targets(p, diags) && open_defaults(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;

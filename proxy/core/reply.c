@@ -6,6 +6,7 @@
  */
 #include "base/put.h"
 #include "base/reason.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/exchange.h"
 #include "core/grpc.h"
@@ -26,6 +27,7 @@ struct reply {
 	bool never;              /* coming back is of no use */
 	const char *policy;      /* NULL: none refused */
 	const char *detail;      /* beside the reason's own words; "": no more */
+	const struct respond *page; /* NULL: it has the words that it has */
 };
 
 struct dialect_row {
@@ -281,7 +283,8 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	h->length = body_bytes;
 	h->keep_alive = !(r->why->flags & R_CLOSE);
 	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
-	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
+	    (type.n > 0 && r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) ||
+	    !add_retry_fields(h, r))
 		return false;
 	if ((r->why->flags & R_AUTH) && !add_challenge(h, x))
 		return false;
@@ -350,6 +353,7 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 
 	if (ok && x->admitted)
 		chain_respond(&x->call, h);
+	ok = ok && exchange_edit_answer(x, h);
 	if (ends_connection(x->conn, r->why))
 		conn_last(x->conn);
 	ok = ok && x->client->ops->head(x->client, h, end);
@@ -362,6 +366,33 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 	return true;
 }
 
+/* `ok`: head and body are made. */
+static void send_made(struct reply *r, struct head *h, struct slice body, bool ok)
+{
+	struct exchange *x = r->x;
+	bool end = ok && h->body == BODY_NONE;
+
+	if (ok)
+		x->record.status = x->call.out.status = h->status;
+	if (!send_reply_head(r, h, ok, end) || end)
+		return;
+	x->down.bytes = body.n;
+	x->client->ops->body(x->client, body, true);
+}
+
+/* A page has the fields that a reply has, and its own status and body. */
+static void send_page(struct reply *r, struct head *h)
+{
+	static const struct slice none = SLICE("");
+	struct template_values values;
+	struct slice body = none;
+	bool ok = h != NULL && make_head(h, r, none, 0);
+
+	exchange_values(r->x, &values);
+	ok = ok && action_respond(r->page, &values, h, &body);
+	send_made(r, h, body, ok);
+}
+
 static void send_reply(struct reply *r)
 {
 	struct exchange *x = r->x;
@@ -370,6 +401,10 @@ static void send_reply(struct reply *r)
 	struct slice body;
 	bool ok;
 
+	if (r->page != NULL) {
+		send_page(r, h);
+		return;
+	}
 	dialects[r->dialect].body(&b, r);
 	body = b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);
 	ok = h != NULL && body.p != NULL &&
@@ -411,6 +446,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		r.retry_after_ms = NEVER_SAYS_MS;
 	if (x->call.out.status != 0)
 		r.status = x->call.out.status;
+	if (exchange_pages(x) != NULL && !x->grpc)
+		r.page = action_page(exchange_pages(x), r.status, PAGE_WEIR);
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
@@ -418,4 +455,78 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		send_grpc_reply(&r);
 	else
 		send_reply(&r);
+}
+
+/*---------------------------------------------------------------- the route's own answer */
+
+/* The head of an answer that is no reply; of this status, unless it has its own. */
+static bool make_own_head(struct exchange *x, const struct respond *respond, uint16_t status,
+			  struct head *h, struct slice *body)
+{
+	struct template_values values;
+
+	if (h == NULL)
+		return false;
+	head_init(h, &x->arena);
+	h->keep_alive = true;
+	h->status = status;
+	exchange_values(x, &values);
+	return head_add(h, F_DATE, worker_date(x->worker)) &&
+	       action_respond(respond, &values, h, body);
+}
+
+/* No client of gRPC reads anything but its status. */
+static void respond_in_grpc(struct exchange *x, uint16_t status)
+{
+	struct reply r = { .x = x, .why = reason_responded, .status = status, .detail = "" };
+
+	send_grpc_reply(&r);
+}
+
+void reply_respond(struct exchange *x, const struct respond *respond)
+{
+	struct reply r = { .x = x, .why = reason_responded };
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok;
+
+	x->record.status = respond->status;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	if (x->grpc && respond->status >= 300) {
+		respond_in_grpc(x, respond->status);
+		return;
+	}
+	ok = make_own_head(x, respond, respond->status, h, &body) &&
+	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
+	send_made(&r, h, body, ok);
+}
+
+/* What a client needs to come back, or to be let in. */
+static bool keep_fields(struct head *h, const struct head *from)
+{
+	static const struct slice challenge = SLICE("WWW-Authenticate");
+	static const uint8_t kept[] = { F_RETRY_AFTER, F_RETRY_AFTER_MS, F_X_SHOULD_RETRY };
+
+	for (uint16_t i = 0; i < from->n; i++) {
+		const struct header *f = &from->fields[i];
+		bool keep = f->id == F_OTHER && slice_ieq(f->name, challenge);
+
+		for (size_t k = 0; k < sizeof(kept); k++)
+			keep = keep || f->id == kept[k];
+		if (keep && !(f->id == F_OTHER ? head_add_name(h, f->name, f->value)
+					       : head_add(h, (enum field_id)f->id, f->value)))
+			return false;
+	}
+	return true;
+}
+
+void reply_page(struct exchange *x, const struct respond *page, const struct head *answer)
+{
+	struct reply r = { .x = x, .why = reason_ok };
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok = make_own_head(x, page, answer->status, h, &body) && keep_fields(h, answer);
+
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	send_made(&r, h, body, ok);
 }

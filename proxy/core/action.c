@@ -1,0 +1,512 @@
+/* action.c - what a route does to a call beside sending it on; see action.h. */
+#include "core/action.h"
+
+#include "base/reason.h"
+#include "core/route.h"
+#include "http/scan.h"
+
+/*---------------------------------------------------------------- making ready */
+
+struct maker {
+	struct route *route; /* NULL: it is about answers of any */
+	struct arena *arena;
+	struct diags *diags;
+};
+
+static const struct template_match no_match;
+
+static const struct template_match *match_of(const struct maker *m)
+{
+	return m->route == NULL ? &no_match : &m->route->match;
+}
+
+static void *make(const struct maker *m, size_t n)
+{
+	void *p = arena_zalloc(m->arena, n);
+
+	if (p == NULL)
+		diags_out_of_memory(m->diags);
+	return p;
+}
+
+static bool make_field(const struct maker *m, struct field_edit *f, const struct set_conf *set)
+{
+	const char *what = arena_printf(m->arena, "`%s`", set->name.name);
+
+	f->name = slice_str(set->name.name);
+	f->id = (uint8_t)field_lookup(f->name);
+	if (what == NULL) {
+		diags_out_of_memory(m->diags);
+		return false;
+	}
+	return template_parse(&f->value, set->value, set->literal, match_of(m), what, set->at,
+			      m->arena, m->diags);
+}
+
+static bool make_fields(const struct maker *m, const struct conf_list *list, uint32_t *n,
+			const struct field_edit **out)
+{
+	const struct set_conf *set = list->item;
+	struct field_edit *f = list->n == 0 ? NULL : make(m, list->n * sizeof(*f));
+	bool ok = true;
+
+	*n = 0;
+	*out = f;
+	for (uint32_t i = 0; f != NULL && i < list->n; i++, (*n)++)
+		ok = make_field(m, &f[i], &set[i]) && ok;
+	return ok && *n == list->n;
+}
+
+static bool make_names(const struct maker *m, const struct conf_list *list, uint32_t *n,
+		       const struct field_edit **out)
+{
+	const char *const *name = list->item;
+	struct field_edit *f = list->n == 0 ? NULL : make(m, list->n * sizeof(*f));
+
+	*out = f;
+	for (*n = 0; f != NULL && *n < list->n; (*n)++) {
+		f[*n].name = slice_str(name[*n]);
+		f[*n].id = (uint8_t)field_lookup(f[*n].name);
+	}
+	return *n == list->n;
+}
+
+static bool make_answers(const struct maker *m, const struct conf_list *list,
+			 const struct answer_edits **out)
+{
+	const struct edit_conf *conf = list->item;
+	struct answer_edits *all = list->n == 0 ? NULL : make(m, sizeof(*all));
+	struct answer_edit *e = all == NULL ? NULL : make(m, list->n * sizeof(*e));
+	bool ok = true;
+
+	*out = NULL;
+	for (uint32_t i = 0; e != NULL && i < list->n; i++) {
+		e[i].success = conf[i].on == EDIT_SUCCESS;
+		ok = make_fields(m, &conf[i].set, &e[i].n_set, &e[i].set) && ok;
+		ok = make_fields(m, &conf[i].add, &e[i].n_add, &e[i].add) && ok;
+		ok = make_names(m, &conf[i].remove, &e[i].n_remove, &e[i].remove) && ok;
+	}
+	if (e != NULL) {
+		*all = (struct answer_edits){ .n = list->n, .item = e };
+		*out = all;
+	}
+	return ok && (list->n == 0 || e != NULL);
+}
+
+static bool make_text(const struct maker *m, struct template *t, bool *has,
+		      const struct text_conf *conf, const struct template_match *match,
+		      const char *what)
+{
+	*has = conf->text != NULL;
+	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
+						    conf->at, m->arena, m->diags);
+}
+
+/* In a body of that type. */
+static enum template_form form_of(struct slice type)
+{
+	static const struct slice html = SLICE("text/html"), json = SLICE("application/json"),
+				  more_json = SLICE("+json");
+
+	type = slice_trim(slice_cut(&type, ';'));
+	if (slice_ieq(type, html))
+		return TEMPLATE_HTML;
+	if (slice_ieq(type, json) ||
+	    (type.n > more_json.n &&
+	     slice_ieq(slice_of(type.p + type.n - more_json.n, more_json.n), more_json)))
+		return TEMPLATE_JSON;
+	return TEMPLATE_TEXT;
+}
+
+static bool make_respond(const struct maker *m, const struct respond_conf *conf,
+			 const struct respond **out)
+{
+	static const struct slice plain = SLICE("text/plain; charset=utf-8");
+	struct respond *r = make(m, sizeof(*r));
+	bool ok;
+
+	*out = r;
+	if (r == NULL)
+		return false;
+	r->status = (uint16_t)conf->status;
+	r->content_type = conf->content_type == NULL ? plain : slice_str(conf->content_type);
+	r->body_form = form_of(r->content_type);
+	ok = make_text(m, &r->body, &r->has_body, &conf->body, match_of(m), "`body`");
+	ok = make_text(m, &r->location, &r->has_location, &conf->location, match_of(m),
+		       "`location`") &&
+	     ok;
+	return make_fields(m, &conf->headers, &r->n, &r->field) && ok;
+}
+
+/* "404" or "5xx" */
+static void mark_statuses(struct error_page *page, const struct conf_list *on)
+{
+	const char *const *text = on->item;
+
+	for (uint32_t i = 0; i < on->n; i++) {
+		unsigned n = 100, at = (unsigned)(text[i][0] - '3') * 100;
+
+		if (text[i][1] != 'x') {
+			at += (unsigned)(text[i][1] - '0') * 10 + (unsigned)(text[i][2] - '0');
+			n = 1;
+		}
+		for (; n > 0; n--, at++)
+			page->on[at / 64] |= UINT64_C(1) << at % 64;
+	}
+}
+
+static bool make_pages(const struct maker *m, const struct conf_list *list,
+		       const struct error_pages **out)
+{
+	const struct page_conf *conf = list->item;
+	struct error_pages *all = list->n == 0 ? NULL : make(m, sizeof(*all));
+	struct error_page *page = all == NULL ? NULL : make(m, list->n * sizeof(*page));
+	bool ok = true;
+
+	*out = NULL;
+	for (uint32_t i = 0; page != NULL && i < list->n; i++) {
+		mark_statuses(&page[i], &conf[i].on);
+		page[i].from = (enum page_of)conf[i].from;
+		ok = make_respond(m, &conf[i].respond, &page[i].respond) && ok;
+	}
+	if (page != NULL) {
+		*all = (struct error_pages){ .n = list->n, .item = page };
+		*out = all;
+	}
+	return ok && (list->n == 0 || page != NULL);
+}
+
+static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
+{
+	const char *wrong;
+
+	w->match = m->route->match;
+	if (conf->pattern == NULL)
+		return true;
+	if (!pattern_is(conf->pattern)) {
+		diag_error(m->diags, conf->pattern_at, "E015",
+			   "`pattern`: a regular expression begins with `~`, as in `match.path`");
+		return false;
+	}
+	w->pattern = w->match.pattern = pattern_compile(conf->pattern, false, m->arena, &wrong);
+	if (w->pattern == NULL && wrong != NULL)
+		diag_error(m->diags, conf->pattern_at, "E015", "`pattern`: %s", wrong);
+	else if (w->pattern == NULL)
+		diags_out_of_memory(m->diags);
+	return w->pattern != NULL;
+}
+
+/* What stands before the star of /x/<star> ends with a slash, and so does what takes its place. */
+static bool end_with_slash(const struct maker *m, struct slice prefix, struct slice *out)
+{
+	struct slice from = slice_str(m->route->conf->match.path);
+	bool slash = from.n < 2 || from.p[from.n - 2] == '/';
+	char *p = make(m, prefix.n + 2);
+
+	if (p == NULL)
+		return false;
+	memcpy(p, prefix.p, prefix.n);
+	if (slash && p[prefix.n - 1] != '/')
+		p[prefix.n++] = '/';
+	*out = slice_of(p, prefix.n);
+	return true;
+}
+
+static bool make_prefix(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
+{
+	if (conf->prefix == NULL)
+		return true;
+	if (!m->route->match.rest) {
+		diag_error(
+		    m->diags, conf->prefix_at, "E019",
+		    "`prefix` replaces what stands before the star of `match.path`, and there "
+		    "is none");
+		return false;
+	}
+	return end_with_slash(m, slice_str(conf->prefix), &w->prefix);
+}
+
+static bool make_host(const struct maker *m, struct rewrite *w, const struct text_conf *conf)
+{
+	struct slice text = slice_str(conf->text);
+	bool has;
+
+	if (conf->text == NULL || slice_is(text, "client"))
+		return true;
+	w->host_from = slice_is(text, "upstream") ? HOST_OF_UPSTREAM : HOST_OF_TEXT;
+	return w->host_from == HOST_OF_UPSTREAM ||
+	       make_text(m, &w->host, &has, conf, match_of(m), "`host`");
+}
+
+static bool is_authority(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!char_is(s.p[i], CH_HOST) && strchr("[]:", s.p[i]) == NULL)
+			return false;
+	return s.n > 0;
+}
+
+static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
+{
+	const struct rewrite_conf *c = &conf->rewrite;
+	struct rewrite *w = make(m, sizeof(*w));
+	bool ok;
+
+	if (w == NULL)
+		return false;
+	ok = make_pattern(m, w, c) && make_prefix(m, w, c);
+	ok = ok && make_text(m, &w->path, &w->has_path, &c->path, &w->match, "`path`");
+	ok = ok && make_text(m, &w->query, &w->has_query, &c->query, &w->match, "`query`");
+	ok = make_host(m, w, &conf->host) && ok;
+	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !is_authority(w->host.fixed)) {
+		diag_error(m->diags, conf->host.at, "E015",
+			   "`host` is `client`, `upstream`, or a name with or without a port");
+		ok = false;
+	}
+	m->route->rewrite = w;
+	return ok;
+}
+
+bool action_prepare(struct route *r, const struct config *config, struct arena *arena,
+		    struct diags *diags)
+{
+	const struct route_conf *conf = r->conf;
+	const struct maker m = { .route = r, .arena = arena, .diags = diags };
+	bool edits = conf->response.n > 0, pages = conf->errors.n > 0, ok;
+
+	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
+	ok = make_answers(&m, edits ? &conf->response : &config->response, &r->answers) && ok;
+	ok = make_pages(&m, pages ? &conf->errors : &config->errors, &r->pages) && ok;
+	if (conf->respond.present)
+		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
+	if (conf->rewrite.present ||
+	    (conf->host.text != NULL && !slice_is(slice_str(conf->host.text), "client")))
+		ok = make_rewrite(&m, conf) && ok;
+	return ok;
+}
+
+bool action_prepare_defaults(const struct config *config, struct action_defaults *d,
+			     struct arena *arena, struct diags *diags)
+{
+	const struct maker m = { .arena = arena, .diags = diags };
+	bool ok = make_answers(&m, &config->response, &d->answers);
+
+	return make_pages(&m, &config->errors, &d->pages) && ok;
+}
+
+/*---------------------------------------------------------------- fields */
+
+bool answer_is_success(uint16_t status)
+{
+	static const uint16_t success[] = { 200, 201, 204, 206, 301, 302, 303, 304, 307, 308 };
+
+	for (size_t i = 0; i < sizeof(success) / sizeof(success[0]); i++)
+		if (success[i] == status)
+			return true;
+	return false;
+}
+
+static void remove_field(struct head *h, const struct field_edit *f)
+{
+	if (f->id != F_OTHER)
+		head_remove(h, (enum field_id)f->id);
+	else
+		head_remove_name(h, f->name);
+}
+
+static bool add_field(struct head *h, const struct field_edit *f, struct slice value)
+{
+	if (value.n == 0)
+		return true;
+	return f->id != F_OTHER ? head_add(h, (enum field_id)f->id, value)
+				: head_add_name(h, f->name, value);
+}
+
+bool action_set_fields(const struct route *r, const struct template_values *v, struct head *req)
+{
+	for (uint32_t i = 0; i < r->n_set; i++) {
+		const struct field_edit *f = &r->set[i];
+		struct slice value;
+
+		if (!template_fill(&f->value, v, TEMPLATE_FIELD, &value))
+			return false;
+		head_remove_alike(req, f->name);
+		remove_field(req, f);
+		if (!add_field(req, f, value))
+			return false;
+	}
+	return true;
+}
+
+static bool edit_answer(const struct answer_edit *e, const struct template_values *v,
+			struct head *h)
+{
+	struct slice value;
+
+	for (uint32_t i = 0; i < e->n_remove; i++)
+		remove_field(h, &e->remove[i]);
+	for (uint32_t i = 0; i < e->n_set; i++) {
+		if (!template_fill(&e->set[i].value, v, TEMPLATE_FIELD, &value))
+			return false;
+		remove_field(h, &e->set[i]);
+		if (!add_field(h, &e->set[i], value))
+			return false;
+	}
+	for (uint32_t i = 0; i < e->n_add; i++)
+		if (!template_fill(&e->add[i].value, v, TEMPLATE_FIELD, &value) ||
+		    !add_field(h, &e->add[i], value))
+			return false;
+	return true;
+}
+
+bool action_edit_answer(const struct answer_edits *all, const struct template_values *v,
+			struct head *h)
+{
+	bool success = answer_is_success(h->status);
+
+	for (uint32_t i = 0; i < all->n; i++)
+		if ((success || !all->item[i].success) && !edit_answer(&all->item[i], v, h))
+			return false;
+	return true;
+}
+
+/*---------------------------------------------------------------- what goes upstream */
+
+static bool join(struct slice a, struct slice b, struct arena *arena, struct slice *out)
+{
+	char *p = arena_alloc(arena, a.n + b.n + 1);
+
+	if (p == NULL)
+		return false;
+	memcpy(p, a.p, a.n);
+	memcpy(p + a.n, b.p, b.n);
+	*out = slice_of(p, a.n + b.n);
+	return true;
+}
+
+static bool replace_prefix(const struct rewrite *w, const struct template_values *v,
+			   struct slice *path)
+{
+	struct slice all = v->call->path;
+	size_t at = v->match->rest_at < all.n ? v->match->rest_at : all.n;
+
+	return join(w->prefix, slice_of(all.p + at, all.n - at), v->call->arena, path);
+}
+
+/* False: memory is out; *path stays as it is where the pattern is not found. */
+static const struct reason *replace_path(const struct rewrite *w, const struct template_values *v,
+					 struct slice *path)
+{
+	struct template_values own = *v;
+	enum pattern_answer found = PATTERN_YES;
+
+	own.match = &w->match;
+	if (w->pattern != NULL)
+		found = pattern_match(w->pattern, v->call->path, NULL);
+	if (found == PATTERN_TOO_HARD)
+		return reason_path_too_hard;
+	if (found == PATTERN_NO)
+		return NULL;
+	return template_fill(&w->path, &own, TEMPLATE_PATH, path) ? NULL : reason_out_of_memory;
+}
+
+static const struct reason *target_path(const struct rewrite *w, const struct template_values *v,
+					struct target *t)
+{
+	struct slice path = t->path;
+	const struct reason *why = NULL;
+
+	if (w->prefix.p != NULL && !replace_prefix(w, v, &path))
+		return reason_out_of_memory;
+	if (w->has_path)
+		why = replace_path(w, v, &path);
+	if (why != NULL || path.p == t->path.p)
+		return why;
+	t->path = route_normal(path, v->call->arena);
+	return t->path.p == NULL ? reason_bad_request : NULL;
+}
+
+static const struct reason *target_query(const struct rewrite *w, const struct template_values *v,
+					 struct target *t)
+{
+	struct template_values own = *v;
+
+	own.match = &w->match;
+	if (!w->has_query)
+		return NULL;
+	if (!template_fill(&w->query, &own, TEMPLATE_URI, &t->query))
+		return reason_out_of_memory;
+	if (t->query.n == 0)
+		t->query.p = NULL;
+	return NULL;
+}
+
+const struct reason *action_target(const struct route *r, const struct template_values *v,
+				   struct target *t)
+{
+	const struct rewrite *w = r->rewrite;
+	const struct head *req = v->call->req;
+	const struct reason *why;
+
+	*t = (struct target){ .path = req->path, .query = req->query, .authority = req->authority };
+	why = target_path(w, v, t);
+	if (why == NULL)
+		why = target_query(w, v, t);
+	if (why != NULL || w->host_from != HOST_OF_TEXT)
+		return why;
+	if (!template_fill(&w->host, v, TEMPLATE_TEXT, &t->authority))
+		return reason_out_of_memory;
+	return is_authority(t->authority) ? NULL : reason_bad_request;
+}
+
+/*---------------------------------------------------------------- answers of its own */
+
+static bool add_fields(const struct respond *r, const struct template_values *v, struct head *h)
+{
+	struct slice value;
+
+	for (uint32_t i = 0; i < r->n; i++)
+		if (!template_fill(&r->field[i].value, v, TEMPLATE_FIELD, &value) ||
+		    !add_field(h, &r->field[i], value))
+			return false;
+	if (!r->has_location)
+		return true;
+	return template_fill(&r->location, v, TEMPLATE_URI, &value) &&
+	       head_add(h, F_LOCATION, value);
+}
+
+const struct respond *action_page(const struct error_pages *pages, uint16_t status,
+				  enum page_of from)
+{
+	unsigned at = status - 300u;
+
+	for (uint32_t i = 0; at < 300 && i < pages->n; i++) {
+		const struct error_page *p = &pages->item[i];
+
+		if ((p->on[at / 64] >> at % 64 & 1) != 0 &&
+		    (p->from == PAGE_ALL || p->from == from))
+			return p->respond;
+	}
+	return NULL;
+}
+
+/* Of a status that has none (RFC 9110 section 6.4.1). */
+static bool is_bodiless(uint16_t status)
+{
+	return status == 204 || status == 304;
+}
+
+bool action_respond(const struct respond *r, const struct template_values *v, struct head *h,
+		    struct slice *body)
+{
+	*body = slice_of("", 0);
+	if (r->has_body && !template_fill(&r->body, v, r->body_form, body))
+		return false;
+	if (r->status != 0)
+		h->status = r->status;
+	h->body = is_bodiless(h->status) ? BODY_NONE : BODY_LENGTH;
+	h->length = body->n;
+	if (r->has_body && !head_add(h, F_CONTENT_TYPE, r->content_type))
+		return false;
+	return add_fields(r, v, h);
+}

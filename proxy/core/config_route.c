@@ -1,0 +1,782 @@
+/* config_route.c - the field tables of routes: which calls, where they go or what they are answered,
+ * and what of them is changed on the way. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/config.h"
+
+#define KIB  UINT64_C(1024)
+#define MIB  (1024 * KIB)
+#define HOUR (3600 * CLOCK_S)
+#define MS   CLOCK_MS
+
+/*---------------------------------------------------------------- which calls */
+
+static bool check_match(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct match_conf *match = conf;
+	const char *const *method = match->methods.item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < match->methods.n; i++) {
+		char upper[32];
+		size_t k = 0;
+
+		for (; method[i][k] >= 'a' && method[i][k] <= 'z' && k < sizeof(upper) - 1; k++)
+			upper[k] = (char)(method[i][k] & ~0x20);
+		upper[k] = '\0';
+		if (k == 0 || method[i][k] != '\0')
+			continue;
+		/* methods are case-sensitive (RFC 9110 section 9.1): this one would match nothing
+		 */
+		diag_error(l->diags, node_item(node_get(n, "methods"), i)->at, "E015",
+			   "`methods`: `%s` in lower case is no method anyone sends", method[i])
+		    ->suggestion = arena_strdup(l->diags->arena, upper);
+		ok = false;
+	}
+	return ok;
+}
+
+static const struct field when_fields[] = {
+	{ .key = "values",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED | C_ONE,
+	  .offset = offsetof(struct when_conf, values),
+	  .at = offsetof(struct when_conf, at),
+	  .item = C_STRING,
+	  .max = 4096,
+	  .doc =
+	      "Any of these: a text, `*` (it is there), an empty text (it is not), `~ REGEX`; of "
+	      "client.ip addresses and networks." },
+	{ .key = NULL },
+};
+
+static const struct schema when_schema = {
+	.name = "condition",
+	.size = sizeof(struct when_conf),
+	.fields = when_fields,
+	.scalar = "values",
+};
+
+static const struct field match_fields[] = {
+	{ .key = "hosts",
+	  .type = C_LIST,
+	  .offset = offsetof(struct match_conf, hosts),
+	  .at = offsetof(struct match_conf, hosts_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 255,
+	  .doc = "Any of these hosts, whatever the port; `*.example.com` and `example.*` take one "
+		 "or more "
+		 "labels where the star is, `~ REGEX` is a regular expression." },
+	{ .key = "path",
+	  .type = C_STRING,
+	  .offset = offsetof(struct match_conf, path),
+	  .at = offsetof(struct match_conf, path_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc =
+	      "`/x` is this path, `/x/*` what is below it, `/x*` all that begin so, `/*` any; `~ "
+	      "REGEX` "
+	      "those in which the regular expression is found (`~* REGEX`: in whatever case). The "
+	      "query "
+	      "takes no part. Dots that climb for some readers alone (`..%2F`, `..;`) are 400." },
+	{ .key = "methods",
+	  .type = C_LIST,
+	  .offset = offsetof(struct match_conf, methods),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 32,
+	  .doc = "Any of these methods." },
+	{ .key = "when",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct match_conf, when),
+	  .sub = &when_schema,
+	  .doc = "What else of the call must be so, by name: `client.ip`, `header.NAME`, "
+		 "`query.NAME`, "
+		 "`cookie.NAME`, `scheme`, `server.port`, `server.address` and what else texts can "
+		 "say of a "
+		 "call before it has a route." },
+	{ .key = NULL },
+};
+
+static const struct schema match_schema = {
+	.name = "match",
+	.size = sizeof(struct match_conf),
+	.fields = match_fields,
+	.check = check_match,
+};
+
+static const struct field use_fields[] = {
+	{ .key = "policy",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct use_conf, name),
+	  .at = offsetof(struct use_conf, at),
+	  .min = 1,
+	  .doc = "The name of a policy." },
+	{ .key = NULL },
+};
+
+static const struct schema use_schema = {
+	.name = "use",
+	.size = sizeof(struct use_conf),
+	.fields = use_fields,
+	.scalar = "policy",
+};
+
+static const struct field timeout_fields[] = {
+	{ .key = "total",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, total_ns),
+	  .max = 7 * 24 * HOUR,
+	  .doc = "From the request head to the last byte of the answer; 504 when nothing was sent "
+		 "yet. "
+		 "Not given: no bound, as streams need." },
+	{ .key = "idle",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, idle_ns),
+	  .dflt = "60s",
+	  .min = MS,
+	  .max = 7 * 24 * HOUR,
+	  .doc = "How long nothing may come either way, in an answer that has begun as well: a "
+		 "stream of "
+		 "gRPC, a WebSocket or an event stream that is silent for longer by design wants "
+		 "more. "
+		 "PINGs of HTTP/2 are none of the call's and do not count." },
+	{ .key = "first_byte",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct timeout_conf, first_byte_ns),
+	  .max = 7 * 24 * HOUR,
+	  .doc = "From the sent request to the head of the answer; beyond it 504. Not given: as "
+		 "`idle`." },
+	{ .key = NULL },
+};
+
+static const struct schema timeout_schema = {
+	.name = "timeout",
+	.size = sizeof(struct timeout_conf),
+	.fields = timeout_fields,
+	.scalar = "total",
+};
+
+/* NULL, or why such a field is nobody's to set. */
+static const char *field_wrong(struct slice name)
+{
+	enum field_id id = field_lookup(name);
+
+	for (size_t i = 0; i < name.n; i++)
+		if ((unsigned char)name.p[i] <= ' ' || (unsigned char)name.p[i] >= 0x7F ||
+		    strchr("\"(),/:;<=>?@[\\]{}", name.p[i]) != NULL)
+			return "is no name of a header field";
+	if ((field_flags[id] & FIELD_HOP) || id == F_HOST || id == F_CONTENT_LENGTH ||
+	    id == F_TRANSFER_ENCODING || id == F_EXPECT || id == F_TRAILER)
+		return "cannot be set: framing and routing depend on it";
+	return name.n == 0 ? "is no name of a header field" : NULL;
+}
+
+static bool holds_control(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F)
+			return true;
+	return false;
+}
+
+/* Of a mapping, the value of this key, or of its short form. */
+static bool is_secret(const struct node *n, const char *key)
+{
+	const struct node *value = n->kind == NODE_MAP ? node_get(n, key) : n;
+
+	return value != NULL && value->secret;
+}
+
+static bool check_set(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct set_conf *set = conf;
+	const char *wrong = field_wrong(slice_str(set->name.name));
+
+	set->literal = is_secret(n, "value");
+	if (wrong != NULL) {
+		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", set->name.name, wrong);
+		return false;
+	}
+	if (holds_control(set->value)) {
+		diag_error(l->diags, n->at, "E015", "the value of `%s` holds a control character",
+			   set->name.name);
+		return false;
+	}
+	return true;
+}
+
+static const struct field set_fields[] = {
+	{ .key = "value",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct set_conf, value),
+	  .at = offsetof(struct set_conf, at),
+	  .max = 16 * KIB,
+	  .doc =
+	      "What the field is set to, in place of what is there; `{header.x}`, `{client.ip}`, "
+	      "`{uri}` and the like are replaced. Empty: the field is taken out." },
+	{ .key = NULL },
+};
+
+static const struct schema set_schema = {
+	.name = "field to set",
+	.size = sizeof(struct set_conf),
+	.fields = set_fields,
+	.scalar = "value",
+	.check = check_set,
+};
+
+/*----------------------------------------------------------------- answers */
+
+static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct edit_conf *edit = conf;
+	const struct node *list = node_get(n, "remove");
+	const char *const *name = edit->remove.item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < edit->remove.n; i++) {
+		const char *wrong = field_wrong(slice_str(name[i]));
+
+		if (wrong == NULL)
+			continue;
+		diag_error(l->diags, list->kind == NODE_LIST ? node_item(list, i)->at : list->at,
+			   "E015", "the field `%s` %s", name[i], wrong);
+		ok = false;
+	}
+	if (edit->set.n == 0 && edit->add.n == 0 && edit->remove.n == 0) {
+		diag_error(l->diags, n->at, "E013",
+			   "an edit of answers needs `set`, `add` or `remove`");
+		ok = false;
+	}
+	return ok;
+}
+
+static const char *const edit_on_names[] = { [EDIT_ALL] = "all", [EDIT_SUCCESS] = "success", NULL };
+
+static const struct field edit_fields[] = {
+	{ .key = "set",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct edit_conf, set),
+	  .sub = &set_schema,
+	  .doc = "Fields that the answer is to have, in place of what it has under their names." },
+	{ .key = "add",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct edit_conf, add),
+	  .sub = &set_schema,
+	  .doc = "Fields that are added beside what the answer has under their names." },
+	{ .key = "remove",
+	  .type = C_LIST,
+	  .offset = offsetof(struct edit_conf, remove),
+	  .at = offsetof(struct edit_conf, remove_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "Fields that are taken out, before others are set or added." },
+	{ .key = "on",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct edit_conf, on),
+	  .dflt = "all",
+	  .names = edit_on_names,
+	  .doc = "Which answers: `all`, Weir's own refusals among them, or those of `success` "
+		 "(200, 201, "
+		 "204, 206, 301, 302, 303, 304, 307, 308)." },
+	{ .key = NULL },
+};
+
+const struct schema edit_schema = {
+	.name = "edit of answers",
+	.size = sizeof(struct edit_conf),
+	.fields = edit_fields,
+	.check = check_edit,
+};
+
+static bool is_redirect(uint32_t status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+/* NULL, or what of an answer does not go with the rest of it. */
+static const char *respond_wrong(const struct respond_conf *r)
+{
+	bool bodiless = r->status == 204 || r->status == 205 || r->status == 304;
+
+	if (r->close)
+		return r->status != 0 || r->body.text != NULL || r->location.text != NULL ||
+			       r->headers.n > 0
+			   ? "`close` goes with nothing else: there is no answer"
+			   : NULL;
+	if (r->status == 0)
+		return "an answer needs a `status`, or `close: true`";
+	if (bodiless && r->body.text != NULL)
+		return "an answer of this status has no body";
+	if (r->content_type != NULL && r->body.text == NULL)
+		return "`content_type` without a `body` says nothing";
+	if (is_redirect(r->status) != (r->location.text != NULL) && r->status != 201)
+		return r->location.text != NULL
+			   ? "`location` goes with 201, 301, 302, 303, 307 and 308"
+			   : "a redirect needs a `location`";
+	return NULL;
+}
+
+static bool check_texts(struct conf_load *l, const struct node *n, const struct respond_conf *r)
+{
+	if (r->location.text != NULL && holds_control(r->location.text))
+		diag_error(l->diags, r->location.at, "E015",
+			   "`location` holds a control character");
+	else if (r->content_type != NULL && holds_control(r->content_type))
+		diag_error(l->diags, node_place(n), "E015",
+			   "`content_type` holds a control character");
+	else
+		return true;
+	return false;
+}
+
+static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct respond_conf *r = conf;
+	const char *wrong = respond_wrong(r);
+
+	r->present = true;
+	r->body.literal = is_secret(n, "body");
+	r->location.literal = is_secret(n, "location");
+	if (wrong != NULL)
+		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
+	return wrong == NULL && check_texts(l, n, r);
+}
+
+static const struct field respond_fields[] = {
+	{ .key = "status",
+	  .type = C_U32,
+	  .offset = offsetof(struct respond_conf, status),
+	  .min = 200,
+	  .max = 599,
+	  .doc = "Of the answer." },
+	{ .key = "body",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, body.text),
+	  .at = offsetof(struct respond_conf, body.at),
+	  .max = 64 * KIB,
+	  .doc = "Text, with `{client.ip}` and the like replaced; in JSON and HTML such values are "
+		 "escaped. `${file:PATH}` is the text of a file, as it is." },
+	{ .key = "content_type",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, content_type),
+	  .min = 3,
+	  .max = 256,
+	  .doc = "Of the body; `text/plain; charset=utf-8` when it is not given." },
+	{ .key = "location",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, location.text),
+	  .at = offsetof(struct respond_conf, location.at),
+	  .min = 1,
+	  .max = 8 * KIB,
+	  .doc = "Where a redirect leads: `https://{host}{uri}`." },
+	{ .key = "headers",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct respond_conf, headers),
+	  .sub = &set_schema,
+	  .doc = "More fields of the answer, by name." },
+	{ .key = "close",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct respond_conf, close),
+	  .dflt = "false",
+	  .doc = "Whether nothing is answered: the connection is closed, or the stream of HTTP/2 "
+		 "reset." },
+	{ .key = NULL },
+};
+
+static const struct schema respond_schema = {
+	.name = "answer",
+	.size = sizeof(struct respond_conf),
+	.fields = respond_fields,
+	.at = offsetof(struct respond_conf, at),
+	.optional = true,
+	.scalar = "status",
+	.check = check_respond,
+};
+
+/*------------------------------------------------------------------- errors */
+
+/* "404" or "5xx" */
+static bool is_error_status(const char *s)
+{
+	bool whole = s[0] != '\0' && s[1] == 'x' && s[2] == 'x';
+	bool one = s[0] != '\0' && s[1] >= '0' && s[1] <= '9' && s[2] >= '0' && s[2] <= '9';
+
+	return (whole || one) && s[0] >= '3' && s[0] <= '5';
+}
+
+static bool check_statuses(struct conf_load *l, const struct node *list,
+			   const struct conf_list *statuses)
+{
+	const char *const *status = statuses->item;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < statuses->n; i++) {
+		if (is_error_status(status[i]))
+			continue;
+		diag_error(l->diags, list->kind == NODE_LIST ? node_item(list, i)->at : list->at,
+			   "E015", "`on`: a status is 300 to 599, or 3xx, 4xx, 5xx");
+		ok = false;
+	}
+	return ok;
+}
+
+static const char *page_wrong(const struct respond_conf *r)
+{
+	struct respond_conf as = *r;
+
+	if (r->status == 0 && r->body.text == NULL && r->headers.n == 0)
+		return "a page needs a `status`, a `body` or `headers`";
+	if (r->status == 0)
+		as.status = 500;
+	return respond_wrong(&as);
+}
+
+static bool check_page(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct page_conf *page = conf;
+	const char *wrong = page_wrong(&page->respond);
+
+	page->respond.present = true;
+	page->respond.body.literal = is_secret(n, "body");
+	page->respond.location.literal = is_secret(n, "location");
+	if (wrong != NULL)
+		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
+	return check_statuses(l, node_get(n, "on"), &page->on) && wrong == NULL &&
+	       check_texts(l, n, &page->respond);
+}
+
+static const char *const page_of_names[] = {
+	[PAGE_ALL] = "all", [PAGE_UPSTREAM] = "upstream", [PAGE_WEIR] = "weir", NULL
+};
+
+static const struct field page_fields[] = {
+	{ .key = "on",
+	  .type = C_LIST,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct page_conf, on),
+	  .item = C_STRING,
+	  .min = 3,
+	  .max = 3,
+	  .doc = "Statuses: 300 to 599, or 3xx, 4xx, 5xx." },
+	{ .key = "from",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct page_conf, from),
+	  .dflt = "all",
+	  .names = page_of_names,
+	  .doc = "Whose: the `upstream`'s answers, those of `weir` (limits, no endpoint, "
+		 "time-outs), or "
+		 "`all`. Of an upstream's, only WWW-Authenticate and when to come back are kept." },
+	{ .key = "status",
+	  .type = C_U32,
+	  .offset = offsetof(struct page_conf, respond.status),
+	  .min = 200,
+	  .max = 599,
+	  .doc = "In place of the error's own; that stays when it is not given." },
+	{ .key = "body",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.body.text),
+	  .at = offsetof(struct page_conf, respond.body.at),
+	  .max = 64 * KIB,
+	  .doc = "As in `respond`; not given: none." },
+	{ .key = "content_type",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.content_type),
+	  .min = 3,
+	  .max = 256,
+	  .doc = "Of the body; `text/plain; charset=utf-8` when it is not given." },
+	{ .key = "location",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.location.text),
+	  .at = offsetof(struct page_conf, respond.location.at),
+	  .min = 1,
+	  .max = 8 * KIB,
+	  .doc = "Where a redirect leads." },
+	{ .key = "headers",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct page_conf, respond.headers),
+	  .sub = &set_schema,
+	  .doc = "More fields, by name." },
+	{ .key = NULL },
+};
+
+const struct schema page_schema = {
+	.name = "page for errors",
+	.size = sizeof(struct page_conf),
+	.fields = page_fields,
+	.check = check_page,
+};
+
+/*------------------------------------------------------------------ rewrite */
+
+static const char *rewrite_wrong(const struct rewrite_conf *r)
+{
+	if (r->prefix != NULL && (r->path.text != NULL || r->pattern != NULL))
+		return "`prefix` replaces a part of the path, `path` all of it: give one of them";
+	if (r->pattern != NULL && r->path.text == NULL)
+		return "`pattern` says when the path becomes another: `path` is missing";
+	if (r->prefix == NULL && r->path.text == NULL && r->query.text == NULL)
+		return "a rewrite needs `prefix`, `path` or `query`";
+	return NULL;
+}
+
+static const char *target_wrong(const char *text, bool path)
+{
+	if (path && text[0] != '/' && text[0] != '{')
+		return "a path begins with /";
+	for (const char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7F || *c == '#' ||
+		    (path && *c == '?'))
+			return path ? "a path holds visible ASCII but `?` and `#`"
+				    : "a query holds visible ASCII but `#`";
+	return NULL;
+}
+
+static bool check_target(struct conf_load *l, const char *key, const char *text, struct place at,
+			 bool path)
+{
+	const char *wrong = text == NULL ? NULL : target_wrong(text, path);
+
+	if (wrong != NULL)
+		diag_error(l->diags, at, "E015", "`%s`: %s", key, wrong);
+	return wrong == NULL;
+}
+
+static bool check_rewrite(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct rewrite_conf *r = conf;
+	const char *wrong = rewrite_wrong(r);
+
+	r->present = true;
+	r->path.literal = is_secret(n, "path");
+	r->query.literal = is_secret(n, "query");
+	if (wrong != NULL)
+		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
+	return wrong == NULL && check_target(l, "prefix", r->prefix, r->prefix_at, true) &&
+	       check_target(l, "path", r->path.text, r->path.at, true) &&
+	       check_target(l, "query", r->query.text, r->query.at, false);
+}
+
+static const struct field rewrite_fields[] = {
+	{ .key = "prefix",
+	  .type = C_STRING,
+	  .offset = offsetof(struct rewrite_conf, prefix),
+	  .at = offsetof(struct rewrite_conf, prefix_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc =
+	      "In place of what stands before the star of `match.path`: with `/api/*` and `prefix: "
+	      "/v1/`, /api/x becomes /v1/x, with `prefix: /` it becomes /x." },
+	{ .key = "path",
+	  .type = C_STRING,
+	  .offset = offsetof(struct rewrite_conf, path.text),
+	  .at = offsetof(struct rewrite_conf, path.at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "In place of the whole path; `{path}`, `{match.1}` and the like are replaced." },
+	{ .key = "pattern",
+	  .type = C_STRING,
+	  .offset = offsetof(struct rewrite_conf, pattern),
+	  .at = offsetof(struct rewrite_conf, pattern_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc =
+	      "A regular expression, as in `match.path`: only a path in which it is found becomes "
+	      "another, and `{match.1}` is its first group." },
+	{ .key = "query",
+	  .type = C_STRING,
+	  .offset = offsetof(struct rewrite_conf, query.text),
+	  .at = offsetof(struct rewrite_conf, query.at),
+	  .max = 4096,
+	  .doc = "In place of the query, without its `?`; empty: none. Not given: it stays." },
+	{ .key = NULL },
+};
+
+static const struct schema rewrite_schema = {
+	.name = "rewrite",
+	.size = sizeof(struct rewrite_conf),
+	.fields = rewrite_fields,
+	.at = offsetof(struct rewrite_conf, at),
+	.optional = true,
+	.check = check_rewrite,
+};
+
+static const char *const dialect_names[] = {
+	[DIALECT_AUTO] = "auto",           [DIALECT_OPENAI] = "openai",
+	[DIALECT_ANTHROPIC] = "anthropic", [DIALECT_GEMINI] = "gemini",
+	[DIALECT_PROBLEM] = "problem",     NULL
+};
+
+static const struct field route_fields[] = {
+	{ .key = "name",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, name),
+	  .min = 1,
+	  .max = 64,
+	  .doc = "For metrics and logs, unique; made of host and path when it is not given." },
+	{ .key = "match",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, match),
+	  .sub = &match_schema,
+	  .doc = "Which calls take this route; all that is given must hold. Nothing given: every "
+		 "call." },
+	{ .key = "to",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, to),
+	  .at = offsetof(struct route_conf, to_at),
+	  .min = 1,
+	  .doc = "The name of an upstream. A route has this, or `respond`." },
+	{ .key = "respond",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, respond),
+	  .sub = &respond_schema,
+	  .doc = "An answer, in place of an upstream; its policies are asked all the same. A "
+		 "number is "
+		 "its status." },
+	{ .key = "fallback",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, fallback),
+	  .at = offsetof(struct route_conf, fallback_at),
+	  .min = 1,
+	  .doc =
+	      "The upstream to go to when a breaker shuts the first one or it has no endpoint." },
+	{ .key = "use",
+	  .type = C_LIST,
+	  .offset = offsetof(struct route_conf, use),
+	  .sub = &use_schema,
+	  .doc = "Policies, by name, asked in this order. Without any the route is not limited. "
+		 "Rates by "
+		 "client.ip that stand first are asked before it is verified who calls, and bad "
+		 "credentials pay for it." },
+	{ .key = "auth",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct route_conf, auth),
+	  .at = offsetof(struct route_conf, auth_at),
+	  .item = C_STRING,
+	  .names = auth_names,
+	  .doc =
+	      "Who may call: with a verified `jwt`, with an `api_key`, with either of a list; or "
+	      "`none`: nothing is looked at. Not given: what the keys of the policies need. "
+	      "Preflights "
+	      "of browsers (CORS) bring no credentials: let OPTIONS in by a route before it." },
+	{ .key = "timeout",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, timeout),
+	  .sub = &timeout_schema,
+	  .doc = "How long things may take." },
+	{ .key = "max_body",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct route_conf, max_body),
+	  .dflt = "32MiB",
+	  .max = 1024 * 1024 * MIB,
+	  .doc = "A request body; beyond it 413. Bodies stream, so it may be generous." },
+	{ .key = "set",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct route_conf, set),
+	  .sub = &set_schema,
+	  .doc = "Header fields of the request that goes upstream, by name." },
+	{ .key = "rewrite",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, rewrite),
+	  .sub = &rewrite_schema,
+	  .doc = "Another path for the upstream. Not given: the client's, as it came. What is made "
+		 "here "
+		 "begins with the path in normal form; logs and limits have the client's." },
+	{ .key = "host",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, host.text),
+	  .at = offsetof(struct route_conf, host.at),
+	  .min = 1,
+	  .max = 255,
+	  .doc = "The Host that goes upstream: `client` (what the client says; the same as nothing "
+		 "given), `upstream` (the address of the endpoint, as the upstream names it), or a "
+		 "text, in "
+		 "which `{host}` and the like are replaced." },
+	{ .key = "response",
+	  .type = C_LIST,
+	  .offset = offsetof(struct route_conf, response),
+	  .sub = &edit_schema,
+	  .doc = EDIT_DOC "Not given: the `response` of the whole configuration." },
+	{ .key = "errors",
+	  .type = C_LIST,
+	  .offset = offsetof(struct route_conf, errors),
+	  .sub = &page_schema,
+	  .doc =
+	      PAGE_DOC "Not given: the `errors` of the whole configuration. Answers of the route "
+		       "itself are no errors, and gRPC is told in its own way." },
+	{ .key = "dialect",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct route_conf, dialect),
+	  .dflt = "auto",
+	  .names = dialect_names,
+	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of "
+		 "gRPC "
+		 "are told in gRPC's own way whatever it says." },
+	{ .key = "upgrade",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct route_conf, upgrade),
+	  .dflt = "false",
+	  .doc =
+	      "Whether a connection may change its protocol (WebSocket, over HTTP/2 as well) and "
+	      "is tunnelled then." },
+	{ .key = NULL },
+};
+
+/* What is for an upstream only. */
+static bool check_answered(struct conf_load *l, const struct route_conf *r)
+{
+	const struct {
+		const char *key;
+		bool given;
+		struct place at;
+	} rows[] = {
+		{ "fallback", r->fallback != NULL, r->fallback_at },
+		{ "rewrite", r->rewrite.present, r->rewrite.at },
+		{ "host", r->host.text != NULL, r->host.at },
+	};
+	bool ok = true;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!rows[i].given)
+			continue;
+		diag_error(l->diags, rows[i].at, "E019",
+			   "`%s` is of no use: this route answers by itself", rows[i].key);
+		ok = false;
+	}
+	return ok;
+}
+
+static bool check_route(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct route_conf *r = conf;
+	bool answers = r->respond.present;
+
+	r->host.literal = is_secret(n, "host");
+	if (r->to == NULL && !answers) {
+		diag_error(l->diags, node_place(n), "E013", "a route needs `to`, or `respond`")
+		    ->help = "to: The name of an upstream; respond: an answer in its place";
+		return false;
+	}
+	if (r->to != NULL && answers) {
+		diag_error(
+		    l->diags, r->respond.at, "E019",
+		    "a route goes `to` an upstream, or has an answer in its place, not both");
+		return false;
+	}
+	return !answers || check_answered(l, r);
+}
+
+const struct schema route_schema = {
+	.name = "route",
+	.size = sizeof(struct route_conf),
+	.fields = route_fields,
+	.at = offsetof(struct route_conf, at),
+	.check = check_route,
+};

@@ -1,0 +1,76 @@
+/* template.h - texts of the configuration that say something of the call: "https://{host}{uri}".
+ *
+ *	{client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} {path} {method} {route} {upstream}
+ *	{tls.san}	what keys of limits are made of (filters/key.h), here as text
+ *	{uri} {query} {authority} {scheme} {request_id}
+ *	{server.port} {server.address}	of the listener
+ *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
+ *				else of `match.path`; 0: all of what it has found
+ *	{match.rest}		of a match like /x/<star>: what stands where the star does
+ *
+ * Laws
+ *  T1  `{` begins such a name only where a name and `}` follow; else it stands for itself, so that
+ *      JSON and CSS need no escapes. `{{name}` is the text `{name}`.  A name that is not known is
+ *      an error of the configuration.
+ *  T2  What came from a ${file:...} is text, whatever is in it.
+ *  T3  What the call lacks is empty.
+ *  T4  A value can never end the place it is put into: by its form (enum template_form) what would
+ *      is escaped.
+ *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty. */
+#ifndef CORE_TEMPLATE_H
+#define CORE_TEMPLATE_H
+
+#include "conf/diag.h"
+#include "core/pattern.h"
+#include "filters/filter.h"
+
+struct template_part;
+
+struct template
+{
+	uint32_t n; /* 0: the text is always the same */
+	struct slice fixed;
+	struct template_part *part;
+};
+
+enum {
+	TEMPLATE_MAX = 64 * 1024,
+	TEMPLATE_PARTS_MAX = 64 /* of one text */
+};
+
+/* Where the text goes. */
+enum template_form {
+	TEMPLATE_TEXT,  /* as it is */
+	TEMPLATE_FIELD, /* a header field: no control characters */
+	TEMPLATE_URI,   /* the same, of a URI: nothing that it cannot hold (RFC 3986 appendix A) */
+	TEMPLATE_PATH,  /* of its path: no `?` either */
+	TEMPLATE_JSON,  /* within a string */
+	TEMPLATE_HTML,
+};
+
+/* What a route knows that {match...} may ask for. */
+struct template_match {
+	const struct pattern *pattern; /* NULL: none */
+	bool rest;                     /* it takes what is below a path: */
+	size_t rest_at;                /* of the path in normal form */
+};
+
+/* Of a call. */
+struct template_values {
+	const struct call *call;
+	const struct template_match *match;
+	struct slice scheme, request_id;
+	uint16_t port;       /* of the listener; 0: it has none */
+	const char *address; /* the same, as `listen` has it; NULL: not known */
+};
+
+/* Into the arena.  `literal`: T2.  `match`: what {match...} may ask for.  False after findings at
+ * `at`: in `what` ("`location`"). */
+bool template_parse(struct template *, const char *text, bool literal,
+		    const struct template_match *, const char *what, struct place at,
+		    struct arena *, struct diags *);
+/* In the call's arena, or the configuration's.  False: memory is out. */
+bool template_fill(const struct template *, const struct template_values *, enum template_form,
+		   struct slice *out);
+
+#endif
