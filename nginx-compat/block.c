@@ -9,9 +9,9 @@
 
 struct directive *block_own(const struct directive *block, const char *name)
 {
-	DIRECTIVE_EACH(d, block)
-	if (directive_is(d, name) && d->rule != NULL)
-		return d;
+	DIRECTIVE_EACH (d, block)
+		if (directive_is(d, name) && d->rule != NULL)
+			return d;
 	return NULL;
 }
 

@@ -47,8 +47,7 @@ static bool refuses(const struct directive *d)
 /* Conditions that redirect or answer some calls only are told, not closed; those that refuse or send elsewhere are. */
 static bool if_closes(const struct directive *d)
 {
-	DIRECTIVE_EACH(line, d)
-	{
+	DIRECTIVE_EACH (line, d) {
 		if (refuses(line) || directive_is(line, "deny"))
 			return true;
 		if (line->n > 0 && line->word[0].n > 5 &&
@@ -146,8 +145,7 @@ static bool holds(const struct directive *block, const struct directive *d)
 struct directive *closed_by(struct import *im, const struct directive *block)
 {
 	for (const struct directive *b = block; b != NULL; b = b->parent)
-		DIRECTIVE_EACH(d, b)
-		{
+		DIRECTIVE_EACH (d, b) {
 			if (directive_is(d, "allow") && !has_deny(b))
 				judge(im, d, EXACT, NULL);
 			if (closes(d) && holds(block, d))

@@ -133,9 +133,9 @@ static void read_server(struct cluster *c, struct directive *d)
 
 static void read_servers(struct cluster *c)
 {
-	DIRECTIVE_EACH(d, c->upstream)
-	if (directive_is(d, "server"))
-		read_server(c, d);
+	DIRECTIVE_EACH (d, c->upstream)
+		if (directive_is(d, "server"))
+			read_server(c, d);
 }
 
 /*-------------------------------------------------------------------- lines */
@@ -488,9 +488,9 @@ static const char *write_cluster(struct cluster *c)
 
 static struct directive *find_upstream(const struct import *im, const char *name)
 {
-	DIRECTIVE_EACH(d, im->http)
-	if (directive_is(d, "upstream") && d->n == 2 && strcasecmp(d->word[1].p, name) == 0)
-		return d;
+	DIRECTIVE_EACH (d, im->http)
+		if (directive_is(d, "upstream") && d->n == 2 && strcasecmp(d->word[1].p, name) == 0)
+			return d;
 	return NULL;
 }
 

@@ -15,8 +15,7 @@
 static struct directive *find_block(const struct import *im, const char *kind,
 				    struct slice variable)
 {
-	DIRECTIVE_EACH(d, im->http)
-	{
+	DIRECTIVE_EACH (d, im->http) {
 		struct slice made;
 
 		if (!directive_is(d, kind) || d->n < 2)
@@ -33,8 +32,7 @@ static const char *look_up(const struct directive *map, const char *value)
 {
 	const char *dflt = "";
 
-	DIRECTIVE_EACH(line, map)
-	{
+	DIRECTIVE_EACH (line, map) {
 		if (line->n != 2)
 			continue;
 		if (slice_is(line->word[0], "default"))
@@ -51,8 +49,7 @@ static bool is_simple(const struct directive *block)
 	static const char *const words[] = { "ranges",    "proxy",    "proxy_recursive", "delete",
 					     "hostnames", "volatile", "include" };
 
-	DIRECTIVE_EACH(line, block)
-	{
+	DIRECTIVE_EACH (line, block) {
 		if (line->n > 0 && line->word[0].p[0] == '~')
 			return false;
 		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -79,8 +76,8 @@ static uint32_t count_lines(const struct directive *block)
 {
 	uint32_t n = 0;
 
-	DIRECTIVE_EACH(line, block)
-	n++;
+	DIRECTIVE_EACH (line, block)
+		n++;
 	return n;
 }
 
@@ -131,8 +128,7 @@ static bool read_geo(struct import *im, const struct directive *geo, const struc
 
 	if (list == NULL)
 		return tree_no_memory(im->tree);
-	DIRECTIVE_EACH(line, geo)
-	{
+	DIRECTIVE_EACH (line, geo) {
 		struct cidr cidr;
 
 		if (line->n != 2 || slice_is(line->word[0], "default"))
@@ -160,8 +156,7 @@ static bool read_values(struct import *im, const struct directive *map, struct f
 
 	if (is_exempt(f, look_up(map, "default")))
 		return false;
-	DIRECTIVE_EACH(line, map)
-	{
+	DIRECTIVE_EACH (line, map) {
 		if (line->n != 2 || slice_is(line->word[0], "default"))
 			continue;
 		if (line->word[0].n == 0 && line->word[1].n == 0)
@@ -177,8 +172,8 @@ static bool read_values(struct import *im, const struct directive *map, struct f
 static void judge_block(struct import *im, struct directive *block)
 {
 	judge(im, block, EXACT, NULL);
-	DIRECTIVE_EACH(line, block)
-	judge(im, line, EXACT, NULL);
+	DIRECTIVE_EACH (line, block)
+		judge(im, line, EXACT, NULL);
 }
 
 /* The key that stands behind f, with the exemptions. */

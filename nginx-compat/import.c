@@ -117,8 +117,7 @@ static void make_yaml(struct import *im, struct import_result *result)
 
 static void count_list(const struct directive *parent, struct import_result *r)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		if (d->line > 0)
 			r->count[d->verdict == CLOSES ? LOST : d->verdict]++;
 		count_list(d, r);
@@ -139,8 +138,7 @@ static const char *folder_of(struct arena *arena, const char *name)
 
 static bool find_http(struct import *im)
 {
-	DIRECTIVE_EACH(d, &im->tree->root)
-	{
+	DIRECTIVE_EACH (d, &im->tree->root) {
 		if (!directive_is(d, "http"))
 			continue;
 		if (im->http != NULL)
@@ -165,8 +163,7 @@ static void judge_frame(struct import *im)
 
 static void judge_includes(struct import *im, struct directive *parent)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		if (directive_is(d, "include"))
 			judge(im, d, EXACT, NULL);
 		judge_includes(im, d);

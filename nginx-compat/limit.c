@@ -61,9 +61,9 @@ static bool find_zone(struct limit *l, const char *kind)
 	struct slice size = { 0 };
 	uint64_t bytes = 0;
 
-	DIRECTIVE_EACH(d, l->im->http)
-	if (directive_is(d, kind) && zone_is(d, l->zone, &size))
-		l->zone_at = d;
+	DIRECTIVE_EACH (d, l->im->http)
+		if (directive_is(d, kind) && zone_is(d, l->zone, &size))
+			l->zone_at = d;
 	if (l->zone_at != NULL) {
 		if (!value_size(size, &bytes))
 			return tree_wrong(l->im->tree, l->zone_at->file, l->zone_at->end_line,

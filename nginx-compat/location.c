@@ -36,9 +36,9 @@ static const struct form *form_of(const struct directive *d, struct slice *path)
 
 struct directive *location_named(const struct site *s, const char *name)
 {
-	DIRECTIVE_EACH(d, s->at)
-	if (directive_is(d, "location") && d->n == 2 && slice_is(d->word[1], name))
-		return d;
+	DIRECTIVE_EACH (d, s->at)
+		if (directive_is(d, "location") && d->n == 2 && slice_is(d->word[1], name))
+			return d;
 	return NULL;
 }
 
@@ -46,16 +46,15 @@ static uint32_t count(const struct directive *block)
 {
 	uint32_t n = 0;
 
-	DIRECTIVE_EACH(d, block)
-	if (directive_is(d, "location"))
-		n += 1 + count(d);
+	DIRECTIVE_EACH (d, block)
+		if (directive_is(d, "location"))
+			n += 1 + count(d);
 	return n;
 }
 
 static void add(struct import *im, struct directive *block, struct spot *spots, uint32_t *n)
 {
-	DIRECTIVE_EACH(d, block)
-	{
+	DIRECTIVE_EACH (d, block) {
 		const struct form *f;
 		struct slice path;
 

@@ -14,8 +14,8 @@ static unsigned count_inside(const struct directive *parent)
 {
 	unsigned n = 0;
 
-	DIRECTIVE_EACH(d, parent)
-	n += 1 + count_inside(d);
+	DIRECTIVE_EACH (d, parent)
+		n += 1 + count_inside(d);
 	return n;
 }
 
@@ -52,8 +52,7 @@ static void put_line(const struct directive *d, struct buf *out)
 /* Of what is lost, the lines inside have nothing to add. */
 static void put_lines(const struct directive *parent, struct buf *out)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		if (is_told(d) && (d->why != NULL || d->verdict == UNKNOWN || !is_inside_lost(d)))
 			put_line(d, out);
 		put_lines(d, out);
@@ -115,8 +114,7 @@ static void put_member(const struct directive *d, struct buf *out, bool *any)
 
 static void put_members(const struct directive *parent, struct buf *out, bool *any)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		if (d->line > 0)
 			put_member(d, out, any);
 		put_members(d, out, any);

@@ -179,8 +179,7 @@ static void read_name(struct import *im, struct site *s, struct directive *d, co
 static void read_names(struct import *im, struct site *s)
 {
 	s->first_name = "";
-	DIRECTIVE_EACH(d, s->at)
-	{
+	DIRECTIVE_EACH (d, s->at) {
 		if (!directive_is(d, "server_name"))
 			continue;
 		judge(im, d, EXACT, NULL);
@@ -193,24 +192,23 @@ void sites_read(struct import *im)
 {
 	uint32_t n = 0;
 
-	DIRECTIVE_EACH(d, im->http)
-	n += directive_is(d, "server");
+	DIRECTIVE_EACH (d, im->http)
+		n += directive_is(d, "server");
 	im->site = arena_zalloc(im->arena, (n + 1) * sizeof(*im->site));
 	if (im->site == NULL) {
 		tree_no_memory(im->tree);
 		return;
 	}
-	DIRECTIVE_EACH(d, im->http)
-	{
+	DIRECTIVE_EACH (d, im->http) {
 		struct site *s = &im->site[im->n_sites];
 
 		if (!directive_is(d, "server"))
 			continue;
 		s->at = d;
 		im->n_sites++;
-		DIRECTIVE_EACH(l, d)
-		if (directive_is(l, "listen"))
-			read_listen(im, s, l);
+		DIRECTIVE_EACH (l, d)
+			if (directive_is(l, "listen"))
+				read_listen(im, s, l);
 		if (s->n_listeners == 0 && block_own(d, "listen") == NULL)
 			default_listener(s);
 		read_names(im, s);
@@ -256,8 +254,8 @@ static unsigned count_passes(const struct directive *block)
 {
 	unsigned n = 0;
 
-	DIRECTIVE_EACH(d, block)
-	n += directive_is(d, "proxy_pass") ? 1 : count_passes(d);
+	DIRECTIVE_EACH (d, block)
+		n += directive_is(d, "proxy_pass") ? 1 : count_passes(d);
 	return n;
 }
 

@@ -204,9 +204,9 @@ static bool check_one(struct checking *k, struct directive *d, char context)
 
 static bool check_list(struct checking *k, struct directive *parent)
 {
-	DIRECTIVE_EACH(d, parent)
-	if (!check_one(k, d, parent->context))
-		return false;
+	DIRECTIVE_EACH (d, parent)
+		if (!check_one(k, d, parent->context))
+			return false;
 	return true;
 }
 
@@ -215,8 +215,7 @@ static bool check_list(struct checking *k, struct directive *parent)
 /* Whether everything that is known of the top may stand in a context. */
 static bool all_fit(const struct checking *k, const struct directive *root, char context)
 {
-	DIRECTIVE_EACH(d, root)
-	{
+	DIRECTIVE_EACH (d, root) {
 		const struct directive_rule *r = find(k, d->word[0], context);
 
 		if (r != NULL && !fits(r, context))
@@ -250,8 +249,8 @@ static struct directive *wrap(struct tree *t, const char *name, const char *word
 	d->first = inner.first;
 	if (inner.first != NULL)
 		d->tail = inner.tail;
-	DIRECTIVE_EACH(child, d)
-	child->parent = d;
+	DIRECTIVE_EACH (child, d)
+		child->parent = d;
 	return d;
 }
 
@@ -288,8 +287,7 @@ static const struct directive *odd_name(const struct directive *parent)
 	static const char letters[] =
 	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		const struct directive *odd;
 
 		if (d->verdict == UNKNOWN && d->word[0].p[strspn(d->word[0].p, letters)] != '\0')

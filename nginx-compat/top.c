@@ -448,8 +448,7 @@ static void put_access(struct import *im, const struct directive *server)
 static void judge_other_logs(struct import *im, const struct directive *parent,
 			     const struct directive *taken)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		if (directive_is(d, "access_log") && d != taken)
 			judge(im, d, LOST, "there is one access log for all");
 		judge_other_logs(im, d, taken);

@@ -50,10 +50,10 @@ struct slice variable_alone(const char *text)
 static struct directive *find_set(const struct directive *block, struct slice variable)
 {
 	for (; block != NULL; block = block->parent)
-		DIRECTIVE_EACH(d, block)
-	if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
-	    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
-		return d;
+		DIRECTIVE_EACH (d, block)
+			if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
+			    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
+				return d;
 	return NULL;
 }
 

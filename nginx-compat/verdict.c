@@ -68,8 +68,7 @@ static void judge_one(struct import *im, struct directive *d)
 
 static void judge_list(struct import *im, struct directive *parent)
 {
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		judge_one(im, d);
 		judge_list(im, d);
 	}

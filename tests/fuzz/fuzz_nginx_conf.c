@@ -15,8 +15,7 @@ static uint32_t walk(const struct directive *parent, unsigned depth)
 	uint32_t n = 0;
 
 	CHECK(depth <= TREE_DEPTH_MAX + 4); /* and what a fragment is wrapped into */
-	DIRECTIVE_EACH(d, parent)
-	{
+	DIRECTIVE_EACH (d, parent) {
 		CHECK(d->parent == parent && d->n > 0 && d->n <= TREE_ARGS_MAX);
 		for (uint32_t i = 0; i < d->n; i++)
 			CHECK(d->word[i].p != NULL && d->word[i].p[d->word[i].n] == '\0');

@@ -114,9 +114,9 @@ static void write_file(const char *name, const char *text)
 
 static bool has_unknown(const struct directive *parent)
 {
-	DIRECTIVE_EACH(d, parent)
-	if (d->verdict == UNKNOWN || has_unknown(d))
-		return true;
+	DIRECTIVE_EACH (d, parent)
+		if (d->verdict == UNKNOWN || has_unknown(d))
+			return true;
 	return false;
 }
 
