@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/addr.h"
 #include "nginx-compat/internal.h"
 #include "nginx-compat/table.h"
 
@@ -79,9 +80,11 @@ static bool rewrite_closes(const struct directive *d)
 	       strncmp(to, "$scheme", 7) != 0;
 }
 
-static bool has_deny(const struct directive *block)
+static bool is_network(const struct directive *d)
 {
-	return block_own(block, "deny") != NULL;
+	struct cidr cidr;
+
+	return slice_is(d->word[1], "all") || cidr_parse(d->word[1], &cidr);
 }
 
 /* Of modules that are not known: what may have kept calls out. */
@@ -104,14 +107,15 @@ static bool closes(const struct directive *d)
 
 	if (d->rule == NULL)
 		return d->verdict == CLOSES || is_guard(d);
+	if (directive_is(d, "allow") || directive_is(d, "deny"))
+		return !is_network(d);
 	if (directive_is(d, "rewrite"))
-		return rewrite_closes(d) || takes_all(d);
+		return strcmp(directive_word(d, 3), "break") != 0 &&
+		       (rewrite_closes(d) || takes_all(d));
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))
 		return false;
 	if (directive_is(d, "if"))
 		return if_closes(d);
-	if (directive_is(d, "allow") || directive_is(d, "deny"))
-		return has_deny(d->parent);
 	return !(d->n == 2 && strcasecmp(d->word[1].p, off) == 0);
 }
 
@@ -144,12 +148,46 @@ static bool holds(const struct directive *block, const struct directive *d)
 
 struct directive *closed_by(struct import *im, const struct directive *block)
 {
+	(void)im;
 	for (const struct directive *b = block; b != NULL; b = b->parent)
 		DIRECTIVE_EACH (d, b) {
-			if (directive_is(d, "allow") && !has_deny(b))
-				judge(im, d, EXACT, NULL);
 			if (closes(d) && holds(block, d))
 				return d;
 		}
+	return NULL;
+}
+
+/* What comes before it may have gone another way. */
+static bool is_first(const struct directive *d)
+{
+	for (const struct directive *b = d->parent->first; b != d; b = b->next)
+		if (directive_is(b, "if") || directive_is(b, "rewrite"))
+			return false;
+	return true;
+}
+
+struct directive *closed_return(const struct directive *block)
+{
+	const struct directive *server = block;
+	struct directive *of_all, *own = block_own(block, "return");
+
+	while (server != NULL && !directive_is(server, "server"))
+		server = server->parent;
+	of_all = server == NULL ? NULL : block_own(server, "return");
+	if (of_all != NULL)
+		return is_first(of_all) ? of_all : NULL;
+	if (server != NULL &&
+	    (block_own(server, "if") != NULL || block_own(server, "rewrite") != NULL))
+		return closed_by(NULL, block) == own && own != NULL && is_first(own) ? own : NULL;
+	return own != NULL && is_first(own) ? own : NULL;
+}
+
+struct directive *closed_access(const struct directive *block)
+{
+	for (; block != NULL; block = block->parent)
+		DIRECTIVE_EACH (d, block)
+			if (d->rule != NULL &&
+			    (directive_is(d, "allow") || directive_is(d, "deny")))
+				return d;
 	return NULL;
 }

@@ -30,12 +30,6 @@ struct cluster {
 	struct endpoint endpoint[ENDPOINTS_MAX];
 };
 
-const char *cluster_nowhere(struct import *im)
-{
-	im->nowhere = true;
-	return "not-translated";
-}
-
 /*------------------------------------------------------------------ servers */
 
 struct server_word {
@@ -518,26 +512,46 @@ static const char *split(struct cluster *c, const char *url, struct target *t)
 }
 
 /* What stands behind the address takes the place of the location's path. */
-static const char *check_uri(struct import *im, struct directive *pass, struct slice path,
-			     const char *uri)
+static const char *read_uri(struct import *im, const struct spot *s, struct target *t)
 {
-	if (*uri == '\0')
+	const char *key = s->kind == SPOT_EXACT ? "path" : "prefix";
+
+	if (*t->uri == '\0')
 		return NULL;
-	if (!slice_is(path, uri))
-		return text_printf(
-		    im, "`%.*s` would have to become `%s`, and Weir changes no paths yet",
-		    SLICE_FMT(path), uri);
-	judge(im, pass, ADAPTED, "the path goes on as it came, not in normal form");
+	if (s->kind == SPOT_REGEX || strchr(t->uri, '?') != NULL || strchr(t->uri, '#') != NULL)
+		return "a path behind the address is known only without a query";
+	t->rewrite = text_printf(im, "    rewrite: { %s: %s }\n", key,
+				 text_yaml(im, location_path(im, slice_str(t->uri))));
+	return NULL;
+}
+
+/* rewrite REGEX /$1 break: the path changes and the location stays. */
+static const char *read_rewrite(struct import *im, const struct directive *block, struct target *t)
+{
+	static const struct site nobody = { .first_name = "" };
+	struct directive *d = block_own(block, "rewrite");
+	const char *path;
+
+	if (d == NULL)
+		return NULL;
+	path = variable_phrase(im, &nobody, block, d->word[2].p, true);
+	if (block_next(d) != NULL || strcmp(directive_word(d, 3), "break") != 0 || path == NULL ||
+	    path[0] != '/' || strchr(path, '?') != NULL)
+		return "of `rewrite`, one with `break` and without a query is known";
+	judge(im, d, EXACT, NULL);
+	t->rewrite =
+	    text_printf(im, "    rewrite: { pattern: %s, path: %s }\n",
+			text_yaml(im, text_printf(im, "~ %s", d->word[1].p)), text_yaml(im, path));
 	return NULL;
 }
 
 const char *cluster_write(struct import *im, const struct directive *block, struct directive *pass,
-			  struct slice path, struct target *t)
+			  const struct spot *spot, struct target *t)
 {
 	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
 	const char *url = variable_expand(im, block, pass->word[1].p), *why;
 
-	*t = (struct target){ .use = "", .uri = "", .host = "" };
+	*t = (struct target){ .use = "", .uri = "", .host = "", .rewrite = "" };
 	if (c == NULL || url == NULL)
 		return c == NULL ? "out of memory" : "where it goes is not known beforehand";
 	c->im = im;
@@ -545,7 +559,9 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 	c->pass = pass;
 	why = split(c, url, t);
 	if (why == NULL)
-		why = check_uri(im, pass, path, t->uri);
+		why = read_uri(im, spot, t);
+	if (why == NULL)
+		why = read_rewrite(im, block, t);
 	if (why != NULL)
 		return why;
 	c->upstream = find_upstream(im, t->host);

@@ -15,10 +15,6 @@ struct own_field {
 };
 
 static const struct own_field own_fields[] = {
-	{ "host", "$host", EXACT, NULL },
-	{ "host", "$http_host", EXACT, NULL },
-	{ "host", "$host:$server_port", EXACT, NULL },
-	{ "host", NULL, LOST, "the upstream sees the Host of the client" },
 	{ "x-real-ip", "$remote_addr", EXACT, NULL },
 	{ "x-real-ip", "$realip_remote_addr", ADAPTED, "it is the client's" },
 	{ "x-forwarded-for", "$remote_addr", EXACT, NULL },
@@ -69,24 +65,43 @@ static bool is_itself(const struct directive *d)
 	return true;
 }
 
-static void put_constant(struct import *im, const struct directive *block, struct directive *d,
-			 struct buf *set)
+static void put_phrase(struct import *im, const struct site *site, const struct directive *block,
+		       struct directive *d, struct buf *set)
 {
-	const char *value = variable_expand(im, block, d->word[2].p);
+	const char *value = variable_phrase(im, site, block, d->word[2].p, false);
 
-	if (d->word[2].n == 0) {
-		judge(im, d, LOST, "fields of the client cannot be taken off");
-	} else if (value == NULL) {
-		judge(im, d, LOST, "`%s` is not known beforehand", d->word[2].p);
-	} else {
-		judge(im, d, EXACT, NULL);
-		buf_printf(set, "      %s: %s", text_yaml(im, d->word[1].p), text_yaml(im, value));
-		text_end(im, set, d);
+	if (value == NULL) {
+		judge(im, d, LOST, "`%s` is not known to Weir", d->word[2].p);
+		return;
 	}
+	judge(im, d, EXACT, NULL);
+	buf_printf(set, "      %s: %s", text_yaml(im, d->word[1].p), text_yaml(im, value));
+	text_end(im, set, d);
 }
 
-static void write_field(struct import *im, const struct directive *block, struct directive *d,
-			struct buf *set)
+/* What nginx sends: the address as proxy_pass has it, unless something else is said. */
+static void put_host(struct import *im, const struct site *site, const struct directive *block,
+		     struct directive *d, const struct target *t, struct buf *out)
+{
+	const char *value = d == NULL || slice_is(d->word[2], "$proxy_host")
+				? t->host
+				: variable_phrase(im, site, block, d->word[2].p, false);
+
+	if (d != NULL && value == NULL)
+		judge(im, d, LOST,
+		      "`%s` is not known to Weir: the upstream sees the Host of the client",
+		      d->word[2].p);
+	else if (d != NULL)
+		judge(im, d, EXACT, NULL);
+	if (value == NULL || strcmp(value, "{authority}") == 0)
+		return; /* as it came */
+	buf_printf(out, "    host: %s",
+		   text_yaml(im, strncmp(value, "unix:", 5) == 0 ? "localhost" : value));
+	text_end(im, out, d);
+}
+
+static void write_field(struct import *im, const struct site *site, const struct directive *block,
+			struct directive *d, struct buf *set)
 {
 	const struct own_field *own = find_own(d);
 
@@ -95,25 +110,26 @@ static void write_field(struct import *im, const struct directive *block, struct
 	else if (is_itself(d))
 		judge(im, d, NOT_NEEDED, NULL);
 	else
-		put_constant(im, block, d, set);
+		put_phrase(im, site, block, d, set);
 }
 
-void fields_write(struct import *im, const struct directive *block, const struct target *t,
-		  struct directive *pass, struct buf *out)
+void fields_write(struct import *im, const struct site *site, const struct directive *block,
+		  const struct target *t, struct buf *out)
 {
-	bool upgrade = false, host = false;
+	struct directive *host = NULL;
+	bool upgrade = false;
 	struct buf set = { 0 };
 
 	for (struct directive *d = block_find(block, "proxy_set_header"); d != NULL;
 	     d = block_next(d)) {
 		upgrade |= strcasecmp(d->word[1].p, "upgrade") == 0 &&
 			   slice_is(d->word[2], "$http_upgrade");
-		host |= strcasecmp(d->word[1].p, "host") == 0;
-		write_field(im, block, d, &set);
+		if (strcasecmp(d->word[1].p, "host") == 0)
+			host = d;
+		else
+			write_field(im, site, block, d, &set);
 	}
-	if (!host)
-		judge(im, pass, ADAPTED, "the upstream sees the Host of the client, not `%s`",
-		      t->host);
+	put_host(im, site, block, host, t, out);
 	if (set.n > 0)
 		buf_printf(out, "    set:\n%s", text_buf(im, &set));
 	buf_fini(&set);

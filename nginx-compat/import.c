@@ -40,9 +40,6 @@ static void put_yaml(struct import *im, const char *accept, struct buf *out)
 	buf_put(out, im->top.p, im->top.n);
 	if (*accept != '\0')
 		buf_printf(out, "accept: [%s] # they are meant: nginx did it so\n", accept);
-	if (im->nowhere)
-		buf_puts(&im->upstreams,
-			 "  not-translated: \"unix:/nonexistent\" # calls to what was lost: 502\n");
 	put_section(out, "upstreams", &im->upstreams);
 	put_section(out, "policies", &im->policies);
 	put_section(out, "routes", &im->routes);
@@ -102,7 +99,6 @@ static void make_yaml(struct import *im, struct import_result *result)
 	const char *accept = "";
 
 	put_yaml(im, "", &draft);
-	im->nowhere = false; /* its line is there now */
 	if (draft.oom || im->top.oom || upstreams.oom || im->policies.oom || im->routes.oom)
 		tree_no_memory(im->tree);
 	else if (try_yaml(im, &draft, &accept))
@@ -176,7 +172,6 @@ static void translate(struct import *im, struct import_result *result)
 	judge_includes(im, &im->tree->root);
 	if (find_http(im)) {
 		sites_read(im);
-		sites_choose(im);
 		sites_each(im, routes_write);
 		top_write(im);
 	}

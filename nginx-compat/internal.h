@@ -11,6 +11,7 @@
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
  *   field.c     proxy_set_header
+ *   answer.c    return, add_header, proxy_hide_header
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
  *   top.c       listeners, TLS, limits, log
@@ -37,11 +38,12 @@ struct import {
 	bool fragment;
 	struct buf top, upstreams, policies, routes;
 	struct made *policy, *upstream;
-	bool nowhere;      /* the upstream of what is not translated is used */
 	bool unverified;   /* an upstream is not verified */
 	unsigned n_routes; /* that lead somewhere */
 	uint32_t n_sites;
 	struct site *site;
+	const struct site *first; /* whose settings hold where Weir has one for all */
+	const char *when; /* what tells the listeners at hand from others; NULL: nothing has to */
 };
 
 /*------------------------------------------------------------------ block.c */
@@ -118,27 +120,29 @@ struct site {
 	struct listener listener[SITE_LISTENERS_MAX];
 	const char *name[SITE_NAMES_MAX]; /* lower case: exact, or "*.x" */
 	const char *first_name;           /* $server_name; "" when there is none */
-	bool chosen;                      /* its routes are written */
-	bool is_default;                  /* it takes the hosts that no other takes */
+	bool chosen;                      /* one of its listeners is written */
+	bool in_group;                    /* of the listeners at hand */
 };
 
 void sites_read(struct import *);
-/* Of all listeners, those that serve the same sites: Weir's routes do not tell listeners apart. */
-void sites_choose(struct import *);
-/* For each chosen site, in the order of routes: `hosts` is what stands behind `hosts:`, NULL: any. */
+/* For each site, in the order of routes: `hosts` is what stands behind `hosts:`, NULL: any. */
 void sites_each(struct import *, void (*)(struct import *, const struct site *, const char *hosts));
+/* Whether it serves what comes in there. */
+bool site_listens(const struct site *, const char *addr);
 
 /*--------------------------------------------------------------- location.c */
 
-enum spot_kind { SPOT_EXACT, SPOT_PREFIX };
+enum spot_kind { SPOT_EXACT, SPOT_PREFIX, SPOT_REGEX };
 
 struct spot {
 	enum spot_kind kind;
-	struct slice path;    /* decoded, as nginx has it */
+	struct slice path;   /* decoded, as nginx has it; or the regular expression */
+	bool caseless, stop; /* ~* and ^~ */
+	uint32_t order;
 	struct directive *at; /* the location, or the server */
 };
 
-/* In order; a last one that takes all that is left.  Locations with regular expressions are judged, and left out. */
+/* In order; a last one that takes all that is left. */
 struct spot *locations_read(struct import *, const struct site *, uint32_t *n);
 /* "@name" of a server; NULL: there is none. */
 struct directive *location_named(const struct site *, const char *name);
@@ -163,6 +167,10 @@ struct key {
 void key_read(struct import *, const struct site *, const char *text, struct key *);
 /* With `set` put in its place; NULL: it holds something that is not known beforehand. */
 const char *variable_expand(struct import *, const struct directive *block, const char *text);
+/* With values of the call: "https://$host$request_uri" as "https://{host}{uri}".  `groups`: $1 is {match.1}.  NULL: it holds
+ * something that Weir cannot say. */
+const char *variable_phrase(struct import *, const struct site *, const struct directive *block,
+			    const char *text, bool groups);
 /* The name behind a `$` that is all the text; p NULL: it is something else. */
 struct slice variable_alone(const char *text);
 
@@ -180,28 +188,40 @@ void limits_write(struct import *, const struct site *, const struct directive *
 /*---------------------------------------------------------------- cluster.c */
 
 struct target {
-	const char *name; /* of the upstream */
-	const char *use;  /* policies, as ", a, b"; "" */
-	const char *host; /* what nginx would send as Host */
-	const char *uri;  /* behind the address; "" when there is none */
+	const char *name;    /* of the upstream */
+	const char *use;     /* policies, as ", a, b"; "" */
+	const char *host;    /* what nginx would send as Host */
+	const char *uri;     /* behind the address; "" when there is none */
+	const char *rewrite; /* of the route, a line; "" */
 };
 
-/* NULL, or why it cannot be had; `path` is that of the location. */
+/* NULL, or why it cannot be had; `spot`: whose path the URI takes the place of. */
 const char *cluster_write(struct import *, const struct directive *block, struct directive *pass,
-			  struct slice path, struct target *);
-/* Where what is not translated goes. */
-const char *cluster_nowhere(struct import *);
+			  const struct spot *, struct target *);
 
 /*------------------------------------------------------------------ field.c */
 
-/* `set:` and `upgrade:` of a route. */
-void fields_write(struct import *, const struct directive *block, const struct target *,
-		  struct directive *pass, struct buf *out);
+/* `host:`, `set:` and `upgrade:` of a route. */
+void fields_write(struct import *, const struct site *, const struct directive *block,
+		  const struct target *, struct buf *out);
+
+/*----------------------------------------------------------------- answer.c */
+
+/* `respond:` of a `return`; false: it cannot be said, and nothing was written. */
+bool answer_write(struct import *, const struct site *, const struct directive *block,
+		  struct directive *, struct buf *out);
+/* `response:` of a route; `proxied`: there is an upstream whose fields may be hidden. */
+void answer_fields(struct import *, const struct site *, const struct directive *block,
+		   bool proxied, struct buf *out);
 
 /*----------------------------------------------------------------- closed.c */
 
 /* NULL, or the directive without which a location is not let in. */
 struct directive *closed_by(struct import *, const struct directive *block);
+/* The `return` that answers all calls of a location, before anything else could; NULL: none. */
+struct directive *closed_return(const struct directive *block);
+/* The first of the block's allow and deny; NULL: there are none. */
+struct directive *closed_access(const struct directive *block);
 
 /*------------------------------------------------------------------ route.c */
 

@@ -1,8 +1,8 @@
 /* location.c - the locations of a server, flat and in order.
  *
- * nginx takes an exact location first, else the longest prefix; a nested location is a longer prefix that inherits.  Regular
- * expressions come in between, unless the prefix says `^~`: Weir's paths have none, so they are lost, and their calls go to
- * the prefix they begin with. */
+ * nginx takes an exact location first; then it looks for the longest prefix, and if that says `^~` takes it; else the first
+ * regular expression that is met; else the prefix.  A nested location is a longer prefix that inherits.  In a row that is:
+ * exact ones, prefixes with `^~`, regular expressions, prefixes; each kind of prefix from the longest on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +16,8 @@ struct form {
 
 /* Longer signs first: they may stand before the path without a space. */
 static const struct form forms[] = {
-	{ "^~", true, SPOT_PREFIX }, { "~*", false, 0 }, { "=", true, SPOT_EXACT },
-	{ "~", false, 0 },           { "@", false, 0 },  { "", true, SPOT_PREFIX },
+	{ "^~", true, SPOT_PREFIX }, { "~*", true, SPOT_REGEX }, { "=", true, SPOT_EXACT },
+	{ "~", true, SPOT_REGEX },   { "@", false, 0 },          { "", true, SPOT_PREFIX },
 };
 
 static const struct form *form_of(const struct directive *d, struct slice *path)
@@ -52,6 +52,13 @@ static uint32_t count(const struct directive *block)
 	return n;
 }
 
+static bool is_regex(const struct directive *d)
+{
+	struct slice path;
+
+	return directive_is(d, "location") && form_of(d, &path)->kind == SPOT_REGEX;
+}
+
 static void add(struct import *im, struct directive *block, struct spot *spots, uint32_t *n)
 {
 	DIRECTIVE_EACH (d, block) {
@@ -61,28 +68,59 @@ static void add(struct import *im, struct directive *block, struct spot *spots, 
 		if (!directive_is(d, "location"))
 			continue;
 		f = form_of(d, &path);
-		if (f->spot && path.n > 0 && path.p[0] == '/') {
-			spots[(*n)++] = (struct spot){ .kind = f->kind, .path = path, .at = d };
-			add(im, d, spots, n);
-		} else if (f->spot) {
-			judge(im, d, LOST, "a path begins with /");
-		} else if (*f->sign == '~') {
+		if (!f->spot)
+			continue;
+		if (is_regex(block) || (f->kind == SPOT_REGEX && directive_is(block, "location"))) {
 			judge(im, d, LOST,
-			      "paths have no regular expressions yet: its calls go to the location "
-			      "whose path they begin with");
+			      "a location inside, with a regular expression: its calls go to the "
+			      "one around it");
+		} else if (f->kind != SPOT_REGEX && (path.n == 0 || path.p[0] != '/')) {
+			judge(im, d, LOST, "a path begins with /");
+		} else {
+			spots[(*n)++] =
+			    (struct spot){ .kind = f->kind,
+					   .path = path,
+					   .at = d,
+					   .caseless = f->sign[0] == '~' && f->sign[1] == '*',
+					   .stop = f->sign[0] == '^' };
+			add(im, d, spots, n);
 		}
 	}
+}
+
+/* A prefix below one with `^~` would come too late. */
+static void lift(struct import *im, struct spot *spots, uint32_t n)
+{
+	bool regex = false;
+
+	for (uint32_t i = 0; i < n; i++)
+		regex |= spots[i].kind == SPOT_REGEX;
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < n; j++) {
+			if (spots[i].kind != SPOT_PREFIX || spots[i].stop || !spots[j].stop ||
+			    !slice_starts(spots[i].path, spots[j].path))
+				continue;
+			spots[i].stop = true;
+			if (regex)
+				judge(im, spots[i].at, ADAPTED,
+				      "below a `^~`: regular expressions are not asked");
+		}
+}
+
+static int rank(const struct spot *s)
+{
+	return s->kind == SPOT_EXACT ? 0 : s->kind == SPOT_REGEX ? 2 : s->stop ? 1 : 3;
 }
 
 static int in_order(const void *a, const void *b)
 {
 	const struct spot *x = a, *y = b;
 
-	if (x->kind != y->kind)
-		return x->kind == SPOT_EXACT ? -1 : 1;
-	if (x->path.n != y->path.n)
+	if (rank(x) != rank(y))
+		return rank(x) < rank(y) ? -1 : 1;
+	if (x->kind != SPOT_REGEX && x->path.n != y->path.n)
 		return x->path.n > y->path.n ? -1 : 1;
-	return x->at->line < y->at->line ? -1 : x->at->line > y->at->line;
+	return x->order < y->order ? -1 : x->order > y->order;
 }
 
 /* Those of one length stand together. */
@@ -90,8 +128,9 @@ static void check_double(struct import *im, const struct spot *spots, uint32_t a
 {
 	const struct spot *s = &spots[at];
 
-	for (uint32_t i = at;
-	     i > 0 && spots[i - 1].kind == s->kind && spots[i - 1].path.n == s->path.n; i--)
+	for (uint32_t i = at; i > 0 && s->kind != SPOT_REGEX && spots[i - 1].kind == s->kind &&
+			      spots[i - 1].path.n == s->path.n;
+	     i--)
 		if (slice_eq(spots[i - 1].path, s->path))
 			tree_wrong(im->tree, s->at->file, s->at->end_line,
 				   "duplicate location \"%.*s\"", SLICE_FMT(s->path));
@@ -113,6 +152,9 @@ struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n
 		whole |= spots[i].kind == SPOT_PREFIX && slice_eq(spots[i].path, root);
 	if (!whole)
 		spots[(*n)++] = (struct spot){ .kind = SPOT_PREFIX, .path = root, .at = s->at };
+	lift(im, spots, *n);
+	for (uint32_t i = 0; i < *n; i++)
+		spots[i].order = i;
 	qsort(spots, *n, sizeof(*spots), in_order);
 	for (uint32_t i = 0; i < *n; i++)
 		check_double(im, spots, i);

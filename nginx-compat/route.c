@@ -1,12 +1,11 @@
 /* route.c - a location becomes routes.
  *
- *   location = /x    path: /x
- *   location /x/     path: /x/(star)
- *   location /x      path: /x, and path: /x/(star)
- *   location /       path: /(star)
+ *   location = /x      path: /x
+ *   location /x        path: /x(star)
+ *   location ~ \\.x$    path: "~ \\.x$"
  *
- * What cannot be had keeps its place in the order, with a route that leads nowhere: otherwise its calls would go to a location
- * that nginx would not have chosen. */
+ * What cannot be had keeps its place in the order, with a route that answers 501: otherwise its calls would go to a location
+ * that nginx would not have chosen.  Rules of allow and deny make a route for each run of them. */
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -93,49 +92,79 @@ static void put_max_body(struct import *im, const struct directive *block, struc
 	text_end(im, b, d);
 }
 
-/* `text` is what stands behind the dash. */
-static void put_route(struct routing *r, const char *path, const struct directive *at,
+static const char *path_of(struct import *im, const struct spot *s)
+{
+	if (s->kind == SPOT_REGEX)
+		return text_printf(im, "%s %.*s", s->caseless ? "~*" : "~", SLICE_FMT(s->path));
+	return text_printf(im, "%s%s", location_path(im, s->path),
+			   s->kind == SPOT_PREFIX ? "*" : "");
+}
+
+static void put_part(struct buf *b, const char *key, const char *text, const char *end)
+{
+	buf_printf(b, "%s%s: %s%s", b->n > 0 ? ", " : "", key, text, end);
+}
+
+/* `clients`: of which addresses, NULL: all.  `rest`: the lines below. */
+static void put_route(struct routing *r, const struct spot *s, const char *clients,
 		      const char *rest)
 {
-	struct buf *b = &r->im->routes;
-	bool any_path = strcmp(path, "/*") == 0;
+	struct import *im = r->im;
+	const char *path = path_of(im, s);
+	struct buf match = { 0 };
 
-	if (r->hosts != NULL && any_path)
-		buf_printf(b, "  - match: { hosts: [%s] }", r->hosts);
-	else if (r->hosts != NULL)
-		buf_printf(b, "  - match: { hosts: [%s], path: %s }", r->hosts,
-			   text_yaml(r->im, path));
-	else
-		buf_printf(b, "  - match: { path: %s }", text_yaml(r->im, path));
-	text_end(r->im, b, at);
-	buf_puts(b, rest);
+	if (r->hosts != NULL)
+		put_part(&match, "hosts", text_printf(im, "[%s]", r->hosts), "");
+	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && im->when == NULL && clients == NULL))
+		put_part(&match, "path", text_yaml(im, path), "");
+	if (im->when != NULL && clients != NULL)
+		put_part(&match, "when",
+			 text_printf(im, "{ %s, client.ip: [%s] }", im->when, clients), "");
+	else if (im->when != NULL)
+		put_part(&match, "when", text_printf(im, "{ %s }", im->when), "");
+	else if (clients != NULL)
+		put_part(&match, "when", text_printf(im, "{ client.ip: [%s] }", clients), "");
+	buf_printf(&im->routes, "  - match: { %s }", text_buf(im, &match));
+	text_end(im, &im->routes, s->at);
+	buf_puts(&im->routes, rest);
 }
 
-static bool has_spot(const struct routing *r, enum spot_kind kind, const char *path)
+/*--------------------------------------------------------------------- access */
+
+static void put_run(struct routing *r, const struct spot *s, bool allow, struct buf *nets,
+		    const char *rest, const char *denied)
 {
-	for (uint32_t i = 0; i < r->n; i++)
-		if (r->spot[i].kind == kind && slice_is(r->spot[i].path, path))
-			return true;
-	return false;
+	if (nets->n > 0)
+		put_route(r, s, text_buf(r->im, nets), allow ? rest : denied);
+	buf_fini(nets);
 }
 
-/* One route, or two: see above. */
-static void put_routes(struct routing *r, const struct spot *s, const char *rest)
+/* One route for each run of allow and of deny; what comes after the last rule is let in. */
+static void put_routes(struct routing *r, const struct spot *s, const char *rest,
+		       const char *denied)
 {
-	const char *path = location_path(r->im, s->path);
-	const char *raw = text_printf(r->im, "%.*s", SLICE_FMT(s->path));
+	struct directive *d = closed_access(s->at);
+	struct buf nets = { 0 };
+	bool allow = true;
 
-	if (s->kind == SPOT_EXACT) {
-		put_route(r, path, s->at, rest);
-	} else if (path[strlen(path) - 1] == '/') {
-		put_route(r, text_printf(r->im, "%s*", path), s->at, rest);
-	} else {
-		judge(r->im, s->at, ADAPTED, "paths such as %sx are not taken", path);
-		if (!has_spot(r, SPOT_EXACT, raw))
-			put_route(r, path, s->at, rest);
-		if (!has_spot(r, SPOT_PREFIX, text_printf(r->im, "%s/", raw)))
-			put_route(r, text_printf(r->im, "%s/*", path), s->at, rest);
+	for (; d != NULL; d = d->next) {
+		bool is_allow = directive_is(d, "allow");
+
+		if (!is_allow && !directive_is(d, "deny"))
+			continue;
+		judge(r->im, d, EXACT, NULL);
+		if (is_allow != allow)
+			put_run(r, s, allow, &nets, rest, denied);
+		allow = is_allow;
+		if (slice_is(d->word[1], "all")) {
+			put_run(r, s, allow, &nets, rest, denied);
+			put_route(r, s, NULL, allow ? rest : denied);
+			return;
+		}
+		buf_printf(&nets, "%s%s", nets.n > 0 ? ", " : "", text_yaml(r->im, d->word[1].p));
 	}
+	put_run(r, s, allow, &nets, rest, denied);
+	put_route(r, s, NULL, rest);
 }
 
 /*-------------------------------------------------------------------- targets */
@@ -178,52 +207,115 @@ static void find_pass(struct routing *r, const struct spot *s, struct passing *p
 
 /*---------------------------------------------------------------------- routes */
 
-static void put_nowhere(struct routing *r, const struct spot *s)
+/* Nobody is let in, so nobody sees what is lost. */
+static bool denies_all(const struct directive *block)
 {
-	put_routes(r, s, text_printf(r->im, "    to: %s\n", cluster_nowhere(r->im)));
+	const struct directive *d = closed_access(block);
+
+	return d != NULL && directive_is(d, "deny") && slice_is(d->word[1], "all");
+}
+
+static void put_closed(struct routing *r, const struct spot *s, unsigned status)
+{
+	put_route(r, s, NULL, text_printf(r->im, "    respond: %u\n", status));
+}
+
+static void judge_closed(struct import *im, struct directive *at, const struct directive *closer)
+{
+	if (directive_is(closer, "internal"))
+		judge(im, at, ADAPTED, "no call comes from inside: it is answered with 404");
+	else if (closer->parent == at)
+		judge(im, at, LOST, "it is answered with 501 until `%s` is seen to",
+		      closer->word[0].p);
+	else
+		judge(im, at, LOST, "it is answered with 501 until `%s` on line %u is seen to",
+		      closer->word[0].p, closer->line);
 }
 
 static void write_closed(struct routing *r, const struct spot *s, const struct passing *p)
 {
-	struct import *im = r->im;
+	bool is_location = directive_is(s->at, "location");
 
-	if (directive_is(s->at, "location") && p->closer != NULL && p->closer->parent == s->at)
-		judge(im, s->at, LOST, "it is answered with 502 until `%s` is seen to",
-		      p->closer->word[0].p);
-	else if (directive_is(s->at, "location") && p->closer != NULL)
-		judge(im, s->at, LOST, "it is answered with 502 until `%s` on line %u is seen to",
-		      p->closer->word[0].p, p->closer->line);
-	else if (directive_is(s->at, "location"))
-		judge(im, s->at, LOST, "nothing is proxied here: it is answered with 502");
-	if (directive_is(s->at, "server") && r->hosts == NULL && p->closer == NULL)
-		return; /* without a route calls are answered with 404, as nginx would */
-	put_nowhere(r, s);
+	if (p->closer != NULL) {
+		if (directive_is(p->closer, "internal"))
+			judge(r->im, p->closer, EXACT, NULL);
+		else if (directive_is(p->closer, "allow") || directive_is(p->closer, "deny"))
+			judge(r->im, p->closer, LOST, "only networks are known");
+		if (is_location)
+			judge_closed(r->im, s->at, p->closer);
+		put_closed(r, s, directive_is(p->closer, "internal") ? 404 : 501);
+		return;
+	}
+	if (is_location && denies_all(s->at))
+		judge(r->im, s->at, EXACT, NULL);
+	else if (is_location)
+		judge(r->im, s->at, LOST, "nothing is proxied here: it is answered with 501");
+	if (is_location)
+		put_routes(r, s, "    respond: 501\n", "    respond: 403\n");
+	else
+		put_closed(r, s, block_find(s->at, "root") != NULL ? 501 : 404);
+}
+
+/* Limits of the location itself, or of the one that its calls go on to. */
+static const char *use_of(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	const struct directive *limits = s->at;
+	struct buf use = { 0 };
+
+	if (block_find(limits, "limit_req") == NULL && block_find(limits, "limit_conn") == NULL)
+		limits = p->block;
+	limits_write(r->im, r->site, limits, &use);
+	return use.n == 0 ? "" : text_buf(r->im, &use);
+}
+
+static const char *use_line(struct import *im, const char *limits, const char *more)
+{
+	if (*limits == '\0')
+		more += *more != '\0' ? 2 : 0;
+	return *limits == '\0' && *more == '\0'
+		   ? ""
+		   : text_printf(im, "    use: [%s%s]\n", limits, more);
 }
 
 static void write_open(struct routing *r, const struct spot *s, const struct passing *p,
 		       const struct target *t)
 {
 	struct import *im = r->im;
-	struct buf use = { 0 }, b = { 0 };
-	const struct directive *limits = s->at;
+	const char *limits = use_of(r, s, p);
+	struct buf b = { 0 };
 
-	if (block_find(limits, "limit_req") == NULL && block_find(limits, "limit_conn") == NULL)
-		limits = p->block;
-	limits_write(im, r->site, limits, &use);
-	buf_puts(&use, use.n == 0 && *t->use != '\0' ? t->use + 2 : t->use);
 	buf_printf(&b, "    to: %s", t->name);
 	text_end(im, &b, p->pass);
-	if (use.n > 0)
-		buf_printf(&b, "    use: [%s]\n", text_buf(im, &use));
-	buf_fini(&use);
+	buf_puts(&b, use_line(im, limits, t->use));
+	buf_puts(&b, t->rewrite);
 	put_timeout(im, p->block, &b);
 	put_max_body(im, p->block, &b);
-	fields_write(im, p->block, t, p->pass, &b);
+	fields_write(im, r->site, p->block, t, &b);
+	answer_fields(im, r->site, p->block, true, &b);
 	judge_switches(im, p->block);
 	judge(im, p->pass, EXACT, NULL);
 	judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b));
+	put_routes(r, s, text_buf(im, &b),
+		   text_printf(im, "    respond: 403\n%s", use_line(im, limits, "")));
 	im->n_routes++;
+}
+
+/* return: before limits and access. */
+static bool write_answer(struct routing *r, const struct spot *s, struct directive *d)
+{
+	struct buf b = { 0 };
+
+	if (d == NULL)
+		return false;
+	if (!answer_write(r->im, r->site, d->parent, d, &b)) {
+		buf_fini(&b);
+		return false;
+	}
+	answer_fields(r->im, r->site, s->at, false, &b);
+	judge(r->im, s->at, EXACT, NULL);
+	put_route(r, s, NULL, text_buf(r->im, &b));
+	r->im->n_routes++;
+	return true;
 }
 
 static void write_spot(struct routing *r, const struct spot *s)
@@ -232,25 +324,41 @@ static void write_spot(struct routing *r, const struct spot *s)
 	struct target t;
 	const char *why;
 
+	if (write_answer(r, s, closed_return(s->at)))
+		return;
 	find_pass(r, s, &p);
 	if (p.pass == NULL || p.closer != NULL) {
 		write_closed(r, s, &p);
 		return;
 	}
-	why = cluster_write(r->im, p.block, p.pass, s->path, &t);
+	why = cluster_write(r->im, p.block, p.pass, s, &t);
 	if (why == NULL) {
 		write_open(r, s, &p, &t);
 		return;
 	}
 	judge(r->im, p.pass, LOST, "%s", why);
-	judge(r->im, s->at, LOST, "it is answered with 502 until its proxy_pass is seen to");
-	put_nowhere(r, s);
+	judge(r->im, s->at, LOST, "it is answered with 501 until its proxy_pass is seen to");
+	put_closed(r, s, 501);
+}
+
+/* All that a server says is said by its `return`. */
+static bool is_answered_whole(const struct directive *server)
+{
+	struct directive *d = closed_return(server);
+
+	return d != NULL && d->parent == server;
 }
 
 void routes_write(struct import *im, const struct site *site, const char *hosts)
 {
 	struct routing r = { .im = im, .site = site, .hosts = hosts };
 
+	static const struct spot whole = { .kind = SPOT_PREFIX, .path = SLICE("/") };
+	struct spot all = whole;
+
+	all.at = site->at;
+	if (is_answered_whole(site->at) && write_answer(&r, &all, closed_return(site->at)))
+		return;
 	r.spot = locations_read(im, site, &r.n);
 	for (uint32_t i = 0; r.spot != NULL && i < r.n; i++)
 		write_spot(&r, &r.spot[i]);

@@ -1,10 +1,10 @@
-/* site.c - servers: what they listen on, what they are called, which can be had together.
+/* site.c - servers: what they listen on, what they are called, in which order they are asked.
  *
- * nginx chooses a server by the address a call came in at, then by its host.  Weir's routes go by the host alone.  So of all
- * listeners only those are taken that serve the same servers, with the same default; those are most of what is proxied.
+ * nginx chooses a server by the address a call came in at, then by its host.  Listeners that serve the same servers, with the
+ * same default, are a group; where there are several groups, the routes of each say its ports (`when: { server.port }`).
  *
- * Of the names, nginx takes an exact one first, then the longest wildcard, then the default server.  Routes are asked in
- * turn, so they are written in that order. */
+ * Of the names, nginx takes an exact one first, then the longest wildcard at the front, then at the end, then the first
+ * regular expression, then the default server.  Routes are asked in turn, so they are written in that order. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,17 +155,11 @@ static bool is_no_name(const char *name)
 
 static void read_name(struct import *im, struct site *s, struct directive *d, const char *name)
 {
-	size_t n = strlen(name);
-
-	if (*name == '~') {
-		judge(im, d, LOST,
-		      "hosts have no regular expressions: calls for them go to the default server");
-	} else if (n > 2 && strcmp(name + n - 2, ".*") == 0) {
-		judge(im, d, LOST,
-		      "a host has its star at the front: calls for `%s` go to the default server",
-		      name);
-	} else if (*name == '$') {
+	if (*name == '$') {
 		judge(im, d, LOST, "`%s` is not known beforehand", name);
+	} else if (*name == '~') {
+		if (s->n_names < SITE_NAMES_MAX)
+			s->name[s->n_names++] = text_printf(im, "~ %s", name + 1);
 	} else if (*name == '.') {
 		add_name(im, s, d, name + 1);
 		add_name(im, s, d, text_printf(im, "*%s", name));
@@ -269,197 +263,315 @@ static unsigned worth(const struct import *im, const char *addr)
 	return n;
 }
 
-static const char *best_address(const struct import *im)
+bool site_listens(const struct site *s, const char *addr)
 {
-	const char *best = NULL;
-	unsigned most = 0;
+	return listener_of(s, addr) != NULL;
+}
 
+/*-------------------------------------------------------------------- groups */
+
+enum { GROUPS_MAX = 64, GROUP_PORTS_MAX = 32 };
+
+/* Listeners that serve the same. */
+struct group {
+	const char *addr; /* one of them */
+	unsigned worth;
+	bool taken;
+	uint32_t n_ports;
+	const char *port[GROUP_PORTS_MAX];
+};
+
+struct groups {
+	uint32_t n;
+	struct group group[GROUPS_MAX];
+};
+
+static const char *port_of(const char *addr)
+{
+	return strncmp(addr, "unix:", 5) == 0 ? NULL : strrchr(addr, ':') + 1;
+}
+
+static struct group *group_of(const struct import *im, struct groups *all, const char *addr)
+{
+	for (uint32_t i = 0; i < all->n; i++)
+		if (is_same(im, all->group[i].addr, addr))
+			return &all->group[i];
+	if (all->n == GROUPS_MAX)
+		return NULL;
+	all->group[all->n] = (struct group){ .addr = addr, .worth = worth(im, addr) };
+	return &all->group[all->n++];
+}
+
+static bool has_port(const struct group *g, const char *port)
+{
+	for (uint32_t i = 0; i < g->n_ports; i++)
+		if (strcmp(g->port[i], port) == 0)
+			return true;
+	return false;
+}
+
+static void find_groups(struct import *im, struct groups *all)
+{
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		for (uint32_t j = 0; j < im->site[i].n_listeners; j++) {
-			const char *addr = im->site[i].listener[j].addr;
-			unsigned n = worth(im, addr);
+			const char *addr = im->site[i].listener[j].addr, *port = port_of(addr);
+			struct group *g = group_of(im, all, addr);
 
-			if (best == NULL || n > most) {
-				best = addr;
-				most = n;
-			}
+			if (g != NULL && port != NULL && !has_port(g, port) &&
+			    g->n_ports < GROUP_PORTS_MAX)
+				g->port[g->n_ports++] = port;
 		}
+}
+
+/* A group can be told from those that are taken by its ports. */
+static bool is_apart(const struct groups *all, const struct group *g)
+{
+	for (uint32_t i = 0; i < all->n; i++)
+		for (uint32_t j = 0; all->group[i].taken && j < g->n_ports; j++)
+			if (has_port(&all->group[i], g->port[j]))
+				return false;
+	return g->n_ports > 0;
+}
+
+/* Those that proxy most first. */
+static struct group *next_group(struct groups *all, const bool *asked)
+{
+	struct group *best = NULL;
+
+	for (uint32_t i = 0; i < all->n; i++)
+		if (!asked[i] && (best == NULL || all->group[i].worth > best->worth))
+			best = &all->group[i];
 	return best;
 }
 
-static void judge_listeners(struct import *im, struct site *s, const char *best)
+static void take_groups(struct groups *all)
+{
+	bool asked[GROUPS_MAX] = { false };
+
+	for (uint32_t i = 0; i < all->n; i++) {
+		struct group *g = next_group(all, asked);
+
+		asked[g - all->group] = true;
+		g->taken = all->n == 1 || is_apart(all, g);
+	}
+}
+
+/* Which of its listeners are written. */
+static void judge_listeners(struct import *im, struct groups *all, struct site *s)
 {
 	for (uint32_t i = 0; i < s->n_listeners; i++) {
 		struct listener *l = &s->listener[i];
+		const struct group *g = group_of(im, all, l->addr);
 
-		l->chosen = is_same(im, l->addr, best);
+		l->chosen = g != NULL && g->taken && (all->n == 1 || port_of(l->addr) != NULL);
 		s->chosen |= l->chosen;
 		if (l->chosen)
 			judge(im, l->at, EXACT, NULL);
 		else
-			judge(im, l->at, LOST,
-			      "routes do not tell listeners apart, and %s serves other servers "
-			      "than %s: "
-			      "give it a Weir of its own",
-			      l->addr, best);
+			judge(
+			    im, l->at, LOST,
+			    "only its port tells a listener from others that serve other servers");
 	}
 	if (s->chosen)
 		judge(im, s->at, EXACT, NULL);
 	else
-		judge(im, s->at, LOST, "none of its listeners is among those that are taken");
+		judge(im, s->at, LOST, "none of its listeners can be had");
 }
 
-/* Of two servers with a name, nginx gives all calls to the first. */
-static bool is_given(const struct import *im, const struct site *s, const char *name)
+static const char *when_of(struct import *im, const struct groups *all, const struct group *g)
 {
-	for (const struct site *before = im->site; before < s; before++)
-		for (uint32_t i = 0; before->chosen && i < before->n_names; i++)
-			if (strcmp(before->name[i], name) == 0)
-				return true;
-	return false;
-}
+	struct buf b = { 0 };
 
-static void drop_doubles(struct import *im, struct site *s)
-{
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; s->chosen && i < s->n_names; i++) {
-		if (is_given(im, s, s->name[i]))
-			judge(im, block_own(s->at, "server_name"), ADAPTED,
-			      "conflicting server name \"%s\", ignored by nginx, too", s->name[i]);
-		else
-			s->name[kept++] = s->name[i];
-	}
-	s->n_names = kept;
-}
-
-void sites_choose(struct import *im)
-{
-	const char *best = best_address(im);
-
-	for (uint32_t i = 0; best != NULL && i < im->n_sites; i++) {
-		judge_listeners(im, &im->site[i], best);
-		im->site[i].is_default = default_of(im, best) == &im->site[i];
-		drop_doubles(im, &im->site[i]);
-	}
+	if (all->n == 1)
+		return NULL;
+	buf_puts(&b, g->n_ports > 1 ? "server.port: [" : "server.port: ");
+	for (uint32_t i = 0; i < g->n_ports; i++)
+		buf_printf(&b, "%s\"%s\"", i > 0 ? ", " : "", g->port[i]);
+	buf_puts(&b, g->n_ports > 1 ? "]" : "");
+	return text_buf(im, &b);
 }
 
 /*-------------------------------------------------------------------- order */
 
-/* One turn of a site: its exact names, one wildcard, or any host. */
+/* One turn of a site: its exact names, one pattern, or any host. */
 struct turn {
 	const struct site *site;
-	size_t length; /* of the wildcard; SIZE_MAX: exact names; 0: any host */
+	uint32_t rank; /* the greater comes first; 0: any host */
 	const char *hosts;
 	uint32_t order;
 };
 
-static bool is_wild(const char *name)
+enum {
+	RANK_EXACT = 1 << 30,
+	RANK_FRONT = 1 << 20,
+	RANK_END = 1 << 10,
+	RANK_REGEX = 1,
+	RANK_ANY = 0
+};
+
+static bool ends_in_star(const char *name)
 {
-	return name[0] == '*';
+	size_t n = strlen(name);
+
+	return n > 2 && strcmp(name + n - 2, ".*") == 0;
 }
 
-/* Whether `name` (exact, or a wildcard of its own) is below the wildcard. */
-static bool is_below(const char *name, const char *wild)
+static uint32_t rank_of(const char *name)
 {
-	size_t n = strlen(name), w = strlen(wild + 1);
+	uint32_t n = (uint32_t)strnlen(name, RANK_END - 2);
 
-	return n > w && strcmp(name + n - w, wild + 1) == 0;
+	return name[0] == '~'       ? RANK_REGEX
+	       : name[0] == '*'     ? RANK_FRONT + n
+	       : ends_in_star(name) ? RANK_END + n
+				    : RANK_EXACT;
 }
 
-/* Whether another site takes hosts that a wildcard would take. */
+/* Whether a pattern would take a name; of a regular expression it may. */
+static bool is_taken(const char *name, const char *pattern)
+{
+	size_t n = strlen(name), p = strlen(pattern);
+
+	if (pattern[0] == '~')
+		return true;
+	if (pattern[0] == '*')
+		return n >= p && strcmp(name + n - (p - 1), pattern + 1) == 0;
+	return ends_in_star(pattern) && strncmp(name, pattern, p - 1) == 0;
+}
+
+/* Whether another site of the group takes hosts that a wildcard would take. */
 static bool is_contested(const struct import *im, const struct site *s, const char *wild)
 {
 	for (uint32_t i = 0; i < im->n_sites; i++) {
 		const struct site *other = &im->site[i];
 
-		for (uint32_t j = 0; other != s && other->chosen && j < other->n_names; j++)
-			if (is_below(other->name[j], wild))
+		for (uint32_t j = 0; other != s && other->in_group && j < other->n_names; j++)
+			if (rank_of(other->name[j]) > rank_of(wild) &&
+			    is_taken(other->name[j], wild))
 				return true;
 	}
-	return false;
+	return rank_of(wild) < RANK_FRONT;
 }
 
-/* Whether another site's wildcard would take hosts that are of this one. */
+/* Whether a pattern of another site would take hosts that are of this one. */
 static bool is_captured(const struct import *im, const struct site *s)
 {
 	for (uint32_t i = 0; i < im->n_sites; i++) {
 		const struct site *other = &im->site[i];
 
-		for (uint32_t j = 0; other != s && other->chosen && j < other->n_names; j++)
-			for (uint32_t n = 0; is_wild(other->name[j]) && n < s->n_names; n++)
-				if (is_below(s->name[n], other->name[j]))
+		for (uint32_t j = 0; other != s && other->in_group && j < other->n_names; j++)
+			for (uint32_t n = 0; n < s->n_names; n++)
+				if (rank_of(other->name[j]) != RANK_EXACT &&
+				    is_taken(s->name[n], other->name[j]))
 					return true;
 	}
 	return false;
 }
 
-static void put_host(struct import *im, struct buf *b, const char *name)
+/* Of two servers with a name, nginx gives all calls to the first. */
+static bool is_given(struct import *im, const struct site *s, const char *name)
 {
-	buf_puts(b, b->n > 0 ? ", " : "");
-	buf_puts(b, text_yaml(im, name));
+	for (const struct site *before = im->site; before < s; before++)
+		for (uint32_t i = 0; before->in_group && i < before->n_names; i++)
+			if (strcmp(before->name[i], name) == 0) {
+				judge(im, block_own(s->at, "server_name"), ADAPTED,
+				      "conflicting server name \"%s\", ignored by nginx, too",
+				      name);
+				return true;
+			}
+	return false;
 }
 
-/* Exact names, and wildcards that nobody contests. */
-static const char *plain_hosts(struct import *im, const struct site *s)
+/* Exact names, and wildcards that nobody contests; the others have turns of their own. */
+static uint32_t named_turns(struct import *im, const struct site *s, struct turn *t)
 {
-	struct buf b = { 0 };
-
-	for (uint32_t i = 0; i < s->n_names; i++)
-		if (!is_wild(s->name[i]) || !is_contested(im, s, s->name[i]))
-			put_host(im, &b, s->name[i]);
-	return b.n == 0 ? NULL : text_buf(im, &b);
-}
-
-static uint32_t turns_of(struct import *im, const struct site *s, struct turn *t)
-{
-	const char *hosts;
+	struct buf plain = { 0 };
 	uint32_t n = 0;
 
-	if (!s->chosen)
-		return 0;
-	if (!s->is_default || is_captured(im, s)) {
-		hosts = plain_hosts(im, s);
-		if (hosts != NULL)
-			t[n++] = (struct turn){ .site = s, .length = SIZE_MAX, .hosts = hosts };
-		for (uint32_t i = 0; i < s->n_names; i++)
-			if (is_wild(s->name[i]) && is_contested(im, s, s->name[i]))
-				t[n++] = (struct turn){ .site = s,
-							.length = strlen(s->name[i]),
-							.hosts = text_yaml(im, s->name[i]) };
+	for (uint32_t i = 0; i < s->n_names; i++) {
+		const char *name = s->name[i], *text = text_yaml(im, name);
+		uint32_t rank = rank_of(name);
+
+		if (is_given(im, s, name))
+			continue;
+		if (rank == RANK_EXACT || !is_contested(im, s, name))
+			buf_printf(&plain, "%s%s", plain.n > 0 ? ", " : "", text);
+		else
+			t[n++] = (struct turn){ .site = s, .rank = rank, .hosts = text };
 	}
-	if (s->is_default)
+	if (plain.n > 0)
+		t[n++] =
+		    (struct turn){ .site = s, .rank = RANK_EXACT, .hosts = text_buf(im, &plain) };
+	buf_fini(&plain);
+	return n;
+}
+
+static uint32_t turns_of(struct import *im, const struct site *s, bool is_default, struct turn *t)
+{
+	uint32_t n = 0;
+
+	if (!s->in_group)
+		return 0;
+	if (!is_default || is_captured(im, s))
+		n = named_turns(im, s, t);
+	if (is_default)
 		t[n++] = (struct turn){ .site = s };
 	return n;
 }
 
-static int by_length(const void *a, const void *b)
+static int by_rank(const void *a, const void *b)
 {
 	const struct turn *x = a, *y = b;
 
-	if (x->length != y->length)
-		return x->length > y->length ? -1 : 1;
+	if (x->rank != y->rank)
+		return x->rank > y->rank ? -1 : 1;
 	return x->order < y->order ? -1 : 1;
+}
+
+static void each_of_group(struct import *im, const struct group *g, struct turn *turns,
+			  void (*each)(struct import *, const struct site *, const char *hosts))
+{
+	const struct site *dflt = default_of(im, g->addr);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < im->n_sites; i++)
+		im->site[i].in_group = site_listens(&im->site[i], g->addr);
+	for (uint32_t i = 0; i < im->n_sites; i++)
+		n += turns_of(im, &im->site[i], &im->site[i] == dflt, turns + n);
+	for (uint32_t i = 0; i < n; i++)
+		turns[i].order = i;
+	qsort(turns, n, sizeof(*turns), by_rank);
+	for (uint32_t i = 0; i < n; i++)
+		each(im, turns[i].site, turns[i].hosts);
 }
 
 void sites_each(struct import *im,
 		void (*each)(struct import *, const struct site *, const char *hosts))
 {
+	struct groups *all = arena_zalloc(im->arena, sizeof(*all));
+	bool asked[GROUPS_MAX] = { false };
 	struct turn *turns;
-	uint32_t n = 0, room = 0;
+	uint32_t room = 0;
 
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		room += im->site[i].n_names + 2;
 	turns = arena_zalloc(im->arena, (room + 1) * sizeof(*turns));
-	if (turns == NULL) {
+	if (turns == NULL || all == NULL) {
 		tree_no_memory(im->tree);
 		return;
 	}
+	find_groups(im, all);
+	take_groups(all);
 	for (uint32_t i = 0; i < im->n_sites; i++)
-		n += turns_of(im, &im->site[i], turns + n);
-	for (uint32_t i = 0; i < n; i++)
-		turns[i].order = i;
-	qsort(turns, n, sizeof(*turns), by_length);
-	for (uint32_t i = 0; i < n; i++)
-		each(im, turns[i].site, turns[i].hosts);
+		judge_listeners(im, all, &im->site[i]);
+	for (uint32_t i = 0; i < all->n; i++) {
+		struct group *g = next_group(all, asked);
+
+		asked[g - all->group] = true;
+		if (!g->taken)
+			continue;
+		if (im->first == NULL)
+			im->first = default_of(im, g->addr);
+		im->when = when_of(im, all, g);
+		each_of_group(im, g, turns, each);
+	}
 }

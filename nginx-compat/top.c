@@ -10,20 +10,6 @@
 
 /*----------------------------------------------------------------- listeners */
 
-/* The chosen site whose settings hold where Weir has one for all. */
-static const struct site *first_site(const struct import *im)
-{
-	const struct site *first = NULL;
-
-	for (uint32_t i = 0; i < im->n_sites; i++) {
-		if (im->site[i].chosen && im->site[i].is_default)
-			return &im->site[i];
-		if (im->site[i].chosen && first == NULL)
-			first = &im->site[i];
-	}
-	return first;
-}
-
 /* A listener of several sites, with what any of them says of it. */
 static void gather(const struct import *im, const char *addr, struct listener *out)
 {
@@ -129,12 +115,12 @@ static void put_certificates(struct import *im, const struct site *s, struct buf
 	}
 }
 
-static bool says_the_same(const struct import *im, const struct site *s)
+static bool says_the_same(const struct import *im, const struct site *s, const char *addr)
 {
 	const struct directive *cert = block_find(s->at, "ssl_certificate");
 
 	for (const struct site *before = im->site; before < s; before++)
-		if (before->chosen && block_find(before->at, "ssl_certificate") == cert)
+		if (site_listens(before, addr) && block_find(before->at, "ssl_certificate") == cert)
 			return true;
 	return false;
 }
@@ -142,16 +128,17 @@ static bool says_the_same(const struct import *im, const struct site *s)
 /* False: the listener cannot be had, which was said. */
 static bool put_tls(struct import *im, const struct listener *l, struct buf *b)
 {
-	const struct site *first = first_site(im);
+	const struct site *first = im->first;
 	struct buf list = { 0 };
 	bool ok;
 
 	if (!l->ssl)
 		return true;
-	put_certificates(im, first, &list);
+	if (site_listens(first, l->addr))
+		put_certificates(im, first, &list);
 	for (uint32_t i = 0; i < im->n_sites; i++)
 		if (im->site[i].chosen && &im->site[i] != first &&
-		    !says_the_same(im, &im->site[i]) &&
+		    !says_the_same(im, &im->site[i], l->addr) &&
 		    block_find(im->site[i].at, "ssl_certificate") !=
 			block_find(first->at, "ssl_certificate"))
 			put_certificates(im, &im->site[i], &list);
@@ -189,7 +176,7 @@ static const char *both_families(const struct import *im, const char *addr)
 
 static void judge_listener(struct import *im, const struct listener *l, const char *addr)
 {
-	const struct site *first = first_site(im);
+	const struct site *first = im->first;
 	bool believed =
 	    strcasecmp(block_word(first->at, "real_ip_header", ""), "proxy_protocol") == 0;
 
@@ -500,7 +487,7 @@ static const char *const once[] = { "set_real_ip_from",
 
 void top_write(struct import *im)
 {
-	const struct site *first = first_site(im);
+	const struct site *first = im->first;
 
 	if (first == NULL)
 		return;

@@ -79,6 +79,118 @@ const char *variable_expand(struct import *im, const struct directive *block, co
 	return text_buf(im, &b);
 }
 
+/*------------------------------------------------------------------- phrases */
+
+struct value {
+	const char *name; /* with a `_` at its end: an argument follows */
+	const char *text;
+	bool dashes;
+};
+
+static const struct value values[] = {
+	{ "host", "{host}" },
+	{ "http_host", "{authority}" },
+	{ "request_uri", "{uri}" },
+	{ "uri", "{path}" },
+	{ "document_uri", "{path}" },
+	{ "args", "{query}" },
+	{ "query_string", "{query}" },
+	{ "scheme", "{scheme}" },
+	{ "remote_addr", "{client.ip}" },
+	{ "server_port", "{server.port}" },
+	{ "request_method", "{method}" },
+	{ "request_id", "{request_id}" },
+	{ "http_", "{header.", true },
+	{ "arg_", "{query." },
+	{ "cookie_", "{cookie." },
+};
+
+static bool put_value(struct slice variable, struct buf *b)
+{
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		struct slice name = slice_str(values[i].name);
+
+		if (slice_eq(variable, name)) {
+			buf_puts(b, values[i].text);
+			return true;
+		}
+		if (name.p[name.n - 1] != '_' || variable.n <= name.n ||
+		    !slice_starts(variable, name))
+			continue;
+		buf_puts(b, values[i].text);
+		for (size_t c = name.n; c < variable.n; c++)
+			buf_putc(b, values[i].dashes && variable.p[c] == '_' ? '-' : variable.p[c]);
+		buf_putc(b, '}');
+		return true;
+	}
+	return false;
+}
+
+/* A brace that Weir would take for the beginning of a value is doubled. */
+static void put_literal(struct slice s, struct buf *b)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		size_t n = i + 1;
+
+		while (s.p[i] == '{' && n < s.n && strchr(" {\"'\n", s.p[n]) == NULL &&
+		       s.p[n] != '}')
+			n++;
+		if (s.p[i] == '{' && n > i + 1 && n < s.n && s.p[n] == '}')
+			buf_putc(b, '{');
+		buf_putc(b, s.p[i]);
+	}
+}
+
+static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
+			 struct slice variable, bool groups, struct buf *b)
+{
+	struct directive *set = find_set(block, variable);
+
+	if (groups && variable.n == 1 && variable.p[0] >= '0' && variable.p[0] <= '9') {
+		buf_printf(b, "{match.%c}", variable.p[0]);
+	} else if (slice_is(variable, "server_name")) {
+		put_literal(slice_str(site->first_name), b);
+	} else if (set != NULL) {
+		if (strchr(set->word[2].p, '$') != NULL)
+			return false;
+		judge(im, set, EXACT, NULL);
+		put_literal(set->word[2], b);
+	} else {
+		return put_value(variable, b);
+	}
+	return true;
+}
+
+/* "$uri$is_args$args" is all of the URI; elsewhere $is_args is not known. */
+static const char *join_uri(struct import *im, const char *text)
+{
+	static const char whole[] = "$uri$is_args$args";
+	const char *at = strstr(text, whole);
+
+	return at == NULL ? text
+			  : text_printf(im, "%.*s$request_uri%s", (int)(at - text), text,
+					at + sizeof(whole) - 1);
+}
+
+const char *variable_phrase(struct import *im, const struct site *site,
+			    const struct directive *block, const char *text, bool groups)
+{
+	struct slice s = slice_str(join_uri(im, text));
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		struct slice variable, part = take_part(&s, &variable);
+
+		if (variable.p == NULL) {
+			put_literal(part, &b);
+		} else if (!put_variable(im, site, block, variable, groups, &b)) {
+			buf_fini(&b);
+			return NULL;
+		}
+	}
+	return text_buf(im, &b);
+}
+
 /*----------------------------------------------------------------------- keys */
 
 struct source {

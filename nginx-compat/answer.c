@@ -1,0 +1,120 @@
+/* answer.c - what clients are told: return, add_header, proxy_hide_header. */
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "nginx-compat/internal.h"
+
+/*------------------------------------------------------------------- respond */
+
+static bool is_redirect(uint64_t status)
+{
+	return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
+static void put_location(struct import *im, struct directive *d, uint64_t status, const char *text,
+			 struct buf *out)
+{
+	if (*text == '/')
+		judge(im, d, ADAPTED, "its Location stays a path");
+	buf_printf(out, "    respond: { status: %" PRIu64 ", location: %s }", status,
+		   text_yaml(im, text));
+}
+
+static void put_body(struct import *im, const struct directive *block, uint64_t status,
+		     const char *text, struct buf *out)
+{
+	buf_printf(out, "    respond: { status: %" PRIu64 ", body: %s, content_type: %s }", status,
+		   text_yaml(im, text),
+		   text_yaml(im, block_word(block, "default_type", "text/plain")));
+}
+
+bool answer_write(struct import *im, const struct site *site, const struct directive *block,
+		  struct directive *d, struct buf *out)
+{
+	bool has_code = value_number(d->word[1], 999, &(uint64_t){ 0 });
+	const char *word = has_code ? directive_word(d, 2) : d->word[1].p, *text;
+	uint64_t status = 302;
+
+	if (has_code)
+		value_number(d->word[1], 999, &status);
+	text = variable_phrase(im, site, block, word, false);
+	if (text == NULL || status < 200 || status > 599)
+		return false;
+	judge(im, d, EXACT, NULL);
+	if (status == 444)
+		buf_puts(out, "    respond: { close: true }");
+	else if (is_redirect(status) && *text != '\0')
+		put_location(im, d, status, text, out);
+	else if (*text != '\0' && status != 204 && status != 304)
+		put_body(im, block, status, text, out);
+	else
+		buf_printf(out, "    respond: %" PRIu64, status);
+	text_end(im, out, d);
+	return true;
+}
+
+/*-------------------------------------------------------------------- fields */
+
+static const char *const not_ours[] = { "connection",     "keep-alive", "transfer-encoding",
+					"content-length", "upgrade",    "te",
+					"trailer",        "date" };
+
+static bool is_ours(const char *name)
+{
+	for (size_t i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++)
+		if (strcasecmp(name, not_ours[i]) == 0)
+			return false;
+	return true;
+}
+
+static void put_hidden(struct import *im, const struct directive *block, struct buf *b)
+{
+	for (struct directive *d = block_find(block, "proxy_hide_header"); d != NULL;
+	     d = block_next(d)) {
+		if (!is_ours(d->word[1].p)) {
+			judge(im, d, LOST, "it belongs to the connection");
+			continue;
+		}
+		judge(im, d, EXACT, NULL);
+		buf_printf(b, "      - { remove: %s }", text_yaml(im, d->word[1].p));
+		text_end(im, b, d);
+	}
+}
+
+static void put_added(struct import *im, const struct site *site, const struct directive *block,
+		      struct buf *b)
+{
+	for (struct directive *d = block_find(block, "add_header"); d != NULL; d = block_next(d)) {
+		const char *value = variable_phrase(im, site, block, d->word[2].p, false);
+
+		if (value == NULL || !is_ours(d->word[1].p)) {
+			judge(im, d, LOST,
+			      value == NULL ? "`%s` is not known to Weir"
+					    : "it belongs to the connection%.0s",
+			      d->word[2].p);
+			continue;
+		}
+		judge(im, d, EXACT, NULL);
+		if (*value == '\0')
+			continue;
+		buf_printf(b, "      - { %sadd: { %s: %s } }",
+			   slice_is(d->word[d->n - 1], "always") && d->n == 4 ? ""
+									      : "on: success, ",
+			   text_yaml(im, d->word[1].p), text_yaml(im, value));
+		text_end(im, b, d);
+	}
+}
+
+void answer_fields(struct import *im, const struct site *site, const struct directive *block,
+		   bool proxied, struct buf *out)
+{
+	struct buf b = { 0 };
+
+	if (proxied)
+		put_hidden(im, block, &b);
+	put_added(im, site, block, &b);
+	if (b.n > 0)
+		buf_printf(out, "    response:\n%s", text_buf(im, &b));
+	buf_fini(&b);
+}
