@@ -29,6 +29,17 @@ static void put_body(struct import *im, const struct directive *block, uint64_t 
 		   text_yaml(im, block_word(block, "default_type", "text/plain")));
 }
 
+bool answer_known(struct import *im, const struct directive *block, const struct directive *d)
+{
+	static const struct site nobody = { .first_name = "" };
+	uint64_t status = 302;
+	bool has_code = value_number(d->word[1], 999, &status);
+
+	return status >= 200 && status <= 599 &&
+	       variable_phrase(im, &nobody, block, has_code ? directive_word(d, 2) : d->word[1].p,
+			       false) != NULL;
+}
+
 bool answer_write(struct import *im, const struct site *site, const struct directive *block,
 		  struct directive *d, struct buf *out)
 {

@@ -100,7 +100,7 @@ static bool is_guard(const struct directive *d)
 	return false;
 }
 
-static bool closes(const struct directive *d)
+static bool closes(struct import *im, const struct directive *d)
 {
 	const char *off =
 	    strncmp(directive_word(d, 0), "proxy_pass_request_", 19) == 0 ? "on" : "off";
@@ -115,7 +115,7 @@ static bool closes(const struct directive *d)
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))
 		return false;
 	if (directive_is(d, "if"))
-		return if_closes(d);
+		return if_closes(d) && when_return(im, d) == NULL;
 	return !(d->n == 2 && strcasecmp(d->word[1].p, off) == 0);
 }
 
@@ -148,25 +148,35 @@ static bool holds(const struct directive *block, const struct directive *d)
 
 struct directive *closed_by(struct import *im, const struct directive *block)
 {
-	(void)im;
 	for (const struct directive *b = block; b != NULL; b = b->parent)
 		DIRECTIVE_EACH (d, b) {
-			if (closes(d) && holds(block, d))
+			if (closes(im, d) && holds(block, d))
 				return d;
 		}
 	return NULL;
 }
 
 /* What comes before it may have gone another way. */
-static bool is_first(const struct directive *d)
+static bool is_first(struct import *im, const struct directive *d)
 {
 	for (const struct directive *b = d->parent->first; b != d; b = b->next)
-		if (directive_is(b, "if") || directive_is(b, "rewrite"))
+		if (directive_is(b, "rewrite") ||
+		    (directive_is(b, "if") && when_return(im, b) == NULL))
 			return false;
 	return true;
 }
 
-struct directive *closed_return(const struct directive *block)
+static bool has_unknown(struct import *im, const struct directive *server)
+{
+	DIRECTIVE_EACH (d, server)
+		if (directive_is(d, "rewrite") ||
+		    (directive_is(d, "if") && when_return(im, d) == NULL))
+			return true;
+	return false;
+}
+
+/* What a server does comes first, for all its locations. */
+struct directive *closed_return(struct import *im, const struct directive *block)
 {
 	const struct directive *server = block;
 	struct directive *of_all, *own = block_own(block, "return");
@@ -175,11 +185,11 @@ struct directive *closed_return(const struct directive *block)
 		server = server->parent;
 	of_all = server == NULL ? NULL : block_own(server, "return");
 	if (of_all != NULL)
-		return is_first(of_all) ? of_all : NULL;
-	if (server != NULL &&
-	    (block_own(server, "if") != NULL || block_own(server, "rewrite") != NULL))
-		return closed_by(NULL, block) == own && own != NULL && is_first(own) ? own : NULL;
-	return own != NULL && is_first(own) ? own : NULL;
+		return is_first(im, of_all) ? of_all : NULL;
+	if (own == NULL || !is_first(im, own))
+		return NULL;
+	return server == NULL || !has_unknown(im, server) || closed_by(im, block) == own ? own
+											 : NULL;
 }
 
 struct directive *closed_access(const struct directive *block)

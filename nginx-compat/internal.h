@@ -11,6 +11,7 @@
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
  *   field.c     proxy_set_header
+ *   when.c      `if` as a condition of a route
  *   answer.c    return, add_header, proxy_hide_header
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
@@ -167,6 +168,8 @@ struct key {
 void key_read(struct import *, const struct site *, const char *text, struct key *);
 /* With `set` put in its place; NULL: it holds something that is not known beforehand. */
 const char *variable_expand(struct import *, const struct directive *block, const char *text);
+/* As conditions have it, "header.x"; NULL: there is no such value. */
+const char *variable_name(struct import *, struct slice variable);
 /* With values of the call: "https://$host$request_uri" as "https://{host}{uri}".  `groups`: $1 is {match.1}.  NULL: it holds
  * something that Weir cannot say. */
 const char *variable_phrase(struct import *, const struct site *, const struct directive *block,
@@ -210,16 +213,25 @@ void fields_write(struct import *, const struct site *, const struct directive *
 /* `respond:` of a `return`; false: it cannot be said, and nothing was written. */
 bool answer_write(struct import *, const struct site *, const struct directive *block,
 		  struct directive *, struct buf *out);
+/* Whether answer_write could. */
+bool answer_known(struct import *, const struct directive *block, const struct directive *);
 /* `response:` of a route; `proxied`: there is an upstream whose fields may be hidden. */
 void answer_fields(struct import *, const struct site *, const struct directive *block,
 		   bool proxied, struct buf *out);
+
+/*------------------------------------------------------------------- when.c */
+
+/* The `return` of an `if` that can be said; NULL: it cannot. */
+struct directive *when_return(struct import *, const struct directive *);
+/* Its condition: "header.x: y". */
+const char *when_text(struct import *, const struct directive *);
 
 /*----------------------------------------------------------------- closed.c */
 
 /* NULL, or the directive without which a location is not let in. */
 struct directive *closed_by(struct import *, const struct directive *block);
 /* The `return` that answers all calls of a location, before anything else could; NULL: none. */
-struct directive *closed_return(const struct directive *block);
+struct directive *closed_return(struct import *, const struct directive *block);
 /* The first of the block's allow and deny; NULL: there are none. */
 struct directive *closed_access(const struct directive *block);
 

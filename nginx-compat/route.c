@@ -105,9 +105,8 @@ static void put_part(struct buf *b, const char *key, const char *text, const cha
 	buf_printf(b, "%s%s: %s%s", b->n > 0 ? ", " : "", key, text, end);
 }
 
-/* `clients`: of which addresses, NULL: all.  `rest`: the lines below. */
-static void put_route(struct routing *r, const struct spot *s, const char *clients,
-		      const char *rest)
+/* `more`: another condition, NULL: none.  `rest`: the lines below. */
+static void put_route(struct routing *r, const struct spot *s, const char *more, const char *rest)
 {
 	struct import *im = r->im;
 	const char *path = path_of(im, s);
@@ -115,15 +114,14 @@ static void put_route(struct routing *r, const struct spot *s, const char *clien
 
 	if (r->hosts != NULL)
 		put_part(&match, "hosts", text_printf(im, "[%s]", r->hosts), "");
-	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && im->when == NULL && clients == NULL))
+	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && im->when == NULL && more == NULL))
 		put_part(&match, "path", text_yaml(im, path), "");
-	if (im->when != NULL && clients != NULL)
-		put_part(&match, "when",
-			 text_printf(im, "{ %s, client.ip: [%s] }", im->when, clients), "");
+	if (im->when != NULL && more != NULL)
+		put_part(&match, "when", text_printf(im, "{ %s, %s }", im->when, more), "");
 	else if (im->when != NULL)
 		put_part(&match, "when", text_printf(im, "{ %s }", im->when), "");
-	else if (clients != NULL)
-		put_part(&match, "when", text_printf(im, "{ client.ip: [%s] }", clients), "");
+	else if (more != NULL)
+		put_part(&match, "when", text_printf(im, "{ %s }", more), "");
 	buf_printf(&im->routes, "  - match: { %s }", text_buf(im, &match));
 	text_end(im, &im->routes, s->at);
 	buf_puts(&im->routes, rest);
@@ -135,7 +133,8 @@ static void put_run(struct routing *r, const struct spot *s, bool allow, struct 
 		    const char *rest, const char *denied)
 {
 	if (nets->n > 0)
-		put_route(r, s, text_buf(r->im, nets), allow ? rest : denied);
+		put_route(r, s, text_printf(r->im, "client.ip: [%s]", text_buf(r->im, nets)),
+			  allow ? rest : denied);
 	buf_fini(nets);
 }
 
@@ -318,13 +317,31 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 	return true;
 }
 
+/* Conditions that answer, each before what comes behind it. */
+static void write_conditions(struct routing *r, const struct spot *s, const struct directive *block)
+{
+	DIRECTIVE_EACH (d, block) {
+		struct directive *answer = when_return(r->im, d);
+		struct buf b = { 0 };
+
+		if (answer == NULL)
+			continue;
+		answer_write(r->im, r->site, d, answer, &b);
+		answer_fields(r->im, r->site, d, false, &b);
+		judge(r->im, d, EXACT, NULL);
+		put_route(r, s, when_text(r->im, d), text_buf(r->im, &b));
+	}
+}
+
 static void write_spot(struct routing *r, const struct spot *s)
 {
 	struct passing p;
 	struct target t;
 	const char *why;
 
-	if (write_answer(r, s, closed_return(s->at)))
+	if (directive_is(s->at, "location"))
+		write_conditions(r, s, s->at);
+	if (write_answer(r, s, closed_return(r->im, s->at)))
 		return;
 	find_pass(r, s, &p);
 	if (p.pass == NULL || p.closer != NULL) {
@@ -342,9 +359,9 @@ static void write_spot(struct routing *r, const struct spot *s)
 }
 
 /* All that a server says is said by its `return`. */
-static bool is_answered_whole(const struct directive *server)
+static bool is_answered_whole(struct import *im, const struct directive *server)
 {
-	struct directive *d = closed_return(server);
+	struct directive *d = closed_return(im, server);
 
 	return d != NULL && d->parent == server;
 }
@@ -357,7 +374,8 @@ void routes_write(struct import *im, const struct site *site, const char *hosts)
 	struct spot all = whole;
 
 	all.at = site->at;
-	if (is_answered_whole(site->at) && write_answer(&r, &all, closed_return(site->at)))
+	write_conditions(&r, &all, site->at);
+	if (is_answered_whole(im, site->at) && write_answer(&r, &all, closed_return(im, site->at)))
 		return;
 	r.spot = locations_read(im, site, &r.n);
 	for (uint32_t i = 0; r.spot != NULL && i < r.n; i++)

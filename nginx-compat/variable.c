@@ -141,6 +141,17 @@ static void put_literal(struct slice s, struct buf *b)
 	}
 }
 
+const char *variable_name(struct import *im, struct slice variable)
+{
+	struct buf b = { 0 };
+	const char *text = put_value(variable, &b) ? text_buf(im, &b) : NULL;
+
+	buf_fini(&b);
+	if (text == NULL || strcmp(text, "{request_id}") == 0)
+		return NULL;
+	return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
+}
+
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
 			 struct slice variable, bool groups, struct buf *b)
 {
