@@ -430,6 +430,20 @@ static const char *make_breaker(struct cluster *c, const char *counted)
 			first->max_fails, counted, open_for, open_for));
 }
 
+/* Without another try, an answer is passed on; who cannot be reached was never asked. */
+static void judge_no_retry(struct cluster *c)
+{
+	static const char *const names[] = { "proxy_next_upstream", "proxy_next_upstream_tries" };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct directive *d = block_find(c->block, names[i]);
+
+		if (d != NULL)
+			judge(c->im, d, ADAPTED,
+			      "a server that cannot be connected to is passed over even so");
+	}
+}
+
 static const char *policies_of(struct cluster *c)
 {
 	struct failing f = { 0 };
@@ -441,6 +455,10 @@ static const char *policies_of(struct cluster *c)
 	when = text_buf(c->im, &f.when);
 	counted = text_buf(c->im, &f.counted);
 	retry = make_retry(c, &f, when);
+	if (*retry == '\0') {
+		judge_no_retry(c);
+		counted = ""; /* nginx counts an answer only when another server is asked */
+	}
 	return text_printf(c->im, "%s%s", retry, make_breaker(c, counted));
 }
 
