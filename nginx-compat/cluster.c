@@ -254,6 +254,11 @@ static bool is_only_13(const struct directive *d)
 	return d != NULL && d->n == 2 && slice_is(d->word[1], "TLSv1.3");
 }
 
+static bool is_file(const char *key)
+{
+	return strcmp(key, "ca") == 0 || strcmp(key, "cert") == 0 || strcmp(key, "key") == 0;
+}
+
 static void put_tls(struct cluster *c, struct buf *b)
 {
 	struct directive *verify = block_find(c->block, "proxy_ssl_verify");
@@ -276,7 +281,9 @@ static void put_tls(struct cluster *c, struct buf *b)
 			continue;
 		}
 		judge(c->im, d, EXACT, NULL);
-		buf_printf(b, ", %s: %s", tls_lines[i].key, text_yaml(c->im, d->word[1].p));
+		buf_printf(b, ", %s: %s", tls_lines[i].key,
+			   is_file(tls_lines[i].key) ? text_path(c->im, d->word[1].p)
+						     : text_yaml(c->im, d->word[1].p));
 	}
 	if (protocols != NULL)
 		judge(c->im, protocols, is_only_13(protocols) ? EXACT : ADAPTED,

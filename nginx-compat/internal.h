@@ -91,6 +91,8 @@ const char *size_text(struct import *, uint64_t bytes);
 const char *text_file(const struct import *, const char *file);
 /* " # nginx.conf:22" and a line end; without a line of its own, the line end alone. */
 void text_end(struct import *, struct buf *, const struct directive *);
+/* A file that nginx would look for in the folder of its main file, as YAML. */
+const char *text_path(struct import *, const char *);
 /* A string as YAML. */
 const char *text_yaml(struct import *, const char *);
 const char *text_printf(struct import *, const char *fmt, ...)

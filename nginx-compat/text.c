@@ -57,6 +57,11 @@ const char *text_yaml(struct import *im, const char *text)
 	return text_buf(im, &b);
 }
 
+const char *text_path(struct import *im, const char *path)
+{
+	return text_yaml(im, *path == '/' ? path : text_printf(im, "%s%s", im->folder, path));
+}
+
 /* Letters, digits and a few signs: a name goes into metrics and logs. */
 static char *plain_name(struct import *im, const char *wanted)
 {

@@ -83,7 +83,7 @@ static void put_protocols(struct import *im, const struct directive *server, str
 static void put_certificate(struct import *im, const struct directive *server,
 			    struct directive *cert, struct directive *key, struct buf *b)
 {
-	buf_printf(b, "        - { cert: %s", text_yaml(im, cert->word[1].p));
+	buf_printf(b, "        - { cert: %s", text_path(im, cert->word[1].p));
 	judge(im, cert, EXACT, NULL);
 	for (size_t i = 0; i < sizeof(tls_lines) / sizeof(tls_lines[0]); i++) {
 		struct directive *d = i == 0 ? key : block_find(server, tls_lines[i].name);
@@ -91,7 +91,8 @@ static void put_certificate(struct import *im, const struct directive *server,
 		if (d == NULL || ((i == 1 || i == 2) && !asks_clients(server)))
 			continue;
 		judge(im, d, EXACT, NULL);
-		buf_printf(b, ", %s: %s", tls_lines[i].key, text_yaml(im, d->word[1].p));
+		buf_printf(b, ", %s: %s", tls_lines[i].key,
+			   i < 3 ? text_path(im, d->word[1].p) : text_yaml(im, d->word[1].p));
 	}
 	put_verify(im, server, b);
 	put_protocols(im, server, b);
@@ -472,6 +473,10 @@ static void put_process(struct import *im)
 	}
 	if (pid == NULL)
 		return;
+	if (pid->word[1].p[0] != '/') {
+		judge(im, pid, ADAPTED, "see `pid_file`: which folder this is in only nginx knows");
+		return;
+	}
 	judge(im, pid, EXACT, NULL);
 	buf_printf(&im->top, "pid_file: %s", text_yaml(im, pid->word[1].p));
 	text_end(im, &im->top, pid);

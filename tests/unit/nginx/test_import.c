@@ -289,6 +289,8 @@ static const struct row routes[] = {
 	{ SERVER("location / { " PASS "}")
 	      SERVER("server_name t.org; set_real_ip_from 10.0.0.0/8; location / { " PASS "}"),
 	  "!client_ip", "adapted: set_real_ip_from 10.0.0.0/8 (one for all servers" },
+	{ "pid a.pid; http { " SERVER("location / { " PASS "}") " }", "!pid_file",
+	  "adapted: pid a.pid" },
 	{ "http { } http { }", NULL, "\"http\" directive is duplicate in nginx.conf:1" },
 	{ "", NULL, "nothing is left to serve" },
 	{ "events { }", NULL, "nothing is left to serve" },
