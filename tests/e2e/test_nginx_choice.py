@@ -13,7 +13,7 @@ import harness
 NGINX = "/usr/sbin/nginx"
 pytestmark = pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="there is no nginx")
 
-HEAD = """daemon off; master_process off; pid nginx.pid; error_log /dev/null; events {{ }}
+HEAD = """daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null; events {{ }}
 http {{ access_log off; default_type text/plain;
 server {{ listen 127.0.0.1:{app}; location / {{ return 200 "app $request_uri $http_host"; }} }}
 """
@@ -100,9 +100,10 @@ def compare(requests, answers):
     assert not wrong, "\n".join(f"{r}\n  nginx {n}\n  weir  {w}" for r, n, w in wrong)
 
 
-def test_servers_and_locations(both):
+def test_servers_and_locations(both, tmp_path):
+    folder = tmp_path
     port, app = harness.free_port(), harness.free_port()
-    text = HEAD.format(app=app) + "".join(
+    text = HEAD.format(app=app, folder=folder) + "".join(
         f"server {{ listen 127.0.0.1:{port}{'' if names else ' default_server'}; {'server_name ' + names + ';' if names else ''} "
         f"{LOCATIONS.replace('NAME', name)} }}\n" for name, names in SERVERS.items()) + "}"
     hosts = ["a.org", "www.a.org", "x.a.org", "x.b.a.org", "b.a.org", "mail.com", "mail.a.org", "re12.net", "rex.net", "dot.org",
@@ -116,7 +117,8 @@ def test_servers_and_locations(both):
     compare(requests, both(text, port, requests))
 
 
-def test_conditions(both):
+def test_conditions(both, tmp_path):
+    folder = tmp_path
     port, app = harness.free_port(), harness.free_port()
     cases = {"/": [{}, {"Block": "BAD"}, {"Block": "xevil"}, {"Block": "ebad"}], "/opt/x?y": [{}],
              "/sec/x": [{}, {"X-Secret": "s3c.et"}, {"X-Secret": "s3cxet"}, {"X-Secret": "S3C.ET"}], "/meth/a/b?c": [{}],
@@ -125,5 +127,5 @@ def test_conditions(both):
              "/loc/": [{}], "/den/": [{}], "/mix/": [{}]}
     requests = [(method, path, "a.org", fields) for path, all_fields in cases.items() for fields in all_fields
                 for method in ("GET", "OPTIONS", "POST", "DELETE")]
-    text = HEAD.format(app=app) + CONDITIONS.format(port=port, app=app)
+    text = HEAD.format(app=app, folder=folder) + CONDITIONS.format(port=port, app=app)
     compare(requests, both(text, port, requests))
