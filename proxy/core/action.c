@@ -472,7 +472,7 @@ static bool add_fields(const struct respond *r, const struct template_values *v,
 	if (!r->has_location)
 		return true;
 	return template_fill(&r->location, v, TEMPLATE_URI, &value) &&
-	       head_add(h, F_LOCATION, value);
+	       (value.n == 0 || head_add(h, F_LOCATION, value));
 }
 
 const struct respond *action_page(const struct error_pages *pages, uint16_t status,

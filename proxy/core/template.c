@@ -205,6 +205,22 @@ static void unknown(struct parser *p, struct slice name, const char *why)
 	    ->help = known;
 }
 
+/* `near`: what a key would have been called; NULL: nothing like it. */
+static void not_known(struct parser *p, struct slice name, const char *near)
+{
+	const char *why = "is not known";
+	struct suggest s;
+
+	suggest_begin(&s, name);
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+		suggest_offer(&s, sources[i].name);
+	if (s.best == NULL)
+		s.best = near;
+	if (s.best != NULL)
+		why = arena_printf(p->diags->arena, "is not known: did you mean `{%s}`?", s.best);
+	unknown(p, name, why != NULL ? why : "is not known");
+}
+
 static bool parse_group(struct parser *p, struct slice name, struct template_part *part)
 {
 	struct slice group = slice_of(name.p + 6, name.n - 6);
@@ -241,7 +257,7 @@ static bool parse_key(struct parser *p, struct slice name, struct template_part 
 		return false;
 	}
 	if (findings.errors > 0) {
-		unknown(p, name, "is not known");
+		not_known(p, name, findings.first == NULL ? NULL : findings.first->suggestion);
 		return false;
 	}
 	if (key_identity(part->key) != 0) {
