@@ -216,9 +216,7 @@ static const struct field set_fields[] = {
 	  .offset = offsetof(struct set_conf, value),
 	  .at = offsetof(struct set_conf, at),
 	  .max = 16 * KIB,
-	  .doc =
-	      "What the field is set to, in place of what is there; `{header.x}`, `{client.ip}`, "
-	      "`{uri}` and the like are replaced. Empty: the field is taken out." },
+	  .doc = "What the field is set to; empty: it is taken out." },
 	{ .key = NULL },
 };
 
@@ -681,7 +679,20 @@ static const struct field route_fields[] = {
 	  .type = C_NAMED,
 	  .offset = offsetof(struct route_conf, set),
 	  .sub = &set_schema,
-	  .doc = "Header fields of the request that goes upstream, by name." },
+	  .doc = "Header fields of the request that goes upstream, by name; an empty value takes a "
+		 "field "
+		 "out. Texts of routes say something of the call: `{client.ip}`, `{header.NAME}`, "
+		 "`{query.NAME}`, `{cookie.NAME}`, `{host}` (without a port), `{authority}` (as it "
+		 "came), "
+		 "`{method}`, `{scheme}`, `{uri}` (path and query, as they came), `{path}` (in "
+		 "normal form), "
+		 "`{query}`, `{route}`, `{upstream}`, `{server.address}`, `{server.port}`, "
+		 "`{tls.san}`, "
+		 "`{request_id}`; of a match by regular expression `{match.1}` and `{match.NAME}`, "
+		 "of one "
+		 "that ends with a star `{match.rest}`. What the call lacks is empty; `{{` in "
+		 "front of a "
+		 "name is a brace." },
 	{ .key = "rewrite",
 	  .type = C_MAP,
 	  .offset = offsetof(struct route_conf, rewrite),
