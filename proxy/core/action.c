@@ -71,6 +71,48 @@ static bool make_names(const struct maker *m, const struct conf_list *list, uint
 	return *n == list->n;
 }
 
+static bool make_text(const struct maker *m, struct template *t, bool *has,
+		      const struct text_conf *conf, const struct template_match *match,
+		      const char *what)
+{
+	*has = conf->text != NULL;
+	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
+						    conf->at, m->arena, m->diags);
+}
+
+static const struct pattern *make_expression(const struct maker *m, const char *text,
+					     struct place at)
+{
+	const struct pattern *p = NULL;
+	const char *wrong = "a regular expression begins with `~`, as in `match.path`";
+
+	if (pattern_is(text))
+		p = pattern_compile(text, false, m->arena, &wrong);
+	if (p == NULL && wrong != NULL)
+		diag_error(m->diags, at, "E015", "`pattern`: %s", wrong);
+	else if (p == NULL)
+		diags_out_of_memory(m->diags);
+	return p;
+}
+
+static bool make_replacements(const struct maker *m, const struct conf_list *list, uint32_t *n,
+			      const struct replace_edit **out)
+{
+	const struct replace_conf *conf = list->item;
+	struct replace_edit *r = list->n == 0 ? NULL : make(m, list->n * sizeof(*r));
+	bool ok = true, has;
+
+	*out = r;
+	for (*n = 0; r != NULL && *n < list->n; (*n)++, r++, conf++) {
+		r->name = slice_str(conf->name.name);
+		r->id = (uint8_t)field_lookup(r->name);
+		r->match.pattern = make_expression(m, conf->pattern, conf->pattern_at);
+		ok = r->match.pattern != NULL &&
+		     make_text(m, &r->with, &has, &conf->with, &r->match, "`with`") && ok;
+	}
+	return ok && *n == list->n;
+}
+
 static bool make_answers(const struct maker *m, const struct conf_list *list,
 			 const struct answer_edits **out)
 {
@@ -85,21 +127,13 @@ static bool make_answers(const struct maker *m, const struct conf_list *list,
 		ok = make_fields(m, &conf[i].set, &e[i].n_set, &e[i].set) && ok;
 		ok = make_fields(m, &conf[i].add, &e[i].n_add, &e[i].add) && ok;
 		ok = make_names(m, &conf[i].remove, &e[i].n_remove, &e[i].remove) && ok;
+		ok = make_replacements(m, &conf[i].replace, &e[i].n_replace, &e[i].replace) && ok;
 	}
 	if (e != NULL) {
 		*all = (struct answer_edits){ .n = list->n, .item = e };
 		*out = all;
 	}
 	return ok && (list->n == 0 || e != NULL);
-}
-
-static bool make_text(const struct maker *m, struct template *t, bool *has,
-		      const struct text_conf *conf, const struct template_match *match,
-		      const char *what)
-{
-	*has = conf->text != NULL;
-	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
-						    conf->at, m->arena, m->diags);
 }
 
 /* In a body of that type. */
@@ -178,21 +212,10 @@ static bool make_pages(const struct maker *m, const struct conf_list *list,
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
 {
-	const char *wrong;
-
 	w->match = m->route->match;
 	if (conf->pattern == NULL)
 		return true;
-	if (!pattern_is(conf->pattern)) {
-		diag_error(m->diags, conf->pattern_at, "E015",
-			   "`pattern`: a regular expression begins with `~`, as in `match.path`");
-		return false;
-	}
-	w->pattern = w->match.pattern = pattern_compile(conf->pattern, false, m->arena, &wrong);
-	if (w->pattern == NULL && wrong != NULL)
-		diag_error(m->diags, conf->pattern_at, "E015", "`pattern`: %s", wrong);
-	else if (w->pattern == NULL)
-		diags_out_of_memory(m->diags);
+	w->pattern = w->match.pattern = make_expression(m, conf->pattern, conf->pattern_at);
 	return w->pattern != NULL;
 }
 
@@ -338,6 +361,45 @@ bool action_set_fields(const struct route *r, const struct template_values *v, s
 	return true;
 }
 
+/* The value with a text in place of the part that was found. */
+static bool replace_part(const struct replace_edit *r, const struct template_values *v,
+			 struct slice part, struct header *f)
+{
+	struct template_values own = *v;
+	struct buf b = { .arena = v->call->arena };
+	struct slice value = f->value, with;
+	size_t before = (size_t)(part.p - value.p);
+
+	own.match = &r->match;
+	own.subject = value.n > 0 ? value : slice_of("", 0);
+	if (!template_fill(&r->with, &own, TEMPLATE_FIELD, &with))
+		return false;
+	buf_put(&b, value.p, before);
+	buf_put(&b, with.p, with.n);
+	buf_put(&b, part.p + part.n, value.n - before - part.n);
+	if (b.n == 0)
+		f->id = F_REMOVED;
+	f->value = slice_of(b.p, b.n);
+	return !b.oom;
+}
+
+static bool replace_in(const struct replace_edit *r, const struct template_values *v,
+		       struct head *h)
+{
+	for (uint16_t i = 0; i < h->n; i++) {
+		struct header *f = &h->fields[i];
+		struct pattern_found found;
+
+		if (f->id != r->id || (f->id == F_OTHER && !slice_ieq(f->name, r->name)) ||
+		    pattern_match(r->match.pattern, f->value, &found) != PATTERN_YES ||
+		    found.group[0].p == NULL) /* \K behind its end */
+			continue;
+		if (!replace_part(r, v, found.group[0], f))
+			return false;
+	}
+	return true;
+}
+
 static bool edit_answer(const struct answer_edit *e, const struct template_values *v,
 			struct head *h)
 {
@@ -345,6 +407,9 @@ static bool edit_answer(const struct answer_edit *e, const struct template_value
 
 	for (uint32_t i = 0; i < e->n_remove; i++)
 		remove_field(h, &e->remove[i]);
+	for (uint32_t i = 0; i < e->n_replace; i++)
+		if (!replace_in(&e->replace[i], v, h))
+			return false;
 	for (uint32_t i = 0; i < e->n_set; i++) {
 		if (!template_fill(&e->set[i].value, v, TEMPLATE_FIELD, &value))
 			return false;

@@ -25,9 +25,18 @@ struct field_edit {
 	struct template value;
 };
 
+/* What the pattern finds in the value becomes another text; a value of which it cannot tell stays. */
+struct replace_edit {
+	struct slice name;
+	uint8_t id; /* enum field_id */
+	struct template_match match;
+	struct template with;
+};
+
 struct answer_edit {
 	bool success; /* only answers of success: answer_is_success */
-	uint32_t n_set, n_add, n_remove;
+	uint32_t n_set, n_add, n_remove, n_replace;
+	const struct replace_edit *replace;
 	const struct field_edit *set, *add, *remove; /* of those to remove: the names */
 };
 

@@ -102,19 +102,28 @@ struct set_conf {
 
 enum edit_on { EDIT_ALL, EDIT_SUCCESS };
 
-/* What becomes of the header fields of answers. */
-struct edit_conf {
-	struct conf_list set, add; /* of struct set_conf */
-	struct conf_list remove;   /* of const char * */
-	struct place remove_at;
-	int on; /* enum edit_on */
-};
-
 /* A text that may be a template. */
 struct text_conf {
 	const char *text; /* NULL: none */
 	struct place at;
 	bool literal;
+};
+
+/* A part of a header field's value, and what takes its place. */
+struct replace_conf {
+	struct conf_name name; /* field name */
+	const char *pattern;
+	struct place pattern_at;
+	struct text_conf with;
+};
+
+/* What becomes of the header fields of answers. */
+struct edit_conf {
+	struct conf_list set, add; /* of struct set_conf */
+	struct conf_list replace;  /* of struct replace_conf */
+	struct conf_list remove;   /* of const char * */
+	struct place remove_at;
+	int on; /* enum edit_on */
 };
 
 /* The route's own answer. */

@@ -230,6 +230,48 @@ static const struct schema set_schema = {
 
 /*----------------------------------------------------------------- answers */
 
+static bool check_replace(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct replace_conf *r = conf;
+	const char *wrong = field_wrong(slice_str(r->name.name));
+
+	r->with.literal = is_secret(n, "with");
+	if (wrong != NULL)
+		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", r->name.name, wrong);
+	else if (holds_control(r->with.text))
+		diag_error(l->diags, r->with.at, "E015", "`with` holds a control character");
+	else
+		return true;
+	return false;
+}
+
+static const struct field replace_fields[] = {
+	{ .key = "pattern",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct replace_conf, pattern),
+	  .at = offsetof(struct replace_conf, pattern_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "A regular expression, as in `match.path`." },
+	{ .key = "with",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct replace_conf, with.text),
+	  .at = offsetof(struct replace_conf, with.at),
+	  .max = 16 * KIB,
+	  .doc =
+	      "What takes the place of that which it has found; `{match.1}` is its first group." },
+	{ .key = NULL },
+};
+
+static const struct schema replace_schema = {
+	.name = "replacement",
+	.size = sizeof(struct replace_conf),
+	.fields = replace_fields,
+	.check = check_replace,
+};
+
 static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
 {
 	const struct edit_conf *edit = conf;
@@ -246,9 +288,9 @@ static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
 			   "E015", "the field `%s` %s", name[i], wrong);
 		ok = false;
 	}
-	if (edit->set.n == 0 && edit->add.n == 0 && edit->remove.n == 0) {
+	if (edit->set.n + edit->add.n + edit->replace.n + edit->remove.n == 0) {
 		diag_error(l->diags, n->at, "E013",
-			   "an edit of answers needs `set`, `add` or `remove`");
+			   "an edit of answers needs `set`, `add`, `replace` or `remove`");
 		ok = false;
 	}
 	return ok;
@@ -275,6 +317,14 @@ static const struct field edit_fields[] = {
 	  .min = 1,
 	  .max = 256,
 	  .doc = "Fields that are taken out, before others are set or added." },
+	{ .key = "replace",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct edit_conf, replace),
+	  .sub = &replace_schema,
+	  .doc = "Fields, by name, of whose values a part becomes another: in every one of the "
+		 "name, the "
+		 "first part in which the regular expression is found. Behind `remove`, before "
+		 "`set`." },
 	{ .key = "on",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct edit_conf, on),

@@ -110,9 +110,10 @@ static bool read_address(struct reader *r, struct slice *out)
 /* It is sought again where it is asked for: calls that ask for nothing pay nothing. */
 static bool read_group(struct reader *r, struct slice *out)
 {
+	struct slice subject = r->v->subject.p != NULL ? r->v->subject : r->v->call->path;
 	struct pattern_found found;
 
-	if (pattern_match(r->v->match->pattern, r->v->call->path, &found) != PATTERN_YES ||
+	if (pattern_match(r->v->match->pattern, subject, &found) != PATTERN_YES ||
 	    r->part->group >= found.n)
 		return false;
 	*out = found.group[r->part->group];

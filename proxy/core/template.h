@@ -5,7 +5,7 @@
  *	{uri} {query} {authority} {scheme} {request_id}
  *	{server.port} {server.address}	of the listener
  *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
- *				else of `match.path`; 0: all of what it has found
+ *				of `replace`, else of `match.path`; 0: all of what it has found
  *	{match.rest}		of a match like /x/<star>: what stands where the star does
  *
  * Laws
@@ -59,6 +59,7 @@ struct template_match {
 struct template_values {
 	const struct call *call;
 	const struct template_match *match;
+	struct slice subject; /* of the match; p NULL: the path */
 	struct slice scheme, request_id;
 	uint16_t port;       /* of the listener; 0: it has none */
 	const char *address; /* the same, as `listen` has it; NULL: not known */

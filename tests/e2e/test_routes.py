@@ -218,6 +218,22 @@ def test_values_of_the_call(weir):
     assert re.fullmatch(r"127\.0\.0\.1 test app [0-9a-f]{32}", r.get("x-a")) and not r.has("x-empty")
 
 
+def test_parts_of_values_are_replaced(weir):
+    r = edited(weir, {"replace": {"Location": {"pattern": "~ ^http://app/v1/([a-z]*)", "with": "{scheme}://{host}/api/{match.1}"},
+                                  "set-cookie": {"pattern": "~* (; *path=)/", "with": "{match.1}/app/"},
+                                  "x-gone": {"pattern": "~ ^.*$", "with": "{header.none}"}}}, status=302,
+               headers=[("Location", "http://app/v1/ab1?c"), ("Set-Cookie", "a=1; Path=/; Secure"), ("Set-Cookie", "b=2"),
+                        ("Set-Cookie", "c=3;path=/x"), ("X-Gone", "a")])
+    assert r.all("set-cookie") == ["a=1; Path=/app/; Secure", "b=2", "c=3;path=/app/x"]
+    r.check_fields({"location": "http://test/api/ab1?c", "x-gone": None})
+
+
+def test_what_is_not_found_stays(weir):
+    r = edited(weir, {"replace": {"location": {"pattern": "~ ^http://app/", "with": "/"}, "x-hard": {"pattern": "~ ^(a+)+[bc]$", "with": ""}}},
+               headers=[("Location", "/app/x"), ("X-Hard", "a" * 3000)])
+    r.check_fields({"location": "/app/x", "x-hard": "a" * 3000})
+
+
 def test_refusals_have_them_too(weir):
     w = weir(policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"], serve=True,
              route={"response": [{"set": {"x-all": "1"}, "remove": ["x-ratelimit-limit"]},
@@ -568,7 +584,7 @@ routes: [{ match: { path: /a }, to: app, use: [p] }]
 def test_dumped_and_read_again(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
-response: [{ set: { x-a: "{host}" } }, { on: success, add: { x-b: "1" }, remove: [server] }]
+response: [{ set: { x-a: "{host}" } }, { on: success, add: { x-b: "1" }, remove: [server], replace: { location: { pattern: "~ ^a", with: b } } }]
 routes:
   - { name: a, match: { path: "~* ^/(a|b)$", hosts: ["~ x", "a.*"] }, respond: { status: 301, location: "/{match.1}" } }
   - { name: b, match: { path: /b* }, to: app, host: upstream, rewrite: { prefix: /c, query: "a={query.b}" } }
