@@ -25,7 +25,7 @@ struct field_edit {
 	struct template value;
 };
 
-/* What the pattern finds in the value becomes another text; a value of which it cannot tell stays. */
+/* What the pattern finds in a value becomes another text; one of which it cannot tell stays. */
 struct replace_edit {
 	struct slice name;
 	uint8_t id; /* enum field_id */
@@ -94,7 +94,7 @@ bool answer_is_success(uint16_t status);
 bool action_set_fields(const struct route *, const struct template_values *, struct head *req);
 bool action_edit_answer(const struct answer_edits *, const struct template_values *, struct head *);
 
-/* The page for an answer of this status, NULL: there is none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
+/* The page for an answer of this status, NULL: none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
 const struct respond *action_page(const struct error_pages *, uint16_t status, enum page_of from);
 
 /* What goes upstream. */

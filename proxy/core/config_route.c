@@ -1,5 +1,5 @@
-/* config_route.c - the field tables of routes: which calls, where they go or what they are answered,
- * and what of them is changed on the way. */
+/* config_route.c - the field tables of routes: which calls, where they go or what they are
+ * answered, and what of them is changed on the way. */
 #include <string.h>
 
 #include "base/clock.h"

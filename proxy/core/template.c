@@ -1,7 +1,7 @@
 /* template.c - texts with values of a call in them; see template.h.
  *
- * A text is cut into parts when it is read: literal ones, and those that a row of the table below or
- * a key (filters/key.h) reads. */
+ * A text is cut into parts when it is read: literal ones, and those that a row of the table below
+ * or a key (filters/key.h) reads. */
 #include "core/template.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* A route made of hostile texts, asked about hostile calls: what comes of it never ends the place it
- * is put into, and what goes upstream is a path as a client may send it.
+/* A route made of hostile texts, asked about hostile calls: what comes of it never ends the place
+ * it is put into, and what goes upstream is a path as a client may send it.
  *
  * The input: lines `match.path`, `rewrite.path`, `location`, `host`, `rewrite.pattern`, then the
  * request's path, query, authority and a field's value; missing ones are empty. */
