@@ -123,7 +123,7 @@ static bool make_answers(const struct maker *m, const struct conf_list *list,
 
 	*out = NULL;
 	for (uint32_t i = 0; e != NULL && i < list->n; i++) {
-		e[i].success = conf[i].on == EDIT_SUCCESS;
+		e[i].success = conf[i].when == EDIT_SUCCESS;
 		ok = make_fields(m, &conf[i].set, &e[i].n_set, &e[i].set) && ok;
 		ok = make_fields(m, &conf[i].add, &e[i].n_add, &e[i].add) && ok;
 		ok = make_names(m, &conf[i].remove, &e[i].n_remove, &e[i].remove) && ok;
@@ -199,7 +199,7 @@ static bool make_pages(const struct maker *m, const struct conf_list *list,
 
 	*out = NULL;
 	for (uint32_t i = 0; page != NULL && i < list->n; i++) {
-		mark_statuses(&page[i], &conf[i].on);
+		mark_statuses(&page[i], &conf[i].when);
 		page[i].from = (enum page_of)conf[i].from;
 		ok = make_respond(m, &conf[i].respond, &page[i].respond) && ok;
 	}

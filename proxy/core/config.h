@@ -100,7 +100,7 @@ struct set_conf {
 	bool literal; /* the value came from a file: no template */
 };
 
-enum edit_on { EDIT_ALL, EDIT_SUCCESS };
+enum edit_when { EDIT_ALL, EDIT_SUCCESS };
 
 /* A text that may be a template. */
 struct text_conf {
@@ -123,7 +123,7 @@ struct edit_conf {
 	struct conf_list replace;  /* of struct replace_conf */
 	struct conf_list remove;   /* of const char * */
 	struct place remove_at;
-	int on; /* enum edit_on */
+	int when; /* enum edit_when */
 };
 
 /* The route's own answer. */
@@ -141,7 +141,7 @@ enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
 
 /* What errors are answered in place of what they would be. */
 struct page_conf {
-	struct conf_list on;         /* of const char *: "404", "5xx" */
+	struct conf_list when;       /* of const char *: "404", "5xx" */
 	int from;                    /* enum page_of */
 	struct respond_conf respond; /* status 0: the error's own */
 };

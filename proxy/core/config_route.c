@@ -296,7 +296,9 @@ static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
 	return ok;
 }
 
-static const char *const edit_on_names[] = { [EDIT_ALL] = "all", [EDIT_SUCCESS] = "success", NULL };
+static const char *const edit_when_names[] = {
+	[EDIT_ALL] = "all", [EDIT_SUCCESS] = "success", NULL
+};
 
 static const struct field edit_fields[] = {
 	{ .key = "set",
@@ -325,11 +327,11 @@ static const struct field edit_fields[] = {
 		 "name, the "
 		 "first part in which the regular expression is found. Behind `remove`, before "
 		 "`set`." },
-	{ .key = "on",
+	{ .key = "when",
 	  .type = C_ENUM,
-	  .offset = offsetof(struct edit_conf, on),
+	  .offset = offsetof(struct edit_conf, when),
 	  .dflt = "all",
-	  .names = edit_on_names,
+	  .names = edit_when_names,
 	  .doc = "Which answers: `all`, Weir's own refusals among them, or those of `success` "
 		 "(200, 201, "
 		 "204, 206, 301, 302, 303, 304, 307, 308)." },
@@ -469,7 +471,7 @@ static bool check_statuses(struct conf_load *l, const struct node *list,
 		if (is_error_status(status[i]))
 			continue;
 		diag_error(l->diags, list->kind == NODE_LIST ? node_item(list, i)->at : list->at,
-			   "E015", "`on`: a status is 300 to 599, or 3xx, 4xx, 5xx");
+			   "E015", "`when`: a status is 300 to 599, or 3xx, 4xx, 5xx");
 		ok = false;
 	}
 	return ok;
@@ -496,7 +498,7 @@ static bool check_page(struct conf_load *l, const struct node *n, void *conf)
 	page->respond.location.literal = is_secret(n, "location");
 	if (wrong != NULL)
 		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
-	return check_statuses(l, node_get(n, "on"), &page->on) && wrong == NULL &&
+	return check_statuses(l, node_get(n, "when"), &page->when) && wrong == NULL &&
 	       check_texts(l, n, &page->respond);
 }
 
@@ -505,10 +507,10 @@ static const char *const page_of_names[] = {
 };
 
 static const struct field page_fields[] = {
-	{ .key = "on",
+	{ .key = "when",
 	  .type = C_LIST,
 	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct page_conf, on),
+	  .offset = offsetof(struct page_conf, when),
 	  .item = C_STRING,
 	  .min = 3,
 	  .max = 3,

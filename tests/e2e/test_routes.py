@@ -209,7 +209,7 @@ def test_fields_are_set_added_and_taken_out(weir):
 @pytest.mark.parametrize("status,there", [(200, True), (201, True), (206, True), (302, True), (308, True), (202, False),
                                           (404, False), (500, False)])
 def test_on_success_alone(weir, status, there):
-    r = edited(weir, {"on": "success", "set": {"x-a": "1"}}, status=status)
+    r = edited(weir, {"when": "success", "set": {"x-a": "1"}}, status=status)
     assert r.has("x-a") == there
 
 
@@ -237,7 +237,7 @@ def test_what_is_not_found_stays(weir):
 def test_refusals_have_them_too(weir):
     w = weir(policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"], serve=True,
              route={"response": [{"set": {"x-all": "1"}, "remove": ["x-ratelimit-limit"]},
-                                 {"on": "success", "set": {"x-good": "1"}}]})
+                                 {"when": "success", "set": {"x-good": "1"}}]})
     get(w, "/", status=200).check_fields({"x-all": "1", "x-good": "1"})
     get(w, "/", status=429).check_fields({"x-all": "1", "x-good": None, "x-ratelimit-limit": None, "x-ratelimit-reset": re.compile(".")})
 
@@ -278,9 +278,9 @@ def test_interim_answers_are_left_alone(weir):
 
 # ---- pages for errors
 
-PAGES = [{"on": ["404"], "from": "upstream", "status": 200, "body": "none {path}", "headers": {"x-page": "1"}},
-         {"on": ["429"], "from": "weir", "body": '{"slow":"{client.ip}"}', "content_type": "application/json"},
-         {"on": ["5xx"], "status": 302, "location": "/sorry?{path}"}]
+PAGES = [{"when": ["404"], "from": "upstream", "status": 200, "body": "none {path}", "headers": {"x-page": "1"}},
+         {"when": ["429"], "from": "weir", "body": '{"slow":"{client.ip}"}', "content_type": "application/json"},
+         {"when": ["5xx"], "status": 302, "location": "/sorry?{path}"}]
 
 
 def paged(weir, status, headers=(), pages=None, **more):
@@ -320,13 +320,13 @@ def test_pages_when_nobody_is_there(weir, upstreams):
 
 
 def test_pages_of_the_whole_configuration(weir):
-    w = weir(errors=[{"on": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
+    w = weir(errors=[{"when": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
     get(w, "/b", 410, b"gone")
     get(w, "/a", 404, b"")
 
 
 def test_tries_and_breakers_see_the_answer(weir):
-    pages = [{"on": ["503"], "status": 200, "body": "calm"}]
+    pages = [{"when": ["503"], "status": 200, "body": "calm"}]
     w = paged(weir, 503, pages=pages, policies={"r": {"retry": 2, "when": [503]}, "b": {"breaker": 3, "open_for": "60s"}}, use=["r", "b"])
     get(w, "/", 200, b"calm")
     assert w.upstream.requests == 3
@@ -343,7 +343,7 @@ def test_a_page_ends_the_rest(weir):
 
 
 def test_heads_and_pages_without_a_body(weir):
-    w = paged(weir, 404, pages=[{"on": ["404"], "status": 204, "headers": {"x-a": "1"}}])
+    w = paged(weir, 404, pages=[{"when": ["404"], "status": 204, "headers": {"x-a": "1"}}])
     get(w, "/", 204).check_fields({"content-length": None, "x-a": "1"})
     w = paged(weir, 404)
     w.client().ask("/", method="HEAD").expect(200, head=True, content_length="6")
@@ -573,7 +573,7 @@ def test_pages_are_explained(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
 policies: { p: { rate: 1/h, burst: 1 } }
-errors: [{ on: 404, status: 410 }, { on: [429], status: 503 }]
+errors: [{ when: 404, status: 410 }, { when: [429], status: 503 }]
 routes: [{ match: { path: /a }, to: app, use: [p] }]
 """)
     got = json.loads(run("explain", "-c", path, "--format", "json", "--repeat", "2@1s", "/a").stdout)
@@ -584,13 +584,13 @@ routes: [{ match: { path: /a }, to: app, use: [p] }]
 def test_dumped_and_read_again(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
-response: [{ set: { x-a: "{host}" } }, { on: success, add: { x-b: "1" }, remove: [server], replace: { location: { pattern: "~ ^a", with: b } } }]
+response: [{ set: { x-a: "{host}" } }, { when: success, add: { x-b: "1" }, remove: [server], replace: { location: { pattern: "~ ^a", with: b } } }]
 routes:
   - { name: a, match: { path: "~* ^/(a|b)$", hosts: ["~ x", "a.*"] }, respond: { status: 301, location: "/{match.1}" } }
   - { name: b, match: { path: /b* }, to: app, host: upstream, rewrite: { prefix: /c, query: "a={query.b}" } }
   - { name: c, match: { when: { client.ip: 10.0.0.0/8, header.x: ["", "~ y$"] } }, respond: 403 }
   - { name: d, respond: 404 }
-errors: { on: [404, 5xx], from: weir, body: "{path}" }
+errors: { when: [404, 5xx], from: weir, body: "{path}" }
 """)
     first = run("dump", "-c", path).stdout
     again = run("dump", "-c", policy(first, "again.yaml"))

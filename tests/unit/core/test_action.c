@@ -383,7 +383,7 @@ static void test_fields_of_answers(void **state)
 	f.set[0] = field("x-a", "new {host}");
 	f.set[1] = field("X-B", "1");
 	f.edit[0] = (struct edit_conf){ .set = { 1, &f.set[0] }, .remove = { 1, &server } };
-	f.edit[1] = (struct edit_conf){ .add = { 2, &f.set[0] }, .on = EDIT_SUCCESS };
+	f.edit[1] = (struct edit_conf){ .add = { 2, &f.set[0] }, .when = EDIT_SUCCESS };
 	f.config.response = (struct conf_list){ 2, f.edit };
 	assert_true(prepare(&f));
 	ask(&f, "/", NULL);
