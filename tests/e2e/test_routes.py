@@ -334,6 +334,13 @@ def test_tries_and_breakers_see_the_answer(weir):
     assert [r["reason"] for r in w.access(2)] == ["ok", "breaker_open"] and w.upstream.requests == 3
 
 
+def test_a_page_says_that_the_budget_is_spent(weir):
+    w = paged(weir, 503, pages=[{"when": "503", "body": "calm"}], policies={"r": {"retry": 1, "when": [503], "budget": "0%"}}, use=["r"])
+    while not w.metric("weir_retries_suppressed_total", route="app", reason="budget"):
+        w.fetch()
+    get(w, "/", 503, b"calm").check_fields({"x-should-retry": "false"})
+
+
 def test_a_page_ends_the_rest(weir):
     w = weir(route={"errors": PAGES})
     c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
