@@ -458,52 +458,57 @@ static bool replace_prefix(const struct rewrite *w, const struct template_values
 	return join(w->prefix, slice_of(all.p + at, all.n - at), v->call->arena, path);
 }
 
-/* False: memory is out; *path stays as it is where the pattern is not found. */
-static const struct reason *replace_path(const struct rewrite *w, const struct template_values *v,
-					 struct slice *path)
-{
-	struct template_values own = *v;
-	enum pattern_answer found = PATTERN_YES;
-
-	own.match = &w->match;
-	if (w->pattern != NULL)
-		found = pattern_match(w->pattern, v->call->path, NULL);
-	if (found == PATTERN_TOO_HARD)
-		return reason_path_too_hard;
-	if (found == PATTERN_NO)
-		return NULL;
-	return template_fill(&w->path, &own, TEMPLATE_PATH, path) ? NULL : reason_out_of_memory;
-}
-
 static const struct reason *target_path(const struct rewrite *w, const struct template_values *v,
 					struct target *t)
 {
-	struct slice path = t->path;
-	const struct reason *why = NULL;
+	struct slice path;
 
-	if (w->prefix.p != NULL && !replace_prefix(w, v, &path))
+	if (w->prefix.p != NULL ? !replace_prefix(w, v, &path)
+				: !template_fill(&w->path, v, TEMPLATE_PATH, &path))
 		return reason_out_of_memory;
-	if (w->has_path)
-		why = replace_path(w, v, &path);
-	if (why != NULL || path.p == t->path.p)
-		return why;
 	t->path = route_normal(path, v->call->arena);
 	return t->path.p == NULL ? reason_bad_request : NULL;
+}
+
+/* "id=1&{query}" of a call without a query is "id=1". */
+static struct slice without_ends(struct slice query)
+{
+	while (query.n > 0 && query.p[query.n - 1] == '&')
+		query.n--;
+	while (query.n > 0 && query.p[0] == '&')
+		query = slice_of(query.p + 1, query.n - 1);
+	return query;
 }
 
 static const struct reason *target_query(const struct rewrite *w, const struct template_values *v,
 					 struct target *t)
 {
-	struct template_values own = *v;
-
-	own.match = &w->match;
-	if (!w->has_query)
-		return NULL;
-	if (!template_fill(&w->query, &own, TEMPLATE_URI, &t->query))
+	if (!template_fill(&w->query, v, TEMPLATE_URI, &t->query))
 		return reason_out_of_memory;
+	t->query = without_ends(t->query);
 	if (t->query.n == 0)
 		t->query.p = NULL;
 	return NULL;
+}
+
+static const struct reason *rewrite_target(const struct rewrite *w, const struct template_values *v,
+					   struct target *t)
+{
+	const struct reason *why = NULL;
+	struct template_values own = *v;
+
+	own.match = &w->match;
+	if (w->pattern != NULL) {
+		enum pattern_answer found = pattern_match(w->pattern, v->call->path, NULL);
+
+		if (found != PATTERN_YES)
+			return found == PATTERN_NO ? NULL : reason_path_too_hard;
+	}
+	if (w->prefix.p != NULL || w->has_path)
+		why = target_path(w, &own, t);
+	if (why == NULL && w->has_query)
+		why = target_query(w, &own, t);
+	return why;
 }
 
 const struct reason *action_target(const struct route *r, const struct template_values *v,
@@ -514,9 +519,7 @@ const struct reason *action_target(const struct route *r, const struct template_
 	const struct reason *why;
 
 	*t = (struct target){ .path = req->path, .query = req->query, .authority = req->authority };
-	why = target_path(w, v, t);
-	if (why == NULL)
-		why = target_query(w, v, t);
+	why = rewrite_target(w, v, t);
 	if (why != NULL || w->host_from != HOST_OF_TEXT)
 		return why;
 	if (!template_fill(&w->host, v, TEMPLATE_TEXT, &t->authority))

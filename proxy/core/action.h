@@ -73,7 +73,7 @@ struct rewrite {
 	bool has_path, has_query;
 	struct template path, query, host;
 	struct template_match match;   /* what {match...} of the path means */
-	const struct pattern *pattern; /* NULL: every path */
+	const struct pattern *pattern; /* NULL: every path; where it is not found all of it stays */
 	enum host_from host_from;
 };
 

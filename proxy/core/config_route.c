@@ -636,15 +636,18 @@ static const struct field rewrite_fields[] = {
 	  .at = offsetof(struct rewrite_conf, pattern_at),
 	  .min = 1,
 	  .max = 4096,
-	  .doc =
-	      "A regular expression, as in `match.path`: only a path in which it is found becomes "
-	      "another, and `{match.1}` is its first group." },
+	  .doc = "A regular expression, as in `match.path`: only where it is found in the path, "
+		 "path and "
+		 "query become others, and `{match.1}` is its first group." },
 	{ .key = "query",
 	  .type = C_STRING,
 	  .offset = offsetof(struct rewrite_conf, query.text),
 	  .at = offsetof(struct rewrite_conf, query.at),
 	  .max = 4096,
-	  .doc = "In place of the query, without its `?`; empty: none. Not given: it stays." },
+	  .doc =
+	      "In place of the query, without its `?`; empty: none. Not given: it stays. An `&` at "
+	      "either end is left out, so that `a=1&{query}` does for calls without a query, "
+	      "too." },
 	{ .key = NULL },
 };
 

@@ -265,6 +265,7 @@ static bool parse_key(struct parser *p, struct slice name, struct template_part 
 		unknown(p, name, "is told by `auth.headers`");
 		return false;
 	}
+	part->escaped = slice_is(name, "host"); /* its brackets are a URI's */
 	return true;
 }
 
@@ -373,6 +374,13 @@ static bool is_control(char c)
 	return ((unsigned char)c < ' ' && c != '\t') || c == 0x7f;
 }
 
+/* What is no part of a URI yet must not become one that ends the part it stands in, be it a segment
+ * or one of the values of a query. */
+static bool stands_in_part(char c)
+{
+	return char_is(c, CH_UNRESERVED) || (c != '\0' && strchr("/:@,!*'()", c) != NULL);
+}
+
 static bool stands_in_uri(char c, bool path)
 {
 	if (path && c == '?')
@@ -405,7 +413,7 @@ static void put_char(struct buf *b, char c, enum template_form form, bool escape
 	if (form == TEMPLATE_FIELD)
 		stays = !is_control(c);
 	else if (form != TEMPLATE_TEXT)
-		stays = stands_in_uri(c, form == TEMPLATE_PATH) && (escaped || c != '%');
+		stays = escaped ? stands_in_uri(c, form == TEMPLATE_PATH) : stands_in_part(c);
 	if (stays)
 		buf_putc(b, c);
 	else

@@ -15,7 +15,8 @@
  *  T2  What came from a ${file:...} is text, whatever is in it.
  *  T3  What the call lacks is empty.
  *  T4  A value can never end the place it is put into: by its form (enum template_form) what would
- *      is escaped.
+ *      is escaped.  In a URI, {uri} {path} {query} {authority} {host} {match...} stand as they are,
+ *      of others all that could end a segment or a value of a query is escaped.
  *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty. */
 #ifndef CORE_TEMPLATE_H
 #define CORE_TEMPLATE_H

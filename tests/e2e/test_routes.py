@@ -379,7 +379,10 @@ def test_pages_in_http2_but_not_in_grpc(weir, upstreams):
     ("/*", {"path": "/all{path}"}, "/a/./b", "/all/a/b"),
     ("/*", {"path": "/one"}, "/a?q", "/one?q"),
     ("/*", {"path": "/one", "query": ""}, "/a?q", "/one"),
-    ("/*", {"query": "a={query.a}&h={host}"}, "/a/./?a=%26", "/a/./?a=&&h=test"),
+    ("/*", {"query": "a={query.a}&h={host}"}, "/a/./?a=%26", "/a/./?a=%26&h=test"),
+    ("/*", {"query": "id={query.id}&role=user"}, "/?id=1%26role%3Dadmin", "/?id=1%26role%3Dadmin&role=user"),
+    ("/re*", {"pattern": "~ ^/re/(.)", "path": "/q", "query": "id={match.1}&{query}"}, "/re/1", "/q?id=1"),
+    ("/re*", {"pattern": "~ ^/re/(.)", "path": "/q", "query": "id={match.1}&{query}"}, "/rex?k=v", "/rex?k=v"),
     ("~ ^/u/([0-9]+)/(.*)$", {"path": "/user/{match.2}/{match.1}"}, "/u/7/x", "/user/x/7"),
     ("/p/*", {"pattern": "~ ^/p/([a-z]+)$", "path": "/q/{match.1}"}, "/p/abc", "/q/abc"),
     ("/p/*", {"pattern": "~ ^/p/([a-z]+)$", "path": "/q/{match.1}"}, "/p/./1", "/p/./1")])
