@@ -286,6 +286,10 @@ static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 			   "`host` is `client`, `upstream`, or a name with or without a port");
 		ok = false;
 	}
+	if (ok && w->has_path && w->path.n == 0 && w->path.fixed.p[0] != '/') {
+		diag_error(m->diags, c->path.at, "E015", "`path`: a path begins with /");
+		ok = false;
+	}
 	m->route->rewrite = w;
 	return ok;
 }
@@ -498,6 +502,8 @@ static const struct reason *rewrite_target(const struct rewrite *w, const struct
 	struct template_values own = *v;
 
 	own.match = &w->match;
+	if (slice_is(v->call->req->path, "*")) /* OPTIONS of the whole server has no path */
+		return NULL;
 	if (w->pattern != NULL) {
 		enum pattern_answer found = pattern_match(w->pattern, v->call->path, NULL);
 

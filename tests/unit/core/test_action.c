@@ -258,6 +258,7 @@ static void test_targets(void **state)
 	expect_target(W(NULL, .query = "{query}&id=1"), "/", NULL, "/?id=1@Example.com:8443");
 	expect_target(W(NULL, .path = "/y", .pattern = "~ ^/x", .query = "id=1"), "/z", "q",
 		      "/z?q@Example.com:8443");
+	expect_target(W(NULL, "/in", .query = "a"), "*", NULL, "*@Example.com:8443");
 	expect_target(W(NULL, .query = ""), "/", "b=1", "/@Example.com:8443");
 	expect_target(W(NULL, .path = "/x", .host = "in.{host}"), "/", NULL, "/x@in.example.com");
 	expect_target(W(NULL, .path = "/x", .host = "upstream"), "/", NULL, "/x@Example.com:8443");
@@ -332,6 +333,7 @@ static void test_refused(void **state)
 	expect_refused(W(NULL, .path = "/{match.1}"), "the route has none");
 	expect_refused(W(NULL, .path = "/x", .pattern = "^/x"), "begins with `~`");
 	expect_refused(W(NULL, .path = "/x", .pattern = "~ ("), "missing closing parenthesis");
+	expect_refused(W(NULL, .path = "{{x}"), "begins with /");
 	expect_refused(W(NULL, .path = "/x", .host = "a/b"), "a name with or without a port");
 }
 
