@@ -8,7 +8,7 @@ import time
 import pytest
 
 from h2wire import H2Client, H2Upstream
-from harness import Client, connect, free_port, response
+from harness import Client, connect, free_port, parallel, response
 
 
 def answers(weir, *respond, **more):
@@ -537,6 +537,12 @@ routes:
     assert "by its route: 403" in run("explain", "-c", path, "--client", "10.1.1.1", "/").stdout
     assert "Location: http://127.0.0.1:18080" in run("explain", "-c", path, "/").stdout
     assert run("check", "--strict", "-c", path).returncode == 0
+
+
+def test_patterns_in_several_workers(weir):
+    w = weir(workers=2, serve=True, route={"match": {"path": "~ ^/(a+)$"}, "rewrite": {"path": "/{match.1}"}, "response": {"set": {"x-a": "{match.1}"}}})
+    got = parallel(8, lambda i: [w.client().ask("/" + "a" * (i + 1)).expect(200).get("x-a") for _ in range(20)])
+    assert got == [["a" * (i + 1)] * 20 for i in range(8)]
 
 
 def test_hosts_by_pattern(weir):
