@@ -440,17 +440,14 @@ static bool read_part(struct reader *r, struct slice *out)
 	return r->part->source->read(r, out);
 }
 
-bool template_fill(const struct template *t, const struct template_values *v,
-		   enum template_form form, struct slice *out)
+bool template_fill_values(const struct template *t, const struct template_values *v,
+			  enum template_form form, struct slice *out)
 {
 	struct buf b = { .arena = v->call->arena };
-	struct reader r = { .v = v };
+	struct reader r; /* its scratch stays as it is */
 	struct slice value;
 
-	if (t->n == 0) {
-		*out = t->fixed;
-		return true;
-	}
+	r.v = v;
 	for (uint32_t i = 0; i < t->n && b.n <= TEMPLATE_MAX; i++) {
 		r.part = &t->part[i];
 		if (r.part->source == NULL && r.part->key == NULL)

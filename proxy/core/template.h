@@ -71,8 +71,17 @@ struct template_values {
 bool template_parse(struct template *, const char *text, bool literal,
 		    const struct template_match *, const char *what, struct place at,
 		    struct arena *, struct diags *);
+bool template_fill_values(const struct template *, const struct template_values *,
+			  enum template_form, struct slice *out);
+
 /* In the call's arena, or the configuration's.  False: memory is out. */
-bool template_fill(const struct template *, const struct template_values *, enum template_form,
-		   struct slice *out);
+static inline bool template_fill(const struct template *t, const struct template_values *v,
+				 enum template_form form, struct slice *out)
+{
+	if (t->n > 0)
+		return template_fill_values(t, v, form, out);
+	*out = t->fixed;
+	return true;
+}
 
 #endif
