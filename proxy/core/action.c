@@ -71,6 +71,48 @@ static bool make_names(const struct maker *m, const struct conf_list *list, uint
 	return *n == list->n;
 }
 
+static bool make_text(const struct maker *m, struct template *t, bool *has,
+		      const struct text_conf *conf, const struct template_match *match,
+		      const char *what)
+{
+	*has = conf->text != NULL;
+	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
+						    conf->at, m->arena, m->diags);
+}
+
+static const struct pattern *make_expression(const struct maker *m, const char *text,
+					     struct place at)
+{
+	const struct pattern *p = NULL;
+	const char *wrong = "a regular expression begins with `~`, as in `match.path`";
+
+	if (pattern_is(text))
+		p = pattern_compile(text, false, m->arena, &wrong);
+	if (p == NULL && wrong != NULL)
+		diag_error(m->diags, at, "E015", "`pattern`: %s", wrong);
+	else if (p == NULL)
+		diags_out_of_memory(m->diags);
+	return p;
+}
+
+static bool make_replacements(const struct maker *m, const struct conf_list *list, uint32_t *n,
+			      const struct replace_edit **out)
+{
+	const struct replace_conf *conf = list->item;
+	struct replace_edit *r = list->n == 0 ? NULL : make(m, list->n * sizeof(*r));
+	bool ok = true, has;
+
+	*out = r;
+	for (*n = 0; r != NULL && *n < list->n; (*n)++, r++, conf++) {
+		r->name = slice_str(conf->name.name);
+		r->id = (uint8_t)field_lookup(r->name);
+		r->match.pattern = make_expression(m, conf->pattern, conf->pattern_at);
+		ok = r->match.pattern != NULL &&
+		     make_text(m, &r->with, &has, &conf->with, &r->match, "`with`") && ok;
+	}
+	return ok && *n == list->n;
+}
+
 static bool make_answers(const struct maker *m, const struct conf_list *list,
 			 const struct answer_edits **out)
 {
@@ -81,25 +123,17 @@ static bool make_answers(const struct maker *m, const struct conf_list *list,
 
 	*out = NULL;
 	for (uint32_t i = 0; e != NULL && i < list->n; i++) {
-		e[i].success = conf[i].on == EDIT_SUCCESS;
+		e[i].success = conf[i].when == EDIT_SUCCESS;
 		ok = make_fields(m, &conf[i].set, &e[i].n_set, &e[i].set) && ok;
 		ok = make_fields(m, &conf[i].add, &e[i].n_add, &e[i].add) && ok;
 		ok = make_names(m, &conf[i].remove, &e[i].n_remove, &e[i].remove) && ok;
+		ok = make_replacements(m, &conf[i].replace, &e[i].n_replace, &e[i].replace) && ok;
 	}
 	if (e != NULL) {
 		*all = (struct answer_edits){ .n = list->n, .item = e };
 		*out = all;
 	}
 	return ok && (list->n == 0 || e != NULL);
-}
-
-static bool make_text(const struct maker *m, struct template *t, bool *has,
-		      const struct text_conf *conf, const struct template_match *match,
-		      const char *what)
-{
-	*has = conf->text != NULL;
-	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
-						    conf->at, m->arena, m->diags);
 }
 
 /* In a body of that type. */
@@ -165,7 +199,7 @@ static bool make_pages(const struct maker *m, const struct conf_list *list,
 
 	*out = NULL;
 	for (uint32_t i = 0; page != NULL && i < list->n; i++) {
-		mark_statuses(&page[i], &conf[i].on);
+		mark_statuses(&page[i], &conf[i].when);
 		page[i].from = (enum page_of)conf[i].from;
 		ok = make_respond(m, &conf[i].respond, &page[i].respond) && ok;
 	}
@@ -178,21 +212,10 @@ static bool make_pages(const struct maker *m, const struct conf_list *list,
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
 {
-	const char *wrong;
-
 	w->match = m->route->match;
 	if (conf->pattern == NULL)
 		return true;
-	if (!pattern_is(conf->pattern)) {
-		diag_error(m->diags, conf->pattern_at, "E015",
-			   "`pattern`: a regular expression begins with `~`, as in `match.path`");
-		return false;
-	}
-	w->pattern = w->match.pattern = pattern_compile(conf->pattern, false, m->arena, &wrong);
-	if (w->pattern == NULL && wrong != NULL)
-		diag_error(m->diags, conf->pattern_at, "E015", "`pattern`: %s", wrong);
-	else if (w->pattern == NULL)
-		diags_out_of_memory(m->diags);
+	w->pattern = w->match.pattern = make_expression(m, conf->pattern, conf->pattern_at);
 	return w->pattern != NULL;
 }
 
@@ -261,6 +284,10 @@ static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !is_authority(w->host.fixed)) {
 		diag_error(m->diags, conf->host.at, "E015",
 			   "`host` is `client`, `upstream`, or a name with or without a port");
+		ok = false;
+	}
+	if (ok && w->has_path && w->path.n == 0 && w->path.fixed.p[0] != '/') {
+		diag_error(m->diags, c->path.at, "E015", "`path`: a path begins with /");
 		ok = false;
 	}
 	m->route->rewrite = w;
@@ -338,6 +365,45 @@ bool action_set_fields(const struct route *r, const struct template_values *v, s
 	return true;
 }
 
+/* The value with a text in place of the part that was found. */
+static bool replace_part(const struct replace_edit *r, const struct template_values *v,
+			 struct slice part, struct header *f)
+{
+	struct template_values own = *v;
+	struct buf b = { .arena = v->call->arena };
+	struct slice value = f->value, with;
+	size_t before = (size_t)(part.p - value.p);
+
+	own.match = &r->match;
+	own.subject = value.n > 0 ? value : slice_of("", 0);
+	if (!template_fill(&r->with, &own, TEMPLATE_FIELD, &with))
+		return false;
+	buf_put(&b, value.p, before);
+	buf_put(&b, with.p, with.n);
+	buf_put(&b, part.p + part.n, value.n - before - part.n);
+	if (b.n == 0)
+		f->id = F_REMOVED;
+	f->value = slice_of(b.p, b.n);
+	return !b.oom;
+}
+
+static bool replace_in(const struct replace_edit *r, const struct template_values *v,
+		       struct head *h)
+{
+	for (uint16_t i = 0; i < h->n; i++) {
+		struct header *f = &h->fields[i];
+		struct pattern_found found;
+
+		if (f->id != r->id || (f->id == F_OTHER && !slice_ieq(f->name, r->name)) ||
+		    pattern_match(r->match.pattern, f->value, &found) != PATTERN_YES ||
+		    found.group[0].p == NULL) /* \K behind its end */
+			continue;
+		if (!replace_part(r, v, found.group[0], f))
+			return false;
+	}
+	return true;
+}
+
 static bool edit_answer(const struct answer_edit *e, const struct template_values *v,
 			struct head *h)
 {
@@ -345,6 +411,9 @@ static bool edit_answer(const struct answer_edit *e, const struct template_value
 
 	for (uint32_t i = 0; i < e->n_remove; i++)
 		remove_field(h, &e->remove[i]);
+	for (uint32_t i = 0; i < e->n_replace; i++)
+		if (!replace_in(&e->replace[i], v, h))
+			return false;
 	for (uint32_t i = 0; i < e->n_set; i++) {
 		if (!template_fill(&e->set[i].value, v, TEMPLATE_FIELD, &value))
 			return false;
@@ -393,52 +462,59 @@ static bool replace_prefix(const struct rewrite *w, const struct template_values
 	return join(w->prefix, slice_of(all.p + at, all.n - at), v->call->arena, path);
 }
 
-/* False: memory is out; *path stays as it is where the pattern is not found. */
-static const struct reason *replace_path(const struct rewrite *w, const struct template_values *v,
-					 struct slice *path)
-{
-	struct template_values own = *v;
-	enum pattern_answer found = PATTERN_YES;
-
-	own.match = &w->match;
-	if (w->pattern != NULL)
-		found = pattern_match(w->pattern, v->call->path, NULL);
-	if (found == PATTERN_TOO_HARD)
-		return reason_path_too_hard;
-	if (found == PATTERN_NO)
-		return NULL;
-	return template_fill(&w->path, &own, TEMPLATE_PATH, path) ? NULL : reason_out_of_memory;
-}
-
 static const struct reason *target_path(const struct rewrite *w, const struct template_values *v,
 					struct target *t)
 {
-	struct slice path = t->path;
-	const struct reason *why = NULL;
+	struct slice path;
 
-	if (w->prefix.p != NULL && !replace_prefix(w, v, &path))
+	if (w->prefix.p != NULL ? !replace_prefix(w, v, &path)
+				: !template_fill(&w->path, v, TEMPLATE_PATH, &path))
 		return reason_out_of_memory;
-	if (w->has_path)
-		why = replace_path(w, v, &path);
-	if (why != NULL || path.p == t->path.p)
-		return why;
 	t->path = route_normal(path, v->call->arena);
 	return t->path.p == NULL ? reason_bad_request : NULL;
+}
+
+/* "id=1&{query}" of a call without a query is "id=1". */
+static struct slice without_ends(struct slice query)
+{
+	while (query.n > 0 && query.p[query.n - 1] == '&')
+		query.n--;
+	while (query.n > 0 && query.p[0] == '&')
+		query = slice_of(query.p + 1, query.n - 1);
+	return query;
 }
 
 static const struct reason *target_query(const struct rewrite *w, const struct template_values *v,
 					 struct target *t)
 {
-	struct template_values own = *v;
-
-	own.match = &w->match;
-	if (!w->has_query)
-		return NULL;
-	if (!template_fill(&w->query, &own, TEMPLATE_URI, &t->query))
+	if (!template_fill(&w->query, v, TEMPLATE_URI, &t->query))
 		return reason_out_of_memory;
+	t->query = without_ends(t->query);
 	if (t->query.n == 0)
 		t->query.p = NULL;
 	return NULL;
+}
+
+static const struct reason *rewrite_target(const struct rewrite *w, const struct template_values *v,
+					   struct target *t)
+{
+	const struct reason *why = NULL;
+	struct template_values own = *v;
+
+	own.match = &w->match;
+	if (slice_is(v->call->req->path, "*")) /* OPTIONS of the whole server has no path */
+		return NULL;
+	if (w->pattern != NULL) {
+		enum pattern_answer found = pattern_match(w->pattern, v->call->path, NULL);
+
+		if (found != PATTERN_YES)
+			return found == PATTERN_NO ? NULL : reason_path_too_hard;
+	}
+	if (w->prefix.p != NULL || w->has_path)
+		why = target_path(w, &own, t);
+	if (why == NULL && w->has_query)
+		why = target_query(w, &own, t);
+	return why;
 }
 
 const struct reason *action_target(const struct route *r, const struct template_values *v,
@@ -449,9 +525,7 @@ const struct reason *action_target(const struct route *r, const struct template_
 	const struct reason *why;
 
 	*t = (struct target){ .path = req->path, .query = req->query, .authority = req->authority };
-	why = target_path(w, v, t);
-	if (why == NULL)
-		why = target_query(w, v, t);
+	why = rewrite_target(w, v, t);
 	if (why != NULL || w->host_from != HOST_OF_TEXT)
 		return why;
 	if (!template_fill(&w->host, v, TEMPLATE_TEXT, &t->authority))
@@ -472,7 +546,7 @@ static bool add_fields(const struct respond *r, const struct template_values *v,
 	if (!r->has_location)
 		return true;
 	return template_fill(&r->location, v, TEMPLATE_URI, &value) &&
-	       head_add(h, F_LOCATION, value);
+	       (value.n == 0 || head_add(h, F_LOCATION, value));
 }
 
 const struct respond *action_page(const struct error_pages *pages, uint16_t status,

@@ -25,9 +25,18 @@ struct field_edit {
 	struct template value;
 };
 
+/* What the pattern finds in a value becomes another text; one of which it cannot tell stays. */
+struct replace_edit {
+	struct slice name;
+	uint8_t id; /* enum field_id */
+	struct template_match match;
+	struct template with;
+};
+
 struct answer_edit {
 	bool success; /* only answers of success: answer_is_success */
-	uint32_t n_set, n_add, n_remove;
+	uint32_t n_set, n_add, n_remove, n_replace;
+	const struct replace_edit *replace;
 	const struct field_edit *set, *add, *remove; /* of those to remove: the names */
 };
 
@@ -64,7 +73,7 @@ struct rewrite {
 	bool has_path, has_query;
 	struct template path, query, host;
 	struct template_match match;   /* what {match...} of the path means */
-	const struct pattern *pattern; /* NULL: every path */
+	const struct pattern *pattern; /* NULL: every path; where it is not found all of it stays */
 	enum host_from host_from;
 };
 
@@ -85,7 +94,7 @@ bool answer_is_success(uint16_t status);
 bool action_set_fields(const struct route *, const struct template_values *, struct head *req);
 bool action_edit_answer(const struct answer_edits *, const struct template_values *, struct head *);
 
-/* The page for an answer of this status, NULL: there is none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
+/* The page for an answer of this status, NULL: none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
 const struct respond *action_page(const struct error_pages *, uint16_t status, enum page_of from);
 
 /* What goes upstream. */

@@ -80,7 +80,7 @@ static uint64_t longest_wait(struct exchange *x, struct verdict v)
 	return shut_ms > v.ms ? shut_ms : v.ms;
 }
 
-/* Another path or host for the upstream: what goes there is a copy, and the call keeps what it has. */
+/* Another path or host for the upstream: what goes there is a copy, the call keeps what it has. */
 static const struct reason *redirect(struct exchange *x)
 {
 	struct template_values values;

@@ -100,21 +100,30 @@ struct set_conf {
 	bool literal; /* the value came from a file: no template */
 };
 
-enum edit_on { EDIT_ALL, EDIT_SUCCESS };
-
-/* What becomes of the header fields of answers. */
-struct edit_conf {
-	struct conf_list set, add; /* of struct set_conf */
-	struct conf_list remove;   /* of const char * */
-	struct place remove_at;
-	int on; /* enum edit_on */
-};
+enum edit_when { EDIT_ALL, EDIT_SUCCESS };
 
 /* A text that may be a template. */
 struct text_conf {
 	const char *text; /* NULL: none */
 	struct place at;
 	bool literal;
+};
+
+/* A part of a header field's value, and what takes its place. */
+struct replace_conf {
+	struct conf_name name; /* field name */
+	const char *pattern;
+	struct place pattern_at;
+	struct text_conf with;
+};
+
+/* What becomes of the header fields of answers. */
+struct edit_conf {
+	struct conf_list set, add; /* of struct set_conf */
+	struct conf_list replace;  /* of struct replace_conf */
+	struct conf_list remove;   /* of const char * */
+	struct place remove_at;
+	int when; /* enum edit_when */
 };
 
 /* The route's own answer. */
@@ -132,7 +141,7 @@ enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
 
 /* What errors are answered in place of what they would be. */
 struct page_conf {
-	struct conf_list on;         /* of const char *: "404", "5xx" */
+	struct conf_list when;       /* of const char *: "404", "5xx" */
 	int from;                    /* enum page_of */
 	struct respond_conf respond; /* status 0: the error's own */
 };

@@ -1,5 +1,5 @@
-/* config_route.c - the field tables of routes: which calls, where they go or what they are answered,
- * and what of them is changed on the way. */
+/* config_route.c - the field tables of routes: which calls, where they go or what they are
+ * answered, and what of them is changed on the way. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -216,9 +216,7 @@ static const struct field set_fields[] = {
 	  .offset = offsetof(struct set_conf, value),
 	  .at = offsetof(struct set_conf, at),
 	  .max = 16 * KIB,
-	  .doc =
-	      "What the field is set to, in place of what is there; `{header.x}`, `{client.ip}`, "
-	      "`{uri}` and the like are replaced. Empty: the field is taken out." },
+	  .doc = "What the field is set to; empty: it is taken out." },
 	{ .key = NULL },
 };
 
@@ -231,6 +229,48 @@ static const struct schema set_schema = {
 };
 
 /*----------------------------------------------------------------- answers */
+
+static bool check_replace(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct replace_conf *r = conf;
+	const char *wrong = field_wrong(slice_str(r->name.name));
+
+	r->with.literal = is_secret(n, "with");
+	if (wrong != NULL)
+		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", r->name.name, wrong);
+	else if (holds_control(r->with.text))
+		diag_error(l->diags, r->with.at, "E015", "`with` holds a control character");
+	else
+		return true;
+	return false;
+}
+
+static const struct field replace_fields[] = {
+	{ .key = "pattern",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct replace_conf, pattern),
+	  .at = offsetof(struct replace_conf, pattern_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "A regular expression, as in `match.path`." },
+	{ .key = "with",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct replace_conf, with.text),
+	  .at = offsetof(struct replace_conf, with.at),
+	  .max = 16 * KIB,
+	  .doc =
+	      "What takes the place of that which it has found; `{match.1}` is its first group." },
+	{ .key = NULL },
+};
+
+static const struct schema replace_schema = {
+	.name = "replacement",
+	.size = sizeof(struct replace_conf),
+	.fields = replace_fields,
+	.check = check_replace,
+};
 
 static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
 {
@@ -248,15 +288,17 @@ static bool check_edit(struct conf_load *l, const struct node *n, void *conf)
 			   "E015", "the field `%s` %s", name[i], wrong);
 		ok = false;
 	}
-	if (edit->set.n == 0 && edit->add.n == 0 && edit->remove.n == 0) {
+	if (edit->set.n + edit->add.n + edit->replace.n + edit->remove.n == 0) {
 		diag_error(l->diags, n->at, "E013",
-			   "an edit of answers needs `set`, `add` or `remove`");
+			   "an edit of answers needs `set`, `add`, `replace` or `remove`");
 		ok = false;
 	}
 	return ok;
 }
 
-static const char *const edit_on_names[] = { [EDIT_ALL] = "all", [EDIT_SUCCESS] = "success", NULL };
+static const char *const edit_when_names[] = {
+	[EDIT_ALL] = "all", [EDIT_SUCCESS] = "success", NULL
+};
 
 static const struct field edit_fields[] = {
 	{ .key = "set",
@@ -277,11 +319,19 @@ static const struct field edit_fields[] = {
 	  .min = 1,
 	  .max = 256,
 	  .doc = "Fields that are taken out, before others are set or added." },
-	{ .key = "on",
+	{ .key = "replace",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct edit_conf, replace),
+	  .sub = &replace_schema,
+	  .doc = "Fields, by name, of whose values a part becomes another: in every one of the "
+		 "name, the "
+		 "first part in which the regular expression is found. Behind `remove`, before "
+		 "`set`." },
+	{ .key = "when",
 	  .type = C_ENUM,
-	  .offset = offsetof(struct edit_conf, on),
+	  .offset = offsetof(struct edit_conf, when),
 	  .dflt = "all",
-	  .names = edit_on_names,
+	  .names = edit_when_names,
 	  .doc = "Which answers: `all`, Weir's own refusals among them, or those of `success` "
 		 "(200, 201, "
 		 "204, 206, 301, 302, 303, 304, 307, 308)." },
@@ -421,7 +471,7 @@ static bool check_statuses(struct conf_load *l, const struct node *list,
 		if (is_error_status(status[i]))
 			continue;
 		diag_error(l->diags, list->kind == NODE_LIST ? node_item(list, i)->at : list->at,
-			   "E015", "`on`: a status is 300 to 599, or 3xx, 4xx, 5xx");
+			   "E015", "`when`: a status is 300 to 599, or 3xx, 4xx, 5xx");
 		ok = false;
 	}
 	return ok;
@@ -448,7 +498,7 @@ static bool check_page(struct conf_load *l, const struct node *n, void *conf)
 	page->respond.location.literal = is_secret(n, "location");
 	if (wrong != NULL)
 		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
-	return check_statuses(l, node_get(n, "on"), &page->on) && wrong == NULL &&
+	return check_statuses(l, node_get(n, "when"), &page->when) && wrong == NULL &&
 	       check_texts(l, n, &page->respond);
 }
 
@@ -457,10 +507,10 @@ static const char *const page_of_names[] = {
 };
 
 static const struct field page_fields[] = {
-	{ .key = "on",
+	{ .key = "when",
 	  .type = C_LIST,
 	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct page_conf, on),
+	  .offset = offsetof(struct page_conf, when),
 	  .item = C_STRING,
 	  .min = 3,
 	  .max = 3,
@@ -586,15 +636,18 @@ static const struct field rewrite_fields[] = {
 	  .at = offsetof(struct rewrite_conf, pattern_at),
 	  .min = 1,
 	  .max = 4096,
-	  .doc =
-	      "A regular expression, as in `match.path`: only a path in which it is found becomes "
-	      "another, and `{match.1}` is its first group." },
+	  .doc = "A regular expression, as in `match.path`: only where it is found in the path, "
+		 "path and "
+		 "query become others, and `{match.1}` is its first group." },
 	{ .key = "query",
 	  .type = C_STRING,
 	  .offset = offsetof(struct rewrite_conf, query.text),
 	  .at = offsetof(struct rewrite_conf, query.at),
 	  .max = 4096,
-	  .doc = "In place of the query, without its `?`; empty: none. Not given: it stays." },
+	  .doc =
+	      "In place of the query, without its `?`; empty: none. Not given: it stays. An `&` at "
+	      "either end is left out, so that `a=1&{query}` does for calls without a query, "
+	      "too." },
 	{ .key = NULL },
 };
 
@@ -681,7 +734,20 @@ static const struct field route_fields[] = {
 	  .type = C_NAMED,
 	  .offset = offsetof(struct route_conf, set),
 	  .sub = &set_schema,
-	  .doc = "Header fields of the request that goes upstream, by name." },
+	  .doc = "Header fields of the request that goes upstream, by name; an empty value takes a "
+		 "field "
+		 "out. Texts of routes say something of the call: `{client.ip}`, `{header.NAME}`, "
+		 "`{query.NAME}`, `{cookie.NAME}`, `{host}` (without a port), `{authority}` (as it "
+		 "came), "
+		 "`{method}`, `{scheme}`, `{uri}` (path and query, as they came), `{path}` (in "
+		 "normal form), "
+		 "`{query}`, `{route}`, `{upstream}`, `{server.address}`, `{server.port}`, "
+		 "`{tls.san}`, "
+		 "`{request_id}`; of a match by regular expression `{match.1}` and `{match.NAME}`, "
+		 "of one "
+		 "that ends with a star `{match.rest}`. What the call lacks is empty; `{{` in "
+		 "front of a "
+		 "name is a brace." },
 	{ .key = "rewrite",
 	  .type = C_MAP,
 	  .offset = offsetof(struct route_conf, rewrite),

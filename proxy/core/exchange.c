@@ -9,6 +9,9 @@
  *    |            |                 |                           |                             |
  *    +--bad-->  REPLYING <----------+---------------------------+----- last byte written -----+
  *
+ * A route's own answer comes of ADMITTING, and a page in place of an upstream's error of AWAITING;
+ * they, too, are REPLYING.
+ *
  * NEW and ADMITTING are in admission.c, the tries from CONNECTING on in leg.c.
  *
  * One timer; its meaning is the state: a filter's delay or the end of its queue's patience, the

@@ -342,8 +342,8 @@ static bool say_time_left(struct exchange *x)
 	return grpc_set_timeout(x->req, until_ns > now_ns ? until_ns - now_ns : 1);
 }
 
-/* By another path, or to another host, than the client asked for.  It may have to outlive this try's
- * stream (stream.h, S3). */
+/* By another path, or to another host, than the client asked for.  It may have to outlive this
+ * try's stream (stream.h, S3). */
 static const struct head *redirected(struct leg *l)
 {
 	struct exchange *x = l->x;

@@ -168,6 +168,8 @@ enum pattern_answer pattern_match(const struct pattern *p, struct slice text,
 {
 	int n;
 
+	if (text.p == NULL)
+		text = slice_of("", 0);
 	if (!scratch_make(&scratch))
 		return PATTERN_TOO_HARD;
 	n = pcre2_match(p->code, (PCRE2_SPTR)text.p, text.n, 0, 0, scratch.data, scratch.context);

@@ -7,8 +7,8 @@
  *
  * It holds wherever it is found: ^ and $ tie it to the ends.  What a pattern asks of a text is
  * bounded, whatever the pattern: PATTERN_STEPS and PATTERN_HEAP_KIB, then the answer is "too hard",
- * which is neither yes nor no, and a call of which a route cannot tell is refused.  Compiled when the
- * configuration is read; matching allocates nothing but each thread's scratch, once.  No code is
+ * which is neither yes nor no, and a call of which a route cannot tell is refused.  Compiled when
+ * the configuration is read; matching allocates nothing but each thread's scratch, once.  No code is
  * generated: a process that may not make memory executable serves as any other. */
 #ifndef CORE_PATTERN_H
 #define CORE_PATTERN_H
@@ -42,8 +42,8 @@ static inline bool pattern_is(const char *text)
 	return text[0] == '~';
 }
 
-/* From "~ ..." or "~* ...", into the arena.  `caseless`: even if it says nothing of it.  NULL: *wrong
- * says why, in the arena, or is NULL when memory is out. */
+/* From "~ ..." or "~* ...", into the arena.  `caseless`: even if it says nothing of it.  NULL:
+ * *wrong says why, in the arena, or is NULL when memory is out. */
 struct pattern *pattern_compile(const char *text, bool caseless, struct arena *,
 				const char **wrong);
 /* `found` may be NULL. */

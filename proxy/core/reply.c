@@ -522,11 +522,14 @@ static bool keep_fields(struct head *h, const struct head *from)
 
 void reply_page(struct exchange *x, const struct respond *page, const struct head *answer)
 {
+	static const struct slice no = SLICE("false");
 	struct reply r = { .x = x, .why = reason_ok };
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body = SLICE("");
 	bool ok = make_own_head(x, page, answer->status, h, &body) && keep_fields(h, answer);
 
+	if (ok && x->budget_spent && head_find(h, F_X_SHOULD_RETRY) == NULL)
+		ok = head_add(h, F_X_SHOULD_RETRY, no);
 	x->record.head_sent_ns = x->worker->loop.now_ns;
 	send_made(&r, h, body, ok);
 }

@@ -1,7 +1,7 @@
 /* template.c - texts with values of a call in them; see template.h.
  *
- * A text is cut into parts when it is read: literal ones, and those that a row of the table below or
- * a key (filters/key.h) reads. */
+ * A text is cut into parts when it is read: literal ones, and those that a row of the table below
+ * or a key (filters/key.h) reads. */
 #include "core/template.h"
 
 #include <stdio.h>
@@ -110,9 +110,10 @@ static bool read_address(struct reader *r, struct slice *out)
 /* It is sought again where it is asked for: calls that ask for nothing pay nothing. */
 static bool read_group(struct reader *r, struct slice *out)
 {
+	struct slice subject = r->v->subject.p != NULL ? r->v->subject : r->v->call->path;
 	struct pattern_found found;
 
-	if (pattern_match(r->v->match->pattern, r->v->call->path, &found) != PATTERN_YES ||
+	if (pattern_match(r->v->match->pattern, subject, &found) != PATTERN_YES ||
 	    r->part->group >= found.n)
 		return false;
 	*out = found.group[r->part->group];
@@ -205,6 +206,22 @@ static void unknown(struct parser *p, struct slice name, const char *why)
 	    ->help = known;
 }
 
+/* `near`: what a key would have been called; NULL: nothing like it. */
+static void not_known(struct parser *p, struct slice name, const char *near)
+{
+	const char *why = "is not known";
+	struct suggest s;
+
+	suggest_begin(&s, name);
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+		suggest_offer(&s, sources[i].name);
+	if (s.best == NULL)
+		s.best = near;
+	if (s.best != NULL)
+		why = arena_printf(p->diags->arena, "is not known: did you mean `{%s}`?", s.best);
+	unknown(p, name, why != NULL ? why : "is not known");
+}
+
 static bool parse_group(struct parser *p, struct slice name, struct template_part *part)
 {
 	struct slice group = slice_of(name.p + 6, name.n - 6);
@@ -241,13 +258,14 @@ static bool parse_key(struct parser *p, struct slice name, struct template_part 
 		return false;
 	}
 	if (findings.errors > 0) {
-		unknown(p, name, "is not known");
+		not_known(p, name, findings.first == NULL ? NULL : findings.first->suggestion);
 		return false;
 	}
 	if (key_identity(part->key) != 0) {
 		unknown(p, name, "is told by `auth.headers`");
 		return false;
 	}
+	part->escaped = slice_is(name, "host"); /* its brackets are a URI's */
 	return true;
 }
 
@@ -356,6 +374,13 @@ static bool is_control(char c)
 	return ((unsigned char)c < ' ' && c != '\t') || c == 0x7f;
 }
 
+/* What is no part of a URI yet must not become one that ends the part it stands in, be it a segment
+ * or one of the values of a query. */
+static bool stands_in_part(char c)
+{
+	return char_is(c, CH_UNRESERVED) || (c != '\0' && strchr("/:@,!*'()", c) != NULL);
+}
+
 static bool stands_in_uri(char c, bool path)
 {
 	if (path && c == '?')
@@ -388,7 +413,7 @@ static void put_char(struct buf *b, char c, enum template_form form, bool escape
 	if (form == TEMPLATE_FIELD)
 		stays = !is_control(c);
 	else if (form != TEMPLATE_TEXT)
-		stays = stands_in_uri(c, form == TEMPLATE_PATH) && (escaped || c != '%');
+		stays = escaped ? stands_in_uri(c, form == TEMPLATE_PATH) : stands_in_part(c);
 	if (stays)
 		buf_putc(b, c);
 	else
@@ -415,17 +440,14 @@ static bool read_part(struct reader *r, struct slice *out)
 	return r->part->source->read(r, out);
 }
 
-bool template_fill(const struct template *t, const struct template_values *v,
-		   enum template_form form, struct slice *out)
+bool template_fill_values(const struct template *t, const struct template_values *v,
+			  enum template_form form, struct slice *out)
 {
 	struct buf b = { .arena = v->call->arena };
-	struct reader r = { .v = v };
+	struct reader r; /* its scratch stays as it is */
 	struct slice value;
 
-	if (t->n == 0) {
-		*out = t->fixed;
-		return true;
-	}
+	r.v = v;
 	for (uint32_t i = 0; i < t->n && b.n <= TEMPLATE_MAX; i++) {
 		r.part = &t->part[i];
 		if (r.part->source == NULL && r.part->key == NULL)

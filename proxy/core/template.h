@@ -5,7 +5,7 @@
  *	{uri} {query} {authority} {scheme} {request_id}
  *	{server.port} {server.address}	of the listener
  *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
- *				else of `match.path`; 0: all of what it has found
+ *				of `replace`, else of `match.path`; 0: all of what it has found
  *	{match.rest}		of a match like /x/<star>: what stands where the star does
  *
  * Laws
@@ -15,7 +15,8 @@
  *  T2  What came from a ${file:...} is text, whatever is in it.
  *  T3  What the call lacks is empty.
  *  T4  A value can never end the place it is put into: by its form (enum template_form) what would
- *      is escaped.
+ *      is escaped.  In a URI, {uri} {path} {query} {authority} {host} {match...} stand as they are,
+ *      of others all that could end a segment or a value of a query is escaped.
  *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty. */
 #ifndef CORE_TEMPLATE_H
 #define CORE_TEMPLATE_H
@@ -59,6 +60,7 @@ struct template_match {
 struct template_values {
 	const struct call *call;
 	const struct template_match *match;
+	struct slice subject; /* of the match; p NULL: the path */
 	struct slice scheme, request_id;
 	uint16_t port;       /* of the listener; 0: it has none */
 	const char *address; /* the same, as `listen` has it; NULL: not known */
@@ -69,8 +71,17 @@ struct template_values {
 bool template_parse(struct template *, const char *text, bool literal,
 		    const struct template_match *, const char *what, struct place at,
 		    struct arena *, struct diags *);
+bool template_fill_values(const struct template *, const struct template_values *,
+			  enum template_form, struct slice *out);
+
 /* In the call's arena, or the configuration's.  False: memory is out. */
-bool template_fill(const struct template *, const struct template_values *, enum template_form,
-		   struct slice *out);
+static inline bool template_fill(const struct template *t, const struct template_values *v,
+				 enum template_form form, struct slice *out)
+{
+	if (t->n > 0)
+		return template_fill_values(t, v, form, out);
+	*out = t->fixed;
+	return true;
+}
 
 #endif

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from h2wire import H2Client, H2Upstream
-from harness import Client, connect, free_port, response
+from harness import Client, connect, free_port, parallel, response
 
 
 def answers(weir, *respond, **more):
@@ -209,7 +209,7 @@ def test_fields_are_set_added_and_taken_out(weir):
 @pytest.mark.parametrize("status,there", [(200, True), (201, True), (206, True), (302, True), (308, True), (202, False),
                                           (404, False), (500, False)])
 def test_on_success_alone(weir, status, there):
-    r = edited(weir, {"on": "success", "set": {"x-a": "1"}}, status=status)
+    r = edited(weir, {"when": "success", "set": {"x-a": "1"}}, status=status)
     assert r.has("x-a") == there
 
 
@@ -218,10 +218,26 @@ def test_values_of_the_call(weir):
     assert re.fullmatch(r"127\.0\.0\.1 test app [0-9a-f]{32}", r.get("x-a")) and not r.has("x-empty")
 
 
+def test_parts_of_values_are_replaced(weir):
+    r = edited(weir, {"replace": {"Location": {"pattern": "~ ^http://app/v1/([a-z]*)", "with": "{scheme}://{host}/api/{match.1}"},
+                                  "set-cookie": {"pattern": "~* (; *path=)/", "with": "{match.1}/app/"},
+                                  "x-gone": {"pattern": "~ ^.*$", "with": "{header.none}"}}}, status=302,
+               headers=[("Location", "http://app/v1/ab1?c"), ("Set-Cookie", "a=1; Path=/; Secure"), ("Set-Cookie", "b=2"),
+                        ("Set-Cookie", "c=3;path=/x"), ("X-Gone", "a")])
+    assert r.all("set-cookie") == ["a=1; Path=/app/; Secure", "b=2", "c=3;path=/app/x"]
+    r.check_fields({"location": "http://test/api/ab1?c", "x-gone": None})
+
+
+def test_what_is_not_found_stays(weir):
+    r = edited(weir, {"replace": {"location": {"pattern": "~ ^http://app/", "with": "/"}, "x-hard": {"pattern": "~ ^(a+)+[bc]$", "with": ""}}},
+               headers=[("Location", "/app/x"), ("X-Hard", "a" * 3000)])
+    r.check_fields({"location": "/app/x", "x-hard": "a" * 3000})
+
+
 def test_refusals_have_them_too(weir):
     w = weir(policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"], serve=True,
              route={"response": [{"set": {"x-all": "1"}, "remove": ["x-ratelimit-limit"]},
-                                 {"on": "success", "set": {"x-good": "1"}}]})
+                                 {"when": "success", "set": {"x-good": "1"}}]})
     get(w, "/", status=200).check_fields({"x-all": "1", "x-good": "1"})
     get(w, "/", status=429).check_fields({"x-all": "1", "x-good": None, "x-ratelimit-limit": None, "x-ratelimit-reset": re.compile(".")})
 
@@ -262,9 +278,9 @@ def test_interim_answers_are_left_alone(weir):
 
 # ---- pages for errors
 
-PAGES = [{"on": ["404"], "from": "upstream", "status": 200, "body": "none {path}", "headers": {"x-page": "1"}},
-         {"on": ["429"], "from": "weir", "body": '{"slow":"{client.ip}"}', "content_type": "application/json"},
-         {"on": ["5xx"], "status": 302, "location": "/sorry?{path}"}]
+PAGES = [{"when": ["404"], "from": "upstream", "status": 200, "body": "none {path}", "headers": {"x-page": "1"}},
+         {"when": ["429"], "from": "weir", "body": '{"slow":"{client.ip}"}', "content_type": "application/json"},
+         {"when": ["5xx"], "status": 302, "location": "/sorry?{path}"}]
 
 
 def paged(weir, status, headers=(), pages=None, **more):
@@ -304,18 +320,25 @@ def test_pages_when_nobody_is_there(weir, upstreams):
 
 
 def test_pages_of_the_whole_configuration(weir):
-    w = weir(errors=[{"on": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
+    w = weir(errors=[{"when": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
     get(w, "/b", 410, b"gone")
     get(w, "/a", 404, b"")
 
 
 def test_tries_and_breakers_see_the_answer(weir):
-    pages = [{"on": ["503"], "status": 200, "body": "calm"}]
+    pages = [{"when": ["503"], "status": 200, "body": "calm"}]
     w = paged(weir, 503, pages=pages, policies={"r": {"retry": 2, "when": [503]}, "b": {"breaker": 3, "open_for": "60s"}}, use=["r", "b"])
     get(w, "/", 200, b"calm")
     assert w.upstream.requests == 3
     get(w, "/", 200, b"calm").check_fields({"retry-after": re.compile(r"\d+")})
     assert [r["reason"] for r in w.access(2)] == ["ok", "breaker_open"] and w.upstream.requests == 3
+
+
+def test_a_page_says_that_the_budget_is_spent(weir):
+    w = paged(weir, 503, pages=[{"when": "503", "body": "calm"}], policies={"r": {"retry": 1, "when": [503], "budget": "0%"}}, use=["r"])
+    while not w.metric("weir_retries_suppressed_total", route="app", reason="budget"):
+        w.fetch()
+    get(w, "/", 503, b"calm").check_fields({"x-should-retry": "false"})
 
 
 def test_a_page_ends_the_rest(weir):
@@ -327,7 +350,7 @@ def test_a_page_ends_the_rest(weir):
 
 
 def test_heads_and_pages_without_a_body(weir):
-    w = paged(weir, 404, pages=[{"on": ["404"], "status": 204, "headers": {"x-a": "1"}}])
+    w = paged(weir, 404, pages=[{"when": ["404"], "status": 204, "headers": {"x-a": "1"}}])
     get(w, "/", 204).check_fields({"content-length": None, "x-a": "1"})
     w = paged(weir, 404)
     w.client().ask("/", method="HEAD").expect(200, head=True, content_length="6")
@@ -356,7 +379,10 @@ def test_pages_in_http2_but_not_in_grpc(weir, upstreams):
     ("/*", {"path": "/all{path}"}, "/a/./b", "/all/a/b"),
     ("/*", {"path": "/one"}, "/a?q", "/one?q"),
     ("/*", {"path": "/one", "query": ""}, "/a?q", "/one"),
-    ("/*", {"query": "a={query.a}&h={host}"}, "/a/./?a=%26", "/a/./?a=&&h=test"),
+    ("/*", {"query": "a={query.a}&h={host}"}, "/a/./?a=%26", "/a/./?a=%26&h=test"),
+    ("/*", {"query": "id={query.id}&role=user"}, "/?id=1%26role%3Dadmin", "/?id=1%26role%3Dadmin&role=user"),
+    ("/re*", {"pattern": "~ ^/re/(.)", "path": "/q", "query": "id={match.1}&{query}"}, "/re/1", "/q?id=1"),
+    ("/re*", {"pattern": "~ ^/re/(.)", "path": "/q", "query": "id={match.1}&{query}"}, "/rex?k=v", "/rex?k=v"),
     ("~ ^/u/([0-9]+)/(.*)$", {"path": "/user/{match.2}/{match.1}"}, "/u/7/x", "/user/x/7"),
     ("/p/*", {"pattern": "~ ^/p/([a-z]+)$", "path": "/q/{match.1}"}, "/p/abc", "/q/abc"),
     ("/p/*", {"pattern": "~ ^/p/([a-z]+)$", "path": "/q/{match.1}"}, "/p/./1", "/p/./1")])
@@ -513,6 +539,12 @@ routes:
     assert run("check", "--strict", "-c", path).returncode == 0
 
 
+def test_patterns_in_several_workers(weir):
+    w = weir(workers=2, serve=True, route={"match": {"path": "~ ^/(a+)$"}, "rewrite": {"path": "/{match.1}"}, "response": {"set": {"x-a": "{match.1}"}}})
+    got = parallel(8, lambda i: [w.client().ask("/" + "a" * (i + 1)).expect(200).get("x-a") for _ in range(20)])
+    assert got == [["a" * (i + 1)] * 20 for i in range(8)]
+
+
 def test_hosts_by_pattern(weir):
     hosts = ["mail.*", "~ ^(?:a|b)\\d\\.x$", "*.x"]
     w = weir(routes=[{"name": f"n{i}", "match": {"hosts": [h]}, "respond": {"status": 200, "body": str(i)}} for i, h in enumerate(hosts)])
@@ -557,7 +589,7 @@ def test_pages_are_explained(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
 policies: { p: { rate: 1/h, burst: 1 } }
-errors: [{ on: 404, status: 410 }, { on: [429], status: 503 }]
+errors: [{ when: 404, status: 410 }, { when: [429], status: 503 }]
 routes: [{ match: { path: /a }, to: app, use: [p] }]
 """)
     got = json.loads(run("explain", "-c", path, "--format", "json", "--repeat", "2@1s", "/a").stdout)
@@ -568,13 +600,13 @@ routes: [{ match: { path: /a }, to: app, use: [p] }]
 def test_dumped_and_read_again(run, policy):
     path = policy("""listen: 127.0.0.1:18080
 upstreams: { app: 127.0.0.1:3000 }
-response: [{ set: { x-a: "{host}" } }, { on: success, add: { x-b: "1" }, remove: [server] }]
+response: [{ set: { x-a: "{host}" } }, { when: success, add: { x-b: "1" }, remove: [server], replace: { location: { pattern: "~ ^a", with: b } } }]
 routes:
   - { name: a, match: { path: "~* ^/(a|b)$", hosts: ["~ x", "a.*"] }, respond: { status: 301, location: "/{match.1}" } }
   - { name: b, match: { path: /b* }, to: app, host: upstream, rewrite: { prefix: /c, query: "a={query.b}" } }
   - { name: c, match: { when: { client.ip: 10.0.0.0/8, header.x: ["", "~ y$"] } }, respond: 403 }
   - { name: d, respond: 404 }
-errors: { on: [404, 5xx], from: weir, body: "{path}" }
+errors: { when: [404, 5xx], from: weir, body: "{path}" }
 """)
     first = run("dump", "-c", path).stdout
     again = run("dump", "-c", policy(first, "again.yaml"))

@@ -84,7 +84,7 @@ static void expect_filled(const char *text, enum template_form form, const char 
 	set_up(&f, "~ ^/u/([^/]*)/?(?<tail>.*)$");
 	f.route.conf = &f.conf;
 	assert_true(prepare(&f));
-	ask(&f, "/u/a%20b/c", "q=1%0d%0a2&r=%3C%22&s=50%25");
+	ask(&f, "/u/a%20b/c", "q=1%0d%0a2&r=%3C%22&s=50%25&t=1%26role%3Da%2Bb%23/?;");
 	assert_true(head_add_name(&f.req, slice_str("X-A"), slice_str("v<1>")));
 	assert_true(template_parse(&t, text, false, &f.route.match, "`x`", (struct place){ 0 },
 				   &f.arena, &f.diags));
@@ -111,7 +111,8 @@ static void test_texts_with_values(void **state)
 	(void)state;
 	expect_filled("{client.ip}", TEMPLATE_TEXT, "10.1.2.3");
 	expect_filled("{scheme}://{host}:{server.port}{uri}", TEMPLATE_URI,
-		      "https://example.com:8443/u/a%20b/c?q=1%0d%0a2&r=%3C%22&s=50%25");
+		      "https://example.com:8443/u/a%20b/"
+		      "c?q=1%0d%0a2&r=%3C%22&s=50%25&t=1%26role%3Da%2Bb%23/?;");
 	expect_filled("{authority}|{path}|{query.s}|{route}", TEMPLATE_TEXT,
 		      "Example.com:8443|/u/a%20b/c|50%|r");
 	expect_filled("{match.1}+{match.2}+{match.tail}", TEMPLATE_PATH, "a%20b+c+c");
@@ -128,10 +129,12 @@ static void test_values_stay_in_their_place(void **state)
 	expect_filled("{query.q}", TEMPLATE_FIELD, "1%0D%0A2");
 	expect_filled("{query.q}", TEMPLATE_URI, "1%0D%0A2");
 	expect_filled("{query.s}", TEMPLATE_URI, "50%25");
+	expect_filled("id={query.t}&role=user", TEMPLATE_URI,
+		      "id=1%26role%3Da%2Bb%23/%3F%3B&role=user");
 	expect_filled("\"{query.r}{query.q}\"", TEMPLATE_JSON, "\"<\\\"1\\r\\n2\"");
 	expect_filled("<b>{query.r}</b>", TEMPLATE_HTML, "<b>&lt;&quot;</b>");
 	expect_filled("/{query.r}{uri}", TEMPLATE_PATH,
-		      "/%3C%22/u/a%20b/c%3Fq=1%0d%0a2&r=%3C%22&s=50%25");
+		      "/%3C%22/u/a%20b/c%3Fq=1%0d%0a2&r=%3C%22&s=50%25&t=1%26role%3Da%2Bb%23/%3F;");
 }
 
 static void test_secrets_are_text(void **state)
@@ -250,7 +253,12 @@ static void test_targets(void **state)
 	expect_target(W("/p/*", .path = "/q/{match.1}", .pattern = "~ ^/p/([0-9]+)$"), "/p/./x",
 		      NULL, "/p/./x@Example.com:8443");
 	expect_target(W(NULL, .query = "a={query.b}&{query}"), "/", "b=%26",
-		      "/?a=&&b=%26@Example.com:8443");
+		      "/?a=%26&b=%26@Example.com:8443");
+	expect_target(W(NULL, .query = "id=1&{query}"), "/", NULL, "/?id=1@Example.com:8443");
+	expect_target(W(NULL, .query = "{query}&id=1"), "/", NULL, "/?id=1@Example.com:8443");
+	expect_target(W(NULL, .path = "/y", .pattern = "~ ^/x", .query = "id=1"), "/z", "q",
+		      "/z?q@Example.com:8443");
+	expect_target(W(NULL, "/in", .query = "a"), "*", NULL, "*@Example.com:8443");
 	expect_target(W(NULL, .query = ""), "/", "b=1", "/@Example.com:8443");
 	expect_target(W(NULL, .path = "/x", .host = "in.{host}"), "/", NULL, "/x@in.example.com");
 	expect_target(W(NULL, .path = "/x", .host = "upstream"), "/", NULL, "/x@Example.com:8443");
@@ -325,6 +333,7 @@ static void test_refused(void **state)
 	expect_refused(W(NULL, .path = "/{match.1}"), "the route has none");
 	expect_refused(W(NULL, .path = "/x", .pattern = "^/x"), "begins with `~`");
 	expect_refused(W(NULL, .path = "/x", .pattern = "~ ("), "missing closing parenthesis");
+	expect_refused(W(NULL, .path = "{{x}"), "begins with /");
 	expect_refused(W(NULL, .path = "/x", .host = "a/b"), "a name with or without a port");
 }
 
@@ -383,7 +392,7 @@ static void test_fields_of_answers(void **state)
 	f.set[0] = field("x-a", "new {host}");
 	f.set[1] = field("X-B", "1");
 	f.edit[0] = (struct edit_conf){ .set = { 1, &f.set[0] }, .remove = { 1, &server } };
-	f.edit[1] = (struct edit_conf){ .add = { 2, &f.set[0] }, .on = EDIT_SUCCESS };
+	f.edit[1] = (struct edit_conf){ .add = { 2, &f.set[0] }, .when = EDIT_SUCCESS };
 	f.config.response = (struct conf_list){ 2, f.edit };
 	assert_true(prepare(&f));
 	ask(&f, "/", NULL);
