@@ -111,7 +111,7 @@ static void put_added(struct import *im, const struct site *site, const struct d
 			continue;
 		buf_printf(b, "      - { %sadd: { %s: %s } }",
 			   slice_is(d->word[d->n - 1], "always") && d->n == 4 ? ""
-									      : "on: success, ",
+									      : "when: success, ",
 			   text_yaml(im, d->word[1].p), text_yaml(im, value));
 		text_end(im, b, d);
 	}

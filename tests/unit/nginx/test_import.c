@@ -215,7 +215,7 @@ static const struct row routes[] = {
 	  " 0 lost" },
 	{ SERVER("location / { " PASS
 		 "add_header A b; add_header A c always; proxy_hide_header D; }"),
-	  "      - { remove: D } # nginx.conf:1\n      - { on: success, add: { A: b } } # "
+	  "      - { remove: D } # nginx.conf:1\n      - { when: success, add: { A: b } } # "
 	  "nginx.conf:1\n      - { add: { A: c } }",
 	  " 0 lost" },
 	{ SERVER("location / { " PASS "add_header A $upstream_cache_status; }"), "!response",
