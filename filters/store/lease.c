@@ -650,7 +650,7 @@ void lease_reply(struct lease *l, const struct sync_reply *r)
 	if (r->granted > 0) {
 		l->held_until_ns = w->now_ns + hold_ns(l->rule);
 		l->has_credit = true;
-	} else if (l->sent.want > 0) {
+	} else if (l->sent.want > 0 || r->left == 0) {
 		l->has_credit = false;
 	}
 	if (r->granted < l->sent.want)

@@ -16,7 +16,7 @@
  *
  *  L2  A call that asks several limits takes from all of them or from none.
  *
- *  L3  Who was answered with nothing has no credit until it is granted something.
+ *  L3  Who was answered with nothing, or that nothing is left, has no credit until it is granted something.
  *
  *  L4  A sync whose outcome is not known is never sent again (of a budget: again under the same number, which counts
  *      once).  Its charge is given up, at most `credit` each time: charging twice would be worse, as who is slow

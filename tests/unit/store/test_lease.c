@@ -225,6 +225,27 @@ static void test_no_credit_after_a_refusal(void **state)
 	assert_int_equal(admit(3, 1), LEASE_ADMIT);
 }
 
+/* A share of one token is all credit: nothing is asked for ahead, and so nothing is ever refused. */
+static void test_no_credit_where_nothing_is_left(void **state)
+{
+	(void)state;
+	rig.rule.burst = 20;
+	rig.rule.count = 10;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	for (unsigned i = 0; i < 20; i++, pass(CLOCK_S)) {
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+		assert_ptr_equal(next(), &rig.lease);
+		assert_int_equal(rig.sync.owed, 1);
+		assert_int_equal(rig.sync.want, 0);
+		answer(&rig.lease, 0, 19 - i, 0);
+	}
+	assert_int_equal(admit(20, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 0, 0, 340 * 1000000);
+	assert_int_equal(rig.answer[20], LEASE_DENY);
+	assert_int_equal(admit(21, 1), LEASE_DENY);
+}
+
 static void test_held_tokens_end(void **state)
 {
 	(void)state;
@@ -532,6 +553,7 @@ int main(void)
 		cmocka_unit_test_setup(test_a_large_call_is_not_overtaken, setup),
 		cmocka_unit_test_setup(test_credit_is_bounded_and_charged, setup),
 		cmocka_unit_test_setup(test_no_credit_after_a_refusal, setup),
+		cmocka_unit_test_setup(test_no_credit_where_nothing_is_left, setup),
 		cmocka_unit_test_setup(test_held_tokens_end, setup),
 		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
 		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),

@@ -499,6 +499,19 @@ static void test_small_limits(void **state)
 	assert_true(r.admitted >= 300);
 }
 
+/* κ of one: all of it is credit. */
+static void test_a_share_of_one_token(void **state)
+{
+	struct scenario s = { .sidecars = 2, .rate = 20, .burst = 20, .load = 3, .seconds = 60 };
+	struct result r = run(&s, 3);
+
+	(void)state;
+	show("20/s", &s, &r);
+	assert_int_equal(r.kappa, 2);
+	check_bound(&s, &r, 0);
+	assert_true(r.admitted >= 1200);
+}
+
 static void test_a_slow_server(void **state)
 {
 	struct scenario s = { .sidecars = 4,
@@ -657,6 +670,7 @@ int main(void)
 		cmocka_unit_test(test_few_operations_and_no_waits_where_there_is_room),
 		cmocka_unit_test(test_strict_is_exact),
 		cmocka_unit_test(test_small_limits),
+		cmocka_unit_test(test_a_share_of_one_token),
 		cmocka_unit_test(test_a_slow_server),
 		cmocka_unit_test(test_strict_on_a_server_slower_than_calls_wait),
 		cmocka_unit_test(test_losses_cost_a_credit_each),
