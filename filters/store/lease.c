@@ -238,6 +238,23 @@ static void kick(struct lease *l)
 
 enum judgement { MAY, MAY_NOT, MUST_WAIT };
 
+/* Of the last refusal: who wants less than was refused then is asked for. */
+static bool is_denied(const struct lease *l, uint64_t cost)
+{
+	return l->world->now_ns < l->deny_until_ns && cost >= l->deny_cost;
+}
+
+/* More than was refused takes longer: as long as the rest takes to come, at most until all is there. */
+static uint64_t denied_ns(const struct lease *l, uint64_t cost)
+{
+	const struct lease_rule *r = l->rule;
+	lease_units rest = (lease_units)(cost - l->deny_cost) * r->period_ns / r->count;
+	uint64_t full_ns = max(l->full_at_ns, l->deny_until_ns);
+	lease_units at = l->deny_until_ns + rest;
+
+	return (at < full_ns ? (uint64_t)at : full_ns) - l->world->now_ns;
+}
+
 static enum judgement judge_locally(struct lease_part *p, uint64_t *retry_ns)
 {
 	struct lease *l = p->lease;
@@ -274,8 +291,8 @@ static enum judgement judge(struct lease_part *p, bool parked, uint64_t *retry_n
 		local_begin(l, w->down_since_ns);
 	if (l->is_local)
 		return judge_locally(p, retry_ns);
-	if (w->now_ns < l->deny_until_ns) {
-		*retry_ns = l->deny_until_ns - w->now_ns;
+	if (is_denied(l, p->cost)) {
+		*retry_ns = denied_ns(l, p->cost);
 		return MAY_NOT;
 	}
 	return on_credit(l, p->cost) && l->n_parked == 0 ? MAY : MUST_WAIT;
@@ -295,8 +312,8 @@ static bool runs_low(struct lease *l)
 	struct lease_world *w = l->world;
 	uint64_t soon = w->rtt_ns + w->rtt_ns / 2 + 2 * CLOCK_MS;
 
-	return caps_of(l)->hold > 0 && w->now_ns - l->asked_at_ns <= FRESH_NS &&
-	       w->now_ns >= l->deny_until_ns && l->balance <= (int64_t)expected(l, soon);
+	return caps_of(l)->hold > 0 && w->now_ns - l->asked_at_ns <= FRESH_NS && !is_denied(l, 1) &&
+	       l->balance <= (int64_t)expected(l, soon);
 }
 
 static bool has_news(struct lease *l)
@@ -548,7 +565,7 @@ static void ask_for(struct lease *l, struct sync *s)
 	uint64_t held = l->balance > 0 ? (uint64_t)l->balance : 0, target = 0, need;
 	struct lease_part *first;
 
-	if (w->now_ns - l->asked_at_ns <= FRESH_NS && w->now_ns >= l->deny_until_ns)
+	if (w->now_ns - l->asked_at_ns <= FRESH_NS && !is_denied(l, 1))
 		target = min(caps_of(l)->hold, expected(l, 3 * w->rtt_ns + 50 * CLOCK_MS));
 	need = l->parked_cost + target;
 	if (need <= held)
@@ -621,6 +638,8 @@ static void note_refusal(struct lease *l, const struct sync_reply *r)
 
 	wait = max(wait, pace_ns(l->rule));
 	l->deny_until_ns = w->now_ns + wait + random_below(w, min(wait, CLOCK_S) / JITTER_SHARE);
+	l->deny_cost =
+	    r->granted > 0 ? 1 : l->sent.least + (l->balance > 0 ? (uint64_t)l->balance : 0);
 }
 
 /* Calls that were let in meanwhile are charged next, as others. */

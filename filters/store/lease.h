@@ -84,7 +84,8 @@ struct lease {
 	struct lease_rule *rule;
 	int64_t balance;  /* above 0: held; below: spent and not charged */
 	uint64_t surplus; /* charged and not wanted: given back with the next sync */
-	uint64_t held_until_ns, deny_until_ns;
+	uint64_t held_until_ns;
+	uint64_t deny_until_ns, deny_cost; /* who wants as much, or more, is refused till then */
 	bool has_credit;
 
 	/* arrivals: tokens in 1000 s, smoothed over RATE_WINDOW_NS */

@@ -183,8 +183,12 @@ static void test_a_large_call_is_not_overtaken(void **state)
 	assert_int_equal(rig.sync.least, 90);
 	answer(&rig.lease, 0, 40, 500000);
 	assert_int_equal(rig.answer[0], LEASE_DENY);
-	assert_int_equal(rig.answer[1], LEASE_DENY);
 	assert_true(rig.call[0].retry_ns >= 500 * CLOCK_MS);
+	assert_int_equal(rig.answer[1], -1); /* it wants less than was refused */
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.least, 1);
+	answer(&rig.lease, rig.sync.want, 39, 0);
+	assert_int_equal(rig.answer[1], LEASE_ADMIT);
 	/* more than there ever is does not even ask */
 	assert_int_equal(admit(2, 101), LEASE_DENY);
 	assert_true(rig.call[2].retry_ns == SYNC_NEVER);
@@ -244,6 +248,36 @@ static void test_no_credit_where_nothing_is_left(void **state)
 	answer(&rig.lease, 0, 0, 340 * 1000000);
 	assert_int_equal(rig.answer[20], LEASE_DENY);
 	assert_int_equal(admit(21, 1), LEASE_DENY);
+}
+
+/* What one large call was refused, small ones are not; and larger ones are told how long it takes for them. */
+static void test_a_refusal_is_of_its_cost(void **state)
+{
+	struct sync_reply r = { .left = 10, .retry_us = 500000, .reset_us = 900000 };
+
+	(void)state;
+	be_strict();
+	assert_int_equal(admit(0, 60), LEASE_PARK);
+	next();
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.answer[0], LEASE_DENY);
+	assert_int_equal(admit(1, 60), LEASE_DENY);
+	assert_in_range(rig.call[1].retry_ns, 500 * CLOCK_MS, 600 * CLOCK_MS);
+	assert_int_equal(admit(2, 70), LEASE_DENY); /* 100/s */
+	assert_in_range(rig.call[2].retry_ns, 600 * CLOCK_MS, 700 * CLOCK_MS);
+	assert_int_equal(admit(3, 100), LEASE_DENY);
+	assert_int_equal(rig.call[3].retry_ns, 900 * CLOCK_MS); /* all is there */
+	assert_int_equal(admit(4, 10), LEASE_PARK);
+	next();
+	assert_int_equal(rig.sync.least, 10);
+	answer(&rig.lease, 10, 0, 0);
+	assert_int_equal(rig.answer[4], LEASE_ADMIT);
+	assert_int_equal(admit(5, 60), LEASE_DENY); /* as before */
+	assert_int_equal(admit(6, 1), LEASE_PARK);
+	next();
+	answer(&rig.lease, 0, 0, 10000);
+	assert_int_equal(admit(7, 1), LEASE_DENY);
+	assert_null(next());
 }
 
 static void test_held_tokens_end(void **state)
@@ -554,6 +588,7 @@ int main(void)
 		cmocka_unit_test_setup(test_credit_is_bounded_and_charged, setup),
 		cmocka_unit_test_setup(test_no_credit_after_a_refusal, setup),
 		cmocka_unit_test_setup(test_no_credit_where_nothing_is_left, setup),
+		cmocka_unit_test_setup(test_a_refusal_is_of_its_cost, setup),
 		cmocka_unit_test_setup(test_held_tokens_end, setup),
 		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
 		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),
