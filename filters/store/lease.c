@@ -114,49 +114,78 @@ static uint64_t expected(const struct lease *l, uint64_t ns)
 	return round_up(rate * ns, (lease_units)CLOCK_S * RATE_SCALE);
 }
 
+/* Tokens that are there at most, by the last answer: the others may have taken of them since. */
+static uint64_t left_at(const struct lease *l, uint64_t at_ns)
+{
+	uint64_t missing;
+
+	if (l->full_at_ns <= at_ns)
+		return l->rule->burst;
+	if (l->rule->kind != LEASE_BUCKET)
+		return l->left;
+	missing =
+	    round_up((lease_units)(l->full_at_ns - at_ns) * l->rule->count, l->rule->period_ns);
+	return missing < l->rule->burst ? l->rule->burst - missing : 0;
+}
+
 /*----------------------------------------------------------- without Redis */
 
 /* One token; the local bucket gains `count` units a ns. */
-static lease_units local_token(const struct lease *l)
+static lease_level local_token(const struct lease *l)
 {
-	return (lease_units)l->rule->period_ns * l->local_peers;
+	return (lease_level)l->rule->period_ns * l->local_peers;
 }
 
-static lease_units local_full(const struct lease *l)
+/* A budget of which is known what was left has that, and gets nothing until its end. */
+static bool is_counted_out(const struct lease *l)
 {
-	if (l->rule->kind == LEASE_BUDGET)
-		return (lease_units)l->left * l->rule->period_ns;
-	return (lease_units)l->rule->burst * l->rule->period_ns;
+	return l->rule->kind == LEASE_BUDGET && l->is_known;
+}
+
+static lease_level local_full(const struct lease *l)
+{
+	return (lease_level)(is_counted_out(l) ? l->left : l->rule->burst) * l->rule->period_ns;
 }
 
 static void local_advance(struct lease *l)
 {
 	uint64_t now = l->world->now_ns;
 
-	if (l->rule->kind != LEASE_BUDGET)
-		l->local_level += (lease_units)l->rule->count * (now - l->local_at_ns);
+	if (!is_counted_out(l))
+		l->local_level += (lease_level)l->rule->count * (now - l->local_at_ns);
 	if (l->local_level > local_full(l))
 		l->local_level = local_full(l);
 	l->local_at_ns = now;
 }
 
-/* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken; an
- * older answer tells nothing at all.  And where this has been so a moment ago (a server that is slow all the time), no
- * more than was in the share then, and has come since. */
-static lease_units local_start(const struct lease *l, uint64_t at_ns)
+/* Without an answer of late: one token, so that who is new need not wait for as long as one takes to come, but no more
+ * than a share of what can be there by the last answer. */
+static lease_level local_guess(const struct lease *l, uint64_t at_ns)
 {
-	lease_units left = (lease_units)l->left * l->rule->period_ns;
-	lease_units carried = l->local_level;
+	uint64_t most = l->is_known ? left_at(l, at_ns) : l->rule->burst;
+	lease_level share = (lease_level)most * l->rule->period_ns;
 
-	if (l->rule->kind == LEASE_BUDGET)
+	return share < local_token(l) ? share : local_token(l);
+}
+
+/* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken.  And
+ * where this has been so a moment ago (a server that is slow all the time), no more than was in the share then, and has
+ * come since. */
+static lease_level local_start(const struct lease *l, uint64_t at_ns)
+{
+	bool fresh =
+	    l->is_known && at_ns >= l->replied_at_ns && at_ns - l->replied_at_ns <= HOLD_NS;
+	lease_level start = (lease_level)l->left * l->rule->period_ns, carried = l->local_level;
+
+	if (is_counted_out(l))
 		return local_full(l);
-	if (!l->is_known || at_ns < l->replied_at_ns || at_ns - l->replied_at_ns > HOLD_NS)
-		return 0;
+	if (!fresh)
+		start = local_guess(l, at_ns);
 	if (l->local_at_ns == 0)
-		return left;
+		return start;
 	if (at_ns > l->local_at_ns)
-		carried += (lease_units)l->rule->count * (at_ns - l->local_at_ns);
-	return left < carried ? left : carried;
+		carried += (lease_level)l->rule->count * (at_ns - l->local_at_ns);
+	return start < carried ? start : carried;
 }
 
 static void local_begin(struct lease *l, uint64_t since_ns)
@@ -182,7 +211,7 @@ static void local_end(struct lease *l)
 /* L6. */
 static uint64_t local_charge(struct lease *l)
 {
-	lease_units lacks;
+	lease_level lacks;
 
 	if (!l->is_local)
 		return 0;
@@ -190,32 +219,40 @@ static uint64_t local_charge(struct lease *l)
 		return l->local_spent;
 	local_advance(l);
 	lacks = local_full(l) - l->local_level;
-	return min(l->local_spent, round_up(lacks, local_token(l)));
+	return min(l->local_spent, round_up((lease_units)lacks, (lease_units)local_token(l)));
+}
+
+/* What has to be there for such a call.  A share may be less than what it wants, or than one token: then all of it has
+ * to be, and the rest is owed. */
+static lease_level local_price(const struct lease *l, uint64_t cost)
+{
+	lease_level price = (lease_level)cost * local_token(l);
+
+	return is_counted_out(l) || price < local_full(l) ? price : local_full(l);
 }
 
 static bool local_has(const struct lease *l, uint64_t cost)
 {
 	return l->rule->on_error == LEASE_ALLOW ||
-	       (l->rule->on_error == LEASE_LOCAL && l->local_level >= cost * local_token(l));
+	       (l->rule->on_error == LEASE_LOCAL && l->local_level >= local_price(l, cost));
 }
 
+/* Where all are let in, they leave no more than an empty bucket. */
 static void local_take(struct lease *l, uint64_t cost)
 {
-	lease_units price = cost * local_token(l);
+	lease_level price = (lease_level)cost * local_token(l);
+	lease_level floor = l->rule->on_error == LEASE_ALLOW ? 0 : l->local_level - price;
 
-	l->local_level -= l->local_level < price ? l->local_level : price;
+	l->local_level = l->local_level - price > floor ? l->local_level - price : floor;
 	l->local_spent += cost;
 }
 
 /* Where it says nothing better, a second: by then Redis may be back. */
 static uint64_t local_retry_ns(const struct lease *l, uint64_t cost)
 {
-	lease_units price = cost * local_token(l);
-
-	if (l->rule->on_error != LEASE_LOCAL || l->rule->kind == LEASE_BUDGET ||
-	    price > local_full(l))
+	if (l->rule->on_error != LEASE_LOCAL || is_counted_out(l))
 		return CLOCK_S;
-	return round_up(price - l->local_level, l->rule->count);
+	return round_up((lease_units)(local_price(l, cost) - l->local_level), l->rule->count);
 }
 
 /*---------------------------------------------------------------- one limit */
@@ -471,7 +508,7 @@ void lease_return(struct lease_part *p)
 
 	if (p->source == FROM_LOCAL && l->is_local) {
 		l->local_spent -= min(l->local_spent, p->cost);
-		l->local_level += p->cost * local_token(l);
+		l->local_level += (lease_level)p->cost * local_token(l);
 		local_advance(l);
 		return;
 	}
@@ -499,20 +536,7 @@ static uint64_t local_look(const struct lease *l)
 	struct lease copy = *l;
 
 	local_advance(&copy);
-	return (uint64_t)(copy.local_level / local_token(l));
-}
-
-/* What has come since the last answer, of a bucket. */
-static uint64_t left_now(const struct lease *l, uint64_t reset_ns)
-{
-	uint64_t missing;
-
-	if (reset_ns == 0)
-		return l->rule->burst;
-	if (l->rule->kind != LEASE_BUCKET)
-		return l->left;
-	missing = round_up((lease_units)reset_ns * l->rule->count, l->rule->period_ns);
-	return missing < l->rule->burst ? l->rule->burst - missing : 0;
+	return copy.local_level < 0 ? 0 : (uint64_t)(copy.local_level / local_token(l));
 }
 
 void lease_look(const struct lease *l, uint64_t *left, uint64_t *reset_ns)
@@ -525,7 +549,7 @@ void lease_look(const struct lease *l, uint64_t *left, uint64_t *reset_ns)
 		*left = local_look(l);
 		return;
 	}
-	n = (int64_t)(l->is_known ? left_now(l, *reset_ns) : l->rule->burst) + l->balance;
+	n = (int64_t)(l->is_known ? left_at(l, now) : l->rule->burst) + l->balance;
 	*left = n < 0 ? 0 : min((uint64_t)n, l->rule->burst);
 }
 

@@ -22,9 +22,15 @@
  *      once).  Its charge is given up, at most `credit` each time: charging twice would be worse, as who is slow
  *      would pay for it.  Its grant comes back by itself.
  *
- *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst, with
- *      1/M of what is left in it by an answer of the last second, else empty: all of them together hold no more than
- *      the one did.  A budget: 1/M of what was left when last heard of.
+ *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst.  It
+ *      begins with 1/M of what was left by an answer of the last second: all of them together hold no more than the
+ *      one did.  By an older answer, or none, it begins with one token, or with 1/M of what can be left at most where
+ *      that is less: so a key that this sidecar never heard of has a call at once, and all of them together may let
+ *      in N tokens more than the bucket had, once.  (Empty, they would let in none too many, and at 5/h by 4 a new
+ *      client none at all for three quarters of an hour.)  Where the share is less than a call wants (a burst of 1 by
+ *      4), the call has to find all of it and goes into debt for the rest: the rate holds, and of what comes at once
+ *      all of them together let in N such calls.  A budget: 1/M of what was left when last heard of, and nothing more
+ *      until its window is over; of one never heard of, as above.
  *
  *  L6  After that, what was spent is charged, but no more than the local bucket lacks (what has come back here has
  *      come back there): neither refilled nor charged twice, whether Redis kept its data or not.
@@ -42,6 +48,7 @@
 #include "store/script.h"
 
 __extension__ typedef unsigned __int128 lease_units;
+__extension__ typedef __int128 lease_level;
 
 enum lease_kind { LEASE_BUCKET, LEASE_WINDOW, LEASE_BUDGET };
 enum lease_on_error { LEASE_LOCAL, LEASE_ALLOW, LEASE_REFUSE };
@@ -105,7 +112,7 @@ struct lease {
 	bool is_local;
 	uint32_t local_peers;
 	uint64_t local_at_ns, local_spent;
-	lease_units local_level;
+	lease_level local_level; /* below 0: owed by a call that wanted more than the share is */
 
 	/* what the last reply said */
 	bool is_known;

@@ -142,9 +142,10 @@ static void test_the_queue_is_bounded(void **state)
 	be_strict();
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(admit(i, 1), LEASE_PARK);
-	/* beyond it each decides as without Redis: an empty bucket, at first */
-	assert_int_equal(admit(8, 1), LEASE_DENY);
-	assert_int_equal(rig.call[8].retry_ns, 10 * CLOCK_MS);
+	/* beyond it each decides as without Redis: of a bucket with one token, at first */
+	assert_int_equal(admit(8, 1), LEASE_ADMIT);
+	assert_int_equal(admit(9, 1), LEASE_DENY);
+	assert_int_equal(rig.call[9].retry_ns, 10 * CLOCK_MS);
 	pass(10 * CLOCK_MS);
 	assert_int_equal(lease_late(&rig.world, &rig.call[0]), LEASE_ADMIT);
 	assert_int_equal(lease_late(&rig.world, &rig.call[1]), LEASE_DENY);
@@ -397,9 +398,9 @@ static void test_a_refused_sync_is(void **state)
 	next();
 	lease_refused(&rig.lease);
 	assert_int_equal(rig.lease.balance, -2);
-	admit(1, 1);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT); /* as without Redis */
 	assert_ptr_equal(next(), &rig.lease);
-	assert_int_equal(rig.sync.owed, 2);
+	assert_int_equal(rig.sync.owed, 2 + 1);
 }
 
 static void budget(void)
@@ -448,11 +449,12 @@ static void test_a_lost_settlement_is_sent_again_as_it_was(void **state)
 	assert_int_equal(rig.lease.own, 10);
 }
 
-static void test_local_starts_empty_and_is_a_share(void **state)
+static void test_local_starts_with_one_token_and_is_a_share(void **state)
 {
 	(void)state;
 	rig.world.peers = 4;
 	lease_down(&rig.world);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
 	assert_int_equal(admit(0, 1), LEASE_DENY);
 	assert_int_equal(rig.call[0].retry_ns, 40 * CLOCK_MS); /* 100/s by 4 */
 	pass(40 * CLOCK_MS);
@@ -485,7 +487,79 @@ static void test_local_starts_with_what_is_known(void **state)
 	answer(&rig.lease, 1, 80, 0);
 	pass(2 * CLOCK_S);
 	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+}
+
+/* Of a bucket that cannot be full again, no share is: nobody is let in for what is not there. */
+static void test_local_starts_with_no_more_than_can_be_there(void **state)
+{
+	struct sync_reply r = { .left = 0, .retry_us = 720000000, .reset_us = 3600000000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.burst = rig.rule.count = 5;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	rig.world.peers = 2;
+	admit(0, 1);
+	next();
+	lease_reply(&rig.lease, &r);
+	pass(700 * CLOCK_S);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_DENY); /* none by then */
+	setup(NULL);
+	be_strict();
+	rig.rule.burst = rig.rule.count = 5;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	rig.world.peers = 2;
+	admit(0, 1);
+	next();
+	lease_reply(&rig.lease, &r);
+	pass(1500 * CLOCK_S);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT); /* two, by two */
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	assert_in_range(rig.call[2].retry_ns, 1439 * CLOCK_S, 1440 * CLOCK_S);
+}
+
+/* 10/s and a burst of 1, by 4: one call in 400 ms each. */
+static void test_a_local_share_of_less_than_a_call(void **state)
+{
+	unsigned passed = 0;
+
+	(void)state;
+	be_strict();
+	rig.rule.burst = 1;
+	rig.rule.count = 10;
+	rig.world.peers = 4;
+	lease_down(&rig.world);
+	for (unsigned i = 0; i < 1000; i++, pass(10 * CLOCK_MS))
+		passed += admit(0, 1) == LEASE_ADMIT;
+	assert_int_equal(passed, 25);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	assert_int_equal(admit(0, 1), LEASE_DENY);
+	assert_in_range(rig.call[0].retry_ns, 1, 400 * CLOCK_MS);
+	pass(rig.call[0].retry_ns);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 1);
+}
+
+static void test_a_call_larger_than_the_local_share(void **state)
+{
+	(void)state;
+	rig.world.peers = 4;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	assert_int_equal(admit(0, 90), LEASE_ADMIT); /* of 25 */
 	assert_int_equal(admit(1, 1), LEASE_DENY);
+	assert_int_equal(rig.call[1].retry_ns, 66 * 40 * CLOCK_MS);
+	assert_int_equal(admit(2, 90), LEASE_DENY);
+	assert_int_equal(rig.call[2].retry_ns, 90 * 40 * CLOCK_MS);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 90);
 }
 
 static void test_allow_and_deny(void **state)
@@ -546,6 +620,24 @@ static void test_recovery_charges_what_was_spent(void **state)
 	assert_in_range(rig.sync.owed, 85, 90);
 }
 
+/* Of one that was never heard of nobody knows what is left: its calls come as evenly as the limit has them. */
+static void test_a_budget_never_heard_of(void **state)
+{
+	(void)state;
+	budget();
+	rig.world.peers = 2;
+	lease_down(&rig.world);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	assert_in_range(rig.call[1].retry_ns, 172 * CLOCK_S, 173 * CLOCK_S);
+	pass(4320 * CLOCK_S); /* a twentieth of the day */
+	assert_int_equal(admit(2, 25), LEASE_ADMIT);
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	lease_up(&rig.world);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 26);
+}
+
 static void test_budgets_without_redis(void **state)
 {
 	(void)state;
@@ -596,11 +688,15 @@ int main(void)
 		cmocka_unit_test_setup(test_a_lost_sync_is_never_repeated, setup),
 		cmocka_unit_test_setup(test_a_refused_sync_is, setup),
 		cmocka_unit_test_setup(test_a_lost_settlement_is_sent_again_as_it_was, setup),
-		cmocka_unit_test_setup(test_local_starts_empty_and_is_a_share, setup),
+		cmocka_unit_test_setup(test_local_starts_with_one_token_and_is_a_share, setup),
 		cmocka_unit_test_setup(test_local_starts_with_what_is_known, setup),
+		cmocka_unit_test_setup(test_local_starts_with_no_more_than_can_be_there, setup),
+		cmocka_unit_test_setup(test_a_local_share_of_less_than_a_call, setup),
+		cmocka_unit_test_setup(test_a_call_larger_than_the_local_share, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),
+		cmocka_unit_test_setup(test_a_budget_never_heard_of, setup),
 		cmocka_unit_test_setup(test_budgets_without_redis, setup),
 		cmocka_unit_test_setup(test_refused_calls_do_not_wait, setup),
 	};

@@ -615,6 +615,33 @@ static void test_an_outage_neither_refills_nor_charges_twice(void **state)
 		}
 }
 
+/* A key that nobody has heard of when Redis goes: L5's N tokens, and from there the rate; and where each one's share is
+ * less than a token. */
+static void test_an_outage_from_the_start(void **state)
+{
+	static const uint64_t bursts[] = { 2000, 4 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned seed = 1; seed <= 10; seed++) {
+			struct scenario s = { .sidecars = 8,
+					      .rate = 100,
+					      .burst = bursts[i],
+					      .load = 2,
+					      .seconds = 10,
+					      .outage_to = 5 };
+			struct result r = run(&s, seed);
+
+			if (seed == 1)
+				show(i == 0 ? "never heard of" : "the same, burst 4", &s, &r);
+			check_bound(&s, &r, s.sidecars);
+			/* a share below one fills up only from call to call */
+			assert_true(r.outage >= (i == 0 ? 480 : 300));
+			assert_true(r.outage <= 500 + s.sidecars + r.kappa);
+			assert_true(r.after >= 480);
+		}
+}
+
 static void test_deny_and_allow_in_an_outage(void **state)
 {
 	struct scenario s = { .sidecars = 8,
@@ -675,6 +702,7 @@ int main(void)
 		cmocka_unit_test(test_strict_on_a_server_slower_than_calls_wait),
 		cmocka_unit_test(test_losses_cost_a_credit_each),
 		cmocka_unit_test(test_an_outage_neither_refills_nor_charges_twice),
+		cmocka_unit_test(test_an_outage_from_the_start),
 		cmocka_unit_test(test_deny_and_allow_in_an_outage),
 		cmocka_unit_test(test_budgets_are_exact_through_it_all),
 	};
