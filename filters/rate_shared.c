@@ -307,15 +307,15 @@ struct verdict rate_shared_take(const struct filter *f, struct call *call, struc
 	}
 	key_values(&c->key, call, &values);
 	n = make_wants(t, t->cost, &values, want);
-	d->ask.at_once = !may_wait || call->hurry || d->wakes == NULL;
-	if (!d->ask.at_once) /* before it can be answered */
+	d->ask.ask.at_once = !may_wait || call->hurry || d->wakes == NULL;
+	if (!d->ask.ask.at_once) /* before it can be answered */
 		wait_begin_deciding(&d->woken.wait, call, on_leave, on_late);
 	answer = shared_admit(d->limits, call->env->now_ns, want, n, &d->ask);
 	if (answer == LEASE_PARK) {
 		t->nearest = &t->rules->rule[0];
 		return verdict_pending(sharing_wait_ms(&c->sharing, l->sharing));
 	}
-	if (!d->ask.at_once)
+	if (!d->ask.ask.at_once)
 		wait_cancel(&d->woken.wait);
 	return conclude(d, call->env, answer);
 }

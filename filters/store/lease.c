@@ -335,6 +335,22 @@ static enum judgement judge(struct lease_part *p, bool parked, uint64_t *retry_n
 	return on_credit(l, p->cost) && l->n_parked == 0 ? MAY : MUST_WAIT;
 }
 
+/* L8.  Who is refused by an answer of a while ago has Redis asked for a newer one. */
+static enum judgement judge_at_once(struct lease *l, uint64_t cost, uint64_t *retry_ns)
+{
+	uint64_t debt = l->balance < 0 ? (uint64_t)-l->balance : 0;
+	uint64_t left = l->is_known ? left_at(l, l->world->now_ns) : l->rule->burst;
+	bool first = debt == 0 && cost <= left;
+
+	if (first || (lease_units)(debt + cost) * peers_of(l) <= left)
+		return MAY;
+	l->is_curious = l->world->now_ns - l->replied_at_ns > PACE_NS;
+	*retry_ns = cost <= left
+			? max(l->world->rtt_ns, CLOCK_MS)
+			: round_up((lease_units)(cost - left) * l->rule->period_ns, l->rule->count);
+	return MAY_NOT;
+}
+
 static void take(struct lease_part *p)
 {
 	if (p->source == FROM_LOCAL)
@@ -355,7 +371,8 @@ static bool runs_low(struct lease *l)
 
 static bool has_news(struct lease *l)
 {
-	return l->n_parked > 0 || l->balance < 0 || l->unsettled || l->is_local || runs_low(l);
+	return l->n_parked > 0 || l->balance < 0 || l->unsettled || l->is_local || l->is_curious ||
+	       runs_low(l);
 }
 
 static void kick_if_news(struct lease *l)
@@ -424,6 +441,8 @@ static enum lease_answer judge_all(struct lease_ask *a)
 		uint64_t retry_ns;
 		enum judgement j = judge(&a->part[i], a->parked, &retry_ns);
 
+		if (j == MUST_WAIT && a->at_once)
+			j = judge_at_once(a->part[i].lease, a->part[i].cost, &retry_ns);
 		if (j == MAY_NOT && (answer != LEASE_DENY || retry_ns > a->retry_ns)) {
 			answer = LEASE_DENY;
 			a->denier = i;
@@ -632,8 +651,9 @@ struct lease *lease_next(struct lease_world *w, struct sync *out)
 
 		if (!l->unsettled)
 			compose(l);
-		if (is_empty(&l->sent) && !l->is_local && !l->unsettled)
+		if (is_empty(&l->sent) && !l->is_local && !l->unsettled && !l->is_curious)
 			continue;
+		l->is_curious = false;
 		l->in_flight = true;
 		*out = l->sent;
 		return l;

@@ -37,6 +37,10 @@
  *
  *  L7  Calls that wait are served in the order they came, and are bounded in number.
  *
+ *  L8  A call that cannot wait (a retry that pays, one that is only tried out) is decided by what the last answer left,
+ *      where another would wait, and charged with the next sync.  Of such calls one for each sidecar may be uncharged,
+ *      or several within 1/M of what was left.
+ *
  * Pure: no clock, no I/O, no thread, no memory of its own.  Tokens and ns are whole numbers. */
 #ifndef STORE_LEASE_H
 #define STORE_LEASE_H
@@ -94,6 +98,7 @@ struct lease {
 	uint64_t held_until_ns;
 	uint64_t deny_until_ns, deny_cost; /* who wants as much, or more, is refused till then */
 	bool has_credit;
+	bool is_curious; /* what is left is asked for, even if there is nothing to tell */
 
 	/* arrivals: tokens in 1000 s, smoothed over RATE_WINDOW_NS */
 	uint64_t rate, rate_at_ns, asked_at_ns;
@@ -152,6 +157,7 @@ struct lease_ask {
 	struct lease_part *part;
 	/* A parked one is answered: once, from inside a lease_ function.  It must not call one. */
 	void (*settle)(struct lease_ask *, enum lease_answer);
+	bool at_once; /* the caller's: it does not wait, PARK is no answer */
 	/* LEASE_DENY: which part has the longest wait, and how long; SYNC_NEVER: for ever */
 	unsigned denier;
 	uint64_t retry_ns;

@@ -465,8 +465,6 @@ enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 	a->unavailable = false;
 	if (find_parts(s, w, n, a, &answer)) {
 		answer = lease_admit(&s->world, &a->ask);
-		if (answer == LEASE_PARK && a->at_once)
-			answer = lease_late(&s->world, &a->ask);
 		count_fallbacks(a, answer);
 	}
 	leave(s);

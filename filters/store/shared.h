@@ -75,8 +75,7 @@ struct shared_want {
 
 /* One call; its memory lasts until it is answered, and is not moved. */
 struct shared_ask {
-	struct lease_ask ask; /* first; settle is the caller's to set */
-	bool at_once;         /* the caller's: it does not wait, PARK is no answer */
+	struct lease_ask ask; /* first; settle and at_once are the caller's to set */
 	bool unavailable;     /* DENY: not that there is none left, but that nobody can tell */
 	struct lease_part part[LEASE_PARTS_MAX];
 	struct {

@@ -63,6 +63,13 @@ static enum lease_answer admit(unsigned i, uint64_t cost)
 	return lease_admit(&rig.world, &rig.call[i]);
 }
 
+static enum lease_answer admit_at_once(unsigned i, uint64_t cost)
+{
+	prepare(i, 1, cost);
+	rig.call[i].at_once = true;
+	return lease_admit(&rig.world, &rig.call[i]);
+}
+
 static enum lease_answer admit_both(unsigned i, uint64_t cost)
 {
 	prepare(i, 2, cost);
@@ -279,6 +286,45 @@ static void test_a_refusal_is_of_its_cost(void **state)
 	answer(&rig.lease, 0, 0, 10000);
 	assert_int_equal(admit(7, 1), LEASE_DENY);
 	assert_null(next());
+}
+
+/* They are charged, and nobody else is decided without Redis because of them. */
+static void test_calls_that_cannot_wait(void **state)
+{
+	struct sync_reply r = { .left = 12, .reset_us = 880000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.on_error = LEASE_REFUSE;
+	rig.world.peers = 4;
+	assert_int_equal(admit_at_once(0, 1), LEASE_ADMIT); /* nobody knows better */
+	assert_int_equal(admit_at_once(1, 25),
+			 LEASE_DENY); /* more than a share, before that is charged */
+	assert_int_equal(rig.call[1].retry_ns, CLOCK_MS);
+	assert_int_equal(admit(2, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 1);
+	assert_int_equal(rig.sync.want, 1);
+	r.granted = 1;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.answer[2], LEASE_ADMIT);
+	for (unsigned i = 3; i < 6; i++)
+		assert_int_equal(admit_at_once(i, 1), LEASE_ADMIT); /* 12 by 4 */
+	assert_int_equal(admit_at_once(6, 1), LEASE_DENY);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 3);
+	answer(&rig.lease, 0, 0, 0);
+	assert_false(rig.lease.is_local);
+	rig.rule.kind = LEASE_WINDOW;
+	rig.lease.full_at_ns = rig.world.now_ns + CLOCK_S;
+	assert_int_equal(admit_at_once(7, 1), LEASE_DENY);
+	assert_null(next());
+	pass(100 * CLOCK_MS);
+	assert_int_equal(admit_at_once(8, 1), LEASE_DENY);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 0);
+	answer(&rig.lease, 0, 10, 0);
+	assert_int_equal(admit_at_once(9, 1), LEASE_ADMIT);
 }
 
 static void test_held_tokens_end(void **state)
@@ -681,6 +727,7 @@ int main(void)
 		cmocka_unit_test_setup(test_no_credit_after_a_refusal, setup),
 		cmocka_unit_test_setup(test_no_credit_where_nothing_is_left, setup),
 		cmocka_unit_test_setup(test_a_refusal_is_of_its_cost, setup),
+		cmocka_unit_test_setup(test_calls_that_cannot_wait, setup),
 		cmocka_unit_test_setup(test_held_tokens_end, setup),
 		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
 		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),
