@@ -409,9 +409,7 @@ static enum lease_answer without_key(const struct shared_want *w, unsigned i, st
 		return LEASE_ADMIT;
 	a->ask.n = 0;
 	a->unavailable = true;
-	a->ask.retry_ns = CLOCK_S;
-	a->ask.denier = 0;
-	a->want[0] = (uint8_t)i;
+	a->view = (struct shared_view){ .want = i, .retry_ns = CLOCK_S };
 	return LEASE_DENY;
 }
 
@@ -421,6 +419,7 @@ static bool find_parts(struct shared_limits *s, const struct shared_want *w, uns
 {
 	a->ask.n = 0;
 	a->ask.part = a->part;
+	a->view = (struct shared_view){ .left = w[0].policy->lease.burst };
 	for (unsigned i = 0; i < n; i++) {
 		struct shared_key *k;
 
@@ -454,6 +453,28 @@ static void count_fallbacks(struct shared_ask *a, enum lease_answer answer)
 	}
 }
 
+/* Of a refusal, the one that refused; else the one with the least left. */
+static void fill_view(struct shared_ask *a, enum lease_answer answer)
+{
+	struct shared_view v = { .retry_ns = answer == LEASE_DENY ? a->ask.retry_ns : 0 };
+
+	for (unsigned i = 0; i < a->ask.n; i++) {
+		if (answer == LEASE_DENY && i != a->ask.denier)
+			continue;
+		lease_look(a->part[i].lease, &v.left, &v.reset_ns);
+		v.want = a->want[i];
+		if (i == 0 || answer == LEASE_DENY || v.left < a->view.left)
+			a->view = v;
+	}
+}
+
+void shared_settled(struct shared_ask *a, enum lease_answer answer)
+{
+	count_fallbacks(a, answer);
+	if (answer != LEASE_PARK)
+		fill_view(a, answer);
+}
+
 enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 			       const struct shared_want *w, unsigned n, struct shared_ask *a)
 {
@@ -465,17 +486,10 @@ enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 	a->unavailable = false;
 	if (find_parts(s, w, n, a, &answer)) {
 		answer = lease_admit(&s->world, &a->ask);
-		count_fallbacks(a, answer);
+		shared_settled(a, answer);
 	}
 	leave(s);
 	return answer;
-}
-
-void shared_count_settled(struct shared_limits *s, struct shared_ask *a, enum lease_answer answer)
-{
-	pthread_mutex_lock(&s->lock);
-	count_fallbacks(a, answer);
-	pthread_mutex_unlock(&s->lock);
 }
 
 bool shared_leave(struct shared_limits *s, struct shared_ask *a)
@@ -498,7 +512,7 @@ bool shared_late(struct shared_limits *s, uint64_t now_ns, struct shared_ask *a,
 	was_parked = a->ask.parked;
 	if (was_parked) {
 		*answer = lease_late(&s->world, &a->ask);
-		count_fallbacks(a, *answer);
+		shared_settled(a, *answer);
 	}
 	leave(s);
 	return was_parked;

@@ -73,22 +73,32 @@ struct shared_want {
 	uint64_t cost;
 };
 
+struct shared_view {
+	unsigned want;     /* which of them is nearest to refusing, or refuses for the longest */
+	uint64_t left;     /* as far as is known */
+	uint64_t reset_ns; /* until all of it is there again */
+	uint64_t
+	    retry_ns; /* it would be refused now, for so long; 0: it would not, as far as is known */
+};
+
 /* One call; its memory lasts until it is answered, and is not moved. */
 struct shared_ask {
-	struct lease_ask ask; /* first; settle and at_once are the caller's to set */
-	bool unavailable;     /* DENY: not that there is none left, but that nobody can tell */
+	struct lease_ask ask;    /* first; settle and at_once are the caller's to set */
+	bool unavailable;        /* DENY: not that there is none left, but that nobody can tell */
+	struct shared_view view; /* when it is answered: as it is then */
 	struct lease_part part[LEASE_PARTS_MAX];
 	struct {
 		struct shared_policy *policy;
 		uint64_t key;
 	} of[LEASE_PARTS_MAX];
-	uint8_t
-	    want[LEASE_PARTS_MAX]; /* which of the wants each part is, ask.denier's among them */
+	uint8_t want[LEASE_PARTS_MAX]; /* which of the wants each part is */
 };
 
-/* PARK: settle comes, unless the call leaves or is late. */
+/* PARK: settle comes, unless the call leaves or is late; it says shared_settled. */
 enum lease_answer shared_admit(struct shared_limits *, uint64_t now_ns, const struct shared_want *,
 			       unsigned n, struct shared_ask *);
+/* In settle, under the lock: as when shared_admit answers. */
+void shared_settled(struct shared_ask *, enum lease_answer);
 /* False: it was answered already. */
 bool shared_leave(struct shared_limits *, struct shared_ask *);
 bool shared_late(struct shared_limits *, uint64_t now_ns, struct shared_ask *, enum lease_answer *);
@@ -109,14 +119,6 @@ bool shared_permit_late(struct shared_limits *, uint64_t now_ns, struct shared_p
 			enum lease_answer *);
 void shared_release(struct shared_limits *, uint64_t now_ns, struct shared_permit *);
 
-struct shared_view {
-	unsigned want;     /* which of them is nearest to refusing, or refuses for the longest */
-	uint64_t left;     /* as far as is known */
-	uint64_t reset_ns; /* until all of it is there again */
-	uint64_t
-	    retry_ns; /* it would be refused now, for so long; 0: it would not, as far as is known */
-};
-
 /* Of what some wants ask for; takes nothing, and makes no key.  False: nothing is known of any. */
 bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *, unsigned n,
 		 struct shared_view *);
@@ -128,8 +130,6 @@ struct shared_policy_gauge {
 
 void shared_policy_gauge(struct shared_limits *, const struct shared_policy *,
 			 struct shared_policy_gauge *);
-/* One that was settled, which shared_admit and shared_late could not count. */
-void shared_count_settled(struct shared_limits *, struct shared_ask *, enum lease_answer);
 
 /* For metrics. */
 struct shared_gauge {

@@ -75,7 +75,10 @@ static struct shared_policy *policy_of(const char *name, struct shared_rule r, u
 
 static void on_settle(struct lease_ask *a, enum lease_answer answer)
 {
-	((struct asked *)(void *)a)->answer = (int)answer;
+	struct asked *asked = (struct asked *)(void *)a;
+
+	shared_settled(&asked->ask, answer);
+	asked->answer = (int)answer;
 }
 
 static enum lease_answer admit(struct asked *a, struct shared_policy *p, uint64_t key)
@@ -215,6 +218,30 @@ static void test_two_limits(void **state)
 	assert_ptr_equal(shared_next(shared, now, &call), k[0]); /* gives back */
 	answer(k[0], 0);
 	answer(k[1], 0);
+	/* what is told is of the limit with the least left, or of the one that refused */
+	now += CLOCK_S;
+	assert_int_equal(shared_admit(shared, now, want, 2, &b.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	shared_reply(shared, now, k[0],
+		     &(struct sync_reply){ .granted = 1, .left = 5, .reset_us = 400000 });
+	shared_reply(shared, now, k[1],
+		     &(struct sync_reply){ .granted = 1, .left = 4, .reset_us = 500000 });
+	assert_int_equal(b.answer, LEASE_ADMIT);
+	assert_int_equal(b.ask.view.want, 1);
+	assert_int_equal(b.ask.view.left, 5);
+	assert_int_equal(b.ask.view.reset_ns, 500 * CLOCK_MS);
+	b.answer = -1;
+	assert_int_equal(shared_admit(shared, now, want, 2, &b.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	shared_reply(shared, now, k[0],
+		     &(struct sync_reply){ .left = 6, .retry_us = 200000, .reset_us = 400000 });
+	assert_int_equal(b.answer, LEASE_DENY);
+	assert_int_equal(b.ask.view.want, 0);
+	assert_int_equal(b.ask.view.left, 6);
+	assert_in_range(b.ask.view.retry_ns, 200 * CLOCK_MS, 250 * CLOCK_MS);
+	answer(k[1], 0);
 	assert_null(shared_next(shared, now, &call));
 	shared_policy_put(shared, p);
 	shared_policy_put(shared, q);
@@ -278,7 +305,7 @@ static void test_keys_are_bounded(void **state)
 	assert_int_equal(admit(&gone, p, 1), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 2), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 3), LEASE_DENY); /* both owe */
-	assert_int_equal(a.ask.ask.retry_ns, CLOCK_S);
+	assert_int_equal(a.ask.view.retry_ns, CLOCK_S);
 	answer(shared_next(shared, now, &call), 3);
 	assert_int_equal(admit(&a, p, 3), LEASE_ADMIT); /* in place of 1 */
 	assert_false(look(p, 1, &view));
