@@ -269,7 +269,7 @@ static void test_no_digit_is_lost(void **state)
 	(void)state;
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW, one).granted, 1);
 	r = ask("GET rl:digits");
-	assert_true(slice_is(r->text, "1790000000456790 1"));
+	assert_true(slice_is(r->text, "1790000000456790 1 333334"));
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW + 333333, one).retry_us, 1);
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW + 333334, one).granted, 1);
 	r = ask("PTTL rl:digits");
@@ -300,6 +300,29 @@ static void test_partial_grants_debt_and_returns(void **state)
 	assert_int_equal(r.left, 20);
 	assert_int_equal(r.reset_us, 0);
 	assert_int_equal(ask("EXISTS rl:debt")->integer, 0);
+}
+
+/* As a reload does to a bucket that is counted here (tests/vectors/reload.txt). */
+static void test_another_rate_finds_the_same_share(void **state)
+{
+	struct bucket_share slow = share_of(1, 3600000000, 1), fast = share_of(100, 1000000, 100);
+	struct sync one = { .least = 1, .want = 1 };
+	struct sync_reply r;
+
+	(void)state;
+	bucket_at("rl:raise", &slow, REAL_NOW, one);
+	r = bucket_at("rl:raise", &fast, REAL_NOW + 1000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 9722, 9723); /* 1/3600 was there */
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 1009722, one).granted, 0);
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 1009724, one).granted, 1);
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 2000000, one).left, 98);
+
+	bucket_at("rl:cut", &fast, REAL_NOW, (struct sync){ .least = 1, .want = 100 });
+	r = bucket_at("rl:cut", &slow, REAL_NOW + 500000,
+		      (struct sync){ .owed = 0, .least = 1, .want = 1 });
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 1800000000, 1800000001);
 }
 
 /* A grant smaller than of use would be lost to the others. */
@@ -530,6 +553,107 @@ static void test_ledgers_agree_through_losses(void **state)
 			    used_of("rl:ledger") == l[0].charged + l[1].charged + l[2].charged);
 	}
 	assert_int_equal(used_of("rl:ledger"), l[0].charged + l[1].charged + l[2].charged);
+}
+
+/*-------------------------------------------------------------- odd times and keys */
+
+static void test_a_clock_that_was_set_back(void **state)
+{
+	struct bucket_share b = share_of(100, 1000000, 200);
+	struct sync one = { .least = 1, .want = 1 };
+	struct budget_settle s = settle_of("a1", 1, 500, 0);
+	struct sync_reply r;
+
+	(void)state;
+	bucket_at("rl:back", &b, REAL_NOW, one);
+	r = bucket_at("rl:back", &b, REAL_NOW - 3600000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 1, 5010000); /* not the hour */
+	assert_int_equal(bucket_at("rl:back", &b, REAL_NOW - 3600000000 + r.retry_us, one).granted,
+			 1);
+	window_at("rl:back:w", false, 3600000000, (struct sync){ .least = 1, .want = 8 });
+	r = window_at("rl:back:w", false, 3600000000 - 1, (struct sync){ .least = 1, .want = 8 });
+	assert_int_equal(r.granted, 2); /* of the same */
+	assert_int_equal(r.reset_us, 1000001);
+	r = window_at("rl:back:w", false, 1800000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_int_equal(r.retry_us, 1000000);
+	assert_int_equal(window_at("rl:back:w", false, 1801000000, one).granted, 1);
+	settle_at("rl:back:b", &s, 20 * DAY_US);
+	s.seq = 2;
+	r = settle_at("rl:back:b", &s, 20 * DAY_US - 1);
+	assert_int_equal(r.count.window, 20);
+	assert_int_equal(r.used, 1000);
+	s.seq = 3;
+	r = settle_at("rl:back:b", &s, 10 * DAY_US);
+	assert_int_equal(r.count.window, 10);
+	assert_int_equal(r.used, 1500);
+	s = settle_of("b2", 1, 0, 1);
+	settle_at("rl:back:b", &s, 20 * DAY_US);
+	s = settle_of("b2", 2, 0, 10000);
+	s.sync.least = 10000;
+	assert_int_equal(settle_at("rl:back:b", &s, 10 * DAY_US).granted, 0);
+	s.seq = 3;
+	assert_int_equal(settle_at("rl:back:b", &s, 11 * DAY_US).granted, 10000);
+}
+
+static void set_value(const char *key, const char *value)
+{
+	struct buf b = { .p = NULL };
+
+	resp_put_words(&b, "SET", key, value, NULL);
+	asker_send(&client, &b);
+	buf_fini(&b);
+}
+
+/* Whatever somebody wrote there: an answer that is one, and an end. */
+static void test_keys_that_somebody_else_wrote(void **state)
+{
+	static const char *const values[] = { "x",
+					      "''",
+					      "12",
+					      "-5 0 9",
+					      "nan",
+					      "1e300 1 1",
+					      "99999999999999999999999999 99999999999999999999 1",
+					      "1790000000123458 0 0",
+					      "1790000000123458 99999999999999999999 2000000" };
+	static const char *const fields[] = {
+		"w nan c inf p -inf",
+		"w inf c 1e300 p 1e300",
+		"w 99999999999999999999999 c 99999999999999999999",
+		"w 0x10 c 1.5 p -3",
+		"c 5",
+		"w 1790000000 u nan g x",
+		"w 20717 u 5",
+		"u 5 g 0123456789012345678901234567890123456789xxxxxx"
+	};
+	struct bucket_share b = share_of(100, 1000000, 200);
+	struct sync one = { .least = 1, .want = 1 };
+	char line[160];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		set_value("rl:odd", values[i]);
+		bucket_at("rl:odd", &b, REAL_NOW, one);
+		assert_int_equal(bucket_at("rl:odd", &b, REAL_NOW + 6000000, one).granted, 1);
+	}
+	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		struct budget_settle s = settle_of("a1", 1, 1, 1);
+		struct sync_reply r;
+
+		snprintf(line, sizeof(line), "HSET rl:odd:h %s", fields[i]);
+		ask("DEL rl:odd:h");
+		ask(line);
+		window_at("rl:odd:h", true, REAL_NOW, one);
+		assert_int_equal(window_at("rl:odd:h", true, REAL_NOW + 3000000, one).granted, 1);
+		ask("DEL rl:odd:h");
+		ask(line);
+		r = settle_at("rl:odd:h", &s, REAL_NOW);
+		assert_in_range(r.count.window, REAL_NOW / DAY_US, REAL_NOW / DAY_US + 1);
+		s.seq = 2;
+		assert_int_equal(settle_at("rl:odd:h", &s, REAL_NOW + 2 * DAY_US).granted, 1);
+	}
 }
 
 /*------------------------------------------------------------------ permits */
@@ -776,6 +900,9 @@ int main(void)
 		cmocka_unit_test(test_vectors_of_windows),
 		cmocka_unit_test(test_no_digit_is_lost),
 		cmocka_unit_test(test_partial_grants_debt_and_returns),
+		cmocka_unit_test(test_another_rate_finds_the_same_share),
+		cmocka_unit_test(test_a_clock_that_was_set_back),
+		cmocka_unit_test(test_keys_that_somebody_else_wrote),
 		cmocka_unit_test(test_a_cost_is_granted_whole_or_not),
 		cmocka_unit_test(test_a_denial_writes_nothing),
 		cmocka_unit_test(test_expiry_loses_nothing),
