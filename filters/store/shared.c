@@ -34,6 +34,7 @@ struct shared_policy {
 	struct bucket_share share; /* of a bucket */
 	struct lease_rule lease;
 	struct permits_rule permits;
+	struct permits_sum sum;
 	struct key_maker maker;
 	struct shared_key **slot;
 	uint32_t n_slots, n_keys, max_keys;
@@ -50,6 +51,7 @@ struct shared_limits {
 	uint64_t keys;
 	uint64_t calls;
 	bool told;               /* the carrier was woken, and has not looked yet */
+	bool paced;              /* it comes again by itself */
 	bool answered;           /* calls were, under the present lock */
 	uint64_t fewer_since_ns; /* peers; 0: they are not */
 };
@@ -67,20 +69,25 @@ static void enter(struct shared_limits *s, uint64_t now_ns)
 static void leave(struct shared_limits *s)
 {
 	bool some = !list_empty(&s->world.kicked) || !list_empty(&s->permits.kicked);
-	bool wake = some && !s->told && !s->world.down;
+	bool paced = s->permits.n_waiting == 0 || s->paced;
+	bool wake = ((some && !s->world.down) || !paced) && !s->told;
+	bool settled = s->permits.settled;
 
 	s->told = s->told || wake;
+	s->permits.settled = false;
 	pthread_mutex_unlock(&s->lock);
 	if (wake)
 		s->o.wake(s->o.owner);
+	if (settled)
+		s->o.settled(s->o.owner);
 }
 
 /* The carrier looks by itself. */
 static void leave_as_carrier(struct shared_limits *s)
 {
-	bool answered = s->answered;
+	bool answered = s->answered || s->permits.settled;
 
-	s->answered = false;
+	s->answered = s->permits.settled = false;
 	pthread_mutex_unlock(&s->lock);
 	if (answered)
 		s->o.settled(s->o.owner);
@@ -212,7 +219,10 @@ static void set_rule(struct shared_policy *p, const struct shared_policy *from,
 	p->permits = (struct permits_rule){ .cap = r->count,
 					    .hold_ns = r->period_us * 1000,
 					    .on_error = r->on_error,
-					    .parked_max = r->parked_max };
+					    .parked_max = r->parked_max,
+					    .peers = r->peers,
+					    .queue_size = r->queue_size,
+					    .newest_first = r->newest_first };
 }
 
 struct shared_policy *shared_policy_get(struct shared_limits *s, const char *name,
@@ -249,7 +259,7 @@ static void forget_refusals(struct shared_policy *p)
 		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
 		if (p->rule.kind == SHARED_PERMITS)
-			k->permits.deny_until_ns = 0;
+			permits_anew(&k->permits);
 		else
 			k->lease.deny_until_ns = 0;
 	}
@@ -266,7 +276,7 @@ void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
 	    p->rule.period_us != r->period_us)
 		forget_refusals(p);
 	set_rule(p, &checked, r);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 }
 
 /*--------------------------------------------------------------------- keys */
@@ -349,7 +359,7 @@ static struct shared_key *make_key(struct shared_limits *s, const struct shared_
 	k->policy = p;
 	k->id = w->key;
 	if (has_permits(k))
-		permits_init(&k->permits, &s->permits, &p->permits);
+		permits_init(&k->permits, &s->permits, &p->permits, &p->sum);
 	else
 		lease_init(&k->lease, &s->world, &p->lease);
 	key_name_make(&p->maker, w->part, w->n_parts, &k->name);
@@ -548,9 +558,13 @@ enum lease_answer shared_acquire(struct shared_limits *s, uint64_t now_ns,
 	if (a->key != NULL) {
 		a->ask.permits = &a->key->permits;
 		answer = permits_acquire(&a->ask);
+		if (answer == LEASE_PARK && a->at_once)
+			answer = permits_late(&a->ask);
 	} else {
+		w->policy->fallbacks++; /* H4 */
 		answer = w->policy->permits.on_error == LEASE_ALLOW ? LEASE_ADMIT : LEASE_DENY;
 		a->ask.retry_ns = CLOCK_S;
+		a->ask.unavailable = answer == LEASE_DENY;
 	}
 	leave(s);
 	return answer;
@@ -563,7 +577,7 @@ bool shared_permit_leave(struct shared_limits *s, struct shared_permit *a)
 	pthread_mutex_lock(&s->lock);
 	was_parked = a->ask.parked;
 	permits_leave(&a->ask);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 	return was_parked;
 }
 
@@ -585,7 +599,24 @@ void shared_release(struct shared_limits *s, uint64_t now_ns, struct shared_perm
 	if (a->key == NULL)
 		return;
 	enter(s, now_ns);
-	permits_release(&a->key->permits);
+	permits_release(&a->ask);
+	leave(s);
+}
+
+void shared_permits_look(struct shared_limits *s, uint64_t now_ns, const struct shared_want *w,
+			 bool patient, uint64_t *left, uint64_t *retry_ns)
+{
+	struct permits none;
+	const struct shared_key *k;
+	const struct permits *p;
+
+	enter(s, now_ns);
+	k = find_key(w->policy, w->key);
+	permits_init(&none, &s->permits, &w->policy->permits, &w->policy->sum);
+	p = k == NULL ? &none : &k->permits;
+	*left = permits_left(p);
+	if (!permits_would_refuse(p, patient, retry_ns))
+		*retry_ns = 0;
 	leave(s);
 }
 
@@ -632,7 +663,9 @@ void shared_policy_gauge(struct shared_limits *s, const struct shared_policy *p,
 	pthread_mutex_lock(&s->lock);
 	*g = (struct shared_policy_gauge){ .keys = p->n_keys,
 					   .evictions = p->evictions,
-					   .fallbacks = p->fallbacks };
+					   .fallbacks = p->fallbacks + p->sum.fallbacks,
+					   .in_use = p->sum.in_use,
+					   .queued = p->sum.queued };
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -702,7 +735,7 @@ static struct shared_key *next_permits(struct shared_limits *s, struct script_ca
 		return NULL;
 	k = LIST_ENTRY(p, struct shared_key, permits);
 	script_call_permits(out, &k->name, k->policy->rule.count, s->o.sidecar, sync.need,
-			    sync.want, k->policy->rule.period_us);
+			    sync.want, k->policy->rule.period_us, sync.waits);
 	return k;
 }
 
@@ -735,9 +768,10 @@ static void drop_orphan(struct shared_limits *s, struct shared_key *k)
 	free(p);
 }
 
+/* Permits say themselves whom they answered. */
 static bool some_wait(const struct shared_key *k)
 {
-	return (has_permits(k) ? k->permits.n_parked : k->lease.n_parked) > 0;
+	return !has_permits(k) && k->lease.n_parked > 0;
 }
 
 void shared_reply(struct shared_limits *s, uint64_t now_ns, struct shared_key *k,
@@ -768,7 +802,6 @@ void shared_refused(struct shared_limits *s, uint64_t now_ns, struct shared_key 
 void shared_lost(struct shared_limits *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
-	s->answered = has_permits(k) && some_wait(k);
 	if (has_permits(k))
 		permits_lost(&k->permits);
 	else
@@ -781,6 +814,7 @@ void shared_down(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_down(&s->world);
+	permits_down(&s->permits);
 	leave_as_carrier(s);
 }
 
@@ -788,7 +822,7 @@ void shared_up(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_up(&s->world);
-	permits_renew(&s->permits);
+	permits_up(&s->permits);
 	leave_as_carrier(s);
 }
 
@@ -804,6 +838,17 @@ void shared_tick(struct shared_limits *s, uint64_t now_ns)
 	enter(s, now_ns);
 	permits_renew(&s->permits);
 	leave_as_carrier(s);
+}
+
+bool shared_pace(struct shared_limits *s, uint64_t now_ns)
+{
+	bool paced;
+
+	enter(s, now_ns);
+	s->paced = permits_pace(&s->permits);
+	paced = s->paced;
+	leave_as_carrier(s);
+	return paced;
 }
 
 void shared_set_peers(struct shared_limits *s, uint64_t now_ns, uint32_t n)

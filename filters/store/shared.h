@@ -3,8 +3,9 @@
  * Laws
  *  H1  One for a process, behind one lock, under which nobody ever waits: a decision is some hundred ns.
  *  H2  Whoever carries syncs (one thread) is woken when there is something to carry and it was not told yet.
- *  H3  A call that waits is answered by the carrier's thread, through `settle`, under the lock; `settled` is called
- *      afterwards, without it.  A call that leaves, or is late, is told whether it was answered already.
+ *  H3  A call that waits is answered by the carrier's thread, or one that waits for a permit by any, through
+ *      `settle`, under the lock; `settled` is called afterwards, without it.  A call that leaves, or is late, is told
+ *      whether it was answered already.
  *  H4  Keys are bounded.  A key that has to be told something is not forgotten; where all have, a new key is
  *      decided by `on_error` alone.
  *  H5  Policies are found again by name and by the way they count: a reload that changes a limit keeps what was
@@ -29,6 +30,9 @@ struct shared_rule {
 	uint64_t count, period_us;
 	uint64_t burst;    /* of a bucket */
 	int64_t offset_us; /* of a budget's windows */
+	/* Of permits: calls of a key that wait for one, and who is next. */
+	uint32_t queue_size;
+	bool newest_first;
 };
 
 struct shared_options {
@@ -38,7 +42,7 @@ struct shared_options {
 	uint32_t peers;                     /* at least */
 	uint64_t now_ns, random;
 	void (*wake)(void *owner);    /* any thread: there is something to carry */
-	void (*settled)(void *owner); /* the carrier's thread: calls were answered */
+	void (*settled)(void *owner); /* any thread: calls were answered */
 	void *owner;
 };
 
@@ -107,7 +111,8 @@ void shared_return(struct shared_limits *, uint64_t now_ns, struct shared_ask *)
 
 /* One call that asks for a permit; as above, and until it is released. */
 struct shared_permit {
-	struct permits_ask ask; /* first; settle is the caller's to set */
+	struct permits_ask ask; /* first; settle, patient, trial and urgency are the caller's to set */
+	bool at_once;           /* the caller's: it does not wait, PARK is no answer */
 	struct shared_key *key; /* NULL: there was no room for one, and it goes on without */
 };
 
@@ -117,6 +122,10 @@ enum lease_answer shared_acquire(struct shared_limits *, uint64_t now_ns,
 bool shared_permit_leave(struct shared_limits *, struct shared_permit *);
 bool shared_permit_late(struct shared_limits *, uint64_t now_ns, struct shared_permit *,
 			enum lease_answer *);
+/* How many more calls of this key would be let in, as far as is known; and for how long this one would be refused
+ * now, 0: it would not.  Takes nothing, and makes no key. */
+void shared_permits_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *,
+			 bool patient, uint64_t *left, uint64_t *retry_ns);
 void shared_release(struct shared_limits *, uint64_t now_ns, struct shared_permit *);
 
 /* Of what some wants ask for; takes nothing, and makes no key.  False: nothing is known of any. */
@@ -126,6 +135,7 @@ bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_wa
 struct shared_policy_gauge {
 	uint64_t keys, evictions;
 	uint64_t fallbacks; /* decisions without Redis */
+	uint64_t in_use, queued; /* of permits */
 };
 
 void shared_policy_gauge(struct shared_limits *, const struct shared_policy *,
@@ -154,6 +164,10 @@ void shared_up(struct shared_limits *, uint64_t now_ns);
 void shared_set_rtt(struct shared_limits *, uint64_t rtt_ns);
 /* Once a second or more often: permits that are held are told anew. */
 void shared_tick(struct shared_limits *, uint64_t now_ns);
+/* After shared_next said NULL: calls that wait for a permit ask again when it is time to.  True: come again with
+ * shared_next in SHARED_PACE_NS or sooner, whatever else there is. */
+#define SHARED_PACE_NS UINT64_C(10000000)
+bool shared_pace(struct shared_limits *, uint64_t now_ns);
 /* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
 void shared_set_peers(struct shared_limits *, uint64_t now_ns, uint32_t n);
 /* The call that tells that this sidecar is there, and asks how many are. */

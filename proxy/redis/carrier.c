@@ -46,6 +46,7 @@ struct carrier {
 	struct redis_call peers;
 	bool peers_asked, peers_known, closing;
 	struct timer timer; /* when to tell that we are there */
+	struct timer pace;  /* when to look for calls that wait for permits */
 };
 
 /*------------------------------------------------------------------ carrying */
@@ -97,18 +98,33 @@ static struct carried *spare(struct carrier *c)
 	return d;
 }
 
+/* Calls that wait for permits may have something to ask by now. */
+static void pace(struct carrier *c)
+{
+	uint64_t now = c->loop->now_ns;
+
+	if (shared_pace(c->shared, now) &&
+	    !timer_set(&c->loop->timers, &c->pace, now + SHARED_PACE_NS))
+		log_error("out of memory: calls that wait for a permit are not asked for again");
+}
+
 /* Those that find no room go when one comes back. */
 static void carry_all(struct carrier *c)
 {
 	struct carried *d;
+	bool paced = false;
 
 	while (!c->closing && (d = spare(c)) != NULL) {
 		d->key = shared_next(c->shared, c->loop->now_ns, &d->call.script);
-		if (d->key == NULL) {
-			list_push_front(&c->spare, &d->link);
-			return;
+		if (d->key != NULL) {
+			redis_client_call(c->client, &d->call);
+			continue;
 		}
-		redis_client_call(c->client, &d->call);
+		list_push_front(&c->spare, &d->link);
+		if (paced)
+			return;
+		paced = true;
+		pace(c);
 	}
 }
 
@@ -209,10 +225,16 @@ static void on_down(void *owner)
 
 static const struct redis_events client_events = { .up = on_up, .node = on_node, .down = on_down };
 
+static void on_pace(struct timer *t)
+{
+	work_later(LIST_ENTRY(t, struct carrier, pace));
+}
+
 static bool open_client(struct carrier *c)
 {
 	c->o.redis.random = c->o.random;
 	timer_init(&c->timer, on_timer);
+	timer_init(&c->pace, on_pace);
 	c->client = redis_client_new(c->loop, &c->o.redis, &client_events, c);
 	if (c->client == NULL)
 		return false;
@@ -231,6 +253,7 @@ static void close_client(struct carrier *c)
 	c->closing = true;
 	loop_enter(c->loop);
 	timer_fini(&c->loop->timers, &c->timer);
+	timer_fini(&c->loop->timers, &c->pace);
 	redis_client_free(c->client);
 	c->client = NULL;
 	loop_settle(c->loop);

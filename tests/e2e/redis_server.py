@@ -86,6 +86,11 @@ class Redis:
         """Names of keys but for where replicas are counted."""
         return [k for k in self.keys() if not k.endswith(":peers")]
 
+    def held(self):
+        """How many permits each replica holds, of all keys."""
+        keys = [k for k in self.limits() if k.endswith(":c")]
+        return [int(v.split()[0]) for k in keys for v in self.ask("HGETALL", k)[1::2]]
+
     # ---- faults
 
     def stop(self):

@@ -658,12 +658,22 @@ static void test_keys_that_somebody_else_wrote(void **state)
 
 /*------------------------------------------------------------------ permits */
 
+static struct sync_reply waits_at(uint64_t cap, const char *sidecar, uint64_t need, uint64_t want,
+				  uint64_t waits)
+{
+	struct key_name k = key_of("rl:c");
+	struct script_call c;
+
+	script_call_permits(&c, &k, cap, sidecar, need, want, 1000000, waits);
+	return call_at(&c, REAL_NOW);
+}
+
 static struct sync_reply permits_at(const char *sidecar, uint64_t need, uint64_t want, uint64_t now)
 {
 	struct key_name k = key_of("rl:c");
 	struct script_call c;
 
-	script_call_permits(&c, &k, 10, sidecar, need, want, 1000000);
+	script_call_permits(&c, &k, 10, sidecar, need, want, 1000000, 0);
 	return call_at(&c, now);
 }
 
@@ -692,6 +702,51 @@ static void test_permits(void **state)
 	assert_int_equal(permits_at("b", 8, 10, REAL_NOW + 1000002).granted, 8);
 	assert_int_equal(permits_at("a", 0, 0, REAL_NOW + 1000003).granted, 0);
 	assert_int_equal(permits_at("b", 0, 0, REAL_NOW + 1000004).granted, 0);
+	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
+}
+
+/* Who waits with less than an even share gets what comes free, until it has as much. */
+static void test_permits_for_those_who_wait(void **state)
+{
+	struct sync_reply r;
+
+	(void)state;
+	assert_int_equal(waits_at(4, "a", 0, 9, 5).granted, 4);
+	assert_int_equal(waits_at(4, "b", 0, 3, 3).granted, 0);
+	r = waits_at(4, "a", 4, 9, 5);
+	assert_int_equal(r.granted, 4);
+	assert_int_equal(r.yields, 2);
+	r = waits_at(4, "a", 3, 9, 5); /* one call has ended: it is not for a */
+	assert_int_equal(r.granted, 3);
+	assert_int_equal(r.left, 1);
+	assert_int_equal(r.yields, 1);
+	assert_int_equal(waits_at(4, "b", 0, 3, 3).granted, 1);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).granted, 2);
+	r = waits_at(4, "b", 1, 4, 3);
+	assert_int_equal(r.granted, 2);
+	assert_int_equal(r.yields, 0);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).yields, 0);
+	/* nobody waits at b any more */
+	assert_int_equal(waits_at(4, "b", 0, 0, 0).left, 2);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).granted, 4);
+	assert_int_equal(waits_at(4, "a", 0, 0, 0).granted, 0);
+	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
+}
+
+/* There is not one for each. */
+static void test_permits_in_turns(void **state)
+{
+	(void)state;
+	assert_int_equal(waits_at(1, "a", 0, 5, 4).granted, 1);
+	assert_int_equal(waits_at(1, "b", 0, 5, 5).granted, 0);
+	assert_int_equal(waits_at(1, "a", 1, 5, 4).yields, 1);
+	assert_int_equal(waits_at(1, "a", 0, 4, 4).granted, 0); /* it has just had it */
+	assert_int_equal(waits_at(1, "b", 0, 5, 5).granted, 1);
+	assert_int_equal(waits_at(1, "a", 0, 4, 4).granted, 0);
+	assert_int_equal(waits_at(1, "b", 0, 4, 4).granted, 0);
+	assert_int_equal(waits_at(1, "b", 0, 4, 4).granted, 1); /* a does not come for it */
+	assert_int_equal(waits_at(1, "b", 0, 0, 0).left, 1);
+	assert_int_equal(waits_at(1, "a", 0, 0, 0).left, 1);
 	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
 }
 
@@ -736,7 +791,7 @@ static void make_all(struct script_call c[4])
 	script_call_bucket(&c[0], &k[0], &b, &s);
 	script_call_window(&c[1], &k[1], 60000000, true, 100, &s);
 	script_call_budget(&c[2], &k[2], &settle);
-	script_call_permits(&c[3], &k[3], 100, "0123456789abcdef", 1, 10, 1000000);
+	script_call_permits(&c[3], &k[3], 100, "0123456789abcdef", 1, 10, 1000000, 3);
 }
 
 static void test_server_time(void **state)
@@ -912,6 +967,8 @@ int main(void)
 		cmocka_unit_test(test_windows_of_a_time_zone),
 		cmocka_unit_test(test_ledgers_agree_through_losses),
 		cmocka_unit_test(test_permits),
+		cmocka_unit_test(test_permits_for_those_who_wait),
+		cmocka_unit_test(test_permits_in_turns),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_every_key_ends),
 		cmocka_unit_test(test_known_by_name_once_sent_whole),
