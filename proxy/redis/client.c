@@ -182,7 +182,7 @@ static void on_refused(struct redis_call *k, struct slice error)
 		on_redirect(k, error, r->answer == REFUSAL_MOVED);
 		break;
 	default:
-		redis_node_refused(k->node, r);
+		redis_node_refused(k->node, r, error);
 		finish(k, REDIS_NOT_DONE, NULL, REDIS_REFUSED);
 	}
 }
@@ -248,7 +248,8 @@ struct redis_client *redis_client_new(struct loop *loop, const struct redis_opti
 					   .greeting = o->greeting,
 					   .timeout_ns = o->timeout_ns,
 					   .connect_timeout_ns = o->connect_timeout_ns };
-	c->manner.greeting.must_be_master |= o->master != NULL;
+	if (o->master != NULL)
+		c->manner.greeting.role = ROLE_REQUIRED;
 	if (o->tls != NULL)
 		tls_client_get(o->tls);
 	if (o->sentinel_tls != NULL)

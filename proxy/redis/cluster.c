@@ -107,14 +107,13 @@ static void on_table(struct redis_command *m, enum redis_outcome o, const struct
 	if (c->closing)
 		return;
 	if (o == REDIS_REPLY && r->type != RESP_ERROR) {
+		redis_node_answered(c->cluster.asked, now - c->cluster.asked_ns);
 		take_table(c, r);
 		set_timer(c, now + REFRESH_MOST_NS);
 		return;
 	}
 	if (o == REDIS_REPLY) {
-		log_warn("redis: CLUSTER SLOTS: %.*s", (int)(r->text.n < 100 ? r->text.n : 100),
-			 r->text.p);
-		redis_node_refused(c->cluster.asked, refusal_of(r->text));
+		redis_node_refused(c->cluster.asked, refusal_of(r->text), r->text);
 	}
 	cluster_refresh_soon(c);
 }
