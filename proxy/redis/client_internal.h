@@ -22,6 +22,7 @@ struct sentinel {
 	struct redis_command query;
 	unsigned turn;     /* which is asked next */
 	unsigned failures; /* in a row: rounds in which none knew a master */
+	bool complained;   /* logged: nobody tells */
 	struct timer timer;
 };
 
