@@ -9,37 +9,9 @@ import pytest
 import harness
 import redis_server
 from harness import TIMEOUT, until
+from redis_server import redis, share, turns, up  # noqa: F401 (redis is a fixture)
 
 pytestmark = pytest.mark.skipif(redis_server.BINARY is None, reason="redis-server is not installed")
-
-
-@pytest.fixture
-def redis(tmp_path):
-    """redis(**more) starts one; they are killed at the end, after the Weirs that speak to them."""
-    made = []
-
-    def start(**more):
-        made.append(redis_server.Redis(tmp_path / f"redis{len(made)}", **more))
-        return made[-1]
-
-    yield start
-    for r in made:
-        r.kill()
-
-
-def up(w):
-    return w.metric("weir_redis_up") == 1
-
-
-def turns(weirs, n, **more):
-    """Statuses of n calls, each to the next of them."""
-    clients = [w.client() for w in weirs]
-    got = []
-    for i in range(n):
-        got.append(clients[i % len(clients)].ask(**more).expect().status)
-    for c in clients:
-        c.close()
-    return got
 
 
 STRICT = [
@@ -48,27 +20,6 @@ STRICT = [
     {"rate": "10/m", "burst": None, "algorithm": "fixed-window"},
     {"rate": "10/d", "burst": None, "algorithm": "fixed-window"},
 ]
-
-
-def clean(policy):
-    return {k: v for k, v in policy.items() if v is not None}
-
-
-def share(weir, server, n=2, section=None, **policy):
-    both = clean({"rate": "10/h", "burst": 10, **policy})
-    if "algorithm" in both:
-        both.pop("burst", None)
-    section = {"url": server.url(), "peers": n, **(section or {})}
-    workers = both.pop("workers", 1)
-    both["store"] = "redis"
-    first = weir(policies={"p": both}, use=["p"], redis=section, workers=workers, serve=True)
-    got = [first] + [weir(policies={"p": both}, use=["p"], redis=section, workers=workers,
-                          upstream=first.upstream)
-                     for _ in range(n - 1)]
-    for w in got:
-        w.allow(r"redis")
-        until(lambda w=w: up(w), "redis is up")
-    return got
 
 
 # ---- what they let in together
