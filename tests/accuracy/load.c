@@ -3,10 +3,12 @@
  *   accuracy_load --upstream PORT --replicas PORT,PORT,... --rate R [--seconds 4] [--settle 0.5]
  *                 [--arrivals poisson|onoff] [--skew even|zipf] [--keys N] [--seed N]
  *                 [--kind bucket|sliding|fixed] [--limit N] [--period-ms 1000] [--burst N]
+ *                 [--apart N]
  *
  * Open loop: a call is due when it is due, and its latency counts from then.  onoff: for a while twice as many come,
  * then none.  zipf: replica i gets a share of 1/(i+1).  Keys: header x-key, drawn by Zipf's law, each a limit of its
- * own.  The call's number is its path, by which the upstream tells the calls apart.
+ * own.  The call's number is its path, by which the upstream knows it.  The first N replicas stand apart: their calls
+ * count in no limit, and their latencies are told beside those of the others.
  *
  * Prints "started NS" (CLOCK_MONOTONIC) when it begins, and one line of JSON when all calls were answered: what was
  * let in, held against one exact limit (replay.h); latencies of calls that were due after `settle`; the same for each
@@ -48,6 +50,7 @@ struct call {
 	uint64_t due_ns, sent_ns, seen_ns, ended_ns; /* 0: not yet */
 	uint32_t key;
 	uint16_t status;
+	bool apart;
 };
 
 enum state { LISTENING, CONNECTING, RESTING, CALLING, UPSTREAM };
@@ -73,7 +76,7 @@ struct replica {
 static struct {
 	uint16_t upstream;
 	const char *replicas, *arrivals, *skew, *kind;
-	uint64_t keys, seed, limit, period_ms, burst;
+	uint64_t keys, seed, limit, period_ms, burst, apart;
 	double rate, seconds, settle;
 } options = { .arrivals = "poisson",
 	      .skew = "even",
@@ -402,12 +405,13 @@ static void look(uint64_t wait_ns)
 
 static void call_due(uint64_t due_ns)
 {
+	size_t to = zipf_draw(replica_share, n_replicas);
 	struct call *call = &calls[n_calls++];
 
-	*call = (struct call){ .due_ns = due_ns };
+	*call = (struct call){ .due_ns = due_ns, .apart = to < options.apart };
 	if (options.keys > 0)
 		call->key = (uint32_t)zipf_draw(key_share, options.keys);
-	call_begin(&replica[zipf_draw(replica_share, n_replicas)], call);
+	call_begin(&replica[to], call);
 }
 
 static void warm_up(void)
@@ -477,7 +481,7 @@ static void sum_up_key(const struct limit *l, uint32_t key, struct sums *sums)
 	if (s == NULL || due == NULL)
 		die("out of memory");
 	for (size_t i = 0; i < n_calls; i++) {
-		if (calls[i].key != key)
+		if (calls[i].key != key || calls[i].apart)
 			continue;
 		due[n_due++] = calls[i].due_ns;
 		if (calls[i].seen_ns != 0)
@@ -522,32 +526,41 @@ static void print_statuses(void)
 	printf("}");
 }
 
-/* One line for each quarter of a second in which calls were due: calls, let in, p99 and most of their latencies. */
+struct part {
+	struct histogram latency;
+	unsigned calls, admitted;
+	uint64_t most;
+};
+
+static void part_add(struct part *p, const struct call *call)
+{
+	uint64_t took = call->ended_ns > 0 ? call->ended_ns - call->due_ns : 0;
+
+	p->calls++;
+	p->admitted += call->seen_ns != 0;
+	p->most = took > p->most ? took : p->most;
+	histogram_add(&p->latency, took);
+}
+
+/* One for each quarter of a second in which calls were due: calls, let in, p99 and most of their latencies, and p99 of
+ * those apart. */
 static void print_slices(void)
 {
-	static struct {
-		struct histogram latency;
-		unsigned calls, admitted;
-		uint64_t most;
-	} slice[SLICES_MAX];
+	static struct part slice[SLICES_MAX][2];
 	const char *comma = "";
 
 	for (size_t i = 0; i < n_calls; i++) {
-		uint64_t at = (calls[i].due_ns - start_ns) / SLICE_NS,
-			 took = calls[i].ended_ns > 0 ? calls[i].ended_ns - calls[i].due_ns : 0;
+		uint64_t at = (calls[i].due_ns - start_ns) / SLICE_NS;
 
-		if (at >= SLICES_MAX)
-			continue;
-		slice[at].calls++;
-		slice[at].admitted += calls[i].seen_ns != 0;
-		slice[at].most = took > slice[at].most ? took : slice[at].most;
-		histogram_add(&slice[at].latency, took);
+		if (at < SLICES_MAX)
+			part_add(&slice[at][calls[i].apart], &calls[i]);
 	}
 	printf("\"slices\": [");
 	for (unsigned i = 0; i < SLICES_MAX && (double)i * 0.25 < options.seconds; i++) {
-		printf("%s[%u, %u, %.0f, %.0f]", comma, slice[i].calls, slice[i].admitted,
-		       histogram_percentile_us(&slice[i].latency, 99),
-		       (double)slice[i].most / 1000);
+		printf("%s[%u, %u, %.0f, %.0f, %.0f]", comma, slice[i][0].calls,
+		       slice[i][0].admitted, histogram_percentile_us(&slice[i][0].latency, 99),
+		       (double)slice[i][0].most / 1000,
+		       histogram_percentile_us(&slice[i][1].latency, 99));
 		comma = ", ";
 	}
 	printf("]");
@@ -555,29 +568,30 @@ static void print_slices(void)
 
 static void print_latency(size_t settled)
 {
-	static struct histogram latency;
+	static struct part all;
 
 	for (size_t i = settled; i < n_calls; i++)
-		if (calls[i].ended_ns > 0)
-			histogram_add(&latency, calls[i].ended_ns - calls[i].due_ns);
+		if (!calls[i].apart)
+			part_add(&all, &calls[i]);
 	printf("\"p50_us\": %.1f, \"p99_us\": %.1f, \"p99.9_us\": %.1f",
-	       histogram_percentile_us(&latency, 50), histogram_percentile_us(&latency, 99),
-	       histogram_percentile_us(&latency, 99.9));
+	       histogram_percentile_us(&all.latency, 50), histogram_percentile_us(&all.latency, 99),
+	       histogram_percentile_us(&all.latency, 99.9));
 }
 
 static void print_all(void)
 {
 	struct sums sums = sum_up();
-	size_t admitted = 0, settled = 0;
+	size_t offered = 0, admitted = 0, settled = 0;
 
 	for (size_t i = 0; i < n_calls; i++) {
-		admitted += calls[i].seen_ns != 0;
+		offered += !calls[i].apart;
+		admitted += !calls[i].apart && calls[i].seen_ns != 0;
 		settled += (double)(calls[i].due_ns - start_ns) < options.settle * 1e9;
 	}
 	printf("{\"seconds\": %.3f, \"offered\": %zu, \"admitted\": %zu, \"exact\": %zu, "
 	       "\"excess\": %.2f, \"certain_excess\": %.2f, \"failed\": %zu, \"twice\": %zu, "
 	       "\"unanswered\": %zu, \"settled\": %zu, ",
-	       options.seconds, n_calls, admitted, sums.exact, sums.seen, sums.certain, n_failed,
+	       options.seconds, offered, admitted, sums.exact, sums.seen, sums.certain, n_failed,
 	       n_twice, n_calls - n_ended, settled);
 	print_latency(settled);
 	printf(", ");
@@ -600,7 +614,7 @@ static const struct option {
 	{ "--skew", TEXT, &options.skew },         { "--keys", NUMBER, &options.keys },
 	{ "--seed", NUMBER, &options.seed },       { "--kind", TEXT, &options.kind },
 	{ "--limit", NUMBER, &options.limit },     { "--period-ms", NUMBER, &options.period_ms },
-	{ "--burst", NUMBER, &options.burst },
+	{ "--burst", NUMBER, &options.burst },     { "--apart", NUMBER, &options.apart },
 };
 
 static void option_set(const struct option *o, const char *value)

@@ -2,6 +2,7 @@
 
 import collections
 import ctypes
+import datetime
 import http.client
 import os
 import re
@@ -24,15 +25,9 @@ LIBC = ctypes.CDLL(None)
 PATIENCE = 10.0
 
 
-def prepare_child(cores):
-    """Gone when this script goes; on these cores alone, where some are named."""
-
-    def prepare():
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if cores:
-            os.sched_setaffinity(0, cores)
-
-    return prepare
+def prepare_child():
+    """Gone when this script goes."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 # ---------------------------------------------------------------- Redis
@@ -54,7 +49,7 @@ class Redis(redis_server.Redis):
 
 
 class Weir:
-    def __init__(self, binary, folder, conf, env, cores):
+    def __init__(self, binary, folder, conf, env):
         self.folder = Path(folder)
         self.folder.mkdir()
         self.port, self.probes = harness.free_port(), harness.free_port()
@@ -63,7 +58,7 @@ class Weir:
         path.write_text(conf(self))
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen([binary, "run", "-c", str(path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env={**os.environ, **env}, preexec_fn=prepare_child(cores))
+                                            env={**os.environ, **env}, preexec_fn=prepare_child)
 
     def log(self):
         return (self.folder / "log").read_text(errors="replace")
@@ -104,6 +99,12 @@ class Weir:
                 if number and int(number[1]) >= settled:
                     found.append(float(m[1]))
         return found
+
+    def back_at(self, since):
+        """When it last reached a Redis that had been gone, after that time; None: it was never gone."""
+        found = re.findall(r"^(\S+)Z info redis \S+: reached", self.log(), re.M)
+        times = [datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc).timestamp() for text in found]
+        return max((at for at in times if at > since), default=None)
 
     def end(self):
         if self.process.poll() is None:
