@@ -796,8 +796,45 @@ void lease_fini(struct lease *l)
 	list_remove(&l->local_link);
 }
 
+/* Nothing was spent that has not come back; who is forgotten comes back richer by a token at most. */
+static bool is_local_idle(const struct lease *l)
+{
+	struct lease copy = *l;
+
+	if (l->local_spent == 0 && l->rule->on_error != LEASE_LOCAL)
+		return true;
+	return !is_counted_out(l) && local_charge(&copy) == 0 &&
+	       copy.local_level >= local_price(&copy, 1);
+}
+
 bool lease_is_idle(const struct lease *l)
 {
 	return !l->in_flight && !l->unsettled && l->n_parked == 0 && l->balance >= 0 &&
-	       !l->is_local;
+	       (!l->is_local || is_local_idle(l));
+}
+
+/* Their product has room: no sizes of rules come near the square of this. */
+static lease_level scale(lease_level v, lease_level from, lease_level to)
+{
+	const lease_level most = (lease_level)1 << 62;
+	lease_level by = 1;
+
+	for (; from >= most; from /= 2)
+		v /= 2;
+	for (; to >= most; to /= 2)
+		by *= 2;
+	return v * to / from * by;
+}
+
+void lease_change_rule(struct lease *l, const struct lease_rule *to)
+{
+	const struct lease_rule *from = l->rule;
+
+	l->deny_until_ns = 0;
+	if (is_counted_out(l))
+		return;
+	if (l->is_local)
+		local_advance(l);
+	l->local_level = scale(l->local_level, (lease_level)from->burst * from->period_ns,
+			       (lease_level)to->burst * to->period_ns);
 }

@@ -173,6 +173,9 @@ void lease_fini(struct lease *);
 /* Nobody has to be told anything: its memory may go.  Tokens that it holds are lost, and come back by themselves. */
 bool lease_is_idle(const struct lease *);
 
+/* Its rule is about to become this one: the filled share of what is counted here stays, as in Redis (bucket.lua). */
+void lease_change_rule(struct lease *, const struct lease_rule *to);
+
 /* What each of `peers` sidecars may hold and owe; both 0: strict. */
 struct lease_caps lease_caps_of(const struct lease_rule *, uint32_t peers);
 

@@ -252,16 +252,18 @@ struct shared_policy *shared_policy_get(struct shared_limits *s, const char *nam
 	return p;
 }
 
-/* They were of another limit. */
-static void forget_refusals(struct shared_policy *p)
+/* Refusals were of another limit. */
+static void change_keys(struct shared_policy *p, const struct shared_rule *r)
 {
+	struct lease_rule to = lease_rule_of(r);
+
 	LIST_EACH (n, &p->ages) {
 		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
 		if (p->rule.kind == SHARED_PERMITS)
 			permits_anew(&k->permits);
 		else
-			k->lease.deny_until_ns = 0;
+			lease_change_rule(&k->lease, &to);
 	}
 }
 
@@ -274,7 +276,7 @@ void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
 	pthread_mutex_lock(&s->lock);
 	if (p->rule.count != r->count || p->rule.burst != r->burst ||
 	    p->rule.period_us != r->period_us)
-		forget_refusals(p);
+		change_keys(p, r);
 	set_rule(p, &checked, r);
 	leave(s);
 }

@@ -608,6 +608,41 @@ static void test_a_call_larger_than_the_local_share(void **state)
 	assert_int_equal(rig.sync.owed, 90);
 }
 
+/* As buckets in Redis: the filled share stays, and what was spent without it. */
+static void test_another_rule_without_redis(void **state)
+{
+	struct lease_rule slow = rig.rule;
+
+	(void)state;
+	slow.burst = 10;
+	slow.count = 10;
+	slow.period_ns = 3600 * CLOCK_S;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	assert_int_equal(admit(0, 50), LEASE_ADMIT);
+	lease_change_rule(&rig.lease, &slow);
+	rig.rule = slow;
+	assert_int_equal(admit(1, 5), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	assert_int_equal(rig.call[2].retry_ns, 360 * CLOCK_S);
+	lease_change_rule(&rig.lease, &rig.rule2);
+	rig.rule = rig.rule2;
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	assert_int_equal(rig.call[3].retry_ns, 10 * CLOCK_MS);
+	/* the longest windows */
+	rig.rule.kind = slow.kind = LEASE_WINDOW;
+	rig.rule.burst = rig.rule.count = UINT64_C(1) << 51;
+	rig.rule.period_ns = (UINT64_C(1) << 47) * 1000;
+	rig.lease.local_level = (lease_level)rig.rule.burst * rig.rule.period_ns / 2;
+	lease_change_rule(&rig.lease, &slow);
+	assert_true(rig.lease.local_level == (lease_level)5 * 3600 * CLOCK_S);
+	rig.rule = slow;
+	slow.burst = UINT64_C(1) << 51;
+	slow.period_ns = (UINT64_C(1) << 47) * 1000;
+	lease_change_rule(&rig.lease, &slow);
+	assert_true(rig.lease.local_level == (lease_level)slow.burst * slow.period_ns / 2);
+}
+
 static void test_allow_and_deny(void **state)
 {
 	(void)state;
@@ -740,6 +775,7 @@ int main(void)
 		cmocka_unit_test_setup(test_local_starts_with_no_more_than_can_be_there, setup),
 		cmocka_unit_test_setup(test_a_local_share_of_less_than_a_call, setup),
 		cmocka_unit_test_setup(test_a_call_larger_than_the_local_share, setup),
+		cmocka_unit_test_setup(test_another_rule_without_redis, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),

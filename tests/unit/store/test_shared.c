@@ -323,6 +323,30 @@ static void test_keys_are_bounded(void **state)
 	shared_free(shared);
 }
 
+/* Without Redis a key is kept as long as something is to be charged, and no longer. */
+static void test_keys_without_redis(void **state)
+{
+	struct shared_policy *p = policy_of("p", rule_of(100, 100), 2);
+	struct shared_policy_gauge g;
+	struct asked a;
+
+	(void)state;
+	shared_down(shared, now);
+	assert_int_equal(admit(&a, p, 1), LEASE_ADMIT);
+	assert_int_equal(admit(&a, p, 2), LEASE_ADMIT);
+	assert_int_equal(admit(&a, p, 2), LEASE_DENY);
+	assert_int_equal(admit(&a, p, 3), LEASE_DENY); /* there is no room: both owe */
+	assert_true(a.ask.unavailable);
+	now += CLOCK_S;
+	for (uint64_t key = 3; key < 50; key++, now += CLOCK_S)
+		assert_int_equal(admit(&a, p, key), LEASE_ADMIT);
+	shared_policy_gauge(shared, p, &g);
+	assert_int_equal(g.keys, 2);
+	assert_int_equal(g.evictions, 47);
+	shared_policy_put(shared, p);
+	shared_free(shared);
+}
+
 /* H5. */
 static void test_reloads(void **state)
 {
@@ -538,6 +562,7 @@ int main(void)
 		cmocka_unit_test_setup(test_two_limits, setup),
 		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_keys_are_bounded, setup),
+		cmocka_unit_test_setup(test_keys_without_redis, setup),
 		cmocka_unit_test_setup(test_reloads, setup),
 		cmocka_unit_test_setup(test_a_policy_goes_while_a_sync_is_under_way, setup),
 		cmocka_unit_test_setup(test_peers, setup),
