@@ -371,8 +371,8 @@ static bool runs_low(struct lease *l)
 
 static bool has_news(struct lease *l)
 {
-	return l->n_parked > 0 || l->balance < 0 || l->unsettled || l->is_local || l->is_curious ||
-	       runs_low(l);
+	return l->n_parked > 0 || l->balance < 0 || l->surplus > 0 || l->unsettled || l->is_local ||
+	       l->is_curious || runs_low(l);
 }
 
 static void kick_if_news(struct lease *l)
@@ -526,9 +526,13 @@ void lease_return(struct lease_part *p)
 	struct lease *l = p->lease;
 
 	if (p->source == FROM_LOCAL && l->is_local) {
-		l->local_spent -= min(l->local_spent, p->cost);
+		uint64_t untold = min(l->local_spent, p->cost);
+
+		l->local_spent -= untold;
+		l->surplus += p->cost - untold;
 		l->local_level += (lease_level)p->cost * local_token(l);
 		local_advance(l);
+		kick_if_news(l);
 		return;
 	}
 	l->balance += (int64_t)p->cost; /* it is, or will be, charged */
@@ -622,9 +626,19 @@ static void ask_for(struct lease *l, struct sync *s)
 	s->want = max(s->want, s->least);
 }
 
+/* What is owed and what goes back need not be told, as far as they are the same. */
+static void offset(struct lease *l)
+{
+	uint64_t both = l->balance < 0 ? min((uint64_t)-l->balance, l->surplus) : 0;
+
+	l->balance += (int64_t)both;
+	l->surplus -= both;
+}
+
 static void compose(struct lease *l)
 {
 	lapse(l);
+	offset(l);
 	l->sent_debt = l->balance < 0 ? (uint64_t)-l->balance : 0;
 	l->sent_back = l->surplus;
 	l->sent_local = local_charge(l);

@@ -656,6 +656,46 @@ static void test_allow_and_deny(void **state)
 	assert_int_equal(rig.call[0].retry_ns, CLOCK_S);
 }
 
+/* As much goes back as is owed: there is nothing to tell, and nothing is owed any more. */
+static void test_what_goes_back_pays(void **state)
+{
+	(void)state;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 8, 80, 0);
+	admit(1, 1);
+	admit(2, 1);
+	pass(CLOCK_S + 1);
+	assert_int_equal(rig.lease.balance, 6);
+	admit(3, 2); /* on credit: what was held lapses */
+	lease_return(&rig.part[1][0]);
+	rig.lease.surplus = 1;
+	assert_int_equal(rig.lease.balance, -1);
+	lease_next(&rig.world, &rig.sync);
+	assert_int_equal(rig.lease.balance, 0);
+	assert_int_equal(rig.lease.surplus, 0);
+	rig.lease.in_flight = false;
+}
+
+/* Whether it was told meanwhile or not. */
+static void test_what_was_taken_without_redis_is_returned(void **state)
+{
+	(void)state;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	admit(0, 5);
+	admit(1, 3);
+	lease_return(&rig.part[1][0]);
+	assert_int_equal(rig.lease.local_spent, 5);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 5);
+	lease_return(&rig.part[0][0]); /* that is under way */
+	answer(&rig.lease, 0, 50, 0);
+	next();
+	assert_int_equal(rig.sync.owed, -5);
+}
+
 /* Held tokens were paid for. */
 static void test_held_tokens_outlive_redis(void **state)
 {
@@ -777,6 +817,8 @@ int main(void)
 		cmocka_unit_test_setup(test_a_call_larger_than_the_local_share, setup),
 		cmocka_unit_test_setup(test_another_rule_without_redis, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
+		cmocka_unit_test_setup(test_what_goes_back_pays, setup),
+		cmocka_unit_test_setup(test_what_was_taken_without_redis_is_returned, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),
 		cmocka_unit_test_setup(test_a_budget_never_heard_of, setup),
