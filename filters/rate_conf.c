@@ -7,7 +7,7 @@
 #include "conf/value.h"
 #include "conf/yaml_text.h"
 #include "filters/cells.h"
-#include "filters/rate.h"
+#include "filters/rate_internal.h"
 
 enum { FIELD_NAME_MAX = 256 };
 
@@ -192,6 +192,8 @@ static bool check_rules(const struct checking *k)
 		if (rate_at(k->rate, i)->unlimited)
 			return true;
 		wrong = make_rule(k->conf, k->rate, k->burst, i, &rule);
+		if (wrong == NULL && k->conf->sharing.store == STORE_REDIS)
+			wrong = rate_shared_check(&rule);
 		if (wrong != NULL)
 			return wrong_at(k, "rate", "E016", wrong);
 		if (!check_cost(k, &rule))

@@ -64,6 +64,14 @@ static const char *fill_rule(const struct quota_rule *q, struct shared_rule *r)
 	return NULL;
 }
 
+const char *rate_shared_check(const struct quota_rule *q)
+{
+	struct shared_rule r = { .kind = SHARED_BUCKET };
+	const char *why = fill_rule(q, &r);
+
+	return why != NULL ? why : shared_rule_check(&r);
+}
+
 /* What is the same in all replicas and after each reload that keeps it: its key, its override, its time. */
 static void make_name(const struct filter *f, const struct rules *r, uint32_t override,
 		      uint8_t entry, char out[NAME_BYTES])

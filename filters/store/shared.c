@@ -113,6 +113,13 @@ static const char *check_rule(struct shared_policy *p, const struct shared_rule 
 		   : NULL;
 }
 
+const char *shared_rule_check(const struct shared_rule *r)
+{
+	struct shared_policy checked = { .uses = 0 };
+
+	return check_rule(&checked, r);
+}
+
 static struct lease_rule lease_rule_of(const struct shared_rule *r)
 {
 	return (struct lease_rule){ .kind = r->kind == SHARED_BUCKET   ? LEASE_BUCKET

@@ -55,6 +55,8 @@ void shared_free(struct shared_limits *); /* after every put; nothing is under w
 
 /*---------------------------------------------------------- control thread */
 
+/* NULL, or what is wrong with it: a sentence, as shared_policy_get says it. */
+const char *shared_rule_check(const struct shared_rule *);
 /* Finds or makes; the rule of one that is found stays as it is.  NULL: *why says what is wrong with the rule, or is
  * NULL: memory is out. */
 struct shared_policy *shared_policy_get(struct shared_limits *, const char *name,
