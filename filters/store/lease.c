@@ -147,10 +147,26 @@ static lease_level local_full(const struct lease *l)
 	return (lease_level)(is_counted_out(l) ? l->left : l->rule->burst) * l->rule->period_ns;
 }
 
+/* The window of a budget is over, and another has begun: of the one before nothing is to be told any more. */
+static void local_next_window(struct lease *l)
+{
+	uint64_t now = l->world->now_ns, period_ns = l->rule->period_ns;
+
+	if (!is_counted_out(l) || l->full_at_ns <= l->replied_at_ns || now < l->full_at_ns)
+		return;
+	l->full_at_ns += ((now - l->full_at_ns) / period_ns + 1) * period_ns;
+	l->left = l->rule->burst;
+	l->local_level = local_full(l);
+	l->local_spent = 0;
+	l->own = 0;
+	l->count.known = false;
+}
+
 static void local_advance(struct lease *l)
 {
 	uint64_t now = l->world->now_ns;
 
+	local_next_window(l);
 	if (!is_counted_out(l))
 		l->local_level += (lease_level)l->rule->count * (now - l->local_at_ns);
 	if (l->local_level > local_full(l))
@@ -635,9 +651,17 @@ static void offset(struct lease *l)
 	l->surplus -= both;
 }
 
+/* Of a window that is over, nothing goes back: it would be the next one's. */
+static void forget_what_is_over(struct lease *l)
+{
+	if (l->rule->kind == LEASE_WINDOW && l->world->now_ns >= l->window_ends_ns)
+		l->surplus = 0;
+}
+
 static void compose(struct lease *l)
 {
 	lapse(l);
+	forget_what_is_over(l);
 	offset(l);
 	l->sent_debt = l->balance < 0 ? (uint64_t)-l->balance : 0;
 	l->sent_back = l->surplus;
@@ -647,8 +671,11 @@ static void compose(struct lease *l)
 	l->surplus = 0;
 	l->local_spent = l->is_local ? 0 : l->local_spent;
 	ask_for(l, &l->sent);
-	if (l->rule->kind == LEASE_BUDGET)
-		l->seq = ++l->world->seq;
+	if (l->rule->kind != LEASE_BUDGET)
+		return;
+	l->seq = ++l->world->seq;
+	l->sent_count = l->count;
+	l->sent_own = l->own;
 }
 
 static bool is_empty(const struct sync *s)
@@ -679,7 +706,7 @@ static void note_budget(struct lease *l, const struct sync_reply *r)
 {
 	int64_t own = (int64_t)l->own + l->sent.owed;
 
-	if (l->count.known && l->count.window != r->count.window) {
+	if (l->sent_count.known && l->sent_count.window != r->count.window) {
 		own = 0;
 		if (l->balance > 0)
 			l->balance = 0;
@@ -724,6 +751,9 @@ void lease_reply(struct lease *l, const struct sync_reply *r)
 	l->left = r->left;
 	l->replied_at_ns = w->now_ns;
 	l->full_at_ns = w->now_ns + min(r->reset_us, UINT64_MAX / 2000) * 1000;
+	l->window_ends_ns = l->full_at_ns - min(l->full_at_ns, w->rtt_ns);
+	if (l->rule->slides)
+		l->window_ends_ns -= min(l->window_ends_ns, l->rule->period_ns);
 	if (r->granted > 0) {
 		l->held_until_ns = w->now_ns + hold_ns(l->rule);
 		l->has_credit = true;

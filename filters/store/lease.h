@@ -30,7 +30,7 @@
  *      client none at all for three quarters of an hour.)  Where the share is less than a call wants (a burst of 1 by
  *      4), the call has to find all of it and goes into debt for the rest: the rate holds, and of what comes at once
  *      all of them together let in N such calls.  A budget: 1/M of what was left when last heard of, and nothing more
- *      until its window is over; of one never heard of, as above.
+ *      until its window is over, then 1/M of the next; of one never heard of, as above.
  *
  *  L6  After that, what was spent is charged, but no more than the local bucket lacks (what has come back here has
  *      come back there): neither refilled nor charged twice, whether Redis kept its data or not.
@@ -66,6 +66,7 @@ struct lease_rule {
 	enum lease_kind kind;
 	enum lease_on_error on_error;
 	bool strict;
+	bool slides; /* a window of which what was taken in the one before counts as well */
 	uint32_t overshoot_ppm; /* of burst + a second's worth, or of a window's limit */
 	uint32_t parked_max;
 	uint32_t peers;            /* at least so many share it, whatever the world's says */
@@ -107,6 +108,8 @@ struct lease {
 	bool in_flight, unsettled;
 	struct sync sent;
 	uint64_t sent_debt, sent_back, sent_local;
+	struct budget_count sent_count; /* what is owed belongs to, of a budget */
+	uint64_t sent_own;
 
 	/* calls that wait */
 	struct list parked; /* of struct lease_part */
@@ -122,6 +125,7 @@ struct lease {
 	/* what the last reply said */
 	bool is_known;
 	uint64_t left, full_at_ns, replied_at_ns;
+	uint64_t window_ends_ns; /* of a window: what was taken in it is given back till then */
 
 	/* budgets */
 	uint64_t seq, own;

@@ -127,6 +127,7 @@ static struct lease_rule lease_rule_of(const struct shared_rule *r)
 								       : LEASE_WINDOW,
 				    .on_error = r->on_error,
 				    .strict = r->strict,
+				    .slides = r->kind == SHARED_SLIDING,
 				    .overshoot_ppm = r->overshoot_ppm,
 				    .parked_max = r->parked_max,
 				    .peers = r->peers,
@@ -701,8 +702,8 @@ static void compose_budget(const struct shared_limits *s, const struct shared_ke
 					.sidecar = s->o.sidecar,
 					.seq = k->lease.seq,
 					.sync = *sync,
-					.count = k->lease.count,
-					.own = k->lease.own };
+					.count = k->lease.sent_count,
+					.own = k->lease.sent_own };
 
 	script_call_budget(out, &k->name, &settle);
 }

@@ -677,6 +677,37 @@ static void test_what_goes_back_pays(void **state)
 	rig.lease.in_flight = false;
 }
 
+/* Each of its window: what was taken in one that is over is not given back to the next. */
+static void test_what_goes_back_to_a_window(void **state)
+{
+	struct sync_reply r = { .granted = 1, .left = 80, .reset_us = 500000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.kind = LEASE_WINDOW;
+	for (unsigned slides = 0; slides < 2; slides++) {
+		rig.rule.slides = slides != 0;
+		r.reset_us = slides != 0 ? 1500000 : 500000; /* the window ends in 500 ms */
+		for (unsigned i = 0; i < 2; i++) {
+			admit(i, 1);
+			next();
+			lease_reply(&rig.lease, &r);
+			assert_int_equal(rig.answer[i], LEASE_ADMIT);
+		}
+		pass(490 * CLOCK_MS);
+		lease_return(&rig.part[0][0]);
+		assert_ptr_equal(next(), &rig.lease);
+		assert_int_equal(rig.sync.owed, -1);
+		r.granted = 0;
+		r.reset_us -= 490000;
+		lease_reply(&rig.lease, &r);
+		r.granted = 1;
+		pass(10 * CLOCK_MS);
+		lease_return(&rig.part[1][0]);
+		assert_null(next());
+	}
+}
+
 /* Whether it was told meanwhile or not. */
 static void test_what_was_taken_without_redis_is_returned(void **state)
 {
@@ -777,6 +808,76 @@ static void test_budgets_without_redis(void **state)
 	assert_int_equal(rig.sync.owed, 200);
 }
 
+/* The day ends while Redis is gone: the next has its budget, and what was spent in it is charged to it. */
+static void test_a_budget_goes_on_into_its_next_window(void **state)
+{
+	struct sync_reply r = { .granted = 10,
+				.left = 0,
+				.reset_us = UINT64_C(3600) * 1000000,
+				.count = { .known = true, .window = 5, .name = "a:1" } };
+
+	(void)state;
+	budget();
+	rig.world.peers = 4;
+	admit(0, 10);
+	next();
+	lease_reply(&rig.lease, &r);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	pass(3599 * CLOCK_S);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	pass(CLOCK_S);
+	assert_int_equal(admit(2, 250), LEASE_ADMIT); /* 1000 by 4 */
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	pass(86399 * CLOCK_S);
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	pass(2 * 86400 * CLOCK_S + CLOCK_S);
+	assert_int_equal(admit(4, 7), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 7);
+	assert_false(rig.lease.sent_count.known);
+	r.granted = 0;
+	r.count.window = 9;
+	r.left = 993;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.lease.own, 7);
+	assert_int_equal(rig.lease.balance, 0);
+}
+
+/* The same where the last settlement before it was lost: it is told once more, and of its own window. */
+static void test_a_budget_with_a_settlement_from_before(void **state)
+{
+	struct sync_reply r = { .granted = 10,
+				.left = 100,
+				.reset_us = UINT64_C(3600) * 1000000,
+				.count = { .known = true, .window = 5, .name = "a:1" } };
+
+	(void)state;
+	budget();
+	admit(0, 10);
+	next();
+	lease_reply(&rig.lease, &r);
+	admit(1, 5);
+	next();
+	lease_lost(&rig.lease);
+	lease_down(&rig.world);
+	assert_int_equal(lease_late(&rig.world, &rig.call[1]), LEASE_ADMIT);
+	pass(3601 * CLOCK_S);
+	assert_int_equal(admit(2, 30), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 0);
+	assert_int_equal(rig.sync.want, 5);
+	assert_int_equal(rig.lease.sent_count.window, 5);
+	r.granted = 5;
+	r.count.window = 6;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.lease.own, 5);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 30 - 5);
+}
+
 /* The server answers, but cannot: nobody waits for it, and it is not asked by each call. */
 static void test_refused_calls_do_not_wait(void **state)
 {
@@ -818,6 +919,9 @@ int main(void)
 		cmocka_unit_test_setup(test_another_rule_without_redis, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
 		cmocka_unit_test_setup(test_what_goes_back_pays, setup),
+		cmocka_unit_test_setup(test_what_goes_back_to_a_window, setup),
+		cmocka_unit_test_setup(test_a_budget_goes_on_into_its_next_window, setup),
+		cmocka_unit_test_setup(test_a_budget_with_a_settlement_from_before, setup),
 		cmocka_unit_test_setup(test_what_was_taken_without_redis_is_returned, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),

@@ -264,8 +264,8 @@ static void execute(struct sidecar *c)
 	c->executed = true;
 	m->r.syncs++;
 	if (m->s->budget)
-		c->reply = serve_budget(&m->server, c->number, c->lease.seq, c->lease.own,
-					&c->lease.count, &c->sync);
+		c->reply = serve_budget(&m->server, c->number, c->lease.seq, c->lease.sent_own,
+					&c->lease.sent_count, &c->sync);
 	else
 		c->reply = serve_bucket(&m->server, m->now, &c->sync);
 	c->wire = dice(m) < m->s->lost_replies ? LOST : TO_SIDECAR;
