@@ -77,9 +77,10 @@ static bool concurrency_check(struct conf_load *load, const struct node *map, vo
 	scope_warn(load, map, &c->key, c->missing);
 	ok = sharing_check(load, map, &c->sharing) && ok;
 	if (c->sharing.store == STORE_REDIS && c->cap.kind == CAP_AUTO) {
-		find_fault(load, map, "store", "E019",
-			   "`concurrency: auto` learns the limit of one replica: with `store: redis` it "
-			   "is a number");
+		find_fault(
+		    load, map, "store", "E019",
+		    "`concurrency: auto` learns the limit of one replica: with `store: redis` it "
+		    "is a number");
 		ok = false;
 	}
 	if (c->queue.priority.n > 1) {

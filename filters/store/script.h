@@ -109,7 +109,7 @@ void script_call_peers(struct script_call *, const struct key_name *, const char
 
 struct sync_reply {
 	uint64_t granted, left;
-	uint64_t retry_us;         /* 0: nothing was refused; SYNC_NEVER */
+	uint64_t retry_us; /* 0: nothing was refused; SYNC_NEVER */
 	union {
 		uint64_t reset_us;
 		uint64_t yields; /* of permits */

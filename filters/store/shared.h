@@ -113,8 +113,9 @@ void shared_return(struct shared_limits *, uint64_t now_ns, struct shared_ask *)
 
 /* One call that asks for a permit; as above, and until it is released. */
 struct shared_permit {
-	struct permits_ask ask; /* first; settle, patient, trial and urgency are the caller's to set */
-	bool at_once;           /* the caller's: it does not wait, PARK is no answer */
+	struct permits_ask
+	    ask;      /* first; settle, patient, trial and urgency are the caller's to set */
+	bool at_once; /* the caller's: it does not wait, PARK is no answer */
 	struct shared_key *key; /* NULL: there was no room for one, and it goes on without */
 };
 
@@ -136,7 +137,7 @@ bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_wa
 
 struct shared_policy_gauge {
 	uint64_t keys, evictions;
-	uint64_t fallbacks; /* decisions without Redis */
+	uint64_t fallbacks;      /* decisions without Redis */
 	uint64_t in_use, queued; /* of permits */
 };
 
