@@ -9,7 +9,9 @@ enum { CALL_WEIGHT = 8 /* of the mean time that calls take: one eighth each */ }
 #define PACE_NS (50 * CLOCK_MS) /* between questions, when all permits are taken */
 #define PACE_KEY_NS \
 	(100 * 1000) /* and for each key with calls that wait: together 10,000/s at most */
-#define FRESH_NS       CLOCK_S
+#define FRESH_NS CLOCK_S
+/* It takes others up to PACE_NS to come for what was given back: not after every short call. */
+#define YIELD_NS       (10 * PACE_NS)
 #define RETRY_LEAST_NS CLOCK_S
 #define RETRY_MOST_NS  (3600 * CLOCK_S)
 
@@ -187,17 +189,27 @@ static struct permits_ask *ask_of(struct list *n)
 	return LIST_ENTRY(n, struct permits_ask, link);
 }
 
+/* Behind whom it comes: found from the end where most of its kind are placed. */
+static struct list *place_of(const struct permits_ask *a)
+{
+	struct list *head = &a->permits->parked, *at;
+
+	if (a->permits->rule->newest_first) {
+		for (at = head; at->next != head && ask_of(at->next)->urgency < a->urgency;)
+			at = at->next;
+		return at;
+	}
+	for (at = head->prev; at != head && ask_of(at)->urgency > a->urgency;)
+		at = at->prev;
+	return at;
+}
+
 static void park(struct permits_ask *a)
 {
 	struct permits *p = a->permits;
-	struct list *at = p->parked.next;
 
-	/* before whom it comes */
-	while (at != &p->parked && (ask_of(at)->urgency < a->urgency ||
-				    (ask_of(at)->urgency == a->urgency && !p->rule->newest_first)))
-		at = at->next;
 	a->parked = true;
-	list_insert_between(&a->link, at->prev, at);
+	list_push_front(place_of(a), &a->link);
 	if (p->n_parked++ > 0)
 		return;
 	list_push_back(&p->world->waiting, &p->wait_link);
@@ -249,6 +261,8 @@ static void turn_away(struct permits *p, enum lease_answer (*refuse)(struct perm
 {
 	uint32_t n = 0;
 
+	if (p->n_queued == p->n_parked && p->n_queued <= p->rule->queue_size)
+		return;
 	LIST_EACH (at, &p->parked) {
 		struct permits_ask *a = ask_of(at);
 
@@ -391,6 +405,17 @@ enum lease_answer permits_late(struct permits_ask *a)
 	return may_without(p) ? admit_without(a) : deny_without(a);
 }
 
+/* P6. */
+static void yield_unused(struct permits *p)
+{
+	uint64_t n = p->held > p->in_use ? min(p->yields, p->held - p->in_use) : 0;
+
+	p->yields -= n;
+	p->held -= n;
+	if (n > 0)
+		kick(p);
+}
+
 static void note_end(struct permits *p, const struct permits_ask *a)
 {
 	uint64_t took = since(a->started_ns, now_of(p));
@@ -409,13 +434,10 @@ void permits_release(struct permits_ask *a)
 	struct permits *p = a->permits;
 
 	note_end(p, a);
-	if (p->yields > 0 && p->held > p->in_use) { /* P6 */
-		p->yields--;
-		p->held--;
-		kick(p);
-	} else {
+	if (p->yields > 0 && now_of(p) >= p->yield_at_ns)
+		yield_unused(p);
+	else if (p->n_parked == 0)
 		p->deny_until_ns = 0; /* there is hope again */
-	}
 	serve(p);
 	if (is_down(p))
 		serve_without(p);
@@ -471,6 +493,10 @@ static void note_reply(struct permits *p, const struct sync_reply *r)
 	p->held = r->granted;
 	p->left = r->left;
 	p->yields = r->yields;
+	if (r->yields == 0)
+		p->yield_at_ns = 0;
+	else if (p->yield_at_ns == 0)
+		p->yield_at_ns = now_of(p) + YIELD_NS;
 	p->held_until_ns = p->sent_at_ns + p->rule->hold_ns;
 	p->renew_at_ns = p->sent_at_ns + p->rule->hold_ns / 3;
 	p->replied_at_ns = now_of(p);
@@ -487,6 +513,7 @@ void permits_reply(struct permits *p, const struct sync_reply *r)
 	if (r->granted < p->sent_want)
 		pause_asking(p);
 	serve(p);
+	yield_unused(p);
 	if (now_of(p) < p->deny_until_ns)
 		turn_away(p, deny);
 	else if (p->n_parked > 0) /* came while the sync was under way: the next is for it */

@@ -19,8 +19,8 @@
  *      since Redis was gone: what others held has ended.  Who is alone has all of it at once.
  *  P5  Of calls that wait, the most urgent is next, then the first, or with newest_first the last.  A full queue
  *      turns away who would be served last.
- *  P6  Replicas with calls that wait get an even share: who holds more gives back what comes free.  Of a cap below
- *      their number they take turns.
+ *  P6  Replicas with calls that wait get an even share: who holds more gives back what comes free, when others have
+ *      waited for half a second.  Of a cap below their number they take turns.
  *
  * So the cap is exact while Redis answers and keeps its data.  Without it all together stay within the cap, but for
  * what was granted in the last second before, calls that outlast the time of their permits, and a cap below the
@@ -64,8 +64,8 @@ struct permits {
 	const struct permits_rule *rule;
 	struct permits_sum *sum;
 	uint64_t in_use, held;
-	uint64_t left;   /* that nobody held when last heard of */
-	uint64_t yields; /* P6: to be given back as calls end */
+	uint64_t left;                /* that nobody held when last heard of */
+	uint64_t yields, yield_at_ns; /* P6: to be given back as calls end, from then on */
 	uint64_t held_until_ns, renew_at_ns, deny_until_ns, replied_at_ns;
 	/* since when, and when last, calls had to be decided without an answer; since 0: they are answered in time */
 	uint64_t late_since_ns, late_at_ns;

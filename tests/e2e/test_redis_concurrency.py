@@ -110,6 +110,26 @@ def refuses(w, timeout=None):
     until(refused, "a call is refused", timeout, every=0.1)
 
 
+class Count:
+    """An upstream that counts how many calls it has at once."""
+
+    def __init__(self, upstream):
+        self.most = self.now = 0
+        self.lock = harness.threading.Lock()
+        upstream.serve(self.answer)
+
+    def step(self, by):
+        with self.lock:
+            self.now += by
+            self.most = max(self.most, self.now)
+
+    def answer(self, _):
+        self.step(1)
+        time.sleep(0.005)
+        self.step(-1)
+        return harness.response(200, b"ok")
+
+
 def again(weirs, n=CAP):
     """All that there are come free again, and no more."""
     got = [lets_in(weirs[i % len(weirs)]) for i in range(n)]
@@ -157,23 +177,34 @@ def test_overrides_have_a_cap_of_their_own(weir, redis):
 
 
 def test_never_more_under_load(weir, redis):
-    most, now, lock = [0], [0], harness.threading.Lock()
-
-    def handler(_):
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        time.sleep(0.005)
-        with lock:
-            now[0] -= 1
-        return harness.response(200, b"ok")
-
     both = pair(weir, redis(), workers=2)
-    both[0].upstream.serve(handler)
+    count = Count(both[0].upstream)
     got = sum(harness.parallel(12, lambda i: both[i % 2].statuses(30)), [])
-    assert set(got) <= {200, 503} and got.count(200) > 30
-    assert most[0] <= CAP
+    assert set(got) <= {200, 503} and got.count(200) >= CAP
+    assert count.most <= CAP
     assert in_use(both) == 0
+
+
+def test_never_more_while_redis_stops_and_goes(weir, redis):
+    server = redis()
+    both = pair(weir, server, section={"timeout": "50ms"}, on_error="deny", queue={"size": 100, "wait": "60s"})
+    count = Count(both[0].upstream)
+
+    over = harness.threading.Event()
+
+    def calls(i):
+        got = []
+        while i > 0 and not over.is_set():
+            got += both[i % 2].statuses(10)
+        if i == 0:
+            stop_and_go(server, both)
+            over.set()
+        return got
+
+    assert set(sum(harness.parallel(9, calls), [])) <= {200, 503}
+    assert count.most <= CAP
+    until(lambda: in_use(both) == 0)
+    assert [w.statuses(3) for w in both] == [[200] * 3] * 2
 
 
 def test_a_trial_refuses_nobody(weir, redis):
@@ -279,12 +310,14 @@ def test_a_crash_frees_its_permits(weir, redis):
 
 
 def test_a_drain_gives_all_back(weir, redis):
-    both = pair(weir, redis())
+    server = redis()
+    both = pair(weir, server)
     calls = hold([both[0]])
     both[0].signal(harness.signal.SIGTERM)
     for c in calls:
         c.end()
     both[0].wait_exit()
+    assert sum(server.held()) == 0
     got = [lets_in(both[1]) for _ in range(CAP)]
     assert full(both[1]).status == 503
     for c in got:
@@ -363,8 +396,10 @@ def test_no_replica_starves_in_the_queue(weir, redis):
 
 
 def test_workers_share_the_queue(weir, redis):
-    both = pair(weir, redis(), queue={"size": 1000, "wait": "60s"}, workers=2, serve=True)
+    both = pair(weir, redis(), queue={"size": 1000, "wait": "60s"}, workers=2)
+    count = Count(both[0].upstream)
     assert all(s == [200] * 25 for s in harness.parallel(16, lambda i: both[i % 2].statuses(25)))
+    assert count.most == CAP
     assert in_use(both) == 0
 
 
@@ -391,6 +426,15 @@ def stopped(server, weirs):
         yield
     finally:
         server.go_on()
+
+
+def stop_and_go(server, weirs):
+    """For longer than its timeout, and shorter."""
+    for seconds in (0.1, 0.3, 1, 0.02):
+        server.stop()
+        time.sleep(seconds)
+        server.go_on()
+        until(lambda: all(up(w) for w in weirs), timeout=LONG)
 
 
 def fallbacks(weirs, mode):

@@ -415,14 +415,22 @@ static void test_what_is_for_others_is_given_back(void **state)
 	permits_next(&world, &sync);
 	reply_of(2, 0, 1);
 	permits_release(&call[0]);
-	assert_int_equal(answer[2], -1);
+	assert_int_equal(answer[2], LEASE_ADMIT); /* not after every short call */
+	line_up(3, 3);
+	permits.deny_until_ns = 0;
+	permits_pace(&world);
+	permits_next(&world, &sync);
+	pass(500 * CLOCK_MS);
+	reply_of(2, 0, 1);
+	permits_release(&call[1]);
+	assert_int_equal(answer[3], -1);
 	permits_next(&world, &sync);
 	assert_int_equal(sync.need, 1);
 	assert_int_equal(sync.want, 2);
 	assert_int_equal(sync.waits, 1);
 	reply(1);
-	permits_release(&call[1]); /* the other is its own */
-	assert_int_equal(answer[2], LEASE_ADMIT);
+	permits_release(&call[2]); /* the other is its own */
+	assert_int_equal(answer[3], LEASE_ADMIT);
 }
 
 static void test_a_queue_without_redis(void **state)
@@ -729,7 +737,7 @@ static void test_turns_where_there_is_not_one_for_each(void **state)
 	(void)state;
 	assert_int_equal(most, 2);
 	assert_true(mean > 0.8);
-	assert_true(least > 0.05);
+	assert_true(least > 0.01); /* by chance; but each has its turns */
 }
 
 int main(void)
