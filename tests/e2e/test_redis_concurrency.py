@@ -485,6 +485,8 @@ def test_redis_stopped_deny(weir, redis):
         assert r.status == 503 and r.json()["reason"] == "store_unavailable"
         assert int(r.get("retry-after")) >= 1
         assert fallbacks(both, "deny") > 0
+        assert both[1].metric("weir_rejections_total", policy="p", reason="store_unavailable") == 1
+        assert both[1].access(1)[0]["reason"] == "store_unavailable"
         first.end()
     until(lambda: all(up(w) for w in both), timeout=LONG)
     lets_in(both[1]).end()
