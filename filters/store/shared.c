@@ -878,6 +878,17 @@ void shared_set_peers(struct shared_limits *s, uint64_t now_ns, uint32_t n)
 	leave_as_carrier(s);
 }
 
+void shared_peers_left(struct shared_limits *s, uint64_t now_ns, uint64_t n)
+{
+	struct lease_world *w = &s->world;
+	uint32_t most, least = s->o.peers;
+
+	enter(s, now_ns);
+	most = w->peers > least ? w->peers - least : 0;
+	w->peers -= n < most ? (uint32_t)n : most;
+	leave_as_carrier(s);
+}
+
 void shared_peers_call(const struct shared_limits *s, uint64_t hold_us, struct script_call *out)
 {
 	struct key_name name;

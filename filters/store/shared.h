@@ -173,6 +173,8 @@ void shared_tick(struct shared_limits *, uint64_t now_ns);
 bool shared_pace(struct shared_limits *, uint64_t now_ns);
 /* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
 void shared_set_peers(struct shared_limits *, uint64_t now_ns, uint32_t n);
+/* So many more have said that they leave: they do not count from now on. */
+void shared_peers_left(struct shared_limits *, uint64_t now_ns, uint64_t n);
 /* The call that tells that this sidecar is there, and asks how many are. */
 void shared_peers_call(const struct shared_limits *, uint64_t hold_us, struct script_call *);
 

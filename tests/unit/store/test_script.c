@@ -750,14 +750,19 @@ static void test_permits_in_turns(void **state)
 	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
 }
 
+static uint64_t peers_left;
+
 static uint64_t peers_at(const char *sidecar, uint64_t hold_us, uint64_t now)
 {
 	struct script_call c;
 	struct key_name k;
+	struct sync_reply r;
 
 	key_name_peers("shop", &k);
 	script_call_peers(&c, &k, sidecar, hold_us);
-	return call_at(&c, now).granted;
+	r = call_at(&c, now);
+	peers_left = r.left;
+	return r.granted;
 }
 
 static void test_peers(void **state)
@@ -770,6 +775,15 @@ static void test_peers(void **state)
 	assert_int_equal(peers_at("b", 5000000, REAL_NOW + 6000000), 1); /* a was silent */
 	assert_int_equal(peers_at("b", 0, REAL_NOW + 6000000), 0);
 	assert_int_equal(ask("EXISTS rl:{shop}:peers")->integer, 0);
+	assert_int_equal(peers_at("b", 0, REAL_NOW + 6000000), 0); /* it was none of them */
+	assert_int_equal(ask("EXISTS rl:{shop}:peers")->integer, 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_int_equal(peers_at("a", 5000000, REAL_NOW + 7000000), 1);
+		assert_int_equal(peers_at("b", 5000000, REAL_NOW + 7000000), 2);
+		assert_int_equal(peers_left, i);
+		assert_int_equal(peers_at("b", 0, REAL_NOW + 7000000), 1);
+		assert_int_equal(peers_left, i + 1);
+	}
 }
 
 /*--------------------------------------------------------------- deployment */

@@ -410,7 +410,16 @@ static void test_peers(void **state)
 	shared_set_peers(shared, now + 62 * CLOCK_S, 2);
 	shared_gauge(shared, &g);
 	assert_int_equal(g.peers, 2);
-	shared_set_peers(shared, now + 63 * CLOCK_S, 0);
+	shared_set_peers(shared, now + 63 * CLOCK_S, 5);
+	shared_peers_left(shared, now + 64 * CLOCK_S, 1);
+	shared_set_peers(shared, now + 64 * CLOCK_S, 3);
+	shared_gauge(shared, &g);
+	assert_int_equal(g.peers, 4); /* one of two has said so */
+	shared_peers_left(shared, now + 65 * CLOCK_S, 1000);
+	shared_set_peers(shared, now + 65 * CLOCK_S, 2);
+	shared_gauge(shared, &g);
+	assert_int_equal(g.peers, 2);
+	shared_set_peers(shared, now + 66 * CLOCK_S, 0);
 	shared_gauge(shared, &g);
 	assert_int_equal(g.peers, 2);
 	shared_free(shared);
