@@ -158,11 +158,15 @@ static void on_unknown_script(struct redis_call *k)
 
 static void on_redirect(struct redis_call *k, struct slice error, bool moved)
 {
+	static const struct refusal alone = { "MOVED", REFUSAL_COMMAND, true,
+					      "it is of a cluster, and `cluster` does not say so" };
 	struct redis_client *c = k->client;
 	struct redis_node *n = NULL;
 
 	stat_add(&c->stats.redirects, 1);
-	if (c->o.cluster && k->redirects++ < REDIRECTS_MAX)
+	if (!c->o.cluster)
+		redis_node_refused(k->node, &alone, error);
+	else if (k->redirects++ < REDIRECTS_MAX)
 		n = cluster_redirect(c, error, k->node, moved);
 	k->asking = !moved;
 	k->whole = false;

@@ -13,6 +13,7 @@ struct cluster {
 	struct redis_command refresh;
 	struct redis_node *asked;
 	bool under_way;
+	bool complained; /* logged: it does not tell */
 	uint64_t asked_ns;
 	struct timer timer;
 };
