@@ -163,10 +163,9 @@ def test_a_cluster_named_by_all_and_by_one(weir, cluster):
 def test_a_slot_that_moves(cluster):
     c, both = cluster()
     key = next(k for k, i in c.limits().items() if i == 2)
-    user = next(u for u in many_keys(200) if 0 < len(c.limits()))  # any: all have spent
     slot, names = c.node[0].ask("CLUSTER", "KEYSLOT", key), c.names()
     c.set_slot(slot, node0=f"IMPORTING {names[2]}", node2=f"MIGRATING {names[0]}")
-    assert set(spend(both, many_keys(), 4).values()) == {0} and user
+    assert set(spend(both, many_keys(), 4).values()) == {0}
     c.node[2].ask("MIGRATE", "127.0.0.1", c.node[0].port, key, 0, 5000)
     assert set(spend(both, many_keys(), 4).values()) == {0}  # by ASK
     c.set_slot(slot, node0=f"NODE {names[0]}", node2=f"NODE {names[0]}", node1=f"NODE {names[0]}")
@@ -189,6 +188,43 @@ def test_a_node_of_a_cluster_dies_and_comes_back_empty(cluster):
           timeout=3 * harness.TIMEOUT)
     got = spend(both, many_keys())
     assert sum(got.values()) <= 5 * list(where.values()).count(1)  # what it forgot, and nothing else
+
+
+def test_slots_move_under_load(cluster):
+    c, both = cluster()
+    names, slots = c.names(), {c.node[0].ask("CLUSTER", "KEYSLOT", k): k for k, i in c.limits().items() if i == 2}
+    with Calls(both, users=12) as calls:
+        for slot, key in slots.items():
+            c.set_slot(slot, node0=f"IMPORTING {names[2]}", node2=f"MIGRATING {names[0]}")
+            calls.more(10)
+            c.node[2].ask("MIGRATE", "127.0.0.1", c.node[0].port, key, 0, 5000)
+            calls.more(10)
+            c.set_slot(slot, node0=f"NODE {names[0]}", node2=f"NODE {names[0]}", node1=f"NODE {names[0]}")
+    assert slots and calls.fared(429) and [len(said(w)) for w in both] == [3, 3]
+
+
+def test_a_node_of_a_cluster_that_is_not_said_to_be_one(weir, redis):
+    c = redis(Cluster)
+    w = share(weir, None, n=1, burst=5, key="header.x-user", section=told(url=c.urls()[:1]), until_up=False)[0]
+    spend([w], many_keys(), 1)
+    assert len(said(w)) <= 4 and any("`cluster` does not say so: MOVED" in x for x in said(w))
+
+
+def test_a_cluster_that_does_not_tell_its_slots(weir, redis):
+    c = redis(Cluster)
+    for n in c.node:
+        n.ask("ACL", "SETUSER", "default", "-cluster|slots")
+    both = share(weir, None, burst=5, key="header.x-user", section=told(url=c.urls()[0], cluster=True))
+    until(lambda: spend(both, many_keys(30)[12:], 1) and all(len(said(w)) == 4 for w in both), "all are reached")
+    assert set(spend(both, many_keys(6)).values()) == {5}  # by MOVED alone
+    assert all(len([x for x in said(w) if "NOPERM" in x]) == 1 for w in both)
+
+
+def test_a_cluster_that_is_none(weir, redis):
+    server = redis()
+    both = share(weir, None, section=told(url=f"redis://127.0.0.1:{server.port}", cluster=True))
+    ten_of(both)
+    assert all(len([x for x in said(w) if "cluster support disabled" in x]) == 1 for w in both)
 
 
 def test_a_cluster_over_tls(weir, redis):

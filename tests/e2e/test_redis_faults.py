@@ -2,10 +2,8 @@
 
 The rate is next to nothing, so that what was let in can be counted against the burst alone."""
 
-import collections
 import contextlib
 import signal
-import socket
 import time
 
 import pytest
@@ -114,3 +112,189 @@ def test_a_fault(weir, redis, name):
     assert turns(both, 20).count(200) == 0
     lines(both, 3, word)
     assert mode == "allow" or max(calls.let_in.values()) <= 10
+
+
+# ---- the way to it
+
+def by_relay(weir, redis, delay=0.05, **more):
+    """The two of them behind a relay; server, relay, Weirs."""
+    server = redis()
+    relay = redis(Relay, server.port, delay)
+    return server, relay, pair(weir, relay, **more)
+
+
+@pytest.mark.parametrize("how, word", [
+    ("hold", "did not answer in time"), ("deaf", "did not answer in time"), ("garbage", "malformed"),
+    ("half", "it closed the connection"), ("refuse", "the connection"),
+])
+def test_a_way_that_fails(weir, redis, how, word):
+    _, relay, both = by_relay(weir, redis, section={"connect_timeout": "500ms"})
+    with Calls(both, users=500) as calls:
+        relay.how = how
+        if how == "refuse":
+            relay.cut()
+        down(both)
+        relay.how = "pass"
+        back(both)
+    calls.fared(200, 429)
+    assert max(calls.let_in.values()) <= 10 and turns(both, 20).count(200) == 0
+    lines(both, 3, word)
+
+
+def test_a_round_trip_of_50_ms(weir, redis):
+    relay = redis(Relay, redis().port)
+    both = share(weir, relay, rate="1000/h", burst=1000, store_wait="200ms", section=SECTION)
+    relay.how = "delay"
+    with Calls(both, every=0.001) as calls:
+        until(lambda: calls.count[429] > 20, "all of it is spent", timeout=LONG)
+    assert 950 <= calls.fared(200, 429)[200] <= 1000 + 50 + 5
+    assert all(len(said(w)) == 1 for w in both) and fallbacks(both) == 0
+
+
+def test_links_that_are_cut_again_and_again(weir, redis):
+    server, relay, both = by_relay(weir, redis)
+    fds = [w.count_fds() for w in both]
+    with Calls(both, users=500) as calls:
+        for _ in range(60):
+            relay.cut()
+            time.sleep(0.02)
+        back(both)
+    calls.fared(200, 429)
+    assert relay.accepted <= 60 and max(calls.let_in.values()) <= 10  # tried less and less often
+    assert all(len(said(w)) <= 5 for w in both)
+    until(lambda: all(w.count_fds() <= n + 4 for w, n in zip(both, fds)), "no descriptor is lost")
+    assert len(server.clients()) == 2
+
+
+def test_clients_that_are_killed(weir, redis):
+    server = redis()
+    both = pair(weir, server)
+    with Calls(both, users=300) as calls:
+        for _ in range(10):
+            server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            calls.more(10)
+        back(both)
+    calls.fared(200, 429)
+    assert max(calls.let_in.values()) <= 10 and all(len(said(w)) <= 5 for w in both)
+
+
+def test_one_of_three_is_cut_off(weir, redis):
+    server = redis()
+    relay = redis(Relay, server.port)
+    three = share(weir, [server, server, relay], n=3, share="strict", rate="1000/h", burst=300, section=SECTION)
+    assert turns(three, 30) == [200] * 30
+    relay.how = "hold"
+    down(three[2:])
+    got = turns(three, 600)
+    assert all(up(w) for w in three[:2]) and 270 <= got.count(200) <= 270 + 100  # and its own third, at most
+    relay.how = "pass"
+    back(three)
+    assert turns(three, 300).count(200) <= 1
+
+
+# ---- restarts, and what Redis forgets
+
+def test_not_there_when_they_start(weir, redis):
+    server = redis(start=False)
+    both = share(weir, server, until_up=False, share="strict", section={"connect_timeout": "200ms"}, key="header.x-user")
+    assert set(turns(both, 10)) == {429} and not any(up(w) for w in both)  # its share, which begins empty
+    server.start()
+    back(both)
+    assert turns(both, 24).count(200) == 10
+    for w in both:
+        assert [x.split(" redis")[0].split()[-1] for x in said(w)] == ["warn", "warn", "info"], said(w)
+
+
+def test_restarted_with_its_data(weir, redis):
+    server = redis(args=["--appendonly", "yes", "--appendfsync", "always"])
+    both = pair(weir, server)
+    server.kill()
+    down(both)
+    server.start()
+    back(both)
+    more = share(weir, server, n=1, share="strict", section=SECTION, key="header.x-user")
+    assert turns(both + more, 20).count(200) == 0
+
+
+def test_while_it_is_loading(weir, redis):
+    server = redis(args=["--appendonly", "no", "--loading-process-events-interval-bytes", "1024"])
+    both = pair(weir, server)
+    server.ask("DEBUG", "POPULATE", 3000)
+    server.ask("SAVE")
+    server.kill()
+    down(both)
+    server.start("--key-load-delay", "300")
+    with Calls(both, users=300) as calls:
+        back(both)
+    assert max(calls.let_in.values()) <= 10 and calls.fared(200, 429)
+    assert all(len(said(w)) == 3 for w in both) and turns(both, 20).count(200) == 0
+
+
+@pytest.mark.parametrize("words", [("SCRIPT", "FLUSH"), ("FLUSHALL",), ("CONFIG", "RESETSTAT")], ids=lambda w: w[0])
+def test_forgotten_under_way(weir, redis, words):
+    server = redis()
+    both = pair(weir, server)
+    with Calls(both, users=50) as calls:
+        for _ in range(5):
+            calls.more(50)
+            server.ask(*words)
+    calls.fared(200, 429)
+    assert max(calls.let_in.values()) <= (60 if words[0] == "FLUSHALL" else 10)  # all of it, once for each time
+    assert all(len(said(w)) == 1 and up(w) for w in both) and fallbacks(both) == 0
+
+
+def test_held_up_for_a_moment(weir, redis):
+    server = redis()
+    both = pair(weir, server, section={"timeout": "1s"})
+    with Calls(both, users=300) as calls:
+        for _ in range(4):
+            server.hold(150)
+            calls.more(40)
+    calls.fared(200, 429)
+    assert max(calls.let_in.values()) <= 10 and all(len(said(w)) == 1 for w in both)
+
+
+# ---- Weirs that come and go
+
+def test_replicas_that_come_and_go(weir, redis):
+    server = redis()
+    both = share(weir, server, section={"peers": None, **SECTION}, rate="1000/h", burst=1000)
+    until(lambda: [w.metric("weir_redis_peers") for w in both] == [2, 2], "two")
+    got = turns(both, 200)
+    third = share(weir, server, n=1, section={"peers": None, **SECTION}, rate="1000/h", burst=1000)[0]
+    until(lambda: [w.metric("weir_redis_peers") for w in both] == [3, 3], "three")
+    got += turns([*both, third], 300)
+    third.signal(signal.SIGTERM)
+    assert third.wait_exit() == 0
+    until(lambda: [w.metric("weir_redis_peers") for w in both] == [2, 2], "two again")
+    both[1].kill()
+    got += turns(both[:1], 800)
+    assert 850 <= got.count(200) <= 1000 + 50 + 50 + 5
+
+
+@pytest.mark.parametrize("way", [stop, kill], ids=["stopped", "killed"])
+def test_gone_while_they_reload_and_drain(weir, redis, way):
+    server = redis()
+    both = pair(weir, server)
+    way(server)
+    with Calls(both, users=100) as calls:
+        for w in both:
+            w.reload(policies={"p": {**w.sections["policies"]["p"], "burst": 12}})
+        calls.more()
+    calls.fared(200, 429)
+    begin = time.monotonic()
+    for w in both:
+        w.signal(signal.SIGTERM)
+        assert w.wait_exit() == 0
+    assert time.monotonic() - begin < 4 * harness.SLOW
+    with contextlib.suppress(ProcessLookupError):
+        go_on(server)
+
+
+def test_a_name_with_two_addresses_of_which_one_answers(weir, redis):
+    server = redis()
+    both = share(weir, None, share="strict", section={**SECTION, "url": f"redis://localhost:{server.port}"})
+    with Calls(both) as calls:
+        server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        until(lambda: len(server.clients()) == 2, "found again", timeout=LONG)
+    assert calls.fared(200, 429)[200] <= 10
