@@ -35,12 +35,12 @@ BINARY = next((p for p in PATHS if p and os.access(p, os.X_OK)), None)
 class Redis:
     """Keeps nothing on disk unless `args` say so; url() is what a Weir is told."""
 
-    def __init__(self, folder, password=None, args=(), tls=None, start=True):
+    def __init__(self, folder, password=None, args=(), tls=None, start=True, bind="127.0.0.1", port=None):
         """tls: the name of its certificate; "mutual": clients must have one as well."""
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.path = os.path.join(self.folder, "r.sock")
-        self.port = harness.free_port()
+        self.port, self.bind = port or harness.free_port(), bind
         self.password = password
         self.args = [str(a) for a in args]
         if tls:
@@ -52,7 +52,7 @@ class Redis:
 
     def start(self, *more):
         args = [BINARY, *self.args[:1 if self.args[:1] == ["sentinel.conf"] else 0],
-                "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", self.path, "--dir", self.folder]
+                "--bind", self.bind, "--port", str(self.port), "--unixsocket", self.path, "--dir", self.folder]
         if "--sentinel" not in self.args:
             args += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
                      "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]
@@ -264,6 +264,32 @@ class Watched:
             r.kill()
 
 
+class Names:
+    """What names stand for, to one Weir: an /etc/hosts of its own."""
+
+    def __init__(self, path, **names):
+        self.path = str(path)
+        self.say(**names)
+
+    def say(self, **names):
+        with open(self.path, "w", encoding="ascii") as f:  # the same file: it is mounted
+            f.write("".join(f"{addr} {name}\n" for name, addr in names.items()))
+
+    def start(self, weir):
+        wrapper = self.path + ".sh"
+        with open(wrapper, "w", encoding="ascii") as f:
+            f.write(f"#!/bin/sh\nexec unshare -m sh -c 'mount --bind {self.path} /etc/hosts && exec \"$0\" \"$@\"' "
+                    f"{weir.binary} \"$@\"\n")
+        os.chmod(wrapper, 0o755)
+        weir.binary = wrapper
+        weir.start()
+
+
+def cannot_move_names():
+    return subprocess.run(["unshare", "-m", "mount", "--bind", "/etc/hosts", "/etc/hosts"], check=False,
+                          stderr=subprocess.DEVNULL).returncode != 0
+
+
 class Relay:
     """Between Weirs and a Redis, byte by byte as `how` says, which may change at any time.
 
@@ -381,13 +407,15 @@ def share(weir, server, n=2, section=None, **policy):
     if "algorithm" in both:
         both.pop("burst", None)
     servers = server if isinstance(server, list) else [server] * n
-    workers, wait = both.pop("workers", 1), both.pop("until_up", True)
+    workers, wait, names = both.pop("workers", 1), both.pop("until_up", True), both.pop("names", None)
     both["store"] = "redis"
     got = []
     for s in servers:
         told = {**({"url": s.url()} if s is not None else {}), "peers": n, **(section or {})}
         more = {"upstream": got[0].upstream} if got else {"serve": True}
-        got.append(weir(policies={"p": both}, use=["p"], redis=clean(told), workers=workers, **more))
+        got.append(weir(policies={"p": both}, use=["p"], redis=clean(told), workers=workers, start=not names, **more))
+        if names:
+            names.start(got[-1])
     for w in got:
         w.allow(r"redis")
         if wait:

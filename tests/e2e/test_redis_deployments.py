@@ -215,7 +215,7 @@ def test_a_cluster_that_does_not_tell_its_slots(weir, redis):
     for n in c.node:
         n.ask("ACL", "SETUSER", "default", "-cluster|slots")
     both = share(weir, None, burst=5, key="header.x-user", section=told(url=c.urls()[0], cluster=True))
-    until(lambda: spend(both, many_keys(30)[12:], 1) and all(len(said(w)) == 4 for w in both), "all are reached")
+    until(lambda: spend(both, many_keys(30)[12:], 2) and all(len(said(w)) == 4 for w in both), "all are reached")
     assert set(spend(both, many_keys(6)).values()) == {5}  # by MOVED alone
     assert all(len([x for x in said(w) if "NOPERM" in x]) == 1 for w in both)
 
@@ -259,11 +259,11 @@ def test_a_failover_by_hand(weir, redis):
     ten_of(both)
     with Calls(both) as calls:
         s.fail_over()
+        until(lambda: all(str(s.replica.port) in said(w)[-1] for w in both), "moved", timeout=5 * harness.TIMEOUT)
         settled(both)
     assert calls.fared(200, 429)[200] == 0
     assert s.replica.clients() and turns(both, 8).count(200) == 0
-    for w in both:
-        assert len(said(w)) <= 4 and any(str(s.replica.port) in x for x in said(w)), said(w)
+    assert all(len(said(w)) <= 4 for w in both), said(both[0])
 
 
 def test_a_master_that_is_killed(weir, redis):
@@ -273,7 +273,7 @@ def test_a_master_that_is_killed(weir, redis):
     assert s.master.ask("WAIT", 1, 2000) == 1
     with Calls(both) as calls:
         s.master.kill()
-        until(lambda: s.replica.ask("ROLE")[0] == b"master", "it is replaced", timeout=5 * harness.TIMEOUT)
+        until(lambda: all(str(s.replica.port) in said(w)[-1] for w in both), "replaced", timeout=5 * harness.TIMEOUT)
         settled(both)
     assert calls.fared(200, 429)[200] == 0
     assert all(len(said(w)) <= 4 for w in both), said(both[0])

@@ -298,3 +298,74 @@ def test_a_name_with_two_addresses_of_which_one_answers(weir, redis):
         server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         until(lambda: len(server.clients()) == 2, "found again", timeout=LONG)
     assert calls.fared(200, 429)[200] <= 10
+
+
+# ---- what other limiters get wrong
+
+def test_calls_that_are_refused_are_not_counted(weir, redis):
+    server = redis()
+    both = pair(weir, server)
+    value = {k: server.ask("GET", k) for k in server.limits()}
+    assert len(value) == 1 and turns(both, 50).count(200) == 0
+    assert value == {k: server.ask("GET", k) for k in server.limits()}
+
+
+def test_a_cost_of_several(weir, redis):
+    both = share(weir, redis(), share="strict", burst=10, cost=4, section=SECTION)
+    assert turns(both, 8).count(200) == 2
+
+
+@pytest.mark.parametrize("begin, end", [(FAULTS[f][0], FAULTS[f][1]) for f in ("out of memory", "too few replicas")],
+                         ids=["out of memory", "too few replicas"])
+def test_what_was_spent_meanwhile_is_charged(weir, redis, begin, end):
+    server = redis()
+    both = share(weir, server, rate="10/h", burst=200, on_error="local", section=SECTION)
+    got = turns(both, 40)
+    begin(server)
+    got += turns(both, 40)
+    end(server)
+    until(lambda: not said(both[0])[1:] or "again" in said(both[0])[-1] or turns(both[:1], 1) is None, timeout=LONG)
+    got += turns(both, 400)
+    assert 150 <= got.count(200) <= 200 + 10 + 10  # and one credit that was lost
+
+
+def test_what_was_answered_and_not_heard_is_charged_once(weir, redis):
+    _, relay, both = by_relay(weir, redis)
+    users = [{"X-User": f"u{i}"} for i in range(5)]
+    assert all(turns(both, 2, headers=u) == [200, 200] for u in users)
+    relay.how = "deaf"
+    down(both)
+    relay.how = "pass"
+    back(both)
+    got = [turns(both, 14, headers=u).count(200) for u in users]
+    assert max(got) <= 8 and sum(got) >= 5 * 8 - 2 * 5 - 2
+
+
+@pytest.mark.parametrize("begin, end", [(stop, go_on), (kill, start)], ids=["stopped", "killed"])
+def test_a_bound_through_an_outage(weir, redis, begin, end):
+    server = redis()
+    both = share(weir, server, rate="200/s", burst=100, section={"timeout": "50ms"})
+    start_ns = time.monotonic()
+    with Calls(both, every=0.002) as calls:
+        calls.more(200)
+        begin(server)
+        down(both)
+        end(server)
+        until(lambda: all(up(w) for w in both), timeout=LONG)
+        calls.more(400)
+    most = 100 + 200 * (time.monotonic() - start_ns) + 15
+    assert calls.fared(200, 429)[200] <= most + 15, most  # what a sync under way had spent
+
+
+@pytest.mark.skipif(redis_server.cannot_move_names(), reason="no mount namespaces")
+def test_a_name_that_moves(weir, redis, tmp_path):
+    """As after a failover behind DNS: what it stands for is asked again, and the old server is left alone."""
+    old = redis()
+    new, names = redis(bind="127.0.0.2", port=old.port), redis_server.Names(tmp_path / "hosts", redis="127.0.0.1")
+    w = share(weir, None, n=1, share="strict", section={**SECTION, "url": f"redis://redis:{old.port}"}, names=names)[0]
+    assert w.statuses(12).count(200) == 10 and old.clients()
+    names.say(redis="127.0.0.2")
+    old.kill()
+    until(new.clients, "found where it is now", timeout=LONG)
+    back([w])
+    assert said(w)[-1].endswith("reached")
