@@ -41,7 +41,7 @@ enum {
 
 #define S_NS        UINT64_C(1000000000)
 #define SLICE_NS    (S_NS / 4)
-#define PATIENCE_NS (5 * S_NS)
+#define PATIENCE_NS (20 * S_NS)
 #define WAKE_NS     UINT64_C(20000) /* timers are that late */
 
 static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

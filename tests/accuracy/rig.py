@@ -22,7 +22,7 @@ import redis_server  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def prepare_child():
@@ -100,11 +100,19 @@ class Weir:
                     found.append(float(m[1]))
         return found
 
-    def back_at(self, since):
-        """When it last reached a Redis that had been gone, after that time; None: it was never gone."""
-        found = re.findall(r"^(\S+)Z info redis \S+: reached", self.log(), re.M)
-        times = [datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc).timestamp() for text in found]
-        return max((at for at in times if at > since), default=None)
+    def away(self, since):
+        """When it had no Redis, by its log: (begin, end) of those that ended after that time.  It finds out a little after
+        the first call that waits, and goes by itself until the first answer."""
+        found, begin = [], None
+        for text, level, what in re.findall(r"^(\S+)Z (info|warn) redis \S+: (.*)", self.log(), re.M):
+            at = datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc).timestamp()
+            if level == "warn":
+                begin = begin or at - 0.1
+            elif what == "reached" and begin:
+                if at > since:
+                    found.append((begin, at + 0.02))
+                begin = None
+        return found + ([(begin, time.time())] if begin else [])
 
     def end(self):
         if self.process.poll() is None:
