@@ -51,9 +51,11 @@ static void kick(struct permits *p)
 		list_push_back(&p->world->kicked, &p->kick_link);
 }
 
-/* P3. */
+/* P3; none while others wait. */
 static uint64_t spare(const struct permits *p)
 {
+	if (p->yield_at_ns != 0)
+		return 0;
 	return min((p->in_use + 7) / 8, p->rule->cap / peers_of(p) / 4);
 }
 

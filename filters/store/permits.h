@@ -12,7 +12,7 @@
  *      it holds and needs, not what changes: a sync that was lost is told again by the next.
  *  P2  A call under way keeps its permit whatever happens; a call is let in while fewer are under way than are held.
  *  P3  Spare permits are few: an eighth of those in use, no more than a quarter of an even share.  A cap below four
- *      times the number of replicas has none: each call asks.
+ *      times the number of replicas has none, nor has who knows of others that wait: each call asks.
  *  P4  Holdings are told anew at a third of their time; who cannot for all of it has lost them.  Without Redis
  *      `deny` goes on with what is held, `allow` without end, and `local` with what is held and an even part of what
  *      was free by an answer of the last second; with an even share of the cap, one at least, when hold_ns has passed

@@ -446,6 +446,14 @@ static enum lease_answer acquire(struct permit *a, struct shared_policy *p, uint
 	return shared_acquire(shared, now, &want, &a->permit);
 }
 
+static void grant(struct shared_key *k, uint64_t granted)
+{
+	struct sync_reply r = { .granted = granted };
+
+	assert_non_null(k);
+	shared_reply(shared, now, k, &r);
+}
+
 static void test_permits(void **state)
 {
 	struct shared_rule r = {
@@ -465,7 +473,7 @@ static void test_permits(void **state)
 	assert_true(shared_permit_leave(shared, &a[2].permit));
 	k = shared_next(shared, now, &call);
 	assert_ptr_equal(call.script, &script_permits);
-	answer(k, 2);
+	grant(k, 2);
 	assert_int_equal(settlings, 1);
 	assert_int_equal(a[0].answer, LEASE_ADMIT);
 	assert_int_equal(a[1].answer, LEASE_ADMIT);
@@ -473,7 +481,7 @@ static void test_permits(void **state)
 	/* holders keep their key */
 	assert_int_equal(acquire(&a[2], p, 2), LEASE_PARK);
 	while ((k = shared_next(shared, now, &call)) != NULL)
-		answer(k, 2);
+		grant(k, 2);
 	assert_int_equal(acquire(&a[3], p, 3), LEASE_DENY);
 	/* a reload changes how many, and for how long, not who has them */
 	r.count = 4;
@@ -482,12 +490,12 @@ static void test_permits(void **state)
 	shared_policy_put(shared, p);
 	now += CLOCK_S;
 	shared_tick(shared, now);
-	answer(shared_next(shared, now, &call), 2);
-	answer(shared_next(shared, now, &call), 1);
+	grant(shared_next(shared, now, &call), 2);
+	grant(shared_next(shared, now, &call), 1);
 	for (unsigned i = 0; i < 3; i++)
 		shared_release(shared, now, &a[i].permit);
 	while ((k = shared_next(shared, now, &call)) != NULL)
-		answer(k, 0);
+		grant(k, 0);
 	assert_int_equal(acquire(&a[3], p, 3), LEASE_PARK); /* there is room again */
 	assert_true(shared_permit_late(shared, now, &a[3].permit, &answered));
 	assert_int_equal(answered, LEASE_ADMIT);
