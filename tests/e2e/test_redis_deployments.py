@@ -1,6 +1,5 @@
 """The ways a Redis is run and reached: over TLS, by users with few rights, as a cluster, behind sentinels."""
 
-import os
 import socket
 
 import pytest
@@ -314,17 +313,11 @@ def test_sentinels_with_a_password_of_their_own(weir, redis):
         assert len(lines) == 1 and ("NOAUTH" in lines[0] or "WRONGPASS" in lines[0]), lines
 
 
-def test_sentinels_that_do_not_know_the_name(weir, redis):
+def test_sentinels_that_do_not_know_the_name_and_of_which_two_are_dead(weir, redis):
     s = redis(Watched)
     section = watched_told(s)
-    section["sentinel"]["master"] = "another"
-    _, lines = never_up(weir, section)
+    _, lines = never_up(weir, {**section, "sentinel": {**section["sentinel"], "master": "another"}})
     assert len(lines) == 1 and "another" in lines[0]
-
-
-def test_sentinels_of_which_two_are_dead(weir, redis):
-    s = redis(Watched)
     for x in s.sentinel[:2]:
         x.kill()
-    ten_of(share(weir, None, section=watched_told(s)))
-    assert os.path.exists(s.sentinel[0].folder)
+    ten_of(share(weir, None, section=section))

