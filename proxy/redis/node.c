@@ -145,7 +145,6 @@ static void connect_now(struct redis_node *n)
 
 	if (n->was_replica && greeting.role == ROLE_UNASKED)
 		greeting.role = ROLE_ASKED;
-
 	timer_clear(&n->timer);
 	if (!find(n, &addr)) {
 		count_failure(n, "its name has no address");
@@ -179,7 +178,7 @@ void redis_node_start(struct redis_node *n)
 {
 	if (n->state == NODE_IDLE)
 		n->state = NODE_UNKNOWN;
-	if (n->link == NULL)
+	if (n->link == NULL && n->timer.deadline_ns == 0)
 		connect_now(n);
 }
 

@@ -76,7 +76,7 @@ struct redis_node {
 void redis_node_init(struct redis_node *, const struct redis_manner *,
 		     const struct redis_node_events *, void *owner, const struct redis_place *,
 		     uint64_t random);
-/* Connects now, unless it is connected. */
+/* Connects now, unless it is connected, or rests after a failure. */
 void redis_node_start(struct redis_node *);
 /* Hangs up and stays so; no event comes any more. */
 void redis_node_stop(struct redis_node *);

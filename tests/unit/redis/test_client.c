@@ -491,6 +491,30 @@ static void test_ask(void **state)
 	close_all();
 }
 
+/* A node that failed is not connected to by each call that is sent there. */
+static void test_redirects_to_a_node_that_failed(void **state)
+{
+	(void)state;
+	open_cluster();
+	call(0);
+	rig_say(1, "-MOVED 12182 :7000\r\n");
+	rig_say(0, GRANT);
+	rig_cut(1);
+	rig_pass(11 * CLOCK_MS);
+	assert_int_equal(rig_pairs, 3);
+	rig_cut(2);
+	for (unsigned i = 0; i < 3; i++) {
+		call(i);
+		assert_true(heard(0, "EVALSHA"));
+		rig_say(0, "-ASK 12182 :7001\r\n");
+		check(i, REDIS_NOT_DONE);
+	}
+	assert_int_equal(rig_pairs, 3);
+	rig_pass(160 * CLOCK_MS);
+	assert_int_equal(rig_pairs, 4);
+	close_all();
+}
+
 static void test_nodes_without_slots_go(void **state)
 {
 	(void)state;
@@ -611,6 +635,7 @@ int main(void)
 		cmocka_unit_test(test_moved_to_one_that_is_not_known_yet),
 		cmocka_unit_test(test_moved_in_a_circle),
 		cmocka_unit_test(test_ask),
+		cmocka_unit_test(test_redirects_to_a_node_that_failed),
 		cmocka_unit_test(test_nodes_without_slots_go),
 		cmocka_unit_test(test_one_of_two_is_down),
 		cmocka_unit_test(test_the_master_is_who_sentinels_say),
