@@ -30,6 +30,8 @@ from harness import TIMEOUT, until
 
 PATHS = [shutil.which("redis-server"), "/usr/bin/redis-server", "/usr/local/bin/redis-server"]
 BINARY = next((p for p in PATHS if p and os.access(p, os.X_OK)), None)
+USUAL = ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0",
+         "--enable-debug-command", "yes", "--enable-protected-configs", "yes"]
 
 
 class Redis:
@@ -51,12 +53,9 @@ class Redis:
             self.start()
 
     def start(self, *more):
-        args = [BINARY, *self.args[:1 if self.args[:1] == ["sentinel.conf"] else 0],
-                "--bind", self.bind, "--port", str(self.port), "--unixsocket", self.path, "--dir", self.folder]
-        if "--sentinel" not in self.args:
-            args += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
-                     "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"]
-        args += [*self.args[1 if self.args[:1] == ["sentinel.conf"] else 0:], *more]
+        own = self.args if self.args[:1] == ["sentinel.conf"] else [*USUAL, *self.args]
+        args = [BINARY, *own, "--bind", self.bind, "--port", str(self.port), "--unixsocket", self.path, "--dir",
+                self.folder, *more]
         if self.password:
             args += ["--requirepass", self.password]
         with open(os.path.join(self.folder, "log"), "ab") as log:
@@ -147,7 +146,7 @@ class Redis:
             with contextlib.suppress(AssertionError, OSError):
                 self.ask("EVAL", "while true do end", "0")
 
-        self.ask("CONFIG", "SET", "busy-reply-threshold", 10)
+        self.set("busy-reply-threshold", 10)
         threading.Thread(target=run, daemon=True).start()
 
         def busy():
@@ -161,8 +160,18 @@ class Redis:
     def stop_script(self):
         self.ask("SCRIPT", "KILL")
 
-    def refuse_memory(self):
-        self.ask("CONFIG", "SET", "maxmemory", 1)
+    def set(self, name, value):
+        self.ask("CONFIG", "SET", name, value)
+
+    def cannot_save(self):
+        """Its folder is gone, and it was to save something there."""
+        gone = pathlib.Path(self.folder, "gone")
+        gone.mkdir()
+        self.set("dir", gone)
+        gone.rmdir()
+        self.set("save", "3600 1000000")
+        self.ask("BGSAVE")
+        until(lambda: b"rdb_last_bgsave_status:err" in self.ask("INFO", "persistence"), "cannot save")
 
     def change_password(self, password):
         """Who is there is let go, and must say it."""
@@ -482,6 +491,11 @@ class Calls:
         """Until so many more of them were answered."""
         was = sum(self.count.values())
         until(lambda: self.errors or sum(self.count.values()) >= was + n, "calls go on", timeout=3 * TIMEOUT)
+
+    def in_all(self, users=6):
+        """How many the luckiest of some users was let in, when all that was left for them is spent, too."""
+        return max(self.let_in[u] + turns(self.weirs, 24, headers={"X-User": u}).count(200)
+                   for u in itertools.islice(self.names, users))
 
     def fared(self, *statuses, within=1.5):
         """Nothing but these, and none waited for long; returns how many of each."""
