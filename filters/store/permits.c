@@ -436,7 +436,7 @@ void permits_release(struct permits_ask *a)
 	struct permits *p = a->permits;
 
 	note_end(p, a);
-	if (p->yields > 0 && now_of(p) >= p->yield_at_ns)
+	if (p->yields > 0 && !is_down(p) && now_of(p) >= p->yield_at_ns)
 		yield_unused(p);
 	else if (p->n_parked == 0)
 		p->deny_until_ns = 0; /* there is hope again */
