@@ -261,3 +261,14 @@ def test_the_admin_listener_tells_of_it(weir, redis):
     until(lambda: w.admin("/health").json()["status"] == "degraded", "redis is missed")
     check = next(c for c in w.admin("/health").json()["checks"] if c["name"] == "redis")
     assert check["message"].startswith("gone") and not w.stats()["redis"]["up"]
+
+
+def test_a_redis_that_refuses_is_told_of_too(weir, redis):
+    server = redis()
+    w = weir(policies={"p": {"rate": "900/s", "store": "redis", "share": "strict"}}, use=["p"], redis={"url": server.url()}, serve=True)
+    w.fetch()
+    server.set("maxmemory", 1)
+    w.allow("redis")
+    until(lambda: w.fetch() and w.admin("/health").json()["status"] == "degraded", "keys are decided without it")
+    server.set("maxmemory", 0)
+    until(lambda: w.fetch() and w.admin("/health").json()["status"] == "healthy", "it counts again", timeout=30)
