@@ -381,8 +381,8 @@ static bool runs_low(struct lease *l)
 	struct lease_world *w = l->world;
 	uint64_t soon = w->rtt_ns + w->rtt_ns / 2 + 2 * CLOCK_MS;
 
-	return caps_of(l)->hold > 0 && w->now_ns - l->asked_at_ns <= FRESH_NS && !is_denied(l, 1) &&
-	       l->balance <= (int64_t)expected(l, soon);
+	return caps_of(l)->hold > 0 && w->now_ns - l->asked_at_ns <= FRESH_NS &&
+	       w->now_ns >= l->deny_until_ns && l->balance <= (int64_t)expected(l, soon);
 }
 
 static bool has_news(struct lease *l)
@@ -628,7 +628,7 @@ static void ask_for(struct lease *l, struct sync *s)
 	uint64_t held = l->balance > 0 ? (uint64_t)l->balance : 0, target = 0, need;
 	struct lease_part *first;
 
-	if (w->now_ns - l->asked_at_ns <= FRESH_NS && !is_denied(l, 1))
+	if (w->now_ns - l->asked_at_ns <= FRESH_NS && w->now_ns >= l->deny_until_ns)
 		target = min(caps_of(l)->hold, expected(l, 3 * w->rtt_ns + 50 * CLOCK_MS));
 	need = l->parked_cost + target;
 	if (need <= held)

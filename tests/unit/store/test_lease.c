@@ -388,6 +388,26 @@ static void test_a_warm_key_never_waits(void **state)
 	assert_in_range(syncs, 50, 250); /* 0.05 a call */
 }
 
+/* Some are held still, and no more came: who asks for more ahead waits as who was refused does. */
+static void test_what_was_refused_ahead_is_not_asked_for_at_once(void **state)
+{
+	(void)state;
+	rig.rule.burst = rig.rule.count = 1000;
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 12, 0, 20000);
+	pass(70 * CLOCK_MS);
+	for (unsigned i = 10; i < 21; i++)
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 0, 0, 20000);
+	assert_true(rig.lease.balance > 0);
+	assert_null(next());
+	assert_int_equal(admit(21, 1), LEASE_ADMIT);
+	assert_null(next());
+}
+
 /*------------------------------------------------------------ several limits */
 
 static void test_all_or_none(void **state)
@@ -907,6 +927,7 @@ int main(void)
 		cmocka_unit_test_setup(test_held_tokens_end, setup),
 		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
 		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),
+		cmocka_unit_test_setup(test_what_was_refused_ahead_is_not_asked_for_at_once, setup),
 		cmocka_unit_test_setup(test_all_or_none, setup),
 		cmocka_unit_test_setup(test_a_lost_sync_is_never_repeated, setup),
 		cmocka_unit_test_setup(test_a_refused_sync_is, setup),
