@@ -215,6 +215,7 @@ static void local_begin(struct lease *l, uint64_t since_ns)
 	l->local_at_ns = since_ns;
 	l->local_spent = 0;
 	list_push_back(&l->world->local, &l->local_link);
+	l->world->n_local++;
 	local_advance(l);
 }
 
@@ -222,6 +223,7 @@ static void local_end(struct lease *l)
 {
 	l->is_local = false;
 	list_remove(&l->local_link);
+	l->world->n_local--;
 }
 
 /* L6. */
@@ -837,7 +839,8 @@ void lease_fini(struct lease *l)
 {
 	CHECK(!l->in_flight && l->n_parked == 0);
 	list_remove(&l->kick_link);
-	list_remove(&l->local_link);
+	if (l->is_local)
+		local_end(l);
 }
 
 /* Nothing was spent that has not come back; who is forgotten comes back richer by a token at most. */

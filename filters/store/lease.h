@@ -89,6 +89,7 @@ struct lease_world {
 	uint64_t seq;       /* of settlements: none is ever used twice */
 	struct list kicked; /* leases with something to tell */
 	struct list local;  /* leases that have decided by themselves */
+	uint64_t n_local;
 };
 
 struct lease {

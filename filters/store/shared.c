@@ -683,10 +683,9 @@ void shared_gauge(struct shared_limits *s, struct shared_gauge *g)
 {
 	pthread_mutex_lock(&s->lock);
 	*g = (struct shared_gauge){ .keys = s->keys,
+				    .local_keys = s->world.n_local,
 				    .peers = s->world.peers,
 				    .down = s->world.down };
-	LIST_EACH (n, &s->world.local)
-		g->local_keys++;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -9,7 +9,8 @@
 enum { FAILURES_UNTIL_DOWN = 3, RTT_TIMES = 5, TIMEOUT_TIMES = 5, SAID_MAX = 4, WHY_MAX = 200 };
 
 #define BACKOFF_FIRST_NS (100 * CLOCK_MS)
-#define BACKOFF_MAX_NS   (5 * CLOCK_S)
+/* While some replicas are back and others are not, these use a share of a limit that those already use whole. */
+#define BACKOFF_MAX_NS   CLOCK_S
 #define STEADY_NS        CLOCK_S
 #define SAID_TIME_NS     (60 * CLOCK_S)
 #define RELAPSE_NS       (60 * CLOCK_S) /* refused again so soon after it answered: it does both */

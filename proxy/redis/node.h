@@ -3,7 +3,7 @@
  *          start                  ready                    3 failures in a row
  *   IDLE ---------> CONNECTING ---------> UP (link READY) -------------------> DOWN
  *                      ^  |                |                                    |
- *                      |  +--- failure ----+--> back-off (0, 0.1 .. 5 s) -------+
+ *                      |  +--- failure ----+--> back-off (0, 0.1 .. 1 s) -------+
  *                      +-------------------------------------------------------+
  *
  *  N1  A command is sent at once or not at all: nobody waits for a connect.
