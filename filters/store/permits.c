@@ -418,6 +418,15 @@ static void yield_unused(struct permits *p)
 		kick(p);
 }
 
+/* P7. */
+static void keep_none_spare(struct permits *p)
+{
+	if (!p->is_over || p->held <= p->in_use)
+		return;
+	p->held = p->in_use;
+	kick(p);
+}
+
 static void note_end(struct permits *p, const struct permits_ask *a)
 {
 	uint64_t took = since(a->started_ns, now_of(p));
@@ -428,6 +437,7 @@ static void note_end(struct permits *p, const struct permits_ask *a)
 	p->started_sum_ns -= a->started_ns;
 	p->call_ns =
 	    p->call_ns == 0 ? took : p->call_ns - p->call_ns / CALL_WEIGHT + took / CALL_WEIGHT;
+	keep_none_spare(p);
 	note_in_use(p);
 }
 
@@ -481,7 +491,9 @@ struct permits *permits_next(struct permits_world *w, struct permits_sync *out)
 	p->sent_at_ns = now_of(p);
 	p->sent_want = wanted(p);
 	p->held = is_held(p) ? min(p->held, p->sent_want) : 0;
-	*out = (struct permits_sync){ .need = max(p->in_use, p->held),
+	p->sent_need = max(p->in_use, p->held);
+	p->sent_cap = p->rule->cap;
+	*out = (struct permits_sync){ .need = p->sent_need,
 				      .want = p->sent_want,
 				      .waits = min(p->n_parked, p->rule->queue_size) };
 	p->told_of_waits = out->waits > 0;
@@ -493,6 +505,9 @@ static void note_reply(struct permits *p, const struct sync_reply *r)
 {
 	p->in_flight = false;
 	p->held = r->granted;
+	if (p->sent_cap == p->rule->cap && (r->granted > p->sent_need || r->left > 0))
+		p->is_over = false;
+	keep_none_spare(p);
 	p->left = r->left;
 	p->yields = r->yields;
 	if (r->yields == 0)
@@ -614,8 +629,13 @@ bool permits_are_idle(const struct permits *p)
 	       !p->told_of_waits;
 }
 
-void permits_anew(struct permits *p)
+void permits_change_cap(struct permits *p, uint64_t cap)
 {
+	if (cap < p->rule->cap) {
+		p->is_over = true;
+		p->left = 0;
+		keep_none_spare(p);
+	}
 	p->deny_until_ns = 0;
 	if (p->n_parked > 0 || p->held > 0)
 		kick(p);

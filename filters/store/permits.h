@@ -21,6 +21,7 @@
  *      turns away who would be served last.
  *  P6  Replicas with calls that wait get an even share: who holds more gives back what comes free, when others have
  *      waited for half a second.  Of a cap below their number they take turns.
+ *  P7  When the cap is lowered, what comes free here is not used again, until an answer says that there is room.
  *
  * So the cap is exact while Redis answers and keeps its data.  Without it all together stay within the cap, but for
  * what was granted in the last second before, calls that outlast the time of their permits, and a cap below the
@@ -70,8 +71,9 @@ struct permits {
 	/* since when, and when last, calls had to be decided without an answer; since 0: they are answered in time */
 	uint64_t late_since_ns, late_at_ns;
 	bool in_flight;
-	uint64_t sent_at_ns, sent_want;
+	uint64_t sent_at_ns, sent_need, sent_want, sent_cap;
 	bool told_of_waits;
+	bool is_over; /* P7: more may be under way than the cap that there is now */
 	struct list parked;          /* of struct permits_ask, who is next first */
 	uint32_t n_parked, n_queued; /* the latter are among them */
 	uint64_t started_sum_ns;     /* when those under way began, added up (and around) */
@@ -102,8 +104,8 @@ void permits_init(struct permits *, struct permits_world *, const struct permits
 void permits_fini(struct permits *); /* nothing is parked or under way, of calls or syncs */
 /* Nobody needs it: its memory may go. */
 bool permits_are_idle(const struct permits *);
-/* The rule has changed: who waits asks anew. */
-void permits_anew(struct permits *);
+/* The cap will be this: who waits asks anew. */
+void permits_change_cap(struct permits *, uint64_t cap);
 
 /* ADMIT: permits_release must follow.  PARK: settle will be called, or has been. */
 enum lease_answer permits_acquire(struct permits_ask *);

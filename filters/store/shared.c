@@ -269,7 +269,7 @@ static void change_keys(struct shared_policy *p, const struct shared_rule *r)
 		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
 		if (p->rule.kind == SHARED_PERMITS)
-			permits_anew(&k->permits);
+			permits_change_cap(&k->permits, r->count);
 		else
 			lease_change_rule(&k->lease, &to);
 	}

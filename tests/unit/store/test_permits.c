@@ -76,6 +76,12 @@ static void sync_and_reply(uint64_t granted)
 	reply(granted);
 }
 
+static void sync_and_reply_of(uint64_t granted, uint64_t left)
+{
+	assert_ptr_equal(permits_next(&world, &sync), &permits);
+	reply_of(granted, left, 0);
+}
+
 static void pass(uint64_t ns)
 {
 	common.now_ns += ns;
@@ -126,6 +132,39 @@ static void test_spare_permits_are_used_and_given_back(void **state)
 	reply(0);
 	assert_null(permits_next(&world, &sync));
 	permits_fini(&permits);
+}
+
+/* Two here and two elsewhere, of four that become two: who ends makes no room. */
+static void test_a_lower_cap_waits_for_room(void **state)
+{
+	(void)state;
+	rule.cap = 4;
+	acquire(0);
+	sync_and_reply(1);
+	assert_int_equal(acquire(1), LEASE_PARK);
+	permits_next(&world, &sync); /* of the old cap */
+	permits_change_cap(&permits, 2);
+	rule.cap = 2;
+	reply(2);
+	assert_int_equal(answer[1], LEASE_DENY); /* that was of the old cap */
+	pass(70 * CLOCK_MS);
+	assert_int_equal(acquire(1), LEASE_PARK);
+	sync_and_reply(2);
+	assert_int_equal(answer[1], LEASE_ADMIT);
+	permits_change_cap(&permits, 1);
+	rule.cap = 1;
+	permits_release(&call[0]);
+	assert_int_equal(acquire(2), LEASE_PARK);
+	permits_next(&world, &sync);
+	assert_int_equal(sync.need, 1);
+	assert_int_equal(sync.want, 2);
+	reply(1);
+	assert_int_equal(answer[2], LEASE_DENY);
+	permits_release(&call[1]);
+	sync_and_reply_of(0, 1);
+	assert_int_equal(acquire(2), LEASE_PARK);
+	sync_and_reply(1);
+	assert_int_equal(answer[2], LEASE_ADMIT);
 }
 
 static void test_small_caps_have_no_spare(void **state)
@@ -746,6 +785,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_calls_wait_for_their_permit, setup),
 		cmocka_unit_test_setup(test_spare_permits_are_used_and_given_back, setup),
+		cmocka_unit_test_setup(test_a_lower_cap_waits_for_room, setup),
 		cmocka_unit_test_setup(test_small_caps_have_no_spare, setup),
 		cmocka_unit_test_setup(test_holdings_are_told_anew, setup),
 		cmocka_unit_test_setup(test_what_is_held_is_used, setup),
