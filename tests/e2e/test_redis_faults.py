@@ -371,7 +371,7 @@ def test_a_name_that_moves(weir, redis, tmp_path):
     """As after a failover behind DNS: what it stands for is asked again, and the old server is left alone."""
     old = redis()
     new, names = redis(bind="127.0.0.2", port=old.port), redis_server.Names(tmp_path / "hosts", redis="127.0.0.1")
-    w = share(weir, None, n=1, share="strict", section={**SECTION, "url": f"redis://redis:{old.port}"}, names=names)[0]
+    w = share(weir, None, n=1, share="strict", key="header.x-user", section={**SECTION, "url": f"redis://redis:{old.port}"}, names=names)[0]
     assert w.statuses(12).count(200) == 10 and old.clients()
     names.say(redis="127.0.0.2")
     old.kill()
