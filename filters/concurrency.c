@@ -2,22 +2,20 @@
  *
  * admit takes a slot and done gives it back, however the call ends (F7); so a streamed answer holds
  * it to its last byte.  With a queue, a call that finds none free waits for one.  Slots and lines
- * are in slots.c, what `auto` learns in gradient.c.
+ * are in slots.c, what `auto` learns in gradient.c; what all replicas count together (`store: redis`) in
+ * concurrency_shared.c.
  *
  * auto learns from the time between a call's slot and its answer's head: how long a body then takes
  * is its reader's affair.  Only what says something of the upstream's pace counts: answers to a
  * first try, not refusals (429) nor failures (5xx), which can be quick; and time-outs.  Requests
  * with a long body, or one of unknown length, take as long as their senders do. */
-#include "filters/concurrency.h"
-
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "conf/value.h"
+#include "filters/concurrency_internal.h"
 #include "filters/limit_fields.h"
-#include "filters/scope.h"
-#include "filters/slots.h"
 #include "filters/stats.h"
 
 enum {
@@ -26,27 +24,6 @@ enum {
 	AUTO_MAX = 256,
 	URGENCY_DEFAULT = 3,
 	SHORT_BODY_BYTES = 64 * 1024,
-};
-
-struct override {
-	struct scope_match match;
-	uint32_t cap;
-};
-
-/* filter->state */
-struct limiter {
-	struct table_registry *registry;
-	struct slots *slots;
-	struct slots_rule rule;
-	uint32_t n_overrides;
-	struct override override[];
-};
-
-/* Of one call. */
-struct holder {
-	struct slot slot;
-	uint64_t retry_ms; /* refused: what it was told */
-	uint32_t cap;
 };
 
 /* Of one that waits; in its arena. */
@@ -98,6 +75,14 @@ static bool concurrency_check(struct conf_load *load, const struct node *map, vo
 
 	ok = scope_check_missing(load, map, &c->key, &c->missing) && ok;
 	scope_warn(load, map, &c->key, c->missing);
+	ok = sharing_check(load, map, &c->sharing) && ok;
+	if (c->sharing.store == STORE_REDIS && c->cap.kind == CAP_AUTO) {
+		find_fault(
+		    load, map, "store", "E019",
+		    "`concurrency: auto` learns the limit of one replica: with `store: redis` it "
+		    "is a number");
+		ok = false;
+	}
 	if (c->queue.priority.n > 1) {
 		find_fault(load, map, "queue", "E019", "`priority` is one value, not several");
 		ok = false;
@@ -295,12 +280,14 @@ static const struct field concurrency_fields[] = {
 	  .min = 1,
 	  .max = 10000000,
 	  .doc = "How many keys may have calls under way at once; 64 bytes each. Calls of one more "
-		 "are refused." },
+		 "are refused. With `store: redis` up to 500 bytes each." },
 	{ .key = "queue",
 	  .type = C_MAP,
 	  .offset = AT(queue),
 	  .sub = &queue_schema,
 	  .doc = "Calls beyond the limit wait here; none do when it is not given." },
+	SHARING_STORE_FIELD(struct concurrency_conf),
+	SHARING_ASK_FIELDS(struct concurrency_conf),
 	POLICY_STATUS_FIELD(struct concurrency_conf),
 	POLICY_FIELDS(struct concurrency_conf),
 	{ .key = NULL },
@@ -333,14 +320,30 @@ static struct slots_rule rule_of(const struct concurrency_conf *c)
 	};
 }
 
-static struct limiter *limiter_new(const struct filter *f, struct table_registry *registry)
+static void limiter_free(struct limiter *l)
+{
+	if (l->sharing != NULL)
+		concurrency_shared_close(l);
+	slots_close(l->registry, l->slots);
+	free(l);
+}
+
+static bool open_slots(const struct filter *f, struct limiter *l)
 {
 	const struct concurrency_conf *c = f->conf;
-	const struct concurrency_override *o = c->overrides.item;
 	struct table_id id = { .policy = f->name,
 			       .kind = f->ops->name,
 			       .key = c->key.text == NULL ? "" : c->key.text,
 			       .store = "local" };
+
+	l->slots = slots_open(l->registry, &id, &l->rule);
+	return l->slots != NULL;
+}
+
+static struct limiter *limiter_new(const struct filter *f, struct table_registry *registry)
+{
+	const struct concurrency_conf *c = f->conf;
+	const struct concurrency_override *o = c->overrides.item;
 	struct limiter *l = calloc(1, sizeof(*l) + c->overrides.n * sizeof(l->override[0]));
 
 	if (l == NULL)
@@ -352,9 +355,10 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 		scope_match_init(&l->override[i].match, &c->key, o[i].match);
 		l->override[i].cap = cap_number(&o[i].cap);
 	}
-	if (c->queue.size == 0 || filter_stats_open_waits(f->stats))
-		l->slots = slots_open(registry, &id, &l->rule);
-	if (l->slots != NULL)
+	if (c->sharing.store == STORE_REDIS && table_registry_sharing(registry)->limits != NULL)
+		l->sharing = table_registry_sharing(registry);
+	if ((c->queue.size == 0 || filter_stats_open_waits(f->stats)) &&
+	    (l->sharing != NULL || open_slots(f, l)))
 		return l;
 	free(l);
 	return NULL;
@@ -363,18 +367,23 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 static bool concurrency_open(struct filter *f, struct table_registry *registry, struct diags *diags,
 			     struct place at)
 {
-	f->state = limiter_new(f, registry);
-	if (f->state == NULL)
+	struct limiter *l = limiter_new(f, registry);
+
+	if (l == NULL) {
 		diag_error(diags, at, "E099", "out of memory for policy `%s`", f->name);
-	return f->state != NULL;
+		return false;
+	}
+	if (l->sharing != NULL && !concurrency_shared_open(f, l, diags, at)) {
+		limiter_free(l);
+		return false;
+	}
+	f->state = l;
+	return true;
 }
 
 static void concurrency_close(struct filter *f)
 {
-	struct limiter *l = f->state;
-
-	slots_close(l->registry, l->slots);
-	free(l);
+	limiter_free(f->state);
 	f->state = NULL;
 }
 
@@ -394,7 +403,10 @@ static void concurrency_in_force(const struct filter *f, const struct env *env)
 {
 	struct limiter *l = f->state;
 
-	slots_enforce(l->slots, &l->rule, env, choose_cap, l);
+	if (l->sharing != NULL)
+		concurrency_shared_enforce(f);
+	else
+		slots_enforce(l->slots, &l->rule, env, choose_cap, l);
 }
 
 /* PASS: what to ask the slots; else the verdict. */
@@ -413,7 +425,7 @@ static struct verdict make_ask(const struct filter *f, const struct call *call,
 	return v;
 }
 
-static struct verdict refuse(const struct filter *f, uint64_t ms)
+struct verdict concurrency_refusal(const struct filter *f, uint64_t ms)
 {
 	const struct concurrency_conf *c = f->conf;
 
@@ -421,7 +433,7 @@ static struct verdict refuse(const struct filter *f, uint64_t ms)
 			    ms);
 }
 
-static uint8_t urgency_of(const struct filter *f, const struct call *call)
+uint8_t concurrency_urgency_of(const struct filter *f, const struct call *call)
 {
 	const struct concurrency_conf *c = f->conf;
 	char scratch[KEY_SCRATCH_BYTES];
@@ -461,7 +473,7 @@ static struct verdict line_up(const struct filter *f, struct call *call, struct 
 	const struct concurrency_conf *c = f->conf;
 	const struct limiter *l = f->state;
 	struct queued *q = arena_zalloc(call->arena, sizeof(*q));
-	struct verdict late = refuse(f, h->retry_ms);
+	struct verdict late = concurrency_refusal(f, h->retry_ms);
 	enum slots_answer answer;
 
 	if (q == NULL)
@@ -471,7 +483,7 @@ static struct verdict line_up(const struct filter *f, struct call *call, struct 
 	q->waiter.woken.on_settle = on_settle;
 	q->waiter.slot = &h->slot;
 	q->waiter.client = call->client;
-	q->waiter.urgency = urgency_of(f, call);
+	q->waiter.urgency = concurrency_urgency_of(f, call);
 	q->waiter.worker = (uint8_t)call->env->worker;
 	/* before another worker can let it in */
 	wait_begin(&q->waiter.woken.wait, call, on_leave, late);
@@ -494,14 +506,53 @@ static void fill_limit(const struct filter *f, const struct slots_ask *ask,
 	};
 }
 
+/* PASS: whom a call is counted with, by all replicas; no policy: it is unlimited. */
+static struct verdict find_scoped(const struct filter *f, const struct call *call, struct scoped *s)
+{
+	const struct limiter *l = f->state;
+	struct slots_ask ask;
+	struct verdict v = make_ask(f, call, &ask);
+
+	*s = (struct scoped){ .key = ask.key, .cap = ask.cap, .shared = l->shared };
+	for (uint32_t i = 0; v.kind == V_PASS && i < l->n_overrides; i++) {
+		if (!scope_matches(&l->override[i].match, &call->client, ask.key))
+			continue;
+		s->shared = l->override[i].shared;
+		break;
+	}
+	return v;
+}
+
+static struct verdict admit_shared(const struct filter *f, struct call *call, struct holder *h)
+{
+	struct scoped s;
+	struct verdict v = find_scoped(f, call, &s);
+
+	call->out.limit.policy = v.kind == V_DENY ? f->name : NULL;
+	return v.kind != V_PASS || s.shared == NULL ? v : concurrency_shared_take(f, call, h, &s);
+}
+
+static struct verdict look_shared(const struct filter *f, const struct call *call,
+				  struct limit_info *out)
+{
+	struct scoped s;
+	struct verdict v = find_scoped(f, call, &s);
+
+	out->policy = NULL;
+	return v.kind != V_PASS || s.shared == NULL ? v : concurrency_shared_look(f, call, &s, out);
+}
+
 static struct verdict concurrency_admit(const struct filter *f, struct call *call, void *mem)
 {
 	struct limiter *l = f->state;
 	struct holder *h = mem;
 	struct slots_view view;
 	struct slots_ask ask;
-	struct verdict v = make_ask(f, call, &ask);
+	struct verdict v;
 
+	if (l->sharing != NULL)
+		return admit_shared(f, call, h);
+	v = make_ask(f, call, &ask);
 	if (v.kind != V_PASS) {
 		call->out.limit.policy = v.kind == V_DENY ? f->name : NULL;
 		return v;
@@ -511,8 +562,9 @@ static struct verdict concurrency_admit(const struct filter *f, struct call *cal
 	if (!slots_take(l->slots, &ask, &h->slot, &view)) {
 		h->retry_ms = view.wait_ms;
 		h->cap = view.cap;
+		h->refused = true;
 		v = l->rule.queue_size > 0 && !f->shadow ? line_up(f, call, h, &ask)
-							 : refuse(f, view.wait_ms);
+							 : concurrency_refusal(f, view.wait_ms);
 	}
 	fill_limit(f, &ask, &view, &call->out.limit);
 	return v;
@@ -525,6 +577,10 @@ static bool concurrency_look(const struct filter *f, const struct call *call,
 	struct slots_view view;
 	struct slots_ask ask;
 
+	if (l->sharing != NULL) {
+		(void)look_shared(f, call, out);
+		return out->policy != NULL;
+	}
 	if (make_ask(f, call, &ask).kind != V_PASS)
 		return false;
 	slots_peek(l->slots, &ask, &view);
@@ -537,11 +593,15 @@ static struct verdict concurrency_peek(const struct filter *f, const struct call
 	struct limiter *l = f->state;
 	struct slots_view view;
 	struct slots_ask ask;
-	struct verdict v = make_ask(f, call, &ask);
+	struct limit_info limit;
+	struct verdict v;
 
+	if (l->sharing != NULL)
+		return look_shared(f, call, &limit);
+	v = make_ask(f, call, &ask);
 	if (v.kind != V_PASS || slots_peek(l->slots, &ask, &view) || view.queue)
 		return v;
-	return refuse(f, view.wait_ms);
+	return concurrency_refusal(f, view.wait_ms);
 }
 
 static void concurrency_done(const struct filter *f, struct call *call, void *mem)
@@ -549,7 +609,10 @@ static void concurrency_done(const struct filter *f, struct call *call, void *me
 	const struct limiter *l = f->state;
 	struct holder *h = mem;
 
-	slots_give(l->slots, call->env, &h->slot);
+	if (l->sharing != NULL)
+		concurrency_shared_give(call, h);
+	else
+		slots_give(l->slots, call->env, &h->slot);
 }
 
 /*--------------------------------------------------------- what answers tell */
@@ -588,9 +651,9 @@ static void concurrency_respond(const struct filter *f, struct call *call, void 
 	const struct holder *h = mem;
 	uint64_t now_ns = call->env->now_ns;
 
-	if (h->slot.gate == NULL)
+	if (h->refused && h->slot.gate == NULL && h->permit == NULL)
 		tell_refused(f, call, h, head);
-	else if (l->rule.adapts && tells_pace(call, head->status))
+	else if (h->slot.gate != NULL && l->rule.adapts && tells_pace(call, head->status))
 		slots_sample(l->slots, call->env, &h->slot,
 			     now_ns > h->slot.started_ns ? now_ns - h->slot.started_ns : 0);
 }
@@ -606,6 +669,10 @@ static void concurrency_show(const struct filter *f, filter_emit *emit, void *ct
 		{ .metric = SHOW_KEYS },
 	};
 
+	if (l->sharing != NULL) {
+		concurrency_shared_show(f, emit, ctx);
+		return;
+	}
 	slots_sum(l->slots, &sum);
 	sample[0].value = sum.in_use;
 	sample[1].value = sum.waiting;
@@ -652,7 +719,8 @@ const struct filter_ops concurrency_ops = {
 	.name = "concurrency",
 	.schema = &concurrency_schema,
 	.mem_size = sizeof(struct holder),
-	.refusals = { REASON_concurrency_limited, REASON_concurrency_full, REASON_missing_key },
+	.refusals = { REASON_concurrency_limited, REASON_concurrency_full, REASON_missing_key,
+		      REASON_store_unavailable },
 	.open = concurrency_open,
 	.close = concurrency_close,
 	.in_force = concurrency_in_force,

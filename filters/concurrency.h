@@ -5,6 +5,7 @@
 
 #include "filters/filter.h"
 #include "filters/key.h"
+#include "filters/sharing.h"
 
 /* How many: a number, or one of the two words. */
 struct cap_conf {
@@ -35,6 +36,7 @@ struct concurrency_conf {
 	struct conf_list overrides; /* of struct concurrency_override; the first match wins */
 	uint32_t max_keys;
 	struct queue_conf queue;
+	struct sharing_conf sharing;
 };
 
 /* The urgency of RFC 9218 section 4.1: 0 (first) to 7, from `u=1, i` or a bare digit; 3 when it

@@ -460,20 +460,20 @@ static void end_delay(struct limiter *l, struct taken *t)
 }
 
 /* A try cannot be delayed: it pays at once or not at all. */
-static bool take_try(const struct filter *f, struct call *call, struct taken *t)
+static struct verdict take_try(const struct filter *f, struct call *call, struct taken *t)
 {
 	const struct limiter *l = f->state;
 	uint64_t now_ns = call->env->now_ns;
 
 	if (l->sharing != NULL)
-		return rate_shared_take(f, call, t, &t->attempt, false).kind == V_PASS;
+		return rate_shared_take(f, call, t, &t->attempt, false);
 	if (!take(l, t, &t->attempt, now_ns))
-		return false;
+		return rate_refusal(&t->view);
 	if (t->view.delay_ns == 0)
-		return true;
+		return verdict_pass();
 	undo(l, t, &t->attempt);
 	t->view.wait_ns = t->view.delay_ns;
-	return false;
+	return rate_refusal(&t->view);
 }
 
 static struct verdict rate_attempt(const struct filter *f, struct call *call, void *mem,
@@ -488,15 +488,15 @@ static struct verdict rate_attempt(const struct filter *f, struct call *call, vo
 	t->attempt.debt = NULL;
 	if (c->charge != CHARGE_ATTEMPT || a->number <= 1 || call->repeat || !t->took)
 		return verdict_skip();
-	if (take_try(f, call, t)) {
+	v = take_try(f, call, t);
+	if (v.kind == V_PASS) {
 		t->took = true;
 		t->denied = false;
-		return verdict_pass();
+		return v;
 	}
 	t->took = true; /* by the call, as before */
 	t->attempt.n = 0;
 	t->attempt.debt = NULL;
-	v = rate_refusal(&t->view);
 	v.trial = !is_enforced(f->conf, call);
 	t->denied = !v.trial && !a->beside;
 	rate_fill_limit(f, t, &call->out.limit);

@@ -7,7 +7,7 @@
 #include "conf/value.h"
 #include "conf/yaml_text.h"
 #include "filters/cells.h"
-#include "filters/rate.h"
+#include "filters/rate_internal.h"
 
 enum { FIELD_NAME_MAX = 256 };
 
@@ -192,6 +192,8 @@ static bool check_rules(const struct checking *k)
 		if (rate_at(k->rate, i)->unlimited)
 			return true;
 		wrong = make_rule(k->conf, k->rate, k->burst, i, &rule);
+		if (wrong == NULL && k->conf->sharing.store == STORE_REDIS)
+			wrong = rate_shared_check(&rule);
 		if (wrong != NULL)
 			return wrong_at(k, "rate", "E016", wrong);
 		if (!check_cost(k, &rule))
@@ -490,7 +492,9 @@ static const struct field rate_fields[] = {
 	  .offset = AT(headers),
 	  .dflt = "false",
 	  .doc = "RateLimit fields on admitted calls too; refusals always have them." },
-	SHARING_FIELDS(struct rate_conf),
+	SHARING_STORE_FIELD(struct rate_conf),
+	SHARING_LEASE_FIELDS(struct rate_conf),
+	SHARING_ASK_FIELDS(struct rate_conf),
 	POLICY_STATUS_FIELD(struct rate_conf),
 	POLICY_FIELDS(struct rate_conf),
 	{ .key = NULL },

@@ -65,6 +65,8 @@ static inline struct rules *rules_at(struct limiter *l, uint32_t i)
 struct verdict rate_refusal(const struct quota_view *);
 void rate_fill_limit(const struct filter *, const struct taken *, struct limit_info *);
 
+/* NULL, or why such a rule cannot be shared: a sentence. */
+const char *rate_shared_check(const struct quota_rule *);
 /* False after a finding. */
 bool rate_shared_open(const struct filter *, struct limiter *, struct diags *, struct place at);
 void rate_shared_close(struct limiter *);

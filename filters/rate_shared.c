@@ -64,6 +64,14 @@ static const char *fill_rule(const struct quota_rule *q, struct shared_rule *r)
 	return NULL;
 }
 
+const char *rate_shared_check(const struct quota_rule *q)
+{
+	struct shared_rule r = { .kind = SHARED_BUCKET };
+	const char *why = fill_rule(q, &r);
+
+	return why != NULL ? why : shared_rule_check(&r);
+}
+
 /* What is the same in all replicas and after each reload that keeps it: its key, its override, its time. */
 static void make_name(const struct filter *f, const struct rules *r, uint32_t override,
 		      uint8_t entry, char out[NAME_BYTES])
@@ -171,39 +179,37 @@ static unsigned make_wants(const struct taken *t, uint64_t cost, const struct ke
 	return t->rules->n;
 }
 
-static void look(struct shared_limits *s, uint64_t now_ns, struct taken *t, uint64_t cost)
+static void tell(struct taken *t, const struct shared_view *v)
 {
-	struct shared_want want[ENTRIES_MAX];
-	struct shared_view v = { .want = 0 };
-	unsigned n = make_wants(t, cost, NULL, want);
-
-	shared_look(s, now_ns, want, n, &v);
-	t->nearest = &t->rules->rule[v.want];
-	t->view = (struct quota_view){ .remaining = v.left,
-				       .full_ns = v.reset_ns,
-				       .wait_ns = v.retry_ns };
+	t->nearest = &t->rules->rule[v->want];
+	t->view = (struct quota_view){ .remaining = v->left,
+				       .full_ns = v->reset_ns,
+				       .wait_ns = v->retry_ns };
 }
 
 void rate_shared_look(const struct limiter *l, const struct call *call, struct taken *t,
 		      uint64_t cost)
 {
-	look(l->sharing->limits, call->env->now_ns, t, cost);
+	struct shared_want want[ENTRIES_MAX];
+	struct shared_view v = { .want = 0 };
+	unsigned n = make_wants(t, cost, NULL, want);
+
+	shared_look(l->sharing->limits, call->env->now_ns, want, n, &v);
+	tell(t, &v);
 }
 
 /* *t says what has become of it. */
-static struct verdict conclude(struct debt *d, const struct env *env, enum lease_answer answer)
+static struct verdict conclude(struct debt *d, enum lease_answer answer)
 {
 	struct taken *t = d->taken;
 
-	look(d->limits, env->now_ns, t, 0);
+	tell(t, &d->ask.view);
 	t->took = answer == LEASE_ADMIT;
 	t->denied = !t->took;
 	if (t->took)
 		return verdict_pass();
-	t->nearest = &t->rules->rule[d->ask.want[d->ask.ask.denier]];
-	t->view.wait_ns = d->ask.ask.retry_ns;
 	if (d->ask.unavailable)
-		return verdict_deny(reason_store_unavailable, d->ask.ask.retry_ns / CLOCK_MS);
+		return verdict_deny(reason_store_unavailable, t->view.wait_ns / CLOCK_MS);
 	return rate_refusal(&t->view);
 }
 
@@ -215,15 +221,14 @@ static void on_settle(struct lease_ask *a, enum lease_answer answer)
 	struct debt *d = LIST_ENTRY(a, struct debt, ask.ask);
 
 	d->answer = answer;
+	shared_settled(&d->ask, answer);
 	wakes_put(d->wakes, &d->woken, verdict_pass());
 }
 
 static struct verdict conclude_settled(struct debt *d, struct call *call)
 {
-	struct verdict v;
+	struct verdict v = conclude(d, d->answer);
 
-	shared_count_settled(d->limits, &d->ask, d->answer);
-	v = conclude(d, call->env, d->answer);
 	if (v.kind == V_DENY || call->out.limit.policy == d->filter->name)
 		rate_fill_limit(d->filter, d->taken, &call->out.limit);
 	d->taken->call.debt = d;
@@ -253,18 +258,10 @@ static struct verdict on_late(struct wait *w)
 {
 	struct debt *d = (struct debt *)(void *)w;
 	struct call *call = d->call;
-	enum lease_answer answer;
-	struct verdict v;
 
-	if (!shared_late(d->limits, call->env->now_ns, &d->ask, &answer)) {
+	if (!shared_late(d->limits, call->env->now_ns, &d->ask, &d->answer))
 		wakes_take_back(d->wakes, &d->woken);
-		return conclude_settled(d, call);
-	}
-	v = conclude(d, call->env, answer);
-	if (v.kind == V_DENY || call->out.limit.policy == d->filter->name)
-		rate_fill_limit(d->filter, d->taken, &call->out.limit);
-	d->taken->call.debt = d;
-	return v;
+	return conclude_settled(d, call);
 }
 
 /*--------------------------------------------------------------------- takes */
@@ -307,17 +304,17 @@ struct verdict rate_shared_take(const struct filter *f, struct call *call, struc
 	}
 	key_values(&c->key, call, &values);
 	n = make_wants(t, t->cost, &values, want);
-	d->ask.at_once = !may_wait || call->hurry || d->wakes == NULL;
-	if (!d->ask.at_once) /* before it can be answered */
+	d->ask.ask.at_once = !may_wait || call->hurry || d->wakes == NULL;
+	if (!d->ask.ask.at_once) /* before it can be answered */
 		wait_begin_deciding(&d->woken.wait, call, on_leave, on_late);
 	answer = shared_admit(d->limits, call->env->now_ns, want, n, &d->ask);
 	if (answer == LEASE_PARK) {
 		t->nearest = &t->rules->rule[0];
 		return verdict_pending(sharing_wait_ms(&c->sharing, l->sharing));
 	}
-	if (!d->ask.at_once)
+	if (!d->ask.ask.at_once)
 		wait_cancel(&d->woken.wait);
-	return conclude(d, call->env, answer);
+	return conclude(d, answer);
 }
 
 void rate_shared_give(const struct limiter *l, const struct call *call, struct payment *charge)

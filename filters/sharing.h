@@ -24,47 +24,50 @@ struct sharing_conf {
 extern const char *const store_names[], *const share_names[], *const sharing_on_error_names[];
 
 #define SHARING_AT(conf_struct, member) offsetof(conf_struct, sharing.member)
-#define SHARING_FIELDS(conf_struct)                                                                \
-	{ .key = "store",                                                                          \
-	  .type = C_ENUM,                                                                          \
-	  .offset = SHARING_AT(conf_struct, store),                                                \
-	  .at = SHARING_AT(conf_struct, at),                                                       \
-	  .names = store_names,                                                                    \
-	  .doc = "Where it is counted: local, by each replica for itself (when not given); or "    \
-		 "redis, by all together, see `redis`." },                                         \
-	    { .key = "share",                                                                      \
-	      .type = C_ENUM,                                                                      \
-	      .offset = SHARING_AT(conf_struct, share),                                            \
-	      .names = share_names,                                                                \
-	      .doc = "lease: each replica is granted some ahead, so that calls need not wait for " \
-		     "Redis, and all together may pass the limit by `overshoot` (when not "        \
-		     "given). strict: exact; calls wait for an answer of their own." },            \
-	    { .key = "overshoot",                                                                  \
-	      .type = C_SHARE,                                                                     \
-	      .offset = SHARING_AT(conf_struct, overshoot_ppm),                                    \
-	      .min = 1,                                                                            \
-	      .max = 1000000,                                                                      \
-	      .doc = "By how much all replicas together may pass the limit; as `redis` says when " \
-		     "not given." },                                                               \
-	    { .key = "peers",                                                                      \
-	      .type = C_U32,                                                                       \
-	      .offset = SHARING_AT(conf_struct, peers),                                            \
-	      .min = 1,                                                                            \
-	      .max = 65535,                                                                        \
-	      .doc = "At least so many replicas share it; as `redis` says when not given." },      \
-	    { .key = "store_wait",                                                                 \
-	      .type = C_DURATION,                                                                  \
-	      .offset = SHARING_AT(conf_struct, wait_ns),                                          \
-	      .min = CLOCK_MS,                                                                     \
-	      .max = CLOCK_S,                                                                      \
-	      .doc = "How long a call may wait for Redis before it is decided by `on_error`; at "  \
-		     "most the timeout of `redis`, half of it when not given." },                  \
+/* Of whatever is shared, */
+#define SHARING_STORE_FIELD(conf_struct)                                                           \
 	{                                                                                          \
-		.key = "on_error", .type = C_ENUM, .offset = SHARING_AT(conf_struct, on_error),    \
-		.names = sharing_on_error_names,                                                   \
-		.doc = "What it does without Redis: each replica its part by itself (local), "     \
-		       "all calls are let in (allow), or none (deny); as `redis` says when not "   \
-		       "given."                                                                    \
+		.key = "store", .type = C_ENUM, .offset = SHARING_AT(conf_struct, store),          \
+		.at = SHARING_AT(conf_struct, at), .names = store_names,                           \
+		.doc = "Where it is counted: local, by each replica for itself (when not given); " \
+		       "or redis, by all together, see `redis`."                                   \
+	}
+/* of what is granted ahead, */
+#define SHARING_LEASE_FIELDS(conf_struct)                                                       \
+	{ .key = "share",                                                                       \
+	  .type = C_ENUM,                                                                       \
+	  .offset = SHARING_AT(conf_struct, share),                                             \
+	  .names = share_names,                                                                 \
+	  .doc = "lease: each replica is granted some ahead, so that calls need not wait for "  \
+		 "Redis, and all together may pass the limit by `overshoot` (when not "         \
+		 "given). strict: exact; calls wait for an answer of their own." },             \
+	{                                                                                       \
+		.key = "overshoot", .type = C_SHARE,                                            \
+		.offset = SHARING_AT(conf_struct, overshoot_ppm), .min = 1, .max = 1000000,     \
+		.doc = "By how much all replicas together may pass the limit; as `redis` says " \
+		       "when not given."                                                        \
+	}
+/* and of how Redis is asked. */
+#define SHARING_ASK_FIELDS(conf_struct)                                                           \
+	{ .key = "peers",                                                                         \
+	  .type = C_U32,                                                                          \
+	  .offset = SHARING_AT(conf_struct, peers),                                               \
+	  .min = 1,                                                                               \
+	  .max = 65535,                                                                           \
+	  .doc = "At least so many replicas share it; as `redis` says when not given." },         \
+	    { .key = "store_wait",                                                                \
+	      .type = C_DURATION,                                                                 \
+	      .offset = SHARING_AT(conf_struct, wait_ns),                                         \
+	      .min = CLOCK_MS,                                                                    \
+	      .max = CLOCK_S,                                                                     \
+	      .doc = "How long a call may wait for Redis before it is decided by `on_error`; at " \
+		     "most the timeout of `redis`, half of it when not given." },                 \
+	{                                                                                         \
+		.key = "on_error", .type = C_ENUM, .offset = SHARING_AT(conf_struct, on_error),   \
+		.names = sharing_on_error_names,                                                  \
+		.doc = "What it does without Redis: each replica its part by itself (local), "    \
+		       "all calls are let in (allow), or none (deny); as `redis` says when not "  \
+		       "given."                                                                   \
 	}
 
 /* False, after findings: keys that mean nothing without `store: redis`. */

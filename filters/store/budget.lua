@@ -15,7 +15,8 @@
 --
 -- A settlement that was applied is answered as then and changes nothing.  One that names the window at hand but
 -- another count tells that data was lost: what the sidecar knows it was charged is charged again, once.  Of a window
--- that is over, delta is forgotten.  A denial that settles nothing writes nothing.
+-- that is over, delta is forgotten.  A denial that settles nothing writes nothing.  The window that lies next (the server's
+-- clock was set back a little) goes on until it is over; what was used in one further ahead was used in this one.
 local now = redis.call('TIME')
 now = tonumber(now[1]) * 1000000 + tonumber(now[2])
 
@@ -23,18 +24,28 @@ local length, offset, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARG
 local sidecar, seq, delta = 's:' .. ARGV[4], ARGV[5], tonumber(ARGV[6])
 local least, want, own = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[11])
 
+-- nil: it is no number that was written here
+local function number(text)
+	local n = text and string.match(text, '^%d+$') and tonumber(text)
+	return n and math.min(n, 2 ^ 52)
+end
+
 local window = math.floor((now + offset) / length)
 local fields = redis.call('HMGET', KEYS[1], 'w', 'u', 'g', sidecar)
-local w, used, count = tonumber(fields[1]), tonumber(fields[2]) or 0, fields[3]
+local w, used, count = number(fields[1]), number(fields[2]) or 0, fields[3]
 local last_seq, last_grant
 if fields[4] then
 	last_seq, last_grant = string.match(fields[4], '^(%d+) (%d+)$')
 end
 local fresh = not w or w < window
 if fresh then
-	used, count, last_seq = 0, ARGV[4] .. ':' .. seq, nil
-else
-	window = w -- also one that lies ahead: the server's clock was set back
+	used, count, last_seq = 0, nil, nil
+elseif w == window + 1 then
+	window = w
+end
+local moved = not fresh and w > window
+if not count or #count > 40 then
+	count = ARGV[4] .. ':' .. seq
 end
 
 local granted = 0
@@ -66,7 +77,7 @@ if want > 0 and free >= least then
 end
 used = used + granted
 
-if used ~= before or delta ~= 0 then
+if used ~= before or delta ~= 0 or moved then
 	if fresh then
 		redis.call('DEL', KEYS[1])
 	end

@@ -114,49 +114,94 @@ static uint64_t expected(const struct lease *l, uint64_t ns)
 	return round_up(rate * ns, (lease_units)CLOCK_S * RATE_SCALE);
 }
 
+/* Tokens that are there at most, by the last answer: the others may have taken of them since. */
+static uint64_t left_at(const struct lease *l, uint64_t at_ns)
+{
+	uint64_t missing;
+
+	if (l->full_at_ns <= at_ns)
+		return l->rule->burst;
+	if (l->rule->kind != LEASE_BUCKET)
+		return l->left;
+	missing =
+	    round_up((lease_units)(l->full_at_ns - at_ns) * l->rule->count, l->rule->period_ns);
+	return missing < l->rule->burst ? l->rule->burst - missing : 0;
+}
+
 /*----------------------------------------------------------- without Redis */
 
 /* One token; the local bucket gains `count` units a ns. */
-static lease_units local_token(const struct lease *l)
+static lease_level local_token(const struct lease *l)
 {
-	return (lease_units)l->rule->period_ns * l->local_peers;
+	return (lease_level)l->rule->period_ns * l->local_peers;
 }
 
-static lease_units local_full(const struct lease *l)
+/* A budget of which is known what was left has that, and gets nothing until its end. */
+static bool is_counted_out(const struct lease *l)
 {
-	if (l->rule->kind == LEASE_BUDGET)
-		return (lease_units)l->left * l->rule->period_ns;
-	return (lease_units)l->rule->burst * l->rule->period_ns;
+	return l->rule->kind == LEASE_BUDGET && l->is_known;
+}
+
+static lease_level local_full(const struct lease *l)
+{
+	return (lease_level)(is_counted_out(l) ? l->left : l->rule->burst) * l->rule->period_ns;
+}
+
+/* The window of a budget is over, and another has begun: of the one before nothing is to be told any more. */
+static void local_next_window(struct lease *l)
+{
+	uint64_t now = l->world->now_ns, period_ns = l->rule->period_ns;
+
+	if (!is_counted_out(l) || l->full_at_ns <= l->replied_at_ns || now < l->full_at_ns)
+		return;
+	l->full_at_ns += ((now - l->full_at_ns) / period_ns + 1) * period_ns;
+	l->left = l->rule->burst;
+	l->local_level = local_full(l);
+	l->local_spent = 0;
+	l->own = 0;
+	l->count.known = false;
 }
 
 static void local_advance(struct lease *l)
 {
 	uint64_t now = l->world->now_ns;
 
-	if (l->rule->kind != LEASE_BUDGET)
-		l->local_level += (lease_units)l->rule->count * (now - l->local_at_ns);
+	local_next_window(l);
+	if (!is_counted_out(l))
+		l->local_level += (lease_level)l->rule->count * (now - l->local_at_ns);
 	if (l->local_level > local_full(l))
 		l->local_level = local_full(l);
 	l->local_at_ns = now;
 }
 
-/* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken; an
- * older answer tells nothing at all.  And where this has been so a moment ago (a server that is slow all the time), no
- * more than was in the share then, and has come since. */
-static lease_units local_start(const struct lease *l, uint64_t at_ns)
+/* Without an answer of late: one token, so that who is new need not wait for as long as one takes to come, but no more
+ * than a share of what can be there by the last answer. */
+static lease_level local_guess(const struct lease *l, uint64_t at_ns)
 {
-	lease_units left = (lease_units)l->left * l->rule->period_ns;
-	lease_units carried = l->local_level;
+	uint64_t most = l->is_known ? left_at(l, at_ns) : l->rule->burst;
+	lease_level share = (lease_level)most * l->rule->period_ns;
 
-	if (l->rule->kind == LEASE_BUDGET)
+	return share < local_token(l) ? share : local_token(l);
+}
+
+/* What a share of the bucket holds to begin with.  What has come in since the answer, the others may have taken.  And
+ * where this has been so a moment ago (a server that is slow all the time), no more than was in the share then, and has
+ * come since. */
+static lease_level local_start(const struct lease *l, uint64_t at_ns)
+{
+	bool fresh =
+	    l->is_known && at_ns >= l->replied_at_ns && at_ns - l->replied_at_ns <= HOLD_NS;
+	lease_level start = (lease_level)l->left * l->rule->period_ns, carried = l->local_level;
+
+	if (is_counted_out(l))
 		return local_full(l);
-	if (!l->is_known || at_ns < l->replied_at_ns || at_ns - l->replied_at_ns > HOLD_NS)
-		return 0;
+	if (!fresh)
+		start = local_guess(l, at_ns);
 	if (l->local_at_ns == 0)
-		return left;
+		return start;
 	if (at_ns > l->local_at_ns)
-		carried += (lease_units)l->rule->count * (at_ns - l->local_at_ns);
-	return left < carried ? left : carried;
+		carried += (lease_level)l->rule->count * (at_ns - l->local_at_ns);
+	return start < carried ? start : carried;
 }
 
 static void local_begin(struct lease *l, uint64_t since_ns)
@@ -170,6 +215,7 @@ static void local_begin(struct lease *l, uint64_t since_ns)
 	l->local_at_ns = since_ns;
 	l->local_spent = 0;
 	list_push_back(&l->world->local, &l->local_link);
+	l->world->n_local++;
 	local_advance(l);
 }
 
@@ -177,12 +223,13 @@ static void local_end(struct lease *l)
 {
 	l->is_local = false;
 	list_remove(&l->local_link);
+	l->world->n_local--;
 }
 
 /* L6. */
 static uint64_t local_charge(struct lease *l)
 {
-	lease_units lacks;
+	lease_level lacks;
 
 	if (!l->is_local)
 		return 0;
@@ -190,32 +237,40 @@ static uint64_t local_charge(struct lease *l)
 		return l->local_spent;
 	local_advance(l);
 	lacks = local_full(l) - l->local_level;
-	return min(l->local_spent, round_up(lacks, local_token(l)));
+	return min(l->local_spent, round_up((lease_units)lacks, (lease_units)local_token(l)));
+}
+
+/* What has to be there for such a call.  A share may be less than what it wants, or than one token: then all of it has
+ * to be, and the rest is owed. */
+static lease_level local_price(const struct lease *l, uint64_t cost)
+{
+	lease_level price = (lease_level)cost * local_token(l);
+
+	return is_counted_out(l) || price < local_full(l) ? price : local_full(l);
 }
 
 static bool local_has(const struct lease *l, uint64_t cost)
 {
 	return l->rule->on_error == LEASE_ALLOW ||
-	       (l->rule->on_error == LEASE_LOCAL && l->local_level >= cost * local_token(l));
+	       (l->rule->on_error == LEASE_LOCAL && l->local_level >= local_price(l, cost));
 }
 
+/* Where all are let in, they leave no more than an empty bucket. */
 static void local_take(struct lease *l, uint64_t cost)
 {
-	lease_units price = cost * local_token(l);
+	lease_level price = (lease_level)cost * local_token(l);
+	lease_level floor = l->rule->on_error == LEASE_ALLOW ? 0 : l->local_level - price;
 
-	l->local_level -= l->local_level < price ? l->local_level : price;
+	l->local_level = l->local_level - price > floor ? l->local_level - price : floor;
 	l->local_spent += cost;
 }
 
 /* Where it says nothing better, a second: by then Redis may be back. */
 static uint64_t local_retry_ns(const struct lease *l, uint64_t cost)
 {
-	lease_units price = cost * local_token(l);
-
-	if (l->rule->on_error != LEASE_LOCAL || l->rule->kind == LEASE_BUDGET ||
-	    price > local_full(l))
+	if (l->rule->on_error != LEASE_LOCAL || is_counted_out(l))
 		return CLOCK_S;
-	return round_up(price - l->local_level, l->rule->count);
+	return round_up((lease_units)(local_price(l, cost) - l->local_level), l->rule->count);
 }
 
 /*---------------------------------------------------------------- one limit */
@@ -237,6 +292,23 @@ static void kick(struct lease *l)
 }
 
 enum judgement { MAY, MAY_NOT, MUST_WAIT };
+
+/* Of the last refusal: who wants less than was refused then is asked for. */
+static bool is_denied(const struct lease *l, uint64_t cost)
+{
+	return l->world->now_ns < l->deny_until_ns && cost >= l->deny_cost;
+}
+
+/* More than was refused takes longer: as long as the rest takes to come, at most until all is there. */
+static uint64_t denied_ns(const struct lease *l, uint64_t cost)
+{
+	const struct lease_rule *r = l->rule;
+	lease_units rest = (lease_units)(cost - l->deny_cost) * r->period_ns / r->count;
+	uint64_t full_ns = max(l->full_at_ns, l->deny_until_ns);
+	lease_units at = l->deny_until_ns + rest;
+
+	return (at < full_ns ? (uint64_t)at : full_ns) - l->world->now_ns;
+}
 
 static enum judgement judge_locally(struct lease_part *p, uint64_t *retry_ns)
 {
@@ -274,11 +346,27 @@ static enum judgement judge(struct lease_part *p, bool parked, uint64_t *retry_n
 		local_begin(l, w->down_since_ns);
 	if (l->is_local)
 		return judge_locally(p, retry_ns);
-	if (w->now_ns < l->deny_until_ns) {
-		*retry_ns = l->deny_until_ns - w->now_ns;
+	if (is_denied(l, p->cost)) {
+		*retry_ns = denied_ns(l, p->cost);
 		return MAY_NOT;
 	}
 	return on_credit(l, p->cost) && l->n_parked == 0 ? MAY : MUST_WAIT;
+}
+
+/* L8.  Who is refused by an answer of a while ago has Redis asked for a newer one. */
+static enum judgement judge_at_once(struct lease *l, uint64_t cost, uint64_t *retry_ns)
+{
+	uint64_t debt = l->balance < 0 ? (uint64_t)-l->balance : 0;
+	uint64_t left = l->is_known ? left_at(l, l->world->now_ns) : l->rule->burst;
+	bool first = debt == 0 && cost <= left;
+
+	if (first || (lease_units)(debt + cost) * peers_of(l) <= left)
+		return MAY;
+	l->is_curious = l->world->now_ns - l->replied_at_ns > PACE_NS;
+	*retry_ns = cost <= left
+			? max(l->world->rtt_ns, CLOCK_MS)
+			: round_up((lease_units)(cost - left) * l->rule->period_ns, l->rule->count);
+	return MAY_NOT;
 }
 
 static void take(struct lease_part *p)
@@ -301,7 +389,8 @@ static bool runs_low(struct lease *l)
 
 static bool has_news(struct lease *l)
 {
-	return l->n_parked > 0 || l->balance < 0 || l->unsettled || l->is_local || runs_low(l);
+	return l->n_parked > 0 || l->balance < 0 || l->surplus > 0 || l->unsettled || l->is_local ||
+	       l->is_curious || runs_low(l);
 }
 
 static void kick_if_news(struct lease *l)
@@ -370,6 +459,8 @@ static enum lease_answer judge_all(struct lease_ask *a)
 		uint64_t retry_ns;
 		enum judgement j = judge(&a->part[i], a->parked, &retry_ns);
 
+		if (j == MUST_WAIT && a->at_once)
+			j = judge_at_once(a->part[i].lease, a->part[i].cost, &retry_ns);
 		if (j == MAY_NOT && (answer != LEASE_DENY || retry_ns > a->retry_ns)) {
 			answer = LEASE_DENY;
 			a->denier = i;
@@ -453,9 +544,13 @@ void lease_return(struct lease_part *p)
 	struct lease *l = p->lease;
 
 	if (p->source == FROM_LOCAL && l->is_local) {
-		l->local_spent -= min(l->local_spent, p->cost);
-		l->local_level += p->cost * local_token(l);
+		uint64_t untold = min(l->local_spent, p->cost);
+
+		l->local_spent -= untold;
+		l->surplus += p->cost - untold;
+		l->local_level += (lease_level)p->cost * local_token(l);
 		local_advance(l);
+		kick_if_news(l);
 		return;
 	}
 	l->balance += (int64_t)p->cost; /* it is, or will be, charged */
@@ -482,20 +577,7 @@ static uint64_t local_look(const struct lease *l)
 	struct lease copy = *l;
 
 	local_advance(&copy);
-	return (uint64_t)(copy.local_level / local_token(l));
-}
-
-/* What has come since the last answer, of a bucket. */
-static uint64_t left_now(const struct lease *l, uint64_t reset_ns)
-{
-	uint64_t missing;
-
-	if (reset_ns == 0)
-		return l->rule->burst;
-	if (l->rule->kind != LEASE_BUCKET)
-		return l->left;
-	missing = round_up((lease_units)reset_ns * l->rule->count, l->rule->period_ns);
-	return missing < l->rule->burst ? l->rule->burst - missing : 0;
+	return copy.local_level < 0 ? 0 : (uint64_t)(copy.local_level / local_token(l));
 }
 
 void lease_look(const struct lease *l, uint64_t *left, uint64_t *reset_ns)
@@ -508,7 +590,7 @@ void lease_look(const struct lease *l, uint64_t *left, uint64_t *reset_ns)
 		*left = local_look(l);
 		return;
 	}
-	n = (int64_t)(l->is_known ? left_now(l, *reset_ns) : l->rule->burst) + l->balance;
+	n = (int64_t)(l->is_known ? left_at(l, now) : l->rule->burst) + l->balance;
 	*left = n < 0 ? 0 : min((uint64_t)n, l->rule->burst);
 }
 
@@ -562,9 +644,27 @@ static void ask_for(struct lease *l, struct sync *s)
 	s->want = max(s->want, s->least);
 }
 
+/* What is owed and what goes back need not be told, as far as they are the same. */
+static void offset(struct lease *l)
+{
+	uint64_t both = l->balance < 0 ? min((uint64_t)-l->balance, l->surplus) : 0;
+
+	l->balance += (int64_t)both;
+	l->surplus -= both;
+}
+
+/* Of a window that is over, nothing goes back: it would be the next one's. */
+static void forget_what_is_over(struct lease *l)
+{
+	if (l->rule->kind == LEASE_WINDOW && l->world->now_ns >= l->window_ends_ns)
+		l->surplus = 0;
+}
+
 static void compose(struct lease *l)
 {
 	lapse(l);
+	forget_what_is_over(l);
+	offset(l);
 	l->sent_debt = l->balance < 0 ? (uint64_t)-l->balance : 0;
 	l->sent_back = l->surplus;
 	l->sent_local = local_charge(l);
@@ -573,8 +673,11 @@ static void compose(struct lease *l)
 	l->surplus = 0;
 	l->local_spent = l->is_local ? 0 : l->local_spent;
 	ask_for(l, &l->sent);
-	if (l->rule->kind == LEASE_BUDGET)
-		l->seq = ++l->world->seq;
+	if (l->rule->kind != LEASE_BUDGET)
+		return;
+	l->seq = ++l->world->seq;
+	l->sent_count = l->count;
+	l->sent_own = l->own;
 }
 
 static bool is_empty(const struct sync *s)
@@ -591,8 +694,9 @@ struct lease *lease_next(struct lease_world *w, struct sync *out)
 
 		if (!l->unsettled)
 			compose(l);
-		if (is_empty(&l->sent) && !l->is_local && !l->unsettled)
+		if (is_empty(&l->sent) && !l->is_local && !l->unsettled && !l->is_curious)
 			continue;
+		l->is_curious = false;
 		l->in_flight = true;
 		*out = l->sent;
 		return l;
@@ -604,7 +708,7 @@ static void note_budget(struct lease *l, const struct sync_reply *r)
 {
 	int64_t own = (int64_t)l->own + l->sent.owed;
 
-	if (l->count.known && l->count.window != r->count.window) {
+	if (l->sent_count.known && l->sent_count.window != r->count.window) {
 		own = 0;
 		if (l->balance > 0)
 			l->balance = 0;
@@ -621,6 +725,8 @@ static void note_refusal(struct lease *l, const struct sync_reply *r)
 
 	wait = max(wait, pace_ns(l->rule));
 	l->deny_until_ns = w->now_ns + wait + random_below(w, min(wait, CLOCK_S) / JITTER_SHARE);
+	l->deny_cost =
+	    r->granted > 0 ? 1 : l->sent.least + (l->balance > 0 ? (uint64_t)l->balance : 0);
 }
 
 /* Calls that were let in meanwhile are charged next, as others. */
@@ -647,10 +753,13 @@ void lease_reply(struct lease *l, const struct sync_reply *r)
 	l->left = r->left;
 	l->replied_at_ns = w->now_ns;
 	l->full_at_ns = w->now_ns + min(r->reset_us, UINT64_MAX / 2000) * 1000;
+	l->window_ends_ns = l->full_at_ns - min(l->full_at_ns, w->rtt_ns);
+	if (l->rule->slides)
+		l->window_ends_ns -= min(l->window_ends_ns, l->rule->period_ns);
 	if (r->granted > 0) {
 		l->held_until_ns = w->now_ns + hold_ns(l->rule);
 		l->has_credit = true;
-	} else if (l->sent.want > 0) {
+	} else if (l->sent.want > 0 || r->left == 0) {
 		l->has_credit = false;
 	}
 	if (r->granted < l->sent.want)
@@ -730,11 +839,49 @@ void lease_fini(struct lease *l)
 {
 	CHECK(!l->in_flight && l->n_parked == 0);
 	list_remove(&l->kick_link);
-	list_remove(&l->local_link);
+	if (l->is_local)
+		local_end(l);
+}
+
+/* Nothing was spent that has not come back; who is forgotten comes back richer by a token at most. */
+static bool is_local_idle(const struct lease *l)
+{
+	struct lease copy = *l;
+
+	if (l->local_spent == 0 && l->rule->on_error != LEASE_LOCAL)
+		return true;
+	return !is_counted_out(l) && local_charge(&copy) == 0 &&
+	       copy.local_level >= local_price(&copy, 1);
 }
 
 bool lease_is_idle(const struct lease *l)
 {
 	return !l->in_flight && !l->unsettled && l->n_parked == 0 && l->balance >= 0 &&
-	       !l->is_local;
+	       (!l->is_local || is_local_idle(l));
+}
+
+/* Their product has room: no sizes of rules come near the square of this. */
+static lease_level scale(lease_level v, lease_level from, lease_level to)
+{
+	const lease_level most = (lease_level)1 << 62;
+	lease_level by = 1;
+
+	for (; from >= most; from /= 2)
+		v /= 2;
+	for (; to >= most; to /= 2)
+		by *= 2;
+	return v * to / from * by;
+}
+
+void lease_change_rule(struct lease *l, const struct lease_rule *to)
+{
+	const struct lease_rule *from = l->rule;
+
+	l->deny_until_ns = 0;
+	if (is_counted_out(l))
+		return;
+	if (l->is_local)
+		local_advance(l);
+	l->local_level = scale(l->local_level, (lease_level)from->burst * from->period_ns,
+			       (lease_level)to->burst * to->period_ns);
 }

@@ -16,20 +16,30 @@
  *
  *  L2  A call that asks several limits takes from all of them or from none.
  *
- *  L3  Who was answered with nothing has no credit until it is granted something.
+ *  L3  Who was answered with nothing, or that nothing is left, has no credit until it is granted something.
  *
  *  L4  A sync whose outcome is not known is never sent again (of a budget: again under the same number, which counts
  *      once).  Its charge is given up, at most `credit` each time: charging twice would be worse, as who is slow
  *      would pay for it.  Its grant comes back by itself.
  *
- *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst, with
- *      1/M of what is left in it by an answer of the last second, else empty: all of them together hold no more than
- *      the one did.  A budget: 1/M of what was left when last heard of.
+ *  L5  Without Redis a limit goes on as `on_error` says.  Local: a bucket of 1/M of the rate and of the burst.  It
+ *      begins with 1/M of what was left by an answer of the last second: all of them together hold no more than the
+ *      one did.  By an older answer, or none, it begins with one token, or with 1/M of what can be left at most where
+ *      that is less: so a key that this sidecar never heard of has a call at once, and all of them together may let
+ *      in N tokens more than the bucket had, once.  (Empty, they would let in none too many, and at 5/h by 4 a new
+ *      client none at all for three quarters of an hour.)  Where the share is less than a call wants (a burst of 1 by
+ *      4), the call has to find all of it and goes into debt for the rest: the rate holds, and of what comes at once
+ *      all of them together let in N such calls.  A budget: 1/M of what was left when last heard of, and nothing more
+ *      until its window is over, then 1/M of the next; of one never heard of, as above.
  *
  *  L6  After that, what was spent is charged, but no more than the local bucket lacks (what has come back here has
  *      come back there): neither refilled nor charged twice, whether Redis kept its data or not.
  *
  *  L7  Calls that wait are served in the order they came, and are bounded in number.
+ *
+ *  L8  A call that cannot wait (a retry that pays, one that is only tried out) is decided by what the last answer left,
+ *      where another would wait, and charged with the next sync.  Of such calls one for each sidecar may be uncharged,
+ *      or several within 1/M of what was left.
  *
  * Pure: no clock, no I/O, no thread, no memory of its own.  Tokens and ns are whole numbers. */
 #ifndef STORE_LEASE_H
@@ -42,6 +52,7 @@
 #include "store/script.h"
 
 __extension__ typedef unsigned __int128 lease_units;
+__extension__ typedef __int128 lease_level;
 
 enum lease_kind { LEASE_BUCKET, LEASE_WINDOW, LEASE_BUDGET };
 enum lease_on_error { LEASE_LOCAL, LEASE_ALLOW, LEASE_REFUSE };
@@ -55,6 +66,7 @@ struct lease_rule {
 	enum lease_kind kind;
 	enum lease_on_error on_error;
 	bool strict;
+	bool slides; /* a window of which what was taken in the one before counts as well */
 	uint32_t overshoot_ppm; /* of burst + a second's worth, or of a window's limit */
 	uint32_t parked_max;
 	uint32_t peers;            /* at least so many share it, whatever the world's says */
@@ -77,6 +89,7 @@ struct lease_world {
 	uint64_t seq;       /* of settlements: none is ever used twice */
 	struct list kicked; /* leases with something to tell */
 	struct list local;  /* leases that have decided by themselves */
+	uint64_t n_local;
 };
 
 struct lease {
@@ -84,8 +97,10 @@ struct lease {
 	struct lease_rule *rule;
 	int64_t balance;  /* above 0: held; below: spent and not charged */
 	uint64_t surplus; /* charged and not wanted: given back with the next sync */
-	uint64_t held_until_ns, deny_until_ns;
+	uint64_t held_until_ns;
+	uint64_t deny_until_ns, deny_cost; /* who wants as much, or more, is refused till then */
 	bool has_credit;
+	bool is_curious; /* what is left is asked for, even if there is nothing to tell */
 
 	/* arrivals: tokens in 1000 s, smoothed over RATE_WINDOW_NS */
 	uint64_t rate, rate_at_ns, asked_at_ns;
@@ -94,6 +109,8 @@ struct lease {
 	bool in_flight, unsettled;
 	struct sync sent;
 	uint64_t sent_debt, sent_back, sent_local;
+	struct budget_count sent_count; /* what is owed belongs to, of a budget */
+	uint64_t sent_own;
 
 	/* calls that wait */
 	struct list parked; /* of struct lease_part */
@@ -104,11 +121,12 @@ struct lease {
 	bool is_local;
 	uint32_t local_peers;
 	uint64_t local_at_ns, local_spent;
-	lease_units local_level;
+	lease_level local_level; /* below 0: owed by a call that wanted more than the share is */
 
 	/* what the last reply said */
 	bool is_known;
 	uint64_t left, full_at_ns, replied_at_ns;
+	uint64_t window_ends_ns; /* of a window: what was taken in it is given back till then */
 
 	/* budgets */
 	uint64_t seq, own;
@@ -144,6 +162,7 @@ struct lease_ask {
 	struct lease_part *part;
 	/* A parked one is answered: once, from inside a lease_ function.  It must not call one. */
 	void (*settle)(struct lease_ask *, enum lease_answer);
+	bool at_once; /* the caller's: it does not wait, PARK is no answer */
 	/* LEASE_DENY: which part has the longest wait, and how long; SYNC_NEVER: for ever */
 	unsigned denier;
 	uint64_t retry_ns;
@@ -158,6 +177,9 @@ void lease_init(struct lease *, struct lease_world *, struct lease_rule *);
 void lease_fini(struct lease *);
 /* Nobody has to be told anything: its memory may go.  Tokens that it holds are lost, and come back by themselves. */
 bool lease_is_idle(const struct lease *);
+
+/* Its rule is about to become this one: the filled share of what is counted here stays, as in Redis (bucket.lua). */
+void lease_change_rule(struct lease *, const struct lease_rule *to);
 
 /* What each of `peers` sidecars may hold and owe; both 0: strict. */
 struct lease_caps lease_caps_of(const struct lease_rule *, uint32_t peers);

@@ -2,6 +2,7 @@
 #include "store/refusal.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/number.h"
 
@@ -27,14 +28,38 @@ static const struct refusal table[] = {
 
 enum { ROWS = sizeof(table) / sizeof(table[0]) };
 
-const struct refusal *refusal_of(struct slice error)
+static const struct refusal *row_of(struct slice word)
 {
-	struct slice rest = error, word = slice_cut(&rest, ' ');
 	unsigned i = 0;
 
 	while (i < ROWS - 1 && !slice_is(word, table[i].word))
 		i++;
 	return &table[i];
+}
+
+/* What a command inside a script was refused for.  Redis 6 quotes it ("ERR Error running script ...: -OOM command
+ * not allowed"); that the user may not is an ERR to all of them. */
+static const struct refusal *row_inside(struct slice error)
+{
+	static const char may_not[] = "The user executing the script can't ";
+	const char *quote = memmem(error.p, error.n, ": -", 3);
+	const struct refusal *row;
+	struct slice rest;
+
+	if (memmem(error.p, error.n, may_not, sizeof(may_not) - 1) != NULL)
+		return row_of(slice_str("NOPERM"));
+	if (quote == NULL)
+		return &table[ROWS - 1];
+	rest = slice_of(quote + 3, error.n - (size_t)(quote + 3 - error.p));
+	row = row_of(slice_cut(&rest, ' '));
+	return row->answer < REFUSAL_COMMAND ? &table[ROWS - 1] : row; /* it ran: not once more */
+}
+
+const struct refusal *refusal_of(struct slice error)
+{
+	struct slice rest = error, word = slice_cut(&rest, ' ');
+
+	return slice_is(word, "ERR") ? row_inside(error) : row_of(word);
 }
 
 unsigned refusal_count(void)

@@ -124,7 +124,8 @@ void script_call_budget(struct script_call *c, const struct key_name *key,
 }
 
 void script_call_permits(struct script_call *c, const struct key_name *key, uint64_t cap,
-			 const char *sidecar, uint64_t need, uint64_t want, uint64_t hold_us)
+			 const char *sidecar, uint64_t need, uint64_t want, uint64_t hold_us,
+			 uint64_t waits)
 {
 	begin(c, &script_permits, key);
 	add_number(c, cut(cap));
@@ -132,6 +133,7 @@ void script_call_permits(struct script_call *c, const struct key_name *key, uint
 	add_number(c, cut(need));
 	add_number(c, cut(want));
 	add_number(c, cut(hold_us));
+	add_number(c, cut(waits));
 }
 
 void script_call_peers(struct script_call *c, const struct key_name *key, const char *sidecar,

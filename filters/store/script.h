@@ -96,7 +96,8 @@ struct budget_settle {
 void script_call_budget(struct script_call *, const struct key_name *,
 			const struct budget_settle *);
 void script_call_permits(struct script_call *, const struct key_name *, uint64_t cap,
-			 const char *sidecar, uint64_t need, uint64_t want, uint64_t hold_us);
+			 const char *sidecar, uint64_t need, uint64_t want, uint64_t hold_us,
+			 uint64_t waits);
 
 /* Tells that the sidecar is there for so long (0: it leaves); granted: how many there are. */
 void script_call_peers(struct script_call *, const struct key_name *, const char *sidecar,
@@ -108,8 +109,11 @@ void script_call_peers(struct script_call *, const struct key_name *, const char
 
 struct sync_reply {
 	uint64_t granted, left;
-	uint64_t retry_us;         /* 0: nothing was refused; SYNC_NEVER */
-	uint64_t reset_us;         /* permits: what the others hold */
+	uint64_t retry_us; /* 0: nothing was refused; SYNC_NEVER */
+	union {
+		uint64_t reset_us;
+		uint64_t yields; /* of permits */
+	};
 	struct budget_count count; /* of a budget */
 	uint64_t used;
 };

@@ -34,6 +34,7 @@ struct shared_policy {
 	struct bucket_share share; /* of a bucket */
 	struct lease_rule lease;
 	struct permits_rule permits;
+	struct permits_sum sum;
 	struct key_maker maker;
 	struct shared_key **slot;
 	uint32_t n_slots, n_keys, max_keys;
@@ -50,6 +51,7 @@ struct shared_limits {
 	uint64_t keys;
 	uint64_t calls;
 	bool told;               /* the carrier was woken, and has not looked yet */
+	bool paced;              /* it comes again by itself */
 	bool answered;           /* calls were, under the present lock */
 	uint64_t fewer_since_ns; /* peers; 0: they are not */
 };
@@ -67,20 +69,25 @@ static void enter(struct shared_limits *s, uint64_t now_ns)
 static void leave(struct shared_limits *s)
 {
 	bool some = !list_empty(&s->world.kicked) || !list_empty(&s->permits.kicked);
-	bool wake = some && !s->told && !s->world.down;
+	bool paced = s->permits.n_waiting == 0 || s->paced;
+	bool wake = ((some && !s->world.down) || !paced) && !s->told;
+	bool settled = s->permits.settled;
 
 	s->told = s->told || wake;
+	s->permits.settled = false;
 	pthread_mutex_unlock(&s->lock);
 	if (wake)
 		s->o.wake(s->o.owner);
+	if (settled)
+		s->o.settled(s->o.owner);
 }
 
 /* The carrier looks by itself. */
 static void leave_as_carrier(struct shared_limits *s)
 {
-	bool answered = s->answered;
+	bool answered = s->answered || s->permits.settled;
 
-	s->answered = false;
+	s->answered = s->permits.settled = false;
 	pthread_mutex_unlock(&s->lock);
 	if (answered)
 		s->o.settled(s->o.owner);
@@ -106,6 +113,13 @@ static const char *check_rule(struct shared_policy *p, const struct shared_rule 
 		   : NULL;
 }
 
+const char *shared_rule_check(const struct shared_rule *r)
+{
+	struct shared_policy checked = { .uses = 0 };
+
+	return check_rule(&checked, r);
+}
+
 static struct lease_rule lease_rule_of(const struct shared_rule *r)
 {
 	return (struct lease_rule){ .kind = r->kind == SHARED_BUCKET   ? LEASE_BUCKET
@@ -113,6 +127,7 @@ static struct lease_rule lease_rule_of(const struct shared_rule *r)
 								       : LEASE_WINDOW,
 				    .on_error = r->on_error,
 				    .strict = r->strict,
+				    .slides = r->kind == SHARED_SLIDING,
 				    .overshoot_ppm = r->overshoot_ppm,
 				    .parked_max = r->parked_max,
 				    .peers = r->peers,
@@ -212,7 +227,10 @@ static void set_rule(struct shared_policy *p, const struct shared_policy *from,
 	p->permits = (struct permits_rule){ .cap = r->count,
 					    .hold_ns = r->period_us * 1000,
 					    .on_error = r->on_error,
-					    .parked_max = r->parked_max };
+					    .parked_max = r->parked_max,
+					    .peers = r->peers,
+					    .queue_size = r->queue_size,
+					    .newest_first = r->newest_first };
 }
 
 struct shared_policy *shared_policy_get(struct shared_limits *s, const char *name,
@@ -242,16 +260,18 @@ struct shared_policy *shared_policy_get(struct shared_limits *s, const char *nam
 	return p;
 }
 
-/* They were of another limit. */
-static void forget_refusals(struct shared_policy *p)
+/* Refusals were of another limit. */
+static void change_keys(struct shared_policy *p, const struct shared_rule *r)
 {
+	struct lease_rule to = lease_rule_of(r);
+
 	LIST_EACH (n, &p->ages) {
 		struct shared_key *k = LIST_ENTRY(n, struct shared_key, age);
 
 		if (p->rule.kind == SHARED_PERMITS)
-			k->permits.deny_until_ns = 0;
+			permits_change_cap(&k->permits, r->count);
 		else
-			k->lease.deny_until_ns = 0;
+			lease_change_rule(&k->lease, &to);
 	}
 }
 
@@ -264,9 +284,9 @@ void shared_policy_enforce(struct shared_limits *s, struct shared_policy *p,
 	pthread_mutex_lock(&s->lock);
 	if (p->rule.count != r->count || p->rule.burst != r->burst ||
 	    p->rule.period_us != r->period_us)
-		forget_refusals(p);
+		change_keys(p, r);
 	set_rule(p, &checked, r);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 }
 
 /*--------------------------------------------------------------------- keys */
@@ -349,7 +369,7 @@ static struct shared_key *make_key(struct shared_limits *s, const struct shared_
 	k->policy = p;
 	k->id = w->key;
 	if (has_permits(k))
-		permits_init(&k->permits, &s->permits, &p->permits);
+		permits_init(&k->permits, &s->permits, &p->permits, &p->sum);
 	else
 		lease_init(&k->lease, &s->world, &p->lease);
 	key_name_make(&p->maker, w->part, w->n_parts, &k->name);
@@ -409,9 +429,7 @@ static enum lease_answer without_key(const struct shared_want *w, unsigned i, st
 		return LEASE_ADMIT;
 	a->ask.n = 0;
 	a->unavailable = true;
-	a->ask.retry_ns = CLOCK_S;
-	a->ask.denier = 0;
-	a->want[0] = (uint8_t)i;
+	a->view = (struct shared_view){ .want = i, .retry_ns = CLOCK_S };
 	return LEASE_DENY;
 }
 
@@ -421,6 +439,7 @@ static bool find_parts(struct shared_limits *s, const struct shared_want *w, uns
 {
 	a->ask.n = 0;
 	a->ask.part = a->part;
+	a->view = (struct shared_view){ .left = w[0].policy->lease.burst };
 	for (unsigned i = 0; i < n; i++) {
 		struct shared_key *k;
 
@@ -454,6 +473,28 @@ static void count_fallbacks(struct shared_ask *a, enum lease_answer answer)
 	}
 }
 
+/* Of a refusal, the one that refused; else the one with the least left. */
+static void fill_view(struct shared_ask *a, enum lease_answer answer)
+{
+	struct shared_view v = { .retry_ns = answer == LEASE_DENY ? a->ask.retry_ns : 0 };
+
+	for (unsigned i = 0; i < a->ask.n; i++) {
+		if (answer == LEASE_DENY && i != a->ask.denier)
+			continue;
+		lease_look(a->part[i].lease, &v.left, &v.reset_ns);
+		v.want = a->want[i];
+		if (i == 0 || answer == LEASE_DENY || v.left < a->view.left)
+			a->view = v;
+	}
+}
+
+void shared_settled(struct shared_ask *a, enum lease_answer answer)
+{
+	count_fallbacks(a, answer);
+	if (answer != LEASE_PARK)
+		fill_view(a, answer);
+}
+
 enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 			       const struct shared_want *w, unsigned n, struct shared_ask *a)
 {
@@ -465,19 +506,10 @@ enum lease_answer shared_admit(struct shared_limits *s, uint64_t now_ns,
 	a->unavailable = false;
 	if (find_parts(s, w, n, a, &answer)) {
 		answer = lease_admit(&s->world, &a->ask);
-		if (answer == LEASE_PARK && a->at_once)
-			answer = lease_late(&s->world, &a->ask);
-		count_fallbacks(a, answer);
+		shared_settled(a, answer);
 	}
 	leave(s);
 	return answer;
-}
-
-void shared_count_settled(struct shared_limits *s, struct shared_ask *a, enum lease_answer answer)
-{
-	pthread_mutex_lock(&s->lock);
-	count_fallbacks(a, answer);
-	pthread_mutex_unlock(&s->lock);
 }
 
 bool shared_leave(struct shared_limits *s, struct shared_ask *a)
@@ -500,7 +532,7 @@ bool shared_late(struct shared_limits *s, uint64_t now_ns, struct shared_ask *a,
 	was_parked = a->ask.parked;
 	if (was_parked) {
 		*answer = lease_late(&s->world, &a->ask);
-		count_fallbacks(a, *answer);
+		shared_settled(a, *answer);
 	}
 	leave(s);
 	return was_parked;
@@ -536,9 +568,13 @@ enum lease_answer shared_acquire(struct shared_limits *s, uint64_t now_ns,
 	if (a->key != NULL) {
 		a->ask.permits = &a->key->permits;
 		answer = permits_acquire(&a->ask);
+		if (answer == LEASE_PARK && a->at_once)
+			answer = permits_late(&a->ask);
 	} else {
+		w->policy->fallbacks++; /* H4 */
 		answer = w->policy->permits.on_error == LEASE_ALLOW ? LEASE_ADMIT : LEASE_DENY;
 		a->ask.retry_ns = CLOCK_S;
+		a->ask.unavailable = answer == LEASE_DENY;
 	}
 	leave(s);
 	return answer;
@@ -551,7 +587,7 @@ bool shared_permit_leave(struct shared_limits *s, struct shared_permit *a)
 	pthread_mutex_lock(&s->lock);
 	was_parked = a->ask.parked;
 	permits_leave(&a->ask);
-	pthread_mutex_unlock(&s->lock);
+	leave(s);
 	return was_parked;
 }
 
@@ -573,7 +609,24 @@ void shared_release(struct shared_limits *s, uint64_t now_ns, struct shared_perm
 	if (a->key == NULL)
 		return;
 	enter(s, now_ns);
-	permits_release(&a->key->permits);
+	permits_release(&a->ask);
+	leave(s);
+}
+
+void shared_permits_look(struct shared_limits *s, uint64_t now_ns, const struct shared_want *w,
+			 bool patient, uint64_t *left, uint64_t *retry_ns)
+{
+	struct permits none;
+	const struct shared_key *k;
+	const struct permits *p;
+
+	enter(s, now_ns);
+	k = find_key(w->policy, w->key);
+	permits_init(&none, &s->permits, &w->policy->permits, &w->policy->sum);
+	p = k == NULL ? &none : &k->permits;
+	*left = permits_left(p);
+	if (!permits_would_refuse(p, patient, retry_ns))
+		*retry_ns = 0;
 	leave(s);
 }
 
@@ -620,7 +673,9 @@ void shared_policy_gauge(struct shared_limits *s, const struct shared_policy *p,
 	pthread_mutex_lock(&s->lock);
 	*g = (struct shared_policy_gauge){ .keys = p->n_keys,
 					   .evictions = p->evictions,
-					   .fallbacks = p->fallbacks };
+					   .fallbacks = p->fallbacks + p->sum.fallbacks,
+					   .in_use = p->sum.in_use,
+					   .queued = p->sum.queued };
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -628,10 +683,9 @@ void shared_gauge(struct shared_limits *s, struct shared_gauge *g)
 {
 	pthread_mutex_lock(&s->lock);
 	*g = (struct shared_gauge){ .keys = s->keys,
+				    .local_keys = s->world.n_local,
 				    .peers = s->world.peers,
 				    .down = s->world.down };
-	LIST_EACH (n, &s->world.local)
-		g->local_keys++;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -647,8 +701,8 @@ static void compose_budget(const struct shared_limits *s, const struct shared_ke
 					.sidecar = s->o.sidecar,
 					.seq = k->lease.seq,
 					.sync = *sync,
-					.count = k->lease.count,
-					.own = k->lease.own };
+					.count = k->lease.sent_count,
+					.own = k->lease.sent_own };
 
 	script_call_budget(out, &k->name, &settle);
 }
@@ -690,7 +744,7 @@ static struct shared_key *next_permits(struct shared_limits *s, struct script_ca
 		return NULL;
 	k = LIST_ENTRY(p, struct shared_key, permits);
 	script_call_permits(out, &k->name, k->policy->rule.count, s->o.sidecar, sync.need,
-			    sync.want, k->policy->rule.period_us);
+			    sync.want, k->policy->rule.period_us, sync.waits);
 	return k;
 }
 
@@ -723,9 +777,10 @@ static void drop_orphan(struct shared_limits *s, struct shared_key *k)
 	free(p);
 }
 
+/* Permits say themselves whom they answered. */
 static bool some_wait(const struct shared_key *k)
 {
-	return (has_permits(k) ? k->permits.n_parked : k->lease.n_parked) > 0;
+	return !has_permits(k) && k->lease.n_parked > 0;
 }
 
 void shared_reply(struct shared_limits *s, uint64_t now_ns, struct shared_key *k,
@@ -756,7 +811,6 @@ void shared_refused(struct shared_limits *s, uint64_t now_ns, struct shared_key 
 void shared_lost(struct shared_limits *s, uint64_t now_ns, struct shared_key *k)
 {
 	enter(s, now_ns);
-	s->answered = has_permits(k) && some_wait(k);
 	if (has_permits(k))
 		permits_lost(&k->permits);
 	else
@@ -769,6 +823,7 @@ void shared_down(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_down(&s->world);
+	permits_down(&s->permits);
 	leave_as_carrier(s);
 }
 
@@ -776,7 +831,7 @@ void shared_up(struct shared_limits *s, uint64_t now_ns)
 {
 	enter(s, now_ns);
 	lease_up(&s->world);
-	permits_renew(&s->permits);
+	permits_up(&s->permits);
 	leave_as_carrier(s);
 }
 
@@ -794,6 +849,17 @@ void shared_tick(struct shared_limits *s, uint64_t now_ns)
 	leave_as_carrier(s);
 }
 
+bool shared_pace(struct shared_limits *s, uint64_t now_ns)
+{
+	bool paced;
+
+	enter(s, now_ns);
+	s->paced = permits_pace(&s->permits);
+	paced = s->paced;
+	leave_as_carrier(s);
+	return paced;
+}
+
 void shared_set_peers(struct shared_limits *s, uint64_t now_ns, uint32_t n)
 {
 	struct lease_world *w = &s->world;
@@ -808,6 +874,17 @@ void shared_set_peers(struct shared_limits *s, uint64_t now_ns, uint32_t n)
 		w->peers = n;
 		s->fewer_since_ns = 0;
 	}
+	leave_as_carrier(s);
+}
+
+void shared_peers_left(struct shared_limits *s, uint64_t now_ns, uint64_t n)
+{
+	struct lease_world *w = &s->world;
+	uint32_t most, least = s->o.peers;
+
+	enter(s, now_ns);
+	most = w->peers > least ? w->peers - least : 0;
+	w->peers -= n < most ? (uint32_t)n : most;
 	leave_as_carrier(s);
 }
 

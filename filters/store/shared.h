@@ -3,8 +3,9 @@
  * Laws
  *  H1  One for a process, behind one lock, under which nobody ever waits: a decision is some hundred ns.
  *  H2  Whoever carries syncs (one thread) is woken when there is something to carry and it was not told yet.
- *  H3  A call that waits is answered by the carrier's thread, through `settle`, under the lock; `settled` is called
- *      afterwards, without it.  A call that leaves, or is late, is told whether it was answered already.
+ *  H3  A call that waits is answered by the carrier's thread, or one that waits for a permit by any, through
+ *      `settle`, under the lock; `settled` is called afterwards, without it.  A call that leaves, or is late, is told
+ *      whether it was answered already.
  *  H4  Keys are bounded.  A key that has to be told something is not forgotten; where all have, a new key is
  *      decided by `on_error` alone.
  *  H5  Policies are found again by name and by the way they count: a reload that changes a limit keeps what was
@@ -29,6 +30,9 @@ struct shared_rule {
 	uint64_t count, period_us;
 	uint64_t burst;    /* of a bucket */
 	int64_t offset_us; /* of a budget's windows */
+	/* Of permits: calls of a key that wait for one, and who is next. */
+	uint32_t queue_size;
+	bool newest_first;
 };
 
 struct shared_options {
@@ -38,7 +42,7 @@ struct shared_options {
 	uint32_t peers;                     /* at least */
 	uint64_t now_ns, random;
 	void (*wake)(void *owner);    /* any thread: there is something to carry */
-	void (*settled)(void *owner); /* the carrier's thread: calls were answered */
+	void (*settled)(void *owner); /* any thread: calls were answered */
 	void *owner;
 };
 
@@ -51,6 +55,8 @@ void shared_free(struct shared_limits *); /* after every put; nothing is under w
 
 /*---------------------------------------------------------- control thread */
 
+/* NULL, or what is wrong with it: a sentence, as shared_policy_get says it. */
+const char *shared_rule_check(const struct shared_rule *);
 /* Finds or makes; the rule of one that is found stays as it is.  NULL: *why says what is wrong with the rule, or is
  * NULL: memory is out. */
 struct shared_policy *shared_policy_get(struct shared_limits *, const char *name,
@@ -73,23 +79,32 @@ struct shared_want {
 	uint64_t cost;
 };
 
+struct shared_view {
+	unsigned want;     /* which of them is nearest to refusing, or refuses for the longest */
+	uint64_t left;     /* as far as is known */
+	uint64_t reset_ns; /* until all of it is there again */
+	uint64_t
+	    retry_ns; /* it would be refused now, for so long; 0: it would not, as far as is known */
+};
+
 /* One call; its memory lasts until it is answered, and is not moved. */
 struct shared_ask {
-	struct lease_ask ask; /* first; settle is the caller's to set */
-	bool at_once;         /* the caller's: it does not wait, PARK is no answer */
-	bool unavailable;     /* DENY: not that there is none left, but that nobody can tell */
+	struct lease_ask ask;    /* first; settle and at_once are the caller's to set */
+	bool unavailable;        /* DENY: not that there is none left, but that nobody can tell */
+	struct shared_view view; /* when it is answered: as it is then */
 	struct lease_part part[LEASE_PARTS_MAX];
 	struct {
 		struct shared_policy *policy;
 		uint64_t key;
 	} of[LEASE_PARTS_MAX];
-	uint8_t
-	    want[LEASE_PARTS_MAX]; /* which of the wants each part is, ask.denier's among them */
+	uint8_t want[LEASE_PARTS_MAX]; /* which of the wants each part is */
 };
 
-/* PARK: settle comes, unless the call leaves or is late. */
+/* PARK: settle comes, unless the call leaves or is late; it says shared_settled. */
 enum lease_answer shared_admit(struct shared_limits *, uint64_t now_ns, const struct shared_want *,
 			       unsigned n, struct shared_ask *);
+/* In settle, under the lock: as when shared_admit answers. */
+void shared_settled(struct shared_ask *, enum lease_answer);
 /* False: it was answered already. */
 bool shared_leave(struct shared_limits *, struct shared_ask *);
 bool shared_late(struct shared_limits *, uint64_t now_ns, struct shared_ask *, enum lease_answer *);
@@ -98,7 +113,9 @@ void shared_return(struct shared_limits *, uint64_t now_ns, struct shared_ask *)
 
 /* One call that asks for a permit; as above, and until it is released. */
 struct shared_permit {
-	struct permits_ask ask; /* first; settle is the caller's to set */
+	struct permits_ask
+	    ask;      /* first; settle, patient, trial and urgency are the caller's to set */
+	bool at_once; /* the caller's: it does not wait, PARK is no answer */
 	struct shared_key *key; /* NULL: there was no room for one, and it goes on without */
 };
 
@@ -108,15 +125,11 @@ enum lease_answer shared_acquire(struct shared_limits *, uint64_t now_ns,
 bool shared_permit_leave(struct shared_limits *, struct shared_permit *);
 bool shared_permit_late(struct shared_limits *, uint64_t now_ns, struct shared_permit *,
 			enum lease_answer *);
+/* How many more calls of this key would be let in, as far as is known; and for how long this one would be refused
+ * now, 0: it would not.  Takes nothing, and makes no key. */
+void shared_permits_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *,
+			 bool patient, uint64_t *left, uint64_t *retry_ns);
 void shared_release(struct shared_limits *, uint64_t now_ns, struct shared_permit *);
-
-struct shared_view {
-	unsigned want;     /* which of them is nearest to refusing, or refuses for the longest */
-	uint64_t left;     /* as far as is known */
-	uint64_t reset_ns; /* until all of it is there again */
-	uint64_t
-	    retry_ns; /* it would be refused now, for so long; 0: it would not, as far as is known */
-};
 
 /* Of what some wants ask for; takes nothing, and makes no key.  False: nothing is known of any. */
 bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_want *, unsigned n,
@@ -124,13 +137,12 @@ bool shared_look(struct shared_limits *, uint64_t now_ns, const struct shared_wa
 
 struct shared_policy_gauge {
 	uint64_t keys, evictions;
-	uint64_t fallbacks; /* decisions without Redis */
+	uint64_t fallbacks;      /* decisions without Redis */
+	uint64_t in_use, queued; /* of permits */
 };
 
 void shared_policy_gauge(struct shared_limits *, const struct shared_policy *,
 			 struct shared_policy_gauge *);
-/* One that was settled, which shared_admit and shared_late could not count. */
-void shared_count_settled(struct shared_limits *, struct shared_ask *, enum lease_answer);
 
 /* For metrics. */
 struct shared_gauge {
@@ -155,8 +167,14 @@ void shared_up(struct shared_limits *, uint64_t now_ns);
 void shared_set_rtt(struct shared_limits *, uint64_t rtt_ns);
 /* Once a second or more often: permits that are held are told anew. */
 void shared_tick(struct shared_limits *, uint64_t now_ns);
+/* After shared_next said NULL: calls that wait for a permit ask again when it is time to.  True: come again with
+ * shared_next in SHARED_PACE_NS or sooner, whatever else there is. */
+#define SHARED_PACE_NS UINT64_C(10000000)
+bool shared_pace(struct shared_limits *, uint64_t now_ns);
 /* So many sidecars were counted: more counts at once, fewer when it has been so for a minute. */
 void shared_set_peers(struct shared_limits *, uint64_t now_ns, uint32_t n);
+/* So many more have said that they leave: they do not count from now on. */
+void shared_peers_left(struct shared_limits *, uint64_t now_ns, uint64_t n);
 /* The call that tells that this sidecar is there, and asks how many are. */
 void shared_peers_call(const struct shared_limits *, uint64_t hold_us, struct script_call *);
 

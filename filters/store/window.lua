@@ -11,7 +11,8 @@
 -- Reply granted, left, retry, reset: as bucket.lua has them.
 --
 -- Sliding: of what was taken in the window before, the share counts that the last period still covers, rounded up.
--- A window that lies ahead (the server's clock was set back) goes on until it is over.  A denial writes nothing.
+-- The window that lies next (the server's clock was set back a little) goes on until it is over; what was counted in
+-- one further ahead counts in this one.  A denial writes nothing.
 local now = redis.call('TIME')
 now = tonumber(now[1]) * 1000000 + tonumber(now[2])
 
@@ -34,15 +35,22 @@ local function share(a, b, c)
 	return quotient, rest
 end
 
+-- nil: it is no number that was written here
+local function number(text)
+	local n = text and string.match(text, '^%d+$') and tonumber(text)
+	return n and math.min(n, 2 ^ 52)
+end
+
 local window = math.floor(now / period)
 local fields = redis.call('HMGET', KEYS[1], 'w', 'c', 'p')
-local w, c, p = tonumber(fields[1]) or window, tonumber(fields[2]) or 0, tonumber(fields[3]) or 0
+local w, c, p = number(fields[1]) or window, number(fields[2]) or 0, number(fields[3]) or 0
 if w < window then
 	p = w + 1 == window and c or 0
 	c = 0
-else
+elseif w == window + 1 then
 	window = w
 end
+local moved = w > window
 local start = window * period
 
 local carried = 0
@@ -63,7 +71,7 @@ if want > 0 and free >= least then
 end
 c = c + granted
 
-if c ~= before then
+if c ~= before or moved then
 	redis.call('HSET', KEYS[1], 'w', string.format('%.0f', window), 'c', string.format('%.0f', c),
 		'p', string.format('%.0f', p))
 	redis.call('PEXPIRE', KEYS[1],

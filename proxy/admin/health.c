@@ -221,7 +221,8 @@ static void check_redis(struct report *r)
 			   (unsigned long long)g.local_keys, (unsigned long long)g.keys);
 	r->out->oom |= message.oom;
 	if (!r->out->oom)
-		check_end(r, "redis", g.down ? DEGRADED : HEALTHY, g.down, message.p);
+		check_end(r, "redis", g.down || g.local_keys > 0 ? DEGRADED : HEALTHY, g.down,
+			  message.p);
 	buf_fini(&message);
 }
 

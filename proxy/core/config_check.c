@@ -11,6 +11,7 @@
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "filters/filter.h"
+#include "filters/key.h"
 #include "filters/retry.h"
 #include "filters/sharing.h"
 #include "http/scan.h"
@@ -19,7 +20,8 @@ enum { NAME_MAX_BYTES = 64 };
 
 struct checker {
 	struct config *config;
-	bool whole; /* the tables made no findings: everything is filled in */
+	bool whole;    /* the tables made no findings: everything is filled in */
+	bool unsalted; /* that was said */
 	struct arena *arena;
 	struct diags *diags;
 };
@@ -444,6 +446,27 @@ static void check_hashes(struct checker *k)
 		hash_key_check(cluster_at(k->config, i), k->arena, k->diags);
 }
 
+/* A name of a key is a digest of an address or of what else tells who calls: there are few enough of them to try. */
+static void check_salt(struct checker *k, const struct conf_variant *p)
+{
+	const struct redis_conf *redis = &k->config->redis;
+	const struct field *f = schema_field(p->schema, "key");
+	struct diag *d;
+
+	if (f == NULL || f->custom != &key_custom ||
+	    ((const struct key_spec *)(const void *)((const char *)p->conf + f->offset))->n == 0)
+		return;
+	if (redis->n_places == 0 || redis->salt != NULL || redis->password != NULL || k->unsalted)
+		return;
+	k->unsalted = true;
+	d = diag_warning(k->diags, redis->at, "W115",
+			 "who reads the names of keys in redis can find out whose they are, as of "
+			 "`%s`: they are hashed without a secret",
+			 p->name.name);
+	d->path = "redis";
+	d->help = "set `salt`, the same in all replicas";
+}
+
 /* What is to be shared, and by what. */
 static void check_sharing(struct checker *k)
 {
@@ -455,6 +478,7 @@ static void check_sharing(struct checker *k)
 
 		if (s == NULL || s->store != STORE_REDIS)
 			continue;
+		check_salt(k, p);
 		if (redis->n_places == 0)
 			diag_error(k->diags, s->at, "E017",
 				   "the policy `%s` is counted in redis, and there is no `redis` "

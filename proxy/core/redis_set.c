@@ -16,6 +16,7 @@
 enum { NAMES_MAX = REDIS_PLACES_MAX + REDIS_NODES_MAX, LOOK_MS = 2 };
 
 #define REFRESH_NS (5 * CLOCK_S) /* a name that moves with a failover is asked for anew */
+#define HURRY_NS   (200 * CLOCK_MS)
 
 /* A host with its addresses; its port is each place's own. */
 struct found {
@@ -65,6 +66,13 @@ static struct found *add_name(struct redis_set *s, const char *host)
 	return f;
 }
 
+/* Who asks again has lost what it was told: so old may an answer be by the next time, which nodes put off (N4). */
+static void look_sooner(struct redis_set *s, const struct found *f)
+{
+	(void)(resolver_add(s->resolver, f->addrs, f->host, "redis", HURRY_NS) &&
+	       resolver_add(s->resolver, f->addrs, f->host, "redis", REFRESH_NS));
+}
+
 /* The carrier's thread. */
 static bool find(void *user, const struct redis_place *place, uint32_t turn, struct addr *out)
 {
@@ -75,6 +83,8 @@ static bool find(void *user, const struct redis_place *place, uint32_t turn, str
 
 	if (f == NULL)
 		f = add_name(s, place->host);
+	else if (turn > 0)
+		look_sooner(s, f);
 	if (f == NULL || !resolver_start(s->resolver) ||
 	    !endpoint_addrs_get(f->addrs, turn, &found))
 		return false;

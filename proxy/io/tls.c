@@ -45,8 +45,9 @@ struct tls {
 	struct tls_resume *resume;
 	uint64_t trust;
 	struct deferred nudge; /* to announce what OpenSSL holds (T2) */
-	const char *to;        /* whom it was made to, for the log */
-	char *peer_name;       /* of a verified client; NULL: none */
+	const char *to;        /* whom it was made to, for the log; NULL: it is not logged */
+	const char *fault, *certificate_fault;
+	char *peer_name; /* of a verified client; NULL: none */
 	char *early;
 	uint32_t early_at, early_n;
 	unsigned wants;
@@ -191,7 +192,11 @@ static enum outcome outcome_of(struct tls *tls, int result)
 /* Leaves nothing in the queue. */
 static void fail(struct tls *tls)
 {
+	unsigned long error = ERR_peek_error();
+
 	tls->state = BROKEN;
+	if (tls->fault == NULL && error != 0)
+		tls->fault = ERR_reason_error_string(error);
 	ERR_clear_error();
 }
 
@@ -254,12 +259,14 @@ static const char *fault_text(const struct tls *tls, unsigned long error)
 }
 
 /* What is wrong with the certificate says more than that it is wrong. */
-static void log_failure(const struct tls *tls, unsigned long error)
+static void log_failure(struct tls *tls, unsigned long error)
 {
 	long verdict = SSL_get_verify_result(tls->ssl);
 	const char *more = verdict == X509_V_OK ? "" : X509_verify_cert_error_string(verdict);
 
-	if (!may_log(tls))
+	tls->fault = fault_text(tls, error);
+	tls->certificate_fault = *more ? more : NULL;
+	if ((tls->to == NULL && !SSL_is_server(tls->ssl)) || !may_log(tls))
 		return;
 	if (SSL_is_server(tls->ssl))
 		log_info("TLS handshake of a client failed: %s%s%s", fault_text(tls, error),
@@ -667,8 +674,7 @@ void tls_on_message(const SSL *ssl, int where, int what)
 	struct tls *tls = tls_of_ssl(ssl);
 
 	(void)what;
-	if (tls->state == OPEN && (where & (SSL_CB_LOOP | SSL_CB_ALERT)) &&
-	    tls->chatter <= CHATTER)
+	if (tls->state == OPEN && (where & (SSL_CB_LOOP | SSL_CB_ALERT)) && tls->chatter <= CHATTER)
 		tls->chatter++;
 }
 
@@ -721,6 +727,14 @@ struct slice tls_peer_name(const struct transport *t)
 
 	return tls == NULL || tls->peer_name == NULL ? slice_of(NULL, 0)
 						     : slice_str(tls->peer_name);
+}
+
+const char *tls_fault(const struct transport *t, const char **certificate)
+{
+	const struct tls *tls = t->ops == &tls_ops ? (const struct tls *)(const void *)t : NULL;
+
+	*certificate = tls == NULL ? NULL : tls->certificate_fault;
+	return tls == NULL ? NULL : tls->fault;
 }
 
 uint64_t tls_trust_of(const struct transport *t)
@@ -830,7 +844,7 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 		return NULL;
 	}
 	tls->trust = client->trust;
-	tls->to = target->name;
+	tls->to = target->quiet ? NULL : target->name;
 	resume(tls, target->resume);
 	SSL_set_connect_state(tls->ssl);
 	tls->state = CONNECTING;

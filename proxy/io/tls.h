@@ -36,6 +36,7 @@ struct tls_target {
 	    *name; /* of the peer: a DNS name, or an IP address (which is verified, not sent) */
 	struct tls_resume *resume; /* NULL: none; else it outlives the transport */
 	bool http1_only;           /* of what the client speaks, nothing else is offered */
+	bool quiet;                /* a handshake that fails is not logged: tls_fault says why */
 };
 
 /* The side that was called.  `early`: bytes of the peer that were read already.  Takes `inner`
@@ -53,5 +54,7 @@ struct slice tls_peer_name(const struct transport *);
 /* The tls_client_trust it was made under; 0 for a transport that is no TLS, or that was accepted.
  */
 uint64_t tls_trust_of(const struct transport *);
+/* Of one that broke: OpenSSL's words for it, and what is wrong with the certificate, or NULL.  NULL: not by TLS. */
+const char *tls_fault(const struct transport *, const char **certificate);
 
 #endif

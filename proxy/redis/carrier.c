@@ -43,9 +43,11 @@ struct carrier {
 	unsigned carried; /* made so far */
 	struct deferred work;
 	bool has_work;
-	struct redis_call peers;
-	bool peers_asked, peers_known, closing;
-	struct timer timer; /* when to tell that we are there */
+	struct redis_call peers, leave;
+	bool peers_asked, peers_known, gone_known, leaving, closing;
+	uint64_t gone;      /* who have left, as the server counts */
+	struct timer timer; /* when to tell that we are there; leaving: how long to wait */
+	struct timer pace;  /* when to look for calls that wait for permits */
 };
 
 /*------------------------------------------------------------------ carrying */
@@ -97,18 +99,33 @@ static struct carried *spare(struct carrier *c)
 	return d;
 }
 
+/* Calls that wait for permits may have something to ask by now. */
+static void pace(struct carrier *c)
+{
+	uint64_t now = c->loop->now_ns;
+
+	if (shared_pace(c->shared, now) &&
+	    !timer_set(&c->loop->timers, &c->pace, now + SHARED_PACE_NS))
+		log_error("out of memory: calls that wait for a permit are not asked for again");
+}
+
 /* Those that find no room go when one comes back. */
 static void carry_all(struct carrier *c)
 {
 	struct carried *d;
+	bool paced = false;
 
 	while (!c->closing && (d = spare(c)) != NULL) {
 		d->key = shared_next(c->shared, c->loop->now_ns, &d->call.script);
-		if (d->key == NULL) {
-			list_push_front(&c->spare, &d->link);
-			return;
+		if (d->key != NULL) {
+			redis_client_call(c->client, &d->call);
+			continue;
 		}
-		redis_client_call(c->client, &d->call);
+		list_push_front(&c->spare, &d->link);
+		if (paced)
+			return;
+		paced = true;
+		pace(c);
 	}
 }
 
@@ -131,8 +148,18 @@ void carrier_turn(struct carrier *c)
 
 static void tell_later(struct carrier *c)
 {
-	if (!timer_set(&c->loop->timers, &c->timer, c->loop->now_ns + PEERS_EVERY_NS))
+	if (!c->leaving &&
+	    !timer_set(&c->loop->timers, &c->timer, c->loop->now_ns + PEERS_EVERY_NS))
 		log_error("out of memory: redis is not told any more that this replica is there");
+}
+
+static void count_peers(struct carrier *c, uint64_t now_ns, const struct sync_reply *r)
+{
+	if (c->gone_known && r->left > c->gone)
+		shared_peers_left(c->shared, now_ns, r->left - c->gone);
+	c->gone = r->left;
+	c->gone_known = true;
+	shared_set_peers(c->shared, now_ns, (uint32_t)(r->granted < 65535 ? r->granted : 65535));
 }
 
 /* Also where it was refused: then as many share the limits as the file says. */
@@ -145,8 +172,7 @@ static void on_peers(struct redis_call *call, enum redis_outcome o, const struct
 	if (c->closing)
 		return;
 	if (o == REDIS_REPLY)
-		shared_set_peers(c->shared, now,
-				 (uint32_t)(r->granted < 65535 ? r->granted : 65535));
+		count_peers(c, now, r);
 	if (redis_client_is_up(c->client) && !c->peers_known) {
 		c->peers_known = true;
 		shared_up(c->shared, now);
@@ -157,7 +183,7 @@ static void on_peers(struct redis_call *call, enum redis_outcome o, const struct
 
 static void tell(struct carrier *c)
 {
-	if (c->peers_asked)
+	if (c->peers_asked || c->leaving)
 		return;
 	c->peers_asked = true;
 	c->peers.done = on_peers;
@@ -169,11 +195,35 @@ static void on_timer(struct timer *t)
 {
 	struct carrier *c = LIST_ENTRY(t, struct carrier, timer);
 
-	if (c->closing || !redis_client_is_up(c->client))
+	if (c->leaving)
+		c->loop->stop = true;
+	if (c->closing || c->leaving || !redis_client_is_up(c->client))
 		return;
 	shared_tick(c->shared, c->loop->now_ns);
 	tell(c);
 	work_later(c);
+}
+
+static void on_left(struct redis_call *call, enum redis_outcome o, const struct sync_reply *r)
+{
+	struct carrier *c = LIST_ENTRY(call, struct carrier, leave);
+
+	(void)o, (void)r;
+	c->loop->stop = true;
+}
+
+/* The thread's end: when it was told, or cannot be. */
+static void leave(struct carrier *c)
+{
+	c->leaving = true;
+	if (!redis_client_is_up(c->client) || !c->peers_known ||
+	    !timer_set(&c->loop->timers, &c->timer, c->loop->now_ns + c->o.redis.timeout_ns)) {
+		c->loop->stop = true;
+		return;
+	}
+	c->leave.done = on_left;
+	shared_peers_call(c->shared, 0, &c->leave.script);
+	redis_client_call(c->client, &c->leave);
 }
 
 /*-------------------------------------------------------------------- client */
@@ -209,10 +259,16 @@ static void on_down(void *owner)
 
 static const struct redis_events client_events = { .up = on_up, .node = on_node, .down = on_down };
 
+static void on_pace(struct timer *t)
+{
+	work_later(LIST_ENTRY(t, struct carrier, pace));
+}
+
 static bool open_client(struct carrier *c)
 {
 	c->o.redis.random = c->o.random;
 	timer_init(&c->timer, on_timer);
+	timer_init(&c->pace, on_pace);
 	c->client = redis_client_new(c->loop, &c->o.redis, &client_events, c);
 	if (c->client == NULL)
 		return false;
@@ -231,6 +287,7 @@ static void close_client(struct carrier *c)
 	c->closing = true;
 	loop_enter(c->loop);
 	timer_fini(&c->loop->timers, &c->timer);
+	timer_fini(&c->loop->timers, &c->pace);
 	redis_client_free(c->client);
 	c->client = NULL;
 	loop_settle(c->loop);
@@ -267,13 +324,18 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct carrier *c = arg;
 	uint64_t count;
+	bool stop;
 
 	(void)what;
 	(void)!read(fd, &count, sizeof(count));
-	carrier_turn(c);
 	pthread_mutex_lock(&c->lock);
-	c->loop->stop = c->stop;
+	stop = c->stop;
 	pthread_mutex_unlock(&c->lock);
+	loop_enter(c->loop);
+	carry_all(c);
+	if (stop && !c->leaving)
+		leave(c);
+	loop_settle(c->loop);
 }
 
 static void after_turn(struct loop *loop)

@@ -3,7 +3,9 @@
  *  C1  Workers never wait for it: they leave what is to be told in `shared`, and are told by `settled`.
  *  C2  All that was left there by the end of a turn goes out in one write.
  *  C3  Once a second it tells that this process is there; until that was first answered, limits are decided without
- *      Redis, for nobody knows yet how many share them. */
+ *      Redis, for nobody knows yet how many share them.
+ *  C4  It tells when it goes, and waits for the answer as long as for any other: those who stay have its share with
+ *      their next count.  Who is missed without having said so counts for a minute more (shared_set_peers). */
 #ifndef REDIS_CARRIER_H
 #define REDIS_CARRIER_H
 
@@ -29,7 +31,7 @@ struct shared_limits *carrier_shared(struct carrier *);
 bool carrier_use(struct carrier *, struct loop *);
 /* Its thread, unless it runs.  False: it could not be started. */
 bool carrier_start(struct carrier *);
-/* Ends the thread; what was under way is lost. */
+/* Ends the thread (C4); what was under way is lost. */
 void carrier_stop(struct carrier *);
 void carrier_free(struct carrier *); /* stopped, after every shared_policy_put; may be NULL */
 /* An entry into the loop: carries what there is. */

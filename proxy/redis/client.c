@@ -158,11 +158,15 @@ static void on_unknown_script(struct redis_call *k)
 
 static void on_redirect(struct redis_call *k, struct slice error, bool moved)
 {
+	static const struct refusal alone = { "MOVED", REFUSAL_COMMAND, true,
+					      "it is of a cluster, and `cluster` does not say so" };
 	struct redis_client *c = k->client;
 	struct redis_node *n = NULL;
 
 	stat_add(&c->stats.redirects, 1);
-	if (c->o.cluster && k->redirects++ < REDIRECTS_MAX)
+	if (!c->o.cluster)
+		redis_node_refused(k->node, &alone, error);
+	else if (k->redirects++ < REDIRECTS_MAX)
 		n = cluster_redirect(c, error, k->node, moved);
 	k->asking = !moved;
 	k->whole = false;
@@ -182,7 +186,7 @@ static void on_refused(struct redis_call *k, struct slice error)
 		on_redirect(k, error, r->answer == REFUSAL_MOVED);
 		break;
 	default:
-		redis_node_refused(k->node, r);
+		redis_node_refused(k->node, r, error);
 		finish(k, REDIS_NOT_DONE, NULL, REDIS_REFUSED);
 	}
 }
@@ -248,7 +252,8 @@ struct redis_client *redis_client_new(struct loop *loop, const struct redis_opti
 					   .greeting = o->greeting,
 					   .timeout_ns = o->timeout_ns,
 					   .connect_timeout_ns = o->connect_timeout_ns };
-	c->manner.greeting.must_be_master |= o->master != NULL;
+	if (o->master != NULL)
+		c->manner.greeting.role = ROLE_REQUIRED;
 	if (o->tls != NULL)
 		tls_client_get(o->tls);
 	if (o->sentinel_tls != NULL)

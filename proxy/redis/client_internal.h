@@ -13,6 +13,7 @@ struct cluster {
 	struct redis_command refresh;
 	struct redis_node *asked;
 	bool under_way;
+	bool complained; /* logged: it does not tell */
 	uint64_t asked_ns;
 	struct timer timer;
 };
@@ -22,6 +23,7 @@ struct sentinel {
 	struct redis_command query;
 	unsigned turn;     /* which is asked next */
 	unsigned failures; /* in a row: rounds in which none knew a master */
+	bool complained;   /* logged: nobody tells */
 	struct timer timer;
 };
 

@@ -98,6 +98,21 @@ static void take_table(struct redis_client *c, const struct resp *r)
 		log_warn("redis: an answer to CLUSTER SLOTS is malformed");
 }
 
+/* Calls find their way by MOVED: who may not ask, or asks one that is no cluster, goes on. */
+static void on_no_table(struct redis_client *c, struct slice error)
+{
+	const struct refusal *r = refusal_of(error);
+
+	if (r->answer == REFUSAL_LATER || r->answer == REFUSAL_CLOSE) {
+		redis_node_refused(c->cluster.asked, r, error);
+		return;
+	}
+	if (!c->cluster.complained)
+		log_warn("redis: the cluster does not tell its slots: %.*s",
+			 (int)(error.n < 120 ? error.n : 120), error.p);
+	c->cluster.complained = true;
+}
+
 static void on_table(struct redis_command *m, enum redis_outcome o, const struct resp *r)
 {
 	struct redis_client *c = LIST_ENTRY(m, struct redis_client, cluster.refresh);
@@ -107,15 +122,14 @@ static void on_table(struct redis_command *m, enum redis_outcome o, const struct
 	if (c->closing)
 		return;
 	if (o == REDIS_REPLY && r->type != RESP_ERROR) {
+		c->cluster.complained = false;
+		redis_node_answered(c->cluster.asked, now - c->cluster.asked_ns);
 		take_table(c, r);
 		set_timer(c, now + REFRESH_MOST_NS);
 		return;
 	}
-	if (o == REDIS_REPLY) {
-		log_warn("redis: CLUSTER SLOTS: %.*s", (int)(r->text.n < 100 ? r->text.n : 100),
-			 r->text.p);
-		redis_node_refused(c->cluster.asked, refusal_of(r->text));
-	}
+	if (o == REDIS_REPLY)
+		on_no_table(c, r->text);
 	cluster_refresh_soon(c);
 }
 

@@ -3,11 +3,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/reason.h"
 
-enum { READ_BYTES = 16 * 1024, WHY_MAX = 160, LINK_MAGIC = 0x4c4e4b31 };
+enum { READ_BYTES = 16 * 1024, WRITTEN_MAX = 64 * 1024, WHY_MAX = 160, LINK_MAGIC = 0x4c4e4b31 };
 
 enum state { CONNECTING, GREETING, READY, OVER };
 
@@ -21,6 +22,7 @@ struct greeting_step {
 struct redis_link {
 	uint32_t magic;
 	enum state state;
+	bool is_tls;
 	struct loop *loop;
 	struct transport *transport;
 	const struct redis_link_events *on;
@@ -101,6 +103,18 @@ static void fail_of(struct redis_link *k, const char *what, struct slice text)
 	fail(k, why);
 }
 
+/* With what TLS has against it, if it has. */
+static void fail_below(struct redis_link *k, const char *what)
+{
+	const char *certificate, *fault = tls_fault(k->transport, &certificate);
+	char why[WHY_MAX];
+
+	snprintf(why, sizeof(why), "%s%s%s%s%s", what, fault == NULL ? "" : ": ",
+		 fault == NULL ? "" : fault, certificate == NULL ? "" : ": ",
+		 certificate == NULL ? "" : certificate);
+	fail(k, why);
+}
+
 void redis_link_close(struct redis_link *k)
 {
 	if (k == NULL)
@@ -140,14 +154,17 @@ static void write_out(struct redis_link *k)
 		if (n == TRANSPORT_AGAIN)
 			break;
 		if (n < 0) {
-			fail(k, "the connection broke");
+			fail_below(k, "the connection broke");
 			return;
 		}
 		k->out_at += (size_t)n;
 		k->sent += (uint64_t)n;
 	}
-	if (k->out_at == k->out.n)
-		k->out_at = k->out.n = 0;
+	if (k->out_at == k->out.n || k->out_at >= WRITTEN_MAX) {
+		k->out.n -= k->out_at;
+		memmove(k->out.p, k->out.p + k->out_at, k->out.n);
+		k->out_at = 0;
+	}
 	set_wants(k);
 }
 
@@ -193,8 +210,9 @@ static void on_timer(struct timer *t)
 	if (k->state == OVER)
 		return;
 	if (k->state != READY)
-		fail(k, k->state == CONNECTING ? "connecting took too long"
-					       : "it did not answer in time");
+		fail(k, k->state == GREETING ? "it did not answer in time"
+			: k->is_tls          ? "connecting and the TLS handshake took too long"
+					     : "connecting took too long");
 	else if (c != NULL && c->deadline_ns <= k->loop->now_ns)
 		fail(k, "it did not answer in time");
 	else
@@ -261,6 +279,8 @@ static void on_step(struct redis_command *c, enum redis_outcome o, const struct 
 
 	if (o != REDIS_REPLY || k->state != GREETING)
 		return;
+	if (step == STEP_ROLE && r->type == RESP_ERROR && k->greeting.role == ROLE_ASKED)
+		return; /* it may not be asked: then by trying */
 	if (r->type == RESP_ERROR) {
 		fail_of(k, step_failures[step], r->text);
 	} else if (step == STEP_ROLE && !is_master(r)) {
@@ -316,7 +336,7 @@ static void greet(struct redis_link *k)
 		resp_put_words(&b, "SELECT", database, NULL);
 		put_step(k, STEP_SELECT, &b);
 	}
-	if (k->state == GREETING && k->greeting.must_be_master) {
+	if (k->state == GREETING && k->greeting.role != ROLE_UNASKED) {
 		resp_put_words(&b, "ROLE", NULL);
 		put_step(k, STEP_ROLE, &b);
 	}
@@ -376,7 +396,10 @@ static void read_in(struct redis_link *k)
 		if (n == TRANSPORT_AGAIN)
 			return;
 		if (n <= 0) {
-			fail(k, n == 0 ? "it closed the connection" : "the connection broke");
+			if (n == 0)
+				fail(k, "it closed the connection");
+			else
+				fail_below(k, "the connection broke");
 			return;
 		}
 		if (!resp_reader_feed(k->reader, slice_of(in, (size_t)n)))
@@ -393,10 +416,8 @@ static void on_connected(struct redis_link *k)
 		greet(k);
 		return;
 	}
-	if (k->transport->why != NULL)
-		fail(k, k->transport->why->text);
-	else
-		fail(k, "it cannot be connected to");
+	fail_below(k, k->transport->why == reason_tls_failed ? "the TLS handshake failed"
+							     : "it cannot be connected to");
 }
 
 static void on_ready(void *owner, unsigned wants)
@@ -416,10 +437,13 @@ static struct transport *connect_to(struct loop *loop, const struct addr *addr,
 				    const struct tls_target *tls)
 {
 	struct transport *plain = loop->connect(loop, addr), *t;
+	struct tls_target quiet;
 
 	if (plain == NULL || tls == NULL || tls->client == NULL)
 		return plain;
-	t = tls_connect(loop, plain, tls);
+	quiet = *tls;
+	quiet.quiet = true;
+	t = tls_connect(loop, plain, &quiet);
 	if (t == NULL)
 		plain->ops->close(plain, true);
 	return t;
@@ -435,6 +459,7 @@ struct redis_link *redis_link_open(struct loop *loop, const struct addr *addr,
 	if (k == NULL)
 		return NULL;
 	*k = (struct redis_link){ .magic = LINK_MAGIC,
+				  .is_tls = tls != NULL && tls->client != NULL,
 				  .loop = loop,
 				  .on = on,
 				  .owner = owner,

@@ -44,10 +44,16 @@ struct redis_command {
 	uint64_t start;
 };
 
+enum redis_role {
+	ROLE_UNASKED,
+	ROLE_ASKED,    /* it must not say that it is a replica */
+	ROLE_REQUIRED, /* it must say that it is a master */
+};
+
 struct redis_greeting {
 	const char *user, *password; /* NULL or "": none */
 	uint32_t database;
-	bool must_be_master; /* by ROLE */
+	uint8_t role; /* enum redis_role */
 };
 
 struct redis_link_events {

@@ -1,13 +1,20 @@
 /* node.c - connecting, again and again; laws in node.h. */
 #include "redis/node.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { FAILURES_UNTIL_DOWN = 3, RTT_TIMES = 5, TIMEOUT_TIMES = 5 };
+enum { FAILURES_UNTIL_DOWN = 3, RTT_TIMES = 5, TIMEOUT_TIMES = 5, SAID_MAX = 4, WHY_MAX = 200 };
 
 #define BACKOFF_FIRST_NS (100 * CLOCK_MS)
-#define BACKOFF_MAX_NS   (5 * CLOCK_S)
+/* While some replicas are back and others are not, these use a share of a limit that those already use whole. */
+#define BACKOFF_MAX_NS   CLOCK_S
+#define STEADY_NS        CLOCK_S
+#define SAID_TIME_NS     (60 * CLOCK_S)
+#define RELAPSE_NS       (60 * CLOCK_S) /* refused again so soon after it answered: it does both */
+#define QUIET_NS         (10 * CLOCK_S) /* then it is over when it has not refused for so long */
 
 static uint64_t random_below(struct redis_node *n, uint64_t below)
 {
@@ -31,25 +38,45 @@ static uint64_t backoff_ns(struct redis_node *n, unsigned times)
 	return wait / 2 + random_below(n, wait);
 }
 
-static void log_change(const struct redis_node *n, enum log_level level, const char *what)
+/* What is known of it: an address that stands for it. */
+static const void *condition(const struct redis_node *n)
 {
+	static const char up = 'u', down = 'd';
+
+	return n->state == NODE_DOWN ? &down
+	       : n->state != NODE_UP ? n->said
+	       : n->complaint        ? (const void *)n->complaint
+				     : &up;
+}
+
+/* After whatever may have changed that (N2). */
+static void tell(struct redis_node *n, const char *what)
+{
+	const void *now = condition(n);
+	uint64_t now_ns = n->manner->loop->now_ns;
 	char text[REDIS_PLACE_TEXT_MAX];
 
+	if (now == n->said)
+		return;
+	if (n->said_lines == 0 || now_ns - n->said_from_ns >= SAID_TIME_NS) {
+		n->said_from_ns = now_ns;
+		n->said_lines = 0;
+	}
+	if (n->said_lines == SAID_MAX)
+		return;
+	n->said = now;
+	n->said_lines++;
 	redis_place_format(&n->place, text);
-	log_at(level, "redis %s: %s", text, what);
+	log_at(n->state == NODE_UP && n->complaint == NULL ? LOG_INFO : LOG_WARN, "redis %s: %s",
+	       text, what);
 }
 
 static void set_state(struct redis_node *n, enum node_state state, const char *why)
 {
 	bool was_up = n->state == NODE_UP;
 
-	if (n->state == state)
-		return;
 	n->state = state;
-	if (why == NULL)
-		log_change(n, LOG_INFO, "reached");
-	else
-		log_change(n, LOG_WARN, why);
+	tell(n, why);
 	if (was_up != (state == NODE_UP))
 		n->on->changed(n->owner, n);
 }
@@ -66,6 +93,7 @@ static void try_later(struct redis_node *n)
 static void count_failure(struct redis_node *n, const char *why)
 {
 	n->link = NULL;
+	n->ready_ns = 0;
 	n->failures++;
 	if (n->state == NODE_UNKNOWN || n->failures >= FAILURES_UNTIL_DOWN)
 		set_state(n, NODE_DOWN, why);
@@ -80,7 +108,8 @@ static void on_link_ready(void *owner)
 
 	/* a server that has become slow is given time, before its first answer comes too late */
 	n->rtt_ns = took > n->rtt_ns ? took : n->rtt_ns;
-	set_state(n, NODE_UP, NULL);
+	n->ready_ns = n->manner->loop->now_ns;
+	set_state(n, NODE_UP, n->complaint == NULL ? "reached" : n->complaint->text);
 	n->on->ready(n->owner, n);
 }
 
@@ -112,14 +141,17 @@ static void connect_now(struct redis_node *n)
 {
 	const struct redis_manner *m = n->manner;
 	struct tls_target tls = { .client = m->tls, .name = n->place.host };
+	struct redis_greeting greeting = m->greeting;
 	struct addr addr;
 
+	if (n->was_replica && greeting.role == ROLE_UNASKED)
+		greeting.role = ROLE_ASKED;
 	timer_clear(&n->timer);
 	if (!find(n, &addr)) {
 		count_failure(n, "its name has no address");
 		return;
 	}
-	n->link = redis_link_open(m->loop, &addr, &tls, &m->greeting,
+	n->link = redis_link_open(m->loop, &addr, &tls, &greeting,
 				  m->loop->now_ns + m->connect_timeout_ns, &link_events, n);
 	if (n->link == NULL)
 		count_failure(n, "it cannot be connected to");
@@ -147,7 +179,7 @@ void redis_node_start(struct redis_node *n)
 {
 	if (n->state == NODE_IDLE)
 		n->state = NODE_UNKNOWN;
-	if (n->link == NULL)
+	if (n->link == NULL && n->timer.deadline_ns == 0)
 		connect_now(n);
 }
 
@@ -161,8 +193,10 @@ void redis_node_stop(struct redis_node *n)
 	timer_fini(&n->manner->loop->timers, &n->timer);
 	redis_link_close(link);
 	n->failures = n->refusals = 0;
-	n->rest_until_ns = n->rtt_ns = 0;
+	n->rest_until_ns = n->rtt_ns = n->ready_ns = 0;
 	n->complaint = NULL;
+	n->was_replica = n->complains_again = false;
+	n->said = NULL;
 	if (was_up)
 		n->on->changed(n->owner, n);
 }
@@ -212,22 +246,52 @@ uint64_t redis_node_timeout_ns(const struct redis_node *n)
 
 void redis_node_answered(struct redis_node *n, uint64_t took_ns)
 {
-	n->failures = n->refusals = 0;
+	uint64_t now = n->manner->loop->now_ns;
+
 	n->rtt_ns = n->rtt_ns == 0 ? took_ns : (n->rtt_ns * 7 + took_ns) / 8;
-	if (n->complaint == NULL)
+	if (n->ready_ns != 0 && now - n->ready_ns >= STEADY_NS)
+		n->failures = 0;
+	if (n->complains_again && now - n->complained_ns < QUIET_NS)
 		return;
+	n->refusals = 0;
+	n->was_replica = n->complains_again = false;
+	if (n->complaint != NULL)
+		n->answered_again_ns = now;
 	n->complaint = NULL;
-	log_change(n, LOG_INFO, "it answers again");
+	tell(n, "it answers again");
 }
 
-void redis_node_refused(struct redis_node *n, const struct refusal *r)
+/* Its words go into the log, and are anybody's. */
+static void complain(struct redis_node *n, const struct refusal *r, const char *why)
 {
-	if (r->loud && n->complaint != r) {
+	uint64_t now = n->manner->loop->now_ns;
+
+	if (n->complaint == NULL && n->answered_again_ns != 0)
+		n->complains_again = now - n->answered_again_ns < RELAPSE_NS;
+	n->complained_ns = now;
+	if (!n->complains_again || n->complaint == NULL)
 		n->complaint = r;
-		log_change(n, LOG_WARN, r->text);
-	}
+	tell(n, why);
+}
+
+static void say_why(const struct refusal *r, struct slice error, char out[WHY_MAX])
+{
+	snprintf(out, WHY_MAX, "%s: %.*s", r->text, (int)(error.n < 120 ? error.n : 120), error.p);
+	for (char *p = out; *p != '\0'; p++)
+		if (*p < ' ' || *p == 0x7f)
+			*p = ' ';
+}
+
+void redis_node_refused(struct redis_node *n, const struct refusal *r, struct slice error)
+{
+	char why[WHY_MAX];
+
+	say_why(r, error, why);
+	n->was_replica = n->was_replica || r->answer == REFUSAL_CLOSE;
+	if (r->loud && r->answer != REFUSAL_CLOSE)
+		complain(n, r, why);
 	if (r->answer == REFUSAL_CLOSE)
-		redis_node_fail(n, r->text);
+		redis_node_fail(n, why);
 	else if (r->answer == REFUSAL_LATER || r->answer == REFUSAL_OPERATOR)
 		n->rest_until_ns =
 		    n->manner->loop->now_ns + backoff_ns(n, ++n->refusals < 2 ? 2 : n->refusals);

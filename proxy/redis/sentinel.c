@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "redis/client_internal.h"
 
+enum { WHY_MAX = 300 };
+
 #define ROUND_NS     (500 * CLOCK_MS) /* between rounds in which nobody knew one */
 #define ROUND_MAX_NS (5 * CLOCK_S)
 
@@ -21,14 +23,27 @@ static void go_on_at(struct redis_client *c, uint64_t at_ns)
 		log_error("out of memory: the redis sentinels are not asked");
 }
 
+/* Not more than a line until one tells. */
+static void complain(struct redis_client *c, const char *why)
+{
+	const struct redis_place *place = &c->o.place[c->sentinel.turn % c->o.n_places];
+	char text[REDIS_PLACE_TEXT_MAX];
+
+	if (c->sentinel.complained)
+		return;
+	c->sentinel.complained = true;
+	redis_place_format(place, text);
+	log_warn("redis: no sentinel tells where %s is; %s: %s", c->o.master, text, why);
+}
+
 /* The next one at once; when all were asked, after a while that grows. */
-static void on_no_answer(struct redis_client *c)
+static void on_no_answer(struct redis_client *c, const char *why)
 {
 	struct sentinel *s = &c->sentinel;
 	uint64_t now = c->manner.loop->now_ns, wait = 1;
 
-	s->turn++;
-	if (s->turn % c->o.n_places == 0) {
+	if ((s->turn + 1) % c->o.n_places == 0) {
+		complain(c, why);
 		s->failures += s->failures < 8;
 		if (c->n_nodes > 0)
 			redis_node_missing(c->node[0], "no sentinel tells where the master is");
@@ -36,6 +51,7 @@ static void on_no_answer(struct redis_client *c)
 		wait = wait < ROUND_MAX_NS ? wait : ROUND_MAX_NS;
 		wait = wait / 2 + client_random(c) % wait;
 	}
+	s->turn++;
 	go_on_at(c, now + wait);
 }
 
@@ -80,6 +96,17 @@ static bool read_master(const struct resp *r, struct redis_place *out)
 	return redis_place_parse(slice_str(text), REDIS_PORT, out) == NULL;
 }
 
+static void say_why(const struct redis_client *c, const struct resp *r, char out[WHY_MAX])
+{
+	if (r->type == RESP_ERROR)
+		snprintf(out, WHY_MAX, "%.*s", (int)(r->text.n < 120 ? r->text.n : 120), r->text.p);
+	else
+		snprintf(out, WHY_MAX, "it does not know %s", c->o.master);
+	for (char *p = out; *p != '\0'; p++)
+		if (*p < ' ' || *p == 0x7f)
+			*p = ' ';
+}
+
 static void on_answer(struct redis_command *m, enum redis_outcome o, const struct resp *r)
 {
 	struct redis_client *c = LIST_ENTRY(m, struct redis_client, sentinel.query);
@@ -87,11 +114,18 @@ static void on_answer(struct redis_command *m, enum redis_outcome o, const struc
 
 	if (o != REDIS_REPLY || c->sentinel.link == NULL)
 		return; /* the link tells */
-	hang_up(c);
 	if (!read_master(r, &place)) {
-		on_no_answer(c);
+		char why[WHY_MAX];
+
+		say_why(c, r, why);
+		hang_up(c);
+		on_no_answer(c, why);
 		return;
 	}
+	hang_up(c);
+	if (c->sentinel.complained)
+		log_info("redis: the sentinels tell where %s is", c->o.master);
+	c->sentinel.complained = false;
 	set_master(c, &place);
 }
 
@@ -106,7 +140,7 @@ static void on_ready(void *owner)
 	resp_put_words(&b, "SENTINEL", "get-master-addr-by-name", c->o.master, NULL);
 	if (b.oom || !redis_link_put(c->sentinel.link, &c->sentinel.query, slice_of(b.p, b.n))) {
 		hang_up(c);
-		on_no_answer(c);
+		on_no_answer(c, "out of memory");
 	}
 	buf_fini(&b);
 }
@@ -115,10 +149,9 @@ static void on_over(void *owner, const char *why)
 {
 	struct redis_client *c = owner;
 
-	(void)why;
 	c->sentinel.link = NULL;
 	if (!c->closing)
-		on_no_answer(c);
+		on_no_answer(c, why);
 }
 
 static const struct redis_link_events events = { .ready = on_ready, .over = on_over };
@@ -145,12 +178,15 @@ static void ask_next(struct redis_client *c)
 	struct addr addr;
 
 	timer_clear(&s->timer);
-	if (find(c, place, &addr))
-		s->link = redis_link_open(c->manner.loop, &addr, &tls, &c->o.sentinel_greeting,
-					  c->manner.loop->now_ns + c->manner.connect_timeout_ns,
-					  &events, c);
+	if (!find(c, place, &addr)) {
+		on_no_answer(c, "its name has no address");
+		return;
+	}
+	s->link =
+	    redis_link_open(c->manner.loop, &addr, &tls, &c->o.sentinel_greeting,
+			    c->manner.loop->now_ns + c->manner.connect_timeout_ns, &events, c);
 	if (s->link == NULL)
-		on_no_answer(c);
+		on_no_answer(c, "it cannot be connected to");
 }
 
 static void on_timer(struct timer *t)

@@ -55,6 +55,7 @@ static void call(struct work *w, uint64_t key)
 	struct shared_ask ask;
 
 	ask.ask.settle = settle;
+	ask.ask.at_once = false;
 	if (shared_admit(shared, clock_mono_ns(), &want, 1, &ask) != LEASE_PARK)
 		return;
 	w->parked++;

@@ -97,7 +97,7 @@ static inline const struct diag *policies_finding(struct policies *p, const char
 }
 
 /* The clock of the registry: a reload comes at the time of the last visit. */
-static uint64_t policies_now_ns;
+static _Atomic uint64_t policies_now_ns;
 
 static inline uint64_t policies_clock(void)
 {

@@ -59,6 +59,10 @@ static void test_what_is_no_rate_policy(void **state)
 		       "local or redis");
 	assert_refused("policies: { a: { rate: 5/s, share: strict } }", "E019", "store: redis");
 	assert_refused("policies: { a: { rate: 5/s, wait: 1s, store: redis } }", "E019", "delayed");
+	assert_refused("policies: { a: { rate: 5/1001ns, algorithm: fixed-window, store: redis } }",
+		       "E016", "whole microseconds");
+	assert_refused("policies: { a: { rate: 16777213/d, burst: 1000000, store: redis } }",
+		       "E016", "too long to fill");
 	assert_refused("policies: { a: { rate: 5/s, algorithm: leaky } }", "E015",
 		       "token-bucket, sliding-window or fixed-window");
 	assert_refused("policies: { a: { rate: 5/s, burst: 0 } }", "E016", "");

@@ -71,6 +71,17 @@ static void greet(unsigned i)
 	rig_say(i, "+PONG\r\n");
 }
 
+/* One that is asked for its role. */
+static void greet_role(unsigned i, const char *role)
+{
+	char both[128];
+
+	rig_accept(i);
+	assert_string_equal(rig_heard(i), "*1\r\n$4\r\nROLE\r\n*1\r\n$4\r\nPING\r\n");
+	snprintf(both, sizeof(both), "%s+PONG\r\n", role);
+	rig_say(i, both);
+}
+
 static void open_ready(void)
 {
 	open_with((struct redis_options){ .cluster = false });
@@ -211,12 +222,95 @@ static void test_a_replica_is_hung_up_on(void **state)
 	assert_false(rig_is_open(0));
 	rig_pass(11 * CLOCK_MS);
 	assert_int_equal(rig_pairs, 2);
-	greet(1);
+	greet_role(1, "*1\r\n$6\r\nmaster\r\n");
 	call(2);
 	rig_say(1, GRANT);
 	check(2, REDIS_REPLY);
 	assert_int_equal(nodes, 2);
 	assert_int_equal(downs, 0); /* it answered, all the time */
+	close_all();
+}
+
+/* Once it has said so it is asked; until it is a master it is down, and its log is one line. */
+static void test_a_replica_stays_down(void **state)
+{
+	(void)state;
+	open_ready();
+	call(0);
+	rig_say(0, "-READONLY You can't write against a read only replica.\r\n");
+	for (unsigned i = 1; i < 4; i++) {
+		while (rig_pairs == i)
+			rig_pass(10 * CLOCK_MS);
+		greet_role(i, "*1\r\n$5\r\nslave\r\n");
+		assert_int_equal(ups, 1);
+	}
+	assert_int_equal(downs, 1);
+	while (rig_pairs == 4)
+		rig_pass(10 * CLOCK_MS);
+	greet_role(4, "-NOPERM this user has no permissions to run the 'role' command\r\n");
+	assert_int_equal(ups, 2);
+	call(1);
+	rig_say(4, GRANT);
+	check(1, REDIS_REPLY);
+	close_all();
+}
+
+/* It answers a call, and hangs up: not tried at once each time. */
+static void test_a_server_that_answers_once_each_time(void **state)
+{
+	uint64_t began;
+
+	(void)state;
+	open_ready();
+	began = rig_now;
+	for (unsigned i = 0; i < 9; i++) {
+		if (i > 0)
+			greet(i);
+		call(0);
+		rig_say(i, GRANT);
+		check(0, REDIS_REPLY);
+		rig_cut(i);
+		while (rig_pairs == i + 1)
+			rig_pass(10 * CLOCK_MS);
+	}
+	assert_in_range(rig_now - began, 3 * CLOCK_S, 30 * CLOCK_S);
+	close_all();
+}
+
+/* It says PONG and does nothing else. */
+static void test_a_server_that_answers_no_call(void **state)
+{
+	(void)state;
+	open_ready();
+	for (unsigned i = 0; i < 3; i++) {
+		rig_pass(2 * CLOCK_S);
+		call(0);
+		rig_pass(101 * CLOCK_MS);
+		check(0, REDIS_UNKNOWN);
+		while (rig_pairs == i + 1)
+			rig_pass(10 * CLOCK_MS);
+		greet(i + 1);
+	}
+	assert_int_equal(downs, 1);
+	close_all();
+}
+
+/* After a long time with it the first try is at once again. */
+static void test_a_link_that_was_steady(void **state)
+{
+	(void)state;
+	open_ready();
+	for (unsigned i = 0; i < 4; i++) {
+		rig_pass(2 * CLOCK_S);
+		call(0);
+		rig_say(i, GRANT);
+		check(0, REDIS_REPLY);
+		rig_cut(i);
+		rig_pass(11 * CLOCK_MS);
+		assert_int_equal(rig_pairs, i + 2);
+		greet(i + 1);
+	}
+	assert_int_equal(downs, 0);
 	close_all();
 }
 
@@ -245,7 +339,7 @@ static void test_down_and_up(void **state)
 			rig_pass(10 * CLOCK_MS);
 		rig_cut(i);
 	}
-	assert_in_range(rig_now - began, 10 * CLOCK_S, 40 * CLOCK_S);
+	assert_in_range(rig_now - began, 5 * CLOCK_S, 15 * CLOCK_S);
 	while (rig_pairs == 12)
 		rig_pass(10 * CLOCK_MS);
 	greet(12);
@@ -397,6 +491,30 @@ static void test_ask(void **state)
 	close_all();
 }
 
+/* A node that failed is not connected to by each call that is sent there. */
+static void test_redirects_to_a_node_that_failed(void **state)
+{
+	(void)state;
+	open_cluster();
+	call(0);
+	rig_say(1, "-MOVED 12182 :7000\r\n");
+	rig_say(0, GRANT);
+	rig_cut(1);
+	rig_pass(11 * CLOCK_MS);
+	assert_int_equal(rig_pairs, 3);
+	rig_cut(2);
+	for (unsigned i = 0; i < 3; i++) {
+		call(i);
+		assert_true(heard(0, "EVALSHA"));
+		rig_say(0, "-ASK 12182 :7001\r\n");
+		check(i, REDIS_NOT_DONE);
+	}
+	assert_int_equal(rig_pairs, 3);
+	rig_pass(160 * CLOCK_MS);
+	assert_int_equal(rig_pairs, 4);
+	close_all();
+}
+
 static void test_nodes_without_slots_go(void **state)
 {
 	(void)state;
@@ -505,6 +623,10 @@ int main(void)
 		cmocka_unit_test(test_a_server_that_cannot_is_left_alone),
 		cmocka_unit_test(test_a_refused_command_concerns_nobody_else),
 		cmocka_unit_test(test_a_replica_is_hung_up_on),
+		cmocka_unit_test(test_a_replica_stays_down),
+		cmocka_unit_test(test_a_server_that_answers_once_each_time),
+		cmocka_unit_test(test_a_server_that_answers_no_call),
+		cmocka_unit_test(test_a_link_that_was_steady),
 		cmocka_unit_test(test_down_and_up),
 		cmocka_unit_test(test_a_slow_server_is_given_time),
 		cmocka_unit_test(test_names_without_addresses),
@@ -513,6 +635,7 @@ int main(void)
 		cmocka_unit_test(test_moved_to_one_that_is_not_known_yet),
 		cmocka_unit_test(test_moved_in_a_circle),
 		cmocka_unit_test(test_ask),
+		cmocka_unit_test(test_redirects_to_a_node_that_failed),
 		cmocka_unit_test(test_nodes_without_slots_go),
 		cmocka_unit_test(test_one_of_two_is_down),
 		cmocka_unit_test(test_the_master_is_who_sentinels_say),

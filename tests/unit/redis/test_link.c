@@ -125,7 +125,7 @@ static void test_greeting(void **state)
 {
 	(void)state;
 	open_with((struct redis_greeting){
-	    .user = "side", .password = "se cret", .database = 3, .must_be_master = true });
+	    .user = "side", .password = "se cret", .database = 3, .role = ROLE_REQUIRED });
 	rig_accept(0);
 	assert_string_equal(
 	    rig_heard(0),
@@ -154,7 +154,7 @@ static void check_greeting(struct redis_greeting g, const char *said, const char
 static void test_bad_greetings(void **state)
 {
 	struct redis_greeting password = { .password = "p" }, database = { .database = 99 },
-			      master = { .must_be_master = true }, none = { .user = NULL };
+			      master = { .role = ROLE_REQUIRED }, none = { .user = NULL };
 
 	(void)state;
 	check_greeting(password, "-WRONGPASS invalid username-password pair\r\n",

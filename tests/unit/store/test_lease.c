@@ -63,6 +63,13 @@ static enum lease_answer admit(unsigned i, uint64_t cost)
 	return lease_admit(&rig.world, &rig.call[i]);
 }
 
+static enum lease_answer admit_at_once(unsigned i, uint64_t cost)
+{
+	prepare(i, 1, cost);
+	rig.call[i].at_once = true;
+	return lease_admit(&rig.world, &rig.call[i]);
+}
+
 static enum lease_answer admit_both(unsigned i, uint64_t cost)
 {
 	prepare(i, 2, cost);
@@ -142,9 +149,10 @@ static void test_the_queue_is_bounded(void **state)
 	be_strict();
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(admit(i, 1), LEASE_PARK);
-	/* beyond it each decides as without Redis: an empty bucket, at first */
-	assert_int_equal(admit(8, 1), LEASE_DENY);
-	assert_int_equal(rig.call[8].retry_ns, 10 * CLOCK_MS);
+	/* beyond it each decides as without Redis: of a bucket with one token, at first */
+	assert_int_equal(admit(8, 1), LEASE_ADMIT);
+	assert_int_equal(admit(9, 1), LEASE_DENY);
+	assert_int_equal(rig.call[9].retry_ns, 10 * CLOCK_MS);
 	pass(10 * CLOCK_MS);
 	assert_int_equal(lease_late(&rig.world, &rig.call[0]), LEASE_ADMIT);
 	assert_int_equal(lease_late(&rig.world, &rig.call[1]), LEASE_DENY);
@@ -183,8 +191,12 @@ static void test_a_large_call_is_not_overtaken(void **state)
 	assert_int_equal(rig.sync.least, 90);
 	answer(&rig.lease, 0, 40, 500000);
 	assert_int_equal(rig.answer[0], LEASE_DENY);
-	assert_int_equal(rig.answer[1], LEASE_DENY);
 	assert_true(rig.call[0].retry_ns >= 500 * CLOCK_MS);
+	assert_int_equal(rig.answer[1], -1); /* it wants less than was refused */
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.least, 1);
+	answer(&rig.lease, rig.sync.want, 39, 0);
+	assert_int_equal(rig.answer[1], LEASE_ADMIT);
 	/* more than there ever is does not even ask */
 	assert_int_equal(admit(2, 101), LEASE_DENY);
 	assert_true(rig.call[2].retry_ns == SYNC_NEVER);
@@ -223,6 +235,96 @@ static void test_no_credit_after_a_refusal(void **state)
 	assert_int_equal(rig.answer[2], LEASE_ADMIT);
 	rig.lease.balance = 0;
 	assert_int_equal(admit(3, 1), LEASE_ADMIT);
+}
+
+/* A share of one token is all credit: nothing is asked for ahead, and so nothing is ever refused. */
+static void test_no_credit_where_nothing_is_left(void **state)
+{
+	(void)state;
+	rig.rule.burst = 20;
+	rig.rule.count = 10;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	for (unsigned i = 0; i < 20; i++, pass(CLOCK_S)) {
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+		assert_ptr_equal(next(), &rig.lease);
+		assert_int_equal(rig.sync.owed, 1);
+		assert_int_equal(rig.sync.want, 0);
+		answer(&rig.lease, 0, 19 - i, 0);
+	}
+	assert_int_equal(admit(20, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 0, 0, 340 * 1000000);
+	assert_int_equal(rig.answer[20], LEASE_DENY);
+	assert_int_equal(admit(21, 1), LEASE_DENY);
+}
+
+/* What one large call was refused, small ones are not; and larger ones are told how long it takes for them. */
+static void test_a_refusal_is_of_its_cost(void **state)
+{
+	struct sync_reply r = { .left = 10, .retry_us = 500000, .reset_us = 900000 };
+
+	(void)state;
+	be_strict();
+	assert_int_equal(admit(0, 60), LEASE_PARK);
+	next();
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.answer[0], LEASE_DENY);
+	assert_int_equal(admit(1, 60), LEASE_DENY);
+	assert_in_range(rig.call[1].retry_ns, 500 * CLOCK_MS, 600 * CLOCK_MS);
+	assert_int_equal(admit(2, 70), LEASE_DENY); /* 100/s */
+	assert_in_range(rig.call[2].retry_ns, 600 * CLOCK_MS, 700 * CLOCK_MS);
+	assert_int_equal(admit(3, 100), LEASE_DENY);
+	assert_int_equal(rig.call[3].retry_ns, 900 * CLOCK_MS); /* all is there */
+	assert_int_equal(admit(4, 10), LEASE_PARK);
+	next();
+	assert_int_equal(rig.sync.least, 10);
+	answer(&rig.lease, 10, 0, 0);
+	assert_int_equal(rig.answer[4], LEASE_ADMIT);
+	assert_int_equal(admit(5, 60), LEASE_DENY); /* as before */
+	assert_int_equal(admit(6, 1), LEASE_PARK);
+	next();
+	answer(&rig.lease, 0, 0, 10000);
+	assert_int_equal(admit(7, 1), LEASE_DENY);
+	assert_null(next());
+}
+
+/* They are charged, and nobody else is decided without Redis because of them. */
+static void test_calls_that_cannot_wait(void **state)
+{
+	struct sync_reply r = { .left = 12, .reset_us = 880000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.on_error = LEASE_REFUSE;
+	rig.world.peers = 4;
+	assert_int_equal(admit_at_once(0, 1), LEASE_ADMIT); /* nobody knows better */
+	assert_int_equal(admit_at_once(1, 25),
+			 LEASE_DENY); /* more than a share, before that is charged */
+	assert_int_equal(rig.call[1].retry_ns, CLOCK_MS);
+	assert_int_equal(admit(2, 1), LEASE_PARK);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 1);
+	assert_int_equal(rig.sync.want, 1);
+	r.granted = 1;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.answer[2], LEASE_ADMIT);
+	for (unsigned i = 3; i < 6; i++)
+		assert_int_equal(admit_at_once(i, 1), LEASE_ADMIT); /* 12 by 4 */
+	assert_int_equal(admit_at_once(6, 1), LEASE_DENY);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 3);
+	answer(&rig.lease, 0, 0, 0);
+	assert_false(rig.lease.is_local);
+	rig.rule.kind = LEASE_WINDOW;
+	rig.lease.full_at_ns = rig.world.now_ns + CLOCK_S;
+	assert_int_equal(admit_at_once(7, 1), LEASE_DENY);
+	assert_null(next());
+	pass(100 * CLOCK_MS);
+	assert_int_equal(admit_at_once(8, 1), LEASE_DENY);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 0);
+	answer(&rig.lease, 0, 10, 0);
+	assert_int_equal(admit_at_once(9, 1), LEASE_ADMIT);
 }
 
 static void test_held_tokens_end(void **state)
@@ -286,6 +388,26 @@ static void test_a_warm_key_never_waits(void **state)
 	assert_in_range(syncs, 50, 250); /* 0.05 a call */
 }
 
+/* Some are held still, and no more came: who asks for more ahead waits as who was refused does. */
+static void test_what_was_refused_ahead_is_not_asked_for_at_once(void **state)
+{
+	(void)state;
+	rig.rule.burst = rig.rule.count = 1000;
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 12, 0, 20000);
+	pass(70 * CLOCK_MS);
+	for (unsigned i = 10; i < 21; i++)
+		assert_int_equal(admit(i, 1), LEASE_ADMIT);
+	assert_ptr_equal(next(), &rig.lease);
+	answer(&rig.lease, 0, 0, 20000);
+	assert_true(rig.lease.balance > 0);
+	assert_null(next());
+	assert_int_equal(admit(21, 1), LEASE_ADMIT);
+	assert_null(next());
+}
+
 /*------------------------------------------------------------ several limits */
 
 static void test_all_or_none(void **state)
@@ -342,9 +464,9 @@ static void test_a_refused_sync_is(void **state)
 	next();
 	lease_refused(&rig.lease);
 	assert_int_equal(rig.lease.balance, -2);
-	admit(1, 1);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT); /* as without Redis */
 	assert_ptr_equal(next(), &rig.lease);
-	assert_int_equal(rig.sync.owed, 2);
+	assert_int_equal(rig.sync.owed, 2 + 1);
 }
 
 static void budget(void)
@@ -393,11 +515,12 @@ static void test_a_lost_settlement_is_sent_again_as_it_was(void **state)
 	assert_int_equal(rig.lease.own, 10);
 }
 
-static void test_local_starts_empty_and_is_a_share(void **state)
+static void test_local_starts_with_one_token_and_is_a_share(void **state)
 {
 	(void)state;
 	rig.world.peers = 4;
 	lease_down(&rig.world);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
 	assert_int_equal(admit(0, 1), LEASE_DENY);
 	assert_int_equal(rig.call[0].retry_ns, 40 * CLOCK_MS); /* 100/s by 4 */
 	pass(40 * CLOCK_MS);
@@ -430,7 +553,114 @@ static void test_local_starts_with_what_is_known(void **state)
 	answer(&rig.lease, 1, 80, 0);
 	pass(2 * CLOCK_S);
 	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+}
+
+/* Of a bucket that cannot be full again, no share is: nobody is let in for what is not there. */
+static void test_local_starts_with_no_more_than_can_be_there(void **state)
+{
+	struct sync_reply r = { .left = 0, .retry_us = 720000000, .reset_us = 3600000000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.burst = rig.rule.count = 5;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	rig.world.peers = 2;
+	admit(0, 1);
+	next();
+	lease_reply(&rig.lease, &r);
+	pass(700 * CLOCK_S);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_DENY); /* none by then */
+	setup(NULL);
+	be_strict();
+	rig.rule.burst = rig.rule.count = 5;
+	rig.rule.period_ns = 3600 * CLOCK_S;
+	rig.world.peers = 2;
+	admit(0, 1);
+	next();
+	lease_reply(&rig.lease, &r);
+	pass(1500 * CLOCK_S);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_ADMIT); /* two, by two */
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	assert_in_range(rig.call[2].retry_ns, 1439 * CLOCK_S, 1440 * CLOCK_S);
+}
+
+/* 10/s and a burst of 1, by 4: one call in 400 ms each. */
+static void test_a_local_share_of_less_than_a_call(void **state)
+{
+	unsigned passed = 0;
+
+	(void)state;
+	be_strict();
+	rig.rule.burst = 1;
+	rig.rule.count = 10;
+	rig.world.peers = 4;
+	lease_down(&rig.world);
+	for (unsigned i = 0; i < 1000; i++, pass(10 * CLOCK_MS))
+		passed += admit(0, 1) == LEASE_ADMIT;
+	assert_int_equal(passed, 25);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	assert_int_equal(admit(0, 1), LEASE_DENY);
+	assert_in_range(rig.call[0].retry_ns, 1, 400 * CLOCK_MS);
+	pass(rig.call[0].retry_ns);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 1);
+}
+
+static void test_a_call_larger_than_the_local_share(void **state)
+{
+	(void)state;
+	rig.world.peers = 4;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	assert_int_equal(admit(0, 90), LEASE_ADMIT); /* of 25 */
 	assert_int_equal(admit(1, 1), LEASE_DENY);
+	assert_int_equal(rig.call[1].retry_ns, 66 * 40 * CLOCK_MS);
+	assert_int_equal(admit(2, 90), LEASE_DENY);
+	assert_int_equal(rig.call[2].retry_ns, 90 * 40 * CLOCK_MS);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 90);
+}
+
+/* As buckets in Redis: the filled share stays, and what was spent without it. */
+static void test_another_rule_without_redis(void **state)
+{
+	struct lease_rule slow = rig.rule;
+
+	(void)state;
+	slow.burst = 10;
+	slow.count = 10;
+	slow.period_ns = 3600 * CLOCK_S;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	assert_int_equal(admit(0, 50), LEASE_ADMIT);
+	lease_change_rule(&rig.lease, &slow);
+	rig.rule = slow;
+	assert_int_equal(admit(1, 5), LEASE_ADMIT);
+	assert_int_equal(admit(2, 1), LEASE_DENY);
+	assert_int_equal(rig.call[2].retry_ns, 360 * CLOCK_S);
+	lease_change_rule(&rig.lease, &rig.rule2);
+	rig.rule = rig.rule2;
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	assert_int_equal(rig.call[3].retry_ns, 10 * CLOCK_MS);
+	/* the longest windows */
+	rig.rule.kind = slow.kind = LEASE_WINDOW;
+	rig.rule.burst = rig.rule.count = UINT64_C(1) << 51;
+	rig.rule.period_ns = (UINT64_C(1) << 47) * 1000;
+	rig.lease.local_level = (lease_level)rig.rule.burst * rig.rule.period_ns / 2;
+	lease_change_rule(&rig.lease, &slow);
+	assert_true(rig.lease.local_level == (lease_level)5 * 3600 * CLOCK_S);
+	rig.rule = slow;
+	slow.burst = UINT64_C(1) << 51;
+	slow.period_ns = (UINT64_C(1) << 47) * 1000;
+	lease_change_rule(&rig.lease, &slow);
+	assert_true(rig.lease.local_level == (lease_level)slow.burst * slow.period_ns / 2);
 }
 
 static void test_allow_and_deny(void **state)
@@ -444,6 +674,77 @@ static void test_allow_and_deny(void **state)
 	pass(CLOCK_S);
 	assert_int_equal(admit(0, 1), LEASE_DENY);
 	assert_int_equal(rig.call[0].retry_ns, CLOCK_S);
+}
+
+/* As much goes back as is owed: there is nothing to tell, and nothing is owed any more. */
+static void test_what_goes_back_pays(void **state)
+{
+	(void)state;
+	admit(0, 1);
+	next();
+	answer(&rig.lease, 8, 80, 0);
+	admit(1, 1);
+	admit(2, 1);
+	pass(CLOCK_S + 1);
+	assert_int_equal(rig.lease.balance, 6);
+	admit(3, 2); /* on credit: what was held lapses */
+	lease_return(&rig.part[1][0]);
+	rig.lease.surplus = 1;
+	assert_int_equal(rig.lease.balance, -1);
+	lease_next(&rig.world, &rig.sync);
+	assert_int_equal(rig.lease.balance, 0);
+	assert_int_equal(rig.lease.surplus, 0);
+	rig.lease.in_flight = false;
+}
+
+/* Each of its window: what was taken in one that is over is not given back to the next. */
+static void test_what_goes_back_to_a_window(void **state)
+{
+	struct sync_reply r = { .granted = 1, .left = 80, .reset_us = 500000 };
+
+	(void)state;
+	be_strict();
+	rig.rule.kind = LEASE_WINDOW;
+	for (unsigned slides = 0; slides < 2; slides++) {
+		rig.rule.slides = slides != 0;
+		r.reset_us = slides != 0 ? 1500000 : 500000; /* the window ends in 500 ms */
+		for (unsigned i = 0; i < 2; i++) {
+			admit(i, 1);
+			next();
+			lease_reply(&rig.lease, &r);
+			assert_int_equal(rig.answer[i], LEASE_ADMIT);
+		}
+		pass(490 * CLOCK_MS);
+		lease_return(&rig.part[0][0]);
+		assert_ptr_equal(next(), &rig.lease);
+		assert_int_equal(rig.sync.owed, -1);
+		r.granted = 0;
+		r.reset_us -= 490000;
+		lease_reply(&rig.lease, &r);
+		r.granted = 1;
+		pass(10 * CLOCK_MS);
+		lease_return(&rig.part[1][0]);
+		assert_null(next());
+	}
+}
+
+/* Whether it was told meanwhile or not. */
+static void test_what_was_taken_without_redis_is_returned(void **state)
+{
+	(void)state;
+	lease_down(&rig.world);
+	pass(CLOCK_S);
+	admit(0, 5);
+	admit(1, 3);
+	lease_return(&rig.part[1][0]);
+	assert_int_equal(rig.lease.local_spent, 5);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 5);
+	lease_return(&rig.part[0][0]); /* that is under way */
+	answer(&rig.lease, 0, 50, 0);
+	next();
+	assert_int_equal(rig.sync.owed, -5);
 }
 
 /* Held tokens were paid for. */
@@ -491,6 +792,24 @@ static void test_recovery_charges_what_was_spent(void **state)
 	assert_in_range(rig.sync.owed, 85, 90);
 }
 
+/* Of one that was never heard of nobody knows what is left: its calls come as evenly as the limit has them. */
+static void test_a_budget_never_heard_of(void **state)
+{
+	(void)state;
+	budget();
+	rig.world.peers = 2;
+	lease_down(&rig.world);
+	assert_int_equal(admit(0, 1), LEASE_ADMIT);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	assert_in_range(rig.call[1].retry_ns, 172 * CLOCK_S, 173 * CLOCK_S);
+	pass(4320 * CLOCK_S); /* a twentieth of the day */
+	assert_int_equal(admit(2, 25), LEASE_ADMIT);
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	lease_up(&rig.world);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 26);
+}
+
 static void test_budgets_without_redis(void **state)
 {
 	(void)state;
@@ -507,6 +826,76 @@ static void test_budgets_without_redis(void **state)
 	lease_up(&rig.world);
 	assert_ptr_equal(next(), &rig.lease);
 	assert_int_equal(rig.sync.owed, 200);
+}
+
+/* The day ends while Redis is gone: the next has its budget, and what was spent in it is charged to it. */
+static void test_a_budget_goes_on_into_its_next_window(void **state)
+{
+	struct sync_reply r = { .granted = 10,
+				.left = 0,
+				.reset_us = UINT64_C(3600) * 1000000,
+				.count = { .known = true, .window = 5, .name = "a:1" } };
+
+	(void)state;
+	budget();
+	rig.world.peers = 4;
+	admit(0, 10);
+	next();
+	lease_reply(&rig.lease, &r);
+	lease_down(&rig.world);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	pass(3599 * CLOCK_S);
+	assert_int_equal(admit(1, 1), LEASE_DENY);
+	pass(CLOCK_S);
+	assert_int_equal(admit(2, 250), LEASE_ADMIT); /* 1000 by 4 */
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	pass(86399 * CLOCK_S);
+	assert_int_equal(admit(3, 1), LEASE_DENY);
+	pass(2 * 86400 * CLOCK_S + CLOCK_S);
+	assert_int_equal(admit(4, 7), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 7);
+	assert_false(rig.lease.sent_count.known);
+	r.granted = 0;
+	r.count.window = 9;
+	r.left = 993;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.lease.own, 7);
+	assert_int_equal(rig.lease.balance, 0);
+}
+
+/* The same where the last settlement before it was lost: it is told once more, and of its own window. */
+static void test_a_budget_with_a_settlement_from_before(void **state)
+{
+	struct sync_reply r = { .granted = 10,
+				.left = 100,
+				.reset_us = UINT64_C(3600) * 1000000,
+				.count = { .known = true, .window = 5, .name = "a:1" } };
+
+	(void)state;
+	budget();
+	admit(0, 10);
+	next();
+	lease_reply(&rig.lease, &r);
+	admit(1, 5);
+	next();
+	lease_lost(&rig.lease);
+	lease_down(&rig.world);
+	assert_int_equal(lease_late(&rig.world, &rig.call[1]), LEASE_ADMIT);
+	pass(3601 * CLOCK_S);
+	assert_int_equal(admit(2, 30), LEASE_ADMIT);
+	lease_up(&rig.world);
+	next();
+	assert_int_equal(rig.sync.owed, 0);
+	assert_int_equal(rig.sync.want, 5);
+	assert_int_equal(rig.lease.sent_count.window, 5);
+	r.granted = 5;
+	r.count.window = 6;
+	lease_reply(&rig.lease, &r);
+	assert_int_equal(rig.lease.own, 5);
+	assert_ptr_equal(next(), &rig.lease);
+	assert_int_equal(rig.sync.owed, 30 - 5);
 }
 
 /* The server answers, but cannot: nobody waits for it, and it is not asked by each call. */
@@ -532,18 +921,32 @@ int main(void)
 		cmocka_unit_test_setup(test_a_large_call_is_not_overtaken, setup),
 		cmocka_unit_test_setup(test_credit_is_bounded_and_charged, setup),
 		cmocka_unit_test_setup(test_no_credit_after_a_refusal, setup),
+		cmocka_unit_test_setup(test_no_credit_where_nothing_is_left, setup),
+		cmocka_unit_test_setup(test_a_refusal_is_of_its_cost, setup),
+		cmocka_unit_test_setup(test_calls_that_cannot_wait, setup),
 		cmocka_unit_test_setup(test_held_tokens_end, setup),
 		cmocka_unit_test_setup(test_what_a_call_did_not_use_is_returned, setup),
 		cmocka_unit_test_setup(test_a_warm_key_never_waits, setup),
+		cmocka_unit_test_setup(test_what_was_refused_ahead_is_not_asked_for_at_once, setup),
 		cmocka_unit_test_setup(test_all_or_none, setup),
 		cmocka_unit_test_setup(test_a_lost_sync_is_never_repeated, setup),
 		cmocka_unit_test_setup(test_a_refused_sync_is, setup),
 		cmocka_unit_test_setup(test_a_lost_settlement_is_sent_again_as_it_was, setup),
-		cmocka_unit_test_setup(test_local_starts_empty_and_is_a_share, setup),
+		cmocka_unit_test_setup(test_local_starts_with_one_token_and_is_a_share, setup),
 		cmocka_unit_test_setup(test_local_starts_with_what_is_known, setup),
+		cmocka_unit_test_setup(test_local_starts_with_no_more_than_can_be_there, setup),
+		cmocka_unit_test_setup(test_a_local_share_of_less_than_a_call, setup),
+		cmocka_unit_test_setup(test_a_call_larger_than_the_local_share, setup),
+		cmocka_unit_test_setup(test_another_rule_without_redis, setup),
 		cmocka_unit_test_setup(test_allow_and_deny, setup),
+		cmocka_unit_test_setup(test_what_goes_back_pays, setup),
+		cmocka_unit_test_setup(test_what_goes_back_to_a_window, setup),
+		cmocka_unit_test_setup(test_a_budget_goes_on_into_its_next_window, setup),
+		cmocka_unit_test_setup(test_a_budget_with_a_settlement_from_before, setup),
+		cmocka_unit_test_setup(test_what_was_taken_without_redis_is_returned, setup),
 		cmocka_unit_test_setup(test_held_tokens_outlive_redis, setup),
 		cmocka_unit_test_setup(test_recovery_charges_what_was_spent, setup),
+		cmocka_unit_test_setup(test_a_budget_never_heard_of, setup),
 		cmocka_unit_test_setup(test_budgets_without_redis, setup),
 		cmocka_unit_test_setup(test_refused_calls_do_not_wait, setup),
 	};

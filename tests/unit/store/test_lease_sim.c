@@ -264,8 +264,8 @@ static void execute(struct sidecar *c)
 	c->executed = true;
 	m->r.syncs++;
 	if (m->s->budget)
-		c->reply = serve_budget(&m->server, c->number, c->lease.seq, c->lease.own,
-					&c->lease.count, &c->sync);
+		c->reply = serve_budget(&m->server, c->number, c->lease.seq, c->lease.sent_own,
+					&c->lease.sent_count, &c->sync);
 	else
 		c->reply = serve_bucket(&m->server, m->now, &c->sync);
 	c->wire = dice(m) < m->s->lost_replies ? LOST : TO_SIDECAR;
@@ -499,6 +499,19 @@ static void test_small_limits(void **state)
 	assert_true(r.admitted >= 300);
 }
 
+/* κ of one: all of it is credit. */
+static void test_a_share_of_one_token(void **state)
+{
+	struct scenario s = { .sidecars = 2, .rate = 20, .burst = 20, .load = 3, .seconds = 60 };
+	struct result r = run(&s, 3);
+
+	(void)state;
+	show("20/s", &s, &r);
+	assert_int_equal(r.kappa, 2);
+	check_bound(&s, &r, 0);
+	assert_true(r.admitted >= 1200);
+}
+
 static void test_a_slow_server(void **state)
 {
 	struct scenario s = { .sidecars = 4,
@@ -602,6 +615,33 @@ static void test_an_outage_neither_refills_nor_charges_twice(void **state)
 		}
 }
 
+/* A key that nobody has heard of when Redis goes: L5's N tokens, and from there the rate; and where each one's share is
+ * less than a token. */
+static void test_an_outage_from_the_start(void **state)
+{
+	static const uint64_t bursts[] = { 2000, 4 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned seed = 1; seed <= 10; seed++) {
+			struct scenario s = { .sidecars = 8,
+					      .rate = 100,
+					      .burst = bursts[i],
+					      .load = 2,
+					      .seconds = 10,
+					      .outage_to = 5 };
+			struct result r = run(&s, seed);
+
+			if (seed == 1)
+				show(i == 0 ? "never heard of" : "the same, burst 4", &s, &r);
+			check_bound(&s, &r, s.sidecars);
+			/* a share below one fills up only from call to call */
+			assert_true(r.outage >= (i == 0 ? 480 : 300));
+			assert_true(r.outage <= 500 + s.sidecars + r.kappa);
+			assert_true(r.after >= 480);
+		}
+}
+
 static void test_deny_and_allow_in_an_outage(void **state)
 {
 	struct scenario s = { .sidecars = 8,
@@ -657,10 +697,12 @@ int main(void)
 		cmocka_unit_test(test_few_operations_and_no_waits_where_there_is_room),
 		cmocka_unit_test(test_strict_is_exact),
 		cmocka_unit_test(test_small_limits),
+		cmocka_unit_test(test_a_share_of_one_token),
 		cmocka_unit_test(test_a_slow_server),
 		cmocka_unit_test(test_strict_on_a_server_slower_than_calls_wait),
 		cmocka_unit_test(test_losses_cost_a_credit_each),
 		cmocka_unit_test(test_an_outage_neither_refills_nor_charges_twice),
+		cmocka_unit_test(test_an_outage_from_the_start),
 		cmocka_unit_test(test_deny_and_allow_in_an_outage),
 		cmocka_unit_test(test_budgets_are_exact_through_it_all),
 	};

@@ -37,6 +37,14 @@ static void test_rows(void **state)
 	assert_int_equal(answer_of("NOPERM this user has no permissions"), REFUSAL_OPERATOR);
 	assert_int_equal(answer_of("EXECABORT Transaction discarded"), REFUSAL_COMMAND);
 	assert_int_equal(answer_of("ERR unknown command"), REFUSAL_COMMAND);
+	assert_int_equal(answer_of("ERR The user executing the script can't run this command or "
+				   "subcommand script: 0c, on @user_script:3."),
+			 REFUSAL_OPERATOR);
+	assert_int_equal(answer_of("ERR Error running script (call to f_0c): @user_script:3: "
+				   "@user_script: 3: -OOM command not allowed"),
+			 REFUSAL_OPERATOR);
+	assert_int_equal(answer_of("ERR Error running script: @user_script:3: -MOVED 1 a:1"),
+			 REFUSAL_COMMAND); /* it ran */
 	assert_int_equal(answer_of(""), REFUSAL_COMMAND);
 	assert_null(refusal_of(slice_str("MOVEDX 1 a:1"))->word);
 	for (unsigned i = 0; i < refusal_count(); i++)

@@ -269,7 +269,7 @@ static void test_no_digit_is_lost(void **state)
 	(void)state;
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW, one).granted, 1);
 	r = ask("GET rl:digits");
-	assert_true(slice_is(r->text, "1790000000456790 1"));
+	assert_true(slice_is(r->text, "1790000000456790 1 333334"));
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW + 333333, one).retry_us, 1);
 	assert_int_equal(bucket_at("rl:digits", &b, REAL_NOW + 333334, one).granted, 1);
 	r = ask("PTTL rl:digits");
@@ -300,6 +300,29 @@ static void test_partial_grants_debt_and_returns(void **state)
 	assert_int_equal(r.left, 20);
 	assert_int_equal(r.reset_us, 0);
 	assert_int_equal(ask("EXISTS rl:debt")->integer, 0);
+}
+
+/* As a reload does to a bucket that is counted here (tests/vectors/reload.txt). */
+static void test_another_rate_finds_the_same_share(void **state)
+{
+	struct bucket_share slow = share_of(1, 3600000000, 1), fast = share_of(100, 1000000, 100);
+	struct sync one = { .least = 1, .want = 1 };
+	struct sync_reply r;
+
+	(void)state;
+	bucket_at("rl:raise", &slow, REAL_NOW, one);
+	r = bucket_at("rl:raise", &fast, REAL_NOW + 1000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 9722, 9723); /* 1/3600 was there */
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 1009722, one).granted, 0);
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 1009724, one).granted, 1);
+	assert_int_equal(bucket_at("rl:raise", &fast, REAL_NOW + 2000000, one).left, 98);
+
+	bucket_at("rl:cut", &fast, REAL_NOW, (struct sync){ .least = 1, .want = 100 });
+	r = bucket_at("rl:cut", &slow, REAL_NOW + 500000,
+		      (struct sync){ .owed = 0, .least = 1, .want = 1 });
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 1800000000, 1800000001);
 }
 
 /* A grant smaller than of use would be lost to the others. */
@@ -532,14 +555,125 @@ static void test_ledgers_agree_through_losses(void **state)
 	assert_int_equal(used_of("rl:ledger"), l[0].charged + l[1].charged + l[2].charged);
 }
 
+/*-------------------------------------------------------------- odd times and keys */
+
+static void test_a_clock_that_was_set_back(void **state)
+{
+	struct bucket_share b = share_of(100, 1000000, 200);
+	struct sync one = { .least = 1, .want = 1 };
+	struct budget_settle s = settle_of("a1", 1, 500, 0);
+	struct sync_reply r;
+
+	(void)state;
+	bucket_at("rl:back", &b, REAL_NOW, one);
+	r = bucket_at("rl:back", &b, REAL_NOW - 3600000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_in_range(r.retry_us, 1, 5010000); /* not the hour */
+	assert_int_equal(bucket_at("rl:back", &b, REAL_NOW - 3600000000 + r.retry_us, one).granted,
+			 1);
+	window_at("rl:back:w", false, 3600000000, (struct sync){ .least = 1, .want = 8 });
+	r = window_at("rl:back:w", false, 3600000000 - 1, (struct sync){ .least = 1, .want = 8 });
+	assert_int_equal(r.granted, 2); /* of the same */
+	assert_int_equal(r.reset_us, 1000001);
+	r = window_at("rl:back:w", false, 1800000000, one);
+	assert_int_equal(r.granted, 0);
+	assert_int_equal(r.retry_us, 1000000);
+	assert_int_equal(window_at("rl:back:w", false, 1801000000, one).granted, 1);
+	settle_at("rl:back:b", &s, 20 * DAY_US);
+	s.seq = 2;
+	r = settle_at("rl:back:b", &s, 20 * DAY_US - 1);
+	assert_int_equal(r.count.window, 20);
+	assert_int_equal(r.used, 1000);
+	s.seq = 3;
+	r = settle_at("rl:back:b", &s, 10 * DAY_US);
+	assert_int_equal(r.count.window, 10);
+	assert_int_equal(r.used, 1500);
+	s = settle_of("b2", 1, 0, 1);
+	settle_at("rl:back:b", &s, 20 * DAY_US);
+	s = settle_of("b2", 2, 0, 10000);
+	s.sync.least = 10000;
+	assert_int_equal(settle_at("rl:back:b", &s, 10 * DAY_US).granted, 0);
+	s.seq = 3;
+	assert_int_equal(settle_at("rl:back:b", &s, 11 * DAY_US).granted, 10000);
+}
+
+static void set_value(const char *key, const char *value)
+{
+	struct buf b = { .p = NULL };
+
+	resp_put_words(&b, "SET", key, value, NULL);
+	asker_send(&client, &b);
+	buf_fini(&b);
+}
+
+/* Whatever somebody wrote there: an answer that is one, and an end. */
+static void test_keys_that_somebody_else_wrote(void **state)
+{
+	static const char *const values[] = { "x",
+					      "''",
+					      "12",
+					      "-5 0 9",
+					      "nan",
+					      "1e300 1 1",
+					      "99999999999999999999999999 99999999999999999999 1",
+					      "1790000000123458 0 0",
+					      "1790000000123458 99999999999999999999 2000000" };
+	static const char *const fields[] = {
+		"w nan c inf p -inf",
+		"w inf c 1e300 p 1e300",
+		"w 99999999999999999999999 c 99999999999999999999",
+		"w 0x10 c 1.5 p -3",
+		"c 5",
+		"w 1790000000 u nan g x",
+		"w 20717 u 5",
+		"u 5 g 0123456789012345678901234567890123456789xxxxxx"
+	};
+	struct bucket_share b = share_of(100, 1000000, 200);
+	struct sync one = { .least = 1, .want = 1 };
+	char line[160];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		set_value("rl:odd", values[i]);
+		bucket_at("rl:odd", &b, REAL_NOW, one);
+		assert_int_equal(bucket_at("rl:odd", &b, REAL_NOW + 6000000, one).granted, 1);
+	}
+	for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		struct budget_settle s = settle_of("a1", 1, 1, 1);
+		struct sync_reply r;
+
+		snprintf(line, sizeof(line), "HSET rl:odd:h %s", fields[i]);
+		ask("DEL rl:odd:h");
+		ask(line);
+		window_at("rl:odd:h", true, REAL_NOW, one);
+		assert_int_equal(window_at("rl:odd:h", true, REAL_NOW + 3000000, one).granted, 1);
+		ask("DEL rl:odd:h");
+		ask(line);
+		r = settle_at("rl:odd:h", &s, REAL_NOW);
+		assert_in_range(r.count.window, REAL_NOW / DAY_US, REAL_NOW / DAY_US + 1);
+		s.seq = 2;
+		assert_int_equal(settle_at("rl:odd:h", &s, REAL_NOW + 2 * DAY_US).granted, 1);
+	}
+}
+
 /*------------------------------------------------------------------ permits */
+
+static struct sync_reply waits_at(uint64_t cap, const char *sidecar, uint64_t need, uint64_t want,
+				  uint64_t waits)
+{
+	struct key_name k = key_of("rl:c");
+	struct script_call c;
+
+	script_call_permits(&c, &k, cap, sidecar, need, want, 1000000, waits);
+	return call_at(&c, REAL_NOW);
+}
 
 static struct sync_reply permits_at(const char *sidecar, uint64_t need, uint64_t want, uint64_t now)
 {
 	struct key_name k = key_of("rl:c");
 	struct script_call c;
 
-	script_call_permits(&c, &k, 10, sidecar, need, want, 1000000);
+	script_call_permits(&c, &k, 10, sidecar, need, want, 1000000, 0);
 	return call_at(&c, now);
 }
 
@@ -571,14 +705,64 @@ static void test_permits(void **state)
 	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
 }
 
+/* Who waits with less than an even share gets what comes free, until it has as much. */
+static void test_permits_for_those_who_wait(void **state)
+{
+	struct sync_reply r;
+
+	(void)state;
+	assert_int_equal(waits_at(4, "a", 0, 9, 5).granted, 4);
+	assert_int_equal(waits_at(4, "b", 0, 3, 3).granted, 0);
+	r = waits_at(4, "a", 4, 9, 5);
+	assert_int_equal(r.granted, 4);
+	assert_int_equal(r.yields, 2);
+	r = waits_at(4, "a", 3, 9, 5); /* one call has ended: it is not for a */
+	assert_int_equal(r.granted, 3);
+	assert_int_equal(r.left, 1);
+	assert_int_equal(r.yields, 1);
+	assert_int_equal(waits_at(4, "b", 0, 3, 3).granted, 1);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).granted, 2);
+	r = waits_at(4, "b", 1, 4, 3);
+	assert_int_equal(r.granted, 2);
+	assert_int_equal(r.yields, 0);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).yields, 0);
+	/* nobody waits at b any more */
+	assert_int_equal(waits_at(4, "b", 0, 0, 0).left, 2);
+	assert_int_equal(waits_at(4, "a", 2, 9, 5).granted, 4);
+	assert_int_equal(waits_at(4, "a", 0, 0, 0).granted, 0);
+	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
+}
+
+/* There is not one for each. */
+static void test_permits_in_turns(void **state)
+{
+	(void)state;
+	assert_int_equal(waits_at(1, "a", 0, 5, 4).granted, 1);
+	assert_int_equal(waits_at(1, "b", 0, 5, 5).granted, 0);
+	assert_int_equal(waits_at(1, "a", 1, 5, 4).yields, 1);
+	assert_int_equal(waits_at(1, "a", 0, 4, 4).granted, 0); /* it has just had it */
+	assert_int_equal(waits_at(1, "b", 0, 5, 5).granted, 1);
+	assert_int_equal(waits_at(1, "a", 0, 4, 4).granted, 0);
+	assert_int_equal(waits_at(1, "b", 0, 4, 4).granted, 0);
+	assert_int_equal(waits_at(1, "b", 0, 4, 4).granted, 1); /* a does not come for it */
+	assert_int_equal(waits_at(1, "b", 0, 0, 0).left, 1);
+	assert_int_equal(waits_at(1, "a", 0, 0, 0).left, 1);
+	assert_int_equal(ask("EXISTS rl:c")->integer, 0);
+}
+
+static uint64_t peers_left;
+
 static uint64_t peers_at(const char *sidecar, uint64_t hold_us, uint64_t now)
 {
 	struct script_call c;
 	struct key_name k;
+	struct sync_reply r;
 
 	key_name_peers("shop", &k);
 	script_call_peers(&c, &k, sidecar, hold_us);
-	return call_at(&c, now).granted;
+	r = call_at(&c, now);
+	peers_left = r.left;
+	return r.granted;
 }
 
 static void test_peers(void **state)
@@ -591,6 +775,15 @@ static void test_peers(void **state)
 	assert_int_equal(peers_at("b", 5000000, REAL_NOW + 6000000), 1); /* a was silent */
 	assert_int_equal(peers_at("b", 0, REAL_NOW + 6000000), 0);
 	assert_int_equal(ask("EXISTS rl:{shop}:peers")->integer, 0);
+	assert_int_equal(peers_at("b", 0, REAL_NOW + 6000000), 0); /* it was none of them */
+	assert_int_equal(ask("EXISTS rl:{shop}:peers")->integer, 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_int_equal(peers_at("a", 5000000, REAL_NOW + 7000000), 1);
+		assert_int_equal(peers_at("b", 5000000, REAL_NOW + 7000000), 2);
+		assert_int_equal(peers_left, i);
+		assert_int_equal(peers_at("b", 0, REAL_NOW + 7000000), 1);
+		assert_int_equal(peers_left, i + 1);
+	}
 }
 
 /*--------------------------------------------------------------- deployment */
@@ -612,7 +805,7 @@ static void make_all(struct script_call c[4])
 	script_call_bucket(&c[0], &k[0], &b, &s);
 	script_call_window(&c[1], &k[1], 60000000, true, 100, &s);
 	script_call_budget(&c[2], &k[2], &settle);
-	script_call_permits(&c[3], &k[3], 100, "0123456789abcdef", 1, 10, 1000000);
+	script_call_permits(&c[3], &k[3], 100, "0123456789abcdef", 1, 10, 1000000, 3);
 }
 
 static void test_server_time(void **state)
@@ -776,6 +969,9 @@ int main(void)
 		cmocka_unit_test(test_vectors_of_windows),
 		cmocka_unit_test(test_no_digit_is_lost),
 		cmocka_unit_test(test_partial_grants_debt_and_returns),
+		cmocka_unit_test(test_another_rate_finds_the_same_share),
+		cmocka_unit_test(test_a_clock_that_was_set_back),
+		cmocka_unit_test(test_keys_that_somebody_else_wrote),
 		cmocka_unit_test(test_a_cost_is_granted_whole_or_not),
 		cmocka_unit_test(test_a_denial_writes_nothing),
 		cmocka_unit_test(test_expiry_loses_nothing),
@@ -785,6 +981,8 @@ int main(void)
 		cmocka_unit_test(test_windows_of_a_time_zone),
 		cmocka_unit_test(test_ledgers_agree_through_losses),
 		cmocka_unit_test(test_permits),
+		cmocka_unit_test(test_permits_for_those_who_wait),
+		cmocka_unit_test(test_permits_in_turns),
 		cmocka_unit_test(test_peers),
 		cmocka_unit_test(test_every_key_ends),
 		cmocka_unit_test(test_known_by_name_once_sent_whole),

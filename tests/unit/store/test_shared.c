@@ -75,7 +75,10 @@ static struct shared_policy *policy_of(const char *name, struct shared_rule r, u
 
 static void on_settle(struct lease_ask *a, enum lease_answer answer)
 {
-	((struct asked *)(void *)a)->answer = (int)answer;
+	struct asked *asked = (struct asked *)(void *)a;
+
+	shared_settled(&asked->ask, answer);
+	asked->answer = (int)answer;
 }
 
 static enum lease_answer admit(struct asked *a, struct shared_policy *p, uint64_t key)
@@ -98,7 +101,7 @@ static bool look(struct shared_policy *p, uint64_t key, struct shared_view *view
 
 static void answer(struct shared_key *k, uint64_t granted)
 {
-	struct sync_reply r = { .granted = granted, .left = 7, .reset_us = 2000 };
+	struct sync_reply r = { .granted = granted, .left = 7, .reset_us = 300000 };
 
 	assert_non_null(k);
 	shared_reply(shared, now, k, &r);
@@ -162,7 +165,7 @@ static void test_waiting_leaving_and_being_late(void **state)
 		assert_int_equal(admit(&a[i], p, 1), LEASE_PARK);
 	assert_true(shared_leave(shared, &a[0].ask));
 	assert_true(shared_late(shared, now, &a[1].ask, &answered));
-	assert_int_equal(answered, LEASE_DENY);
+	assert_int_equal(answered, LEASE_ADMIT);
 	k = shared_next(shared, now, &call);
 	answer(k, 2);
 	assert_int_equal(settlings, 1);
@@ -215,6 +218,30 @@ static void test_two_limits(void **state)
 	assert_ptr_equal(shared_next(shared, now, &call), k[0]); /* gives back */
 	answer(k[0], 0);
 	answer(k[1], 0);
+	/* what is told is of the limit with the least left, or of the one that refused */
+	now += CLOCK_S;
+	assert_int_equal(shared_admit(shared, now, want, 2, &b.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	shared_reply(shared, now, k[0],
+		     &(struct sync_reply){ .granted = 1, .left = 5, .reset_us = 400000 });
+	shared_reply(shared, now, k[1],
+		     &(struct sync_reply){ .granted = 1, .left = 4, .reset_us = 500000 });
+	assert_int_equal(b.answer, LEASE_ADMIT);
+	assert_int_equal(b.ask.view.want, 1);
+	assert_int_equal(b.ask.view.left, 5);
+	assert_int_equal(b.ask.view.reset_ns, 500 * CLOCK_MS);
+	b.answer = -1;
+	assert_int_equal(shared_admit(shared, now, want, 2, &b.ask), LEASE_PARK);
+	k[0] = shared_next(shared, now, &call);
+	k[1] = shared_next(shared, now, &call);
+	shared_reply(shared, now, k[0],
+		     &(struct sync_reply){ .left = 6, .retry_us = 200000, .reset_us = 400000 });
+	assert_int_equal(b.answer, LEASE_DENY);
+	assert_int_equal(b.ask.view.want, 0);
+	assert_int_equal(b.ask.view.left, 6);
+	assert_in_range(b.ask.view.retry_ns, 200 * CLOCK_MS, 250 * CLOCK_MS);
+	answer(k[1], 0);
 	assert_null(shared_next(shared, now, &call));
 	shared_policy_put(shared, p);
 	shared_policy_put(shared, q);
@@ -241,19 +268,21 @@ static void test_at_once(void **state)
 	assert_false(look(p, 1, &view));
 	assert_int_equal(view.left, 10);
 	assert_int_equal(view.retry_ns, 0);
-	a.ask.at_once = true;
-	assert_int_equal(shared_admit(shared, now, &want, 1, &a.ask), LEASE_DENY);
+	a.ask.ask.at_once = true;
+	assert_int_equal(shared_admit(shared, now, &want, 1, &a.ask), LEASE_ADMIT);
 	assert_int_equal(a.answer, -1);
+	answer(shared_next(shared, now, &call), 0);
+	want.cost = 9; /* there are 7 */
+	assert_int_equal(shared_admit(shared, now, &want, 1, &a.ask), LEASE_DENY);
+	assert_int_equal(a.ask.ask.retry_ns, 200 * CLOCK_MS);
+	assert_null(shared_next(shared, now, &call));
 	shared_policy_gauge(shared, p, &g);
-	assert_int_equal(g.fallbacks, 1);
-	for (unsigned i = 0; i < 3; i++) {
+	assert_int_equal(g.fallbacks, 0); /* Redis is there */
+	for (unsigned i = 0; i < 3; i++)
 		assert_true(look(p, 1, &view));
-		assert_int_equal(view.retry_ns, a.ask.ask.retry_ns);
-	}
 	want.cost = 11;
 	shared_look(shared, now, &want, 1, &view);
 	assert_true(view.retry_ns == SYNC_NEVER);
-	answer(shared_next(shared, now, &call), 0);
 	assert_true(look(p, 1, &view));
 	assert_int_equal(view.retry_ns, 0);
 	shared_down(shared, now);
@@ -276,7 +305,7 @@ static void test_keys_are_bounded(void **state)
 	assert_int_equal(admit(&gone, p, 1), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 2), LEASE_ADMIT);
 	assert_int_equal(admit(&a, p, 3), LEASE_DENY); /* both owe */
-	assert_int_equal(a.ask.ask.retry_ns, CLOCK_S);
+	assert_int_equal(a.ask.view.retry_ns, CLOCK_S);
 	answer(shared_next(shared, now, &call), 3);
 	assert_int_equal(admit(&a, p, 3), LEASE_ADMIT); /* in place of 1 */
 	assert_false(look(p, 1, &view));
@@ -286,10 +315,34 @@ static void test_keys_are_bounded(void **state)
 	assert_int_equal(g.keys, 2);
 	answer(shared_next(shared, now, &call), 4);
 	assert_true(look(p, 2, &view));
-	assert_int_equal(view.reset_ns, 2000000);
+	assert_int_equal(view.reset_ns, 300 * CLOCK_MS);
 	answer(shared_next(shared, now, &call), 0);
 	while (shared_next(shared, now, &call) != NULL)
 		fail();
+	shared_policy_put(shared, p);
+	shared_free(shared);
+}
+
+/* Without Redis a key is kept as long as something is to be charged, and no longer. */
+static void test_keys_without_redis(void **state)
+{
+	struct shared_policy *p = policy_of("p", rule_of(100, 100), 2);
+	struct shared_policy_gauge g;
+	struct asked a;
+
+	(void)state;
+	shared_down(shared, now);
+	assert_int_equal(admit(&a, p, 1), LEASE_ADMIT);
+	assert_int_equal(admit(&a, p, 2), LEASE_ADMIT);
+	assert_int_equal(admit(&a, p, 2), LEASE_DENY);
+	assert_int_equal(admit(&a, p, 3), LEASE_DENY); /* there is no room: both owe */
+	assert_true(a.ask.unavailable);
+	now += CLOCK_S;
+	for (uint64_t key = 3; key < 50; key++, now += CLOCK_S)
+		assert_int_equal(admit(&a, p, key), LEASE_ADMIT);
+	shared_policy_gauge(shared, p, &g);
+	assert_int_equal(g.keys, 2);
+	assert_int_equal(g.evictions, 47);
 	shared_policy_put(shared, p);
 	shared_free(shared);
 }
@@ -357,7 +410,16 @@ static void test_peers(void **state)
 	shared_set_peers(shared, now + 62 * CLOCK_S, 2);
 	shared_gauge(shared, &g);
 	assert_int_equal(g.peers, 2);
-	shared_set_peers(shared, now + 63 * CLOCK_S, 0);
+	shared_set_peers(shared, now + 63 * CLOCK_S, 5);
+	shared_peers_left(shared, now + 64 * CLOCK_S, 1);
+	shared_set_peers(shared, now + 64 * CLOCK_S, 3);
+	shared_gauge(shared, &g);
+	assert_int_equal(g.peers, 4); /* one of two has said so */
+	shared_peers_left(shared, now + 65 * CLOCK_S, 1000);
+	shared_set_peers(shared, now + 65 * CLOCK_S, 2);
+	shared_gauge(shared, &g);
+	assert_int_equal(g.peers, 2);
+	shared_set_peers(shared, now + 66 * CLOCK_S, 0);
 	shared_gauge(shared, &g);
 	assert_int_equal(g.peers, 2);
 	shared_free(shared);
@@ -384,6 +446,14 @@ static enum lease_answer acquire(struct permit *a, struct shared_policy *p, uint
 	return shared_acquire(shared, now, &want, &a->permit);
 }
 
+static void grant(struct shared_key *k, uint64_t granted)
+{
+	struct sync_reply r = { .granted = granted };
+
+	assert_non_null(k);
+	shared_reply(shared, now, k, &r);
+}
+
 static void test_permits(void **state)
 {
 	struct shared_rule r = {
@@ -403,7 +473,7 @@ static void test_permits(void **state)
 	assert_true(shared_permit_leave(shared, &a[2].permit));
 	k = shared_next(shared, now, &call);
 	assert_ptr_equal(call.script, &script_permits);
-	answer(k, 2);
+	grant(k, 2);
 	assert_int_equal(settlings, 1);
 	assert_int_equal(a[0].answer, LEASE_ADMIT);
 	assert_int_equal(a[1].answer, LEASE_ADMIT);
@@ -411,7 +481,7 @@ static void test_permits(void **state)
 	/* holders keep their key */
 	assert_int_equal(acquire(&a[2], p, 2), LEASE_PARK);
 	while ((k = shared_next(shared, now, &call)) != NULL)
-		answer(k, 2);
+		grant(k, 2);
 	assert_int_equal(acquire(&a[3], p, 3), LEASE_DENY);
 	/* a reload changes how many, and for how long, not who has them */
 	r.count = 4;
@@ -420,12 +490,12 @@ static void test_permits(void **state)
 	shared_policy_put(shared, p);
 	now += CLOCK_S;
 	shared_tick(shared, now);
-	answer(shared_next(shared, now, &call), 2);
-	answer(shared_next(shared, now, &call), 1);
+	grant(shared_next(shared, now, &call), 2);
+	grant(shared_next(shared, now, &call), 1);
 	for (unsigned i = 0; i < 3; i++)
 		shared_release(shared, now, &a[i].permit);
 	while ((k = shared_next(shared, now, &call)) != NULL)
-		answer(k, 0);
+		grant(k, 0);
 	assert_int_equal(acquire(&a[3], p, 3), LEASE_PARK); /* there is room again */
 	assert_true(shared_permit_late(shared, now, &a[3].permit, &answered));
 	assert_int_equal(answered, LEASE_ADMIT);
@@ -509,6 +579,7 @@ int main(void)
 		cmocka_unit_test_setup(test_two_limits, setup),
 		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_keys_are_bounded, setup),
+		cmocka_unit_test_setup(test_keys_without_redis, setup),
 		cmocka_unit_test_setup(test_reloads, setup),
 		cmocka_unit_test_setup(test_a_policy_goes_while_a_sync_is_under_way, setup),
 		cmocka_unit_test_setup(test_peers, setup),
