@@ -6,17 +6,13 @@
  *
  * The cap of the policy and that of each override are shared policies of their own, under the policy's name and a
  * digest of what makes it another one.  What is unlimited is not counted. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "conf/sha256.h"
 #include "filters/concurrency_internal.h"
 #include "filters/stats.h"
 #include "filters/wait.h"
-
-enum { NAME_BYTES = 160, DIGEST_BYTES = 8 };
 
 /* As long as replicas are counted that say nothing more: who crashed is then neither counted nor holds any. */
 #define HOLD_US UINT64_C(5000000)
@@ -37,21 +33,6 @@ struct permit {
 
 /*---------------------------------------------------------- open and close */
 
-/* What is the same in all replicas and after each reload that keeps it. */
-static void make_name(const struct filter *f, const char *match, char out[NAME_BYTES])
-{
-	const struct concurrency_conf *c = f->conf;
-	uint8_t digest[SHA256_BYTES];
-	struct buf text = { .p = NULL };
-	int n = snprintf(out, NAME_BYTES, "%s ", f->name);
-
-	buf_printf(&text, "%s\n%s\n", c->key.text == NULL ? "" : c->key.text, match);
-	sha256(slice_of(text.p, text.n), digest);
-	for (unsigned i = 0; i < DIGEST_BYTES && n < NAME_BYTES - 2; i++)
-		n += snprintf(out + n, (size_t)(NAME_BYTES - n), "%02x", digest[i]);
-	buf_fini(&text);
-}
-
 static struct shared_rule rule_of(const struct filter *f, const struct limiter *l, uint32_t cap)
 {
 	const struct concurrency_conf *c = f->conf;
@@ -70,11 +51,11 @@ static bool open_one(const struct filter *f, const struct limiter *l, const char
 {
 	const struct concurrency_conf *c = f->conf;
 	struct shared_rule rule = rule_of(f, l, cap);
-	char name[NAME_BYTES];
+	char name[SHARING_NAME_MAX];
 
 	if (cap == SLOTS_UNLIMITED)
 		return true;
-	make_name(f, match, name);
+	sharing_name(f->name, c->key.text, match, 0, name);
 	*out = shared_policy_get(l->sharing->limits, name, &rule, c->key.n == 0 ? 1 : c->max_keys,
 				 why);
 	return *out != NULL;

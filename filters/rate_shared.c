@@ -12,17 +12,13 @@
  * from there, and what it took is used, or given back.
  *
  * Each rule is a shared policy of its own, under the policy's name and a digest of what makes it another one. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "base/number.h"
-#include "conf/sha256.h"
 #include "filters/rate_internal.h"
 #include "filters/stats.h"
 #include "filters/wait.h"
-
-enum { NAME_BYTES = 160, DIGEST_BYTES = 8 };
 
 #define BUDGET_LEAST_NS \
 	(3600 * CLOCK_S) /* fixed windows from here on: what is lost would be missed */
@@ -72,26 +68,6 @@ const char *rate_shared_check(const struct quota_rule *q)
 	return why != NULL ? why : shared_rule_check(&r);
 }
 
-/* What is the same in all replicas and after each reload that keeps it: its key, its override, its time. */
-static void make_name(const struct filter *f, const struct rules *r, uint32_t override,
-		      uint8_t entry, char out[NAME_BYTES])
-{
-	const struct rate_conf *c = f->conf;
-	const struct override_conf *o = c->overrides.item;
-	uint8_t digest[SHA256_BYTES];
-	struct buf text = { .p = NULL };
-	int n = snprintf(out, NAME_BYTES, "%s ", f->name);
-
-	buf_printf(&text, "%s\n%s\n", c->key.text == NULL ? "" : c->key.text,
-		   override == 0 ? "" : o[override - 1].match);
-	if (r->n > 1)
-		buf_u64(&text, quota_period_ns(&r->rule[entry]));
-	sha256(slice_of(text.p, text.n), digest);
-	for (unsigned i = 0; i < DIGEST_BYTES && n < NAME_BYTES - 2; i++)
-		n += snprintf(out + n, (size_t)(NAME_BYTES - n), "%02x", digest[i]);
-	buf_fini(&text);
-}
-
 static bool rule_of(const struct filter *f, const struct limiter *l, const struct quota_rule *q,
 		    struct shared_rule *r, const char **why)
 {
@@ -107,13 +83,15 @@ static bool open_rule(const struct filter *f, struct limiter *l, uint32_t overri
 		      const char **why)
 {
 	const struct rate_conf *c = f->conf;
+	const struct override_conf *o = c->overrides.item;
 	struct rules *r = rules_at(l, override);
 	struct shared_rule rule;
-	char name[NAME_BYTES];
+	char name[SHARING_NAME_MAX];
 
 	if (!rule_of(f, l, &r->rule[entry], &rule, why))
 		return false;
-	make_name(f, r, override, entry, name);
+	sharing_name(f->name, c->key.text, override == 0 ? "" : o[override - 1].match,
+		     r->n > 1 ? quota_period_ns(&r->rule[entry]) : 0, name);
 	r->shared[entry] = shared_policy_get(l->sharing->limits, name, &rule,
 					     c->key.n == 0 ? 1 : c->max_keys, why);
 	return r->shared[entry] != NULL;

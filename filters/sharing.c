@@ -1,9 +1,12 @@
 /* sharing.c - what a policy says of being shared. */
 #include "filters/sharing.h"
 
+#include <stdio.h>
+
+#include "conf/sha256.h"
 #include "filters/table.h"
 
-enum { PARKED_MAX = 1024 };
+enum { PARKED_MAX = 1024, DIGEST_BYTES = 8 };
 
 const char *const store_names[] = { [STORE_LOCAL] = "local", [STORE_REDIS] = "redis", NULL };
 const char *const share_names[] = { [SHARE_LEASE] = "lease", [SHARE_STRICT] = "strict", NULL };
@@ -56,6 +59,22 @@ void sharing_fill(const struct sharing_conf *c, const struct sharing *s, bool sh
 	r->overshoot_ppm = c->overshoot_ppm != 0 ? c->overshoot_ppm : s->overshoot_ppm;
 	r->peers = c->peers;
 	r->parked_max = PARKED_MAX;
+}
+
+void sharing_name(const char *policy, const char *key, const char *match, uint64_t period_ns,
+		  char out[SHARING_NAME_MAX])
+{
+	uint8_t digest[SHA256_BYTES];
+	struct buf text = { .p = NULL };
+	int n = snprintf(out, SHARING_NAME_MAX, "%s ", policy);
+
+	buf_printf(&text, "%s\n%s\n", key == NULL ? "" : key, match);
+	if (period_ns != 0)
+		buf_u64(&text, period_ns);
+	sha256(slice_of(text.p, text.n), digest);
+	for (unsigned i = 0; i < DIGEST_BYTES && n < SHARING_NAME_MAX - 2; i++)
+		n += snprintf(out + n, (size_t)(SHARING_NAME_MAX - n), "%02x", digest[i]);
+	buf_fini(&text);
 }
 
 uint64_t sharing_wait_ms(const struct sharing_conf *c, const struct sharing *s)

@@ -86,6 +86,12 @@ struct sharing {
 /* What the policy says fills in a rule. */
 void sharing_fill(const struct sharing_conf *, const struct sharing *, bool shadow,
 		  struct shared_rule *);
+enum { SHARING_NAME_MAX = 160 };
+
+/* A shared policy's name: what is the same in all replicas, and after each reload that keeps it.  `key`: its text, or
+ * NULL; match: of an override, else ""; period_ns: where there are several rates, else 0. */
+void sharing_name(const char *policy, const char *key, const char *match, uint64_t period_ns,
+		  char out[SHARING_NAME_MAX]);
 uint64_t sharing_wait_ms(const struct sharing_conf *, const struct sharing *);
 
 #endif
