@@ -76,15 +76,25 @@ static int index_of(const char *const *names, struct slice s)
 	return -1;
 }
 
+static const char *wrong_length(struct conf_load *l, const char *which, uint64_t bytes)
+{
+	const char *why = arena_printf(l->diags->arena, "it has at %s %llu bytes", which,
+				       (unsigned long long)bytes);
+
+	if (why == NULL)
+		diags_out_of_memory(l->diags);
+	return why == NULL ? "its length is out of bounds" : why;
+}
+
 static const char *parse_string(struct conf_load *l, const struct field *f, struct slice s,
 				void *dst)
 {
 	if (f->names != NULL && index_of(f->names, s) < 0)
 		return one_of(l, f->names);
 	if (s.n < f->min)
-		return s.n == 0 ? "it is empty" : "it is too short";
+		return s.n == 0 ? "it is empty" : wrong_length(l, "least", f->min);
 	if (f->max != 0 && s.n > f->max)
-		return "it is too long";
+		return wrong_length(l, "most", f->max);
 	*(const char **)dst = conf_strdup(l, s);
 	return NULL;
 }

@@ -632,11 +632,10 @@ void shared_permits_look(struct shared_limits *s, uint64_t now_ns, const struct 
 
 /*--------------------------------------------------------------------- views */
 
-static bool look_at_one(struct shared_limits *s, const struct shared_want *w, struct shared_view *v)
+static bool look_at_one(const struct shared_want *w, struct shared_view *v)
 {
 	const struct shared_key *k = find_key(w->policy, w->key);
 
-	(void)s;
 	*v = (struct shared_view){ .left = w->policy->lease.burst };
 	if (k == NULL || has_permits(k)) {
 		v->retry_ns = w->cost > v->left ? SYNC_NEVER : 0;
@@ -657,7 +656,7 @@ bool shared_look(struct shared_limits *s, uint64_t now_ns, const struct shared_w
 	for (unsigned i = 0; i < n; i++) {
 		struct shared_view v;
 
-		known = look_at_one(s, &w[i], &v) || known;
+		known = look_at_one(&w[i], &v) || known;
 		v.want = i;
 		if (i == 0 || v.retry_ns > out->retry_ns ||
 		    (v.retry_ns == out->retry_ns && v.left < out->left))

@@ -1,7 +1,9 @@
 /* shared.h - all limits of a process that are shared through Redis: policies, keys and their leases, for all threads.
  *
  * Laws
- *  H1  One for a process, behind one lock, under which nobody ever waits: a decision is some hundred ns.
+ *  H1  One for a process, behind one lock, under which nobody ever waits: a decision is some hundred ns, that of a
+ *      new key some us (its name is a digest).  A limit that changes, a policy that ends and a Redis that is back are
+ *      told to all keys of theirs at once: some ms where there are 100,000.
  *  H2  Whoever carries syncs (one thread) is woken when there is something to carry and it was not told yet.
  *  H3  A call that waits is answered by the carrier's thread, or one that waits for a permit by any, through
  *      `settle`, under the lock; `settled` is called afterwards, without it.  A call that leaves, or is late, is told

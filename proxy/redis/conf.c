@@ -169,8 +169,8 @@ static const struct field fields[] = {
 	  .offset = offsetof(struct redis_conf, salt),
 	  .min = 8,
 	  .max = 1024,
-	  .doc = "What names of keys are hashed with, the same in all replicas. Not given: the "
-		 "password." },
+	  .doc = "What names of keys are hashed with, the same in all replicas; 8 bytes or more. "
+		 "Not given: the password." },
 	{ .key = NULL },
 };
 
