@@ -12,7 +12,8 @@
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
  *   field.c     proxy_set_header
  *   when.c      `if` as a condition of a route
- *   answer.c    return, add_header, proxy_hide_header
+ *   answer.c    return, add_header, proxy_hide_header, expires
+ *   redirect.c  what redirects and cookies say: proxy_redirect, proxy_cookie_*
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
  *   top.c       listeners, TLS, limits, log
@@ -217,9 +218,30 @@ bool answer_write(struct import *, const struct site *, const struct directive *
 		  struct directive *, struct buf *out);
 /* Whether answer_write could. */
 bool answer_known(struct import *, const struct directive *block, const struct directive *);
-/* `response:` of a route; `proxied`: there is an upstream whose fields may be hidden. */
+/* What has an upstream behind it. */
+struct proxied {
+	const struct directive *pass;
+	const struct spot *spot;
+	const struct target *target;
+};
+
+/* `response:` of a route; NULL: there is no upstream. */
 void answer_fields(struct import *, const struct site *, const struct directive *block,
-		   bool proxied, struct buf *out);
+		   const struct proxied *, struct buf *out);
+
+/*--------------------------------------------------------------- redirect.c */
+
+/* What nginx puts before the path of a redirect: "{scheme}://{host}:8080"; "": nothing, NULL: it differs by listener. */
+const char *redirect_origin(struct import *, const struct site *, const struct directive *block);
+/* A Location as nginx would tell it; *same: it is for every call. */
+const char *redirect_absolute(struct import *, const struct site *, const struct directive *block,
+			      const char *text, bool *same);
+/* Items of `response:`. */
+void redirects_write(struct import *, const struct site *, const struct directive *block,
+		     const struct directive *pass, const struct spot *, const struct target *,
+		     struct buf *);
+void cookies_write(struct import *, const struct site *, const struct directive *block,
+		   struct buf *);
 
 /*------------------------------------------------------------------- when.c */
 

@@ -34,7 +34,6 @@ static const struct on_off switches[] = {
 	{ "proxy_request_buffering", "on", ADAPTED, "bodies are passed on as they come" },
 	{ "proxy_ignore_client_abort", "on", LOST, "a call ends when its client goes" },
 	{ "proxy_http_version", "1.0", ADAPTED, "HTTP/1.1 is spoken" },
-	{ "proxy_redirect", NULL, LOST, "Location fields are passed on as they are" },
 	{ "gzip", "on", LOST, "Weir compresses nothing: let the app do it" },
 	{ "merge_slashes", "off", ADAPTED, "Weir matches paths in a normal form of its own" },
 	{ "server_tokens", "on", ADAPTED, "Weir says no name of its own" },
@@ -290,7 +289,7 @@ static void write_open(struct routing *r, const struct spot *s, const struct pas
 	put_timeout(im, p->block, &b);
 	put_max_body(im, p->block, &b);
 	fields_write(im, r->site, p->block, t, &b);
-	answer_fields(im, r->site, p->block, true, &b);
+	answer_fields(im, r->site, p->block, &(struct proxied){ p->pass, s, t }, &b);
 	judge_switches(im, p->block);
 	judge(im, p->pass, EXACT, NULL);
 	judge(im, s->at, EXACT, NULL);
@@ -310,7 +309,7 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 		buf_fini(&b);
 		return false;
 	}
-	answer_fields(r->im, r->site, s->at, false, &b);
+	answer_fields(r->im, r->site, s->at, NULL, &b);
 	judge(r->im, s->at, EXACT, NULL);
 	put_route(r, s, NULL, text_buf(r->im, &b));
 	r->im->n_routes++;
@@ -327,7 +326,7 @@ static void write_conditions(struct routing *r, const struct spot *s, const stru
 		if (answer == NULL)
 			continue;
 		answer_write(r->im, r->site, d, answer, &b);
-		answer_fields(r->im, r->site, d, false, &b);
+		answer_fields(r->im, r->site, d, NULL, &b);
 		judge(r->im, d, EXACT, NULL);
 		put_route(r, s, when_text(r->im, d), text_buf(r->im, &b));
 	}

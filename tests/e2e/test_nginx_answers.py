@@ -1,0 +1,55 @@
+"""What clients are told, by the real nginx and by Weir started from the same nginx.conf: redirects, cookies, fields, errors."""
+
+from nginx_both import both, needs_nginx as pytestmark, seen  # noqa: F401
+
+LED = seen("location", "refresh", "set-cookie")
+
+
+def get(path, **fields):
+    return "GET", path, "a.org", {n.replace("_", "-"): v for n, v in fields.items()}
+
+
+def places(port, app):
+    urls = [f"http://127.0.0.1:{app}/", f"http://127.0.0.1:{app}/two/x?y=1", "http://other.org/two/", "/two/x", "/", "x",
+            f"http://127.0.0.1:{port}/one/", f"http://127.0.0.1:{app}", "http://old.org:99/a/b"]
+    return [(u, path) for u in urls for path in ("/one/", "/same/", "/off/", "/said/", "/re/", "/some/")]
+
+
+def test_proxy_redirect(both):
+    requests = [get(path, X_Status="302", X_Location=u, X_Refresh="5; url=" + u) for u, path in places(both.port, both.app)]
+    both.compare("""server { listen 127.0.0.1:PORT; location /one/ { proxy_pass http://127.0.0.1:APP/two/; }
+    location /same/ { proxy_pass http://127.0.0.1:APP; } location /off/ { proxy_redirect off; proxy_pass http://127.0.0.1:APP; }
+    location /said/ { proxy_redirect http://other.org/two/ /here/; proxy_pass http://127.0.0.1:APP; }
+    location /re/ { proxy_redirect ~*^http://O([a-z]+)\\.ORG(:\\d+)?/(.*)$ http://$host/$1/$3; proxy_pass http://127.0.0.1:APP; }
+    location /some/ { proxy_pass http://127.0.0.1:APP/x/; proxy_redirect default; proxy_redirect http://other.org/ https://$host/o/; }
+    }""", requests, LED)
+
+
+def test_redirects_are_absolute(both):
+    requests = [("GET", p, h, {}) for p in ("/a?b=c", "/uri/x?y", "/no/", "/name/", "/abs", "/code") for h in ("a.org", "B.org:99")]
+    both.compare("""server { listen 127.0.0.1:PORT; server_name s.org; location /a { return 301 /b; }
+    location /uri/ { return 307 $request_uri; } location /no/ { absolute_redirect off; return 302 /x; }
+    location /name/ { server_name_in_redirect on; port_in_redirect off; return 302 /x; }
+    location /abs { return http://$host/y; } location /code { return 308 https://$http_host$request_uri; } }""", requests, LED)
+
+
+def test_cookies(both):
+    cookies = ["a=b; path=/two/x; Domain=.two.org", "a=b;Path=/two", "a=b", "s1=x; domain=two.org; Secure", "A=1; SameSite=Lax; HttpOnly",
+               "path=/two/; domain=TWO.org; path=/x/", "one=1; Path=/two/; secure; expires=Thu, 01 Jan 1970 00:00:00 GMT"]
+    requests = [get(p, X_Cookie=c) for c in cookies for p in ("/c/", "/r/", "/f/", "/all/")]
+    both.compare("""server { listen 127.0.0.1:PORT; proxy_pass_header X-Other;
+    location /c/ { proxy_cookie_path /two/ /one/; proxy_cookie_domain two.org $host; proxy_pass http://127.0.0.1:APP; }
+    location /r/ { proxy_cookie_path ~*^/TWO/(.*) /r/$1; proxy_cookie_domain ~two o; proxy_pass http://127.0.0.1:APP; }
+    location /f/ { proxy_cookie_flags a httponly samesite=strict; proxy_cookie_flags one nosecure; proxy_pass http://127.0.0.1:APP; }
+    location /all/ { proxy_cookie_flags one nosecure; proxy_cookie_flags ~ secure; proxy_pass http://127.0.0.1:APP; } }""", requests,
+                 lambda status, body, fields: sorted(v.replace(";P", "; P") for n, v in fields if n.lower() == "set-cookie"))
+
+
+def test_fields(both):
+    requests = [get(p, X_Status=s, X_Other="o", X_Cache="private") for s in ("200", "404", "301") for p in "/a /b /c /d /e /f".split()]
+    both.compare("""server { listen 127.0.0.1:PORT; add_header X-All all; expires epoch;
+    location /a { proxy_pass http://127.0.0.1:APP; } location /b { add_header X-Own o always; expires max; proxy_pass http://127.0.0.1:APP; }
+    location /c { proxy_hide_header X-Other; expires off; proxy_pass http://127.0.0.1:APP; }
+    location /d { proxy_pass_header X-Accel-Expires; expires 1h; proxy_pass http://127.0.0.1:APP; }
+    location /e { expires -1; proxy_pass http://127.0.0.1:APP; } location /f { expires 30d; return 200 x; } }""",
+                 requests, seen("x-all", "x-own", "x-other", "x-accel-expires", "cache-control"))
