@@ -34,6 +34,10 @@
  *  F10 Who calls is proven (call.prove) behind the limits by address at the
  *      front, which pay for it: they bound how often a stranger has it done.
  *      All other limits count calls of those who have proven it.
+ *  F11 Filters side by side that are `together` are asked at once, and hold a
+ *      call all of them or none: also of those that are only tried out, the
+ *      ones before one that would refuse get done then, and the ones behind it
+ *      are not asked.  The longest of their delays is the call's.  None waits.
  *
  * Every answer of admit and attempt is counted once, by the chain (but for an
  * attempt that is not a filter's business), and so is shadow mode applied: no
@@ -362,6 +366,8 @@ struct filter {
 	struct filter_stats *stats;
 	bool shadow;     /* count denials and delays, apply none */
 	bool by_address; /* answers at once, of the client's address: before it is known who calls */
+	/* F11 */
+	bool together;
 	uint16_t status; /* of its refusals; 0: as the reason's row says */
 };
 
@@ -385,6 +391,8 @@ void chain_begin(const struct chain *, struct call *, void *mem);
 /* Start, and go on after a wait.  PASS, DENY (ms: the longest wait of all that would deny now),
  * DELAY or PENDING. */
 struct verdict chain_admit(struct call *);
+/* Of a filter that is `together`, in done: one of its own kind refused the call. */
+bool chain_denied_together(const struct call *);
 /* PASS or DENY.  Either way the attempt is closed with one chain_attempted.  A first attempt that
  * is denied makes the call a denied one (F7). */
 struct verdict chain_attempt(struct call *, struct attempt *);
