@@ -734,6 +734,7 @@ uint8_t concurrency_urgency(struct slice value)
 
 const struct filter_ops concurrency_ops = {
 	.name = "concurrency",
+	.family = FAMILY_CONCURRENCY,
 	.schema = &concurrency_schema,
 	.mem_size = sizeof(struct holder),
 	.refusals = { REASON_concurrency_limited, REASON_concurrency_full, REASON_missing_key,

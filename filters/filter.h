@@ -160,7 +160,19 @@ struct limit_info {
 	uint64_t reset_ms;  /* until it is at rest again    */
 };
 
+/* What the limits of a kind said of a call, all together: the word that weighs most. */
+enum limit_family { FAMILY_NONE, FAMILY_RATE, FAMILY_CONCURRENCY, LIMIT_FAMILIES };
+enum limit_word {
+	LIMIT_UNASKED,
+	LIMIT_PASSED,
+	LIMIT_DELAYED_TRIAL,
+	LIMIT_DELAYED,
+	LIMIT_REJECTED_TRIAL,
+	LIMIT_REJECTED
+};
+
 struct outcome {
+	uint8_t limited[LIMIT_FAMILIES]; /* enum limit_word */
 	const struct reason *why;
 	uint16_t
 	    status; /* of the answer; before there is one, what the denier wants it to be, or 0 */
@@ -294,6 +306,7 @@ struct filter_target {
 
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
+	uint8_t family;              /* enum limit_family */
 	const struct schema *schema; /* option table: parse, check, dump, doc            */
 	size_t mem_size;             /* per-call bytes, zeroed                           */
 	uint8_t refusals[4]; /* enum reason_index: why it may refuse, known to metrics before it

@@ -594,6 +594,7 @@ static void rate_show(const struct filter *f, filter_emit *emit, void *ctx)
 
 const struct filter_ops rate_ops = {
 	.name = "rate",
+	.family = FAMILY_RATE,
 	.schema = &rate_schema,
 	.mem_size = sizeof(struct taken),
 	.refusals = { REASON_rate_limited, REASON_missing_key, REASON_store_unavailable },

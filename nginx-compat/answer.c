@@ -126,7 +126,8 @@ static void put_added(struct import *im, const struct site *site, const struct d
 		      struct buf *b)
 {
 	for (struct directive *d = block_find(block, "add_header"); d != NULL; d = block_next(d)) {
-		const char *value = variable_phrase(im, site, block, d->word[2].p, false);
+		const char *value =
+		    variable_phrase_then(im, site, block, d->word[2].p, false, AT_ANSWER);
 
 		if (value == NULL || !is_ours(d->word[1].p)) {
 			judge(im, d, LOST,

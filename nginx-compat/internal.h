@@ -22,6 +22,7 @@
 #define NGINX_COMPAT_INTERNAL_H
 
 #include "base/buf.h"
+#include "core/template.h"
 #include "nginx-compat/tree.h"
 
 /* A policy or an upstream that was written: by what it says, so that the same is written once. */
@@ -177,6 +178,10 @@ const char *variable_name(struct import *, struct slice variable);
  * something that Weir cannot say. */
 const char *variable_phrase(struct import *, const struct site *, const struct directive *block,
 			    const char *text, bool groups);
+/* The same of a text that is filled later. */
+const char *variable_phrase_then(struct import *, const struct site *,
+				 const struct directive *block, const char *text, bool groups,
+				 enum template_time);
 /* The name behind a `$` that is all the text; p NULL: it is something else. */
 struct slice variable_alone(const char *text);
 

@@ -85,6 +85,7 @@ struct value {
 	const char *name; /* with a `_` at its end: an argument follows */
 	const char *text;
 	bool dashes;
+	enum template_time known;
 };
 
 static const struct value values[] = {
@@ -103,13 +104,51 @@ static const struct value values[] = {
 	{ "http_", "{header.", true },
 	{ "arg_", "{query." },
 	{ "cookie_", "{cookie." },
+	{ "remote_port", "{client.port}" },
+	{ "realip_remote_addr", "{peer.ip}" },
+	{ "realip_remote_port", "{peer.port}" },
+	{ "connection", "{connection}" },
+	{ "connection_requests", "{connection.calls}" },
+	{ "pipe", "{connection.pipelined}" },
+	{ "server_addr", "{local.ip}" },
+	{ "server_protocol", "{protocol}" },
+	{ "request", "{request}" },
+	{ "remote_user", "{user}" },
+	{ "hostname", "{process.host}" },
+	{ "pid", "{process.id}" },
+	{ "time_local", "{time.local}" },
+	{ "time_iso8601", "{time.iso}" },
+	{ "msec", "{time.epoch}" },
+	{ "ssl_protocol", "{tls.protocol}" },
+	{ "ssl_cipher", "{tls.cipher}" },
+	{ "ssl_server_name", "{tls.server_name}" },
+	{ "ssl_session_reused", "{tls.resumed}" },
+	{ "status", "{status}", .known = AT_ANSWER },
+	{ "request_time", "{duration}", .known = AT_ANSWER },
+	{ "limit_req_status", "{limit.rate}", .known = AT_ANSWER },
+	{ "limit_conn_status", "{limit.concurrency}", .known = AT_ANSWER },
+	{ "upstream_addr", "{upstream.address}", .known = AT_ANSWER },
+	{ "upstream_status", "{upstream.status}", .known = AT_ANSWER },
+	{ "upstream_connect_time", "{upstream.connect}", .known = AT_ANSWER },
+	{ "upstream_header_time", "{upstream.first_byte}", .known = AT_ANSWER },
+	{ "upstream_response_time", "{upstream.duration}", .known = AT_ANSWER },
+	{ "upstream_http_", "{upstream.header.", true, AT_ANSWER },
+	{ "upstream_bytes_received", "{upstream.received}", .known = AT_END },
+	{ "upstream_bytes_sent", "{upstream.sent}", .known = AT_END },
+	{ "upstream_response_length", "{upstream.body}", .known = AT_END },
+	{ "request_length", "{request.bytes}", .known = AT_END },
+	{ "bytes_sent", "{response.bytes}", .known = AT_END },
+	{ "body_bytes_sent", "{response.body_bytes}", .known = AT_END },
+	{ "sent_http_", "{response.header.", true, AT_END },
 };
 
-static bool put_value(struct slice variable, struct buf *b)
+static bool put_value(struct slice variable, enum template_time when, struct buf *b)
 {
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		struct slice name = slice_str(values[i].name);
 
+		if (values[i].known > when)
+			continue;
 		if (slice_eq(variable, name)) {
 			buf_puts(b, values[i].text);
 			return true;
@@ -144,7 +183,7 @@ static void put_literal(struct slice s, struct buf *b)
 const char *variable_name(struct import *im, struct slice variable)
 {
 	struct buf b = { 0 };
-	const char *text = put_value(variable, &b) ? text_buf(im, &b) : NULL;
+	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
 
 	buf_fini(&b);
 	if (text == NULL || strcmp(text, "{request_id}") == 0)
@@ -153,7 +192,7 @@ const char *variable_name(struct import *im, struct slice variable)
 }
 
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
-			 struct slice variable, bool groups, struct buf *b)
+			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
 	struct directive *set = find_set(block, variable);
 
@@ -167,7 +206,7 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		judge(im, set, EXACT, NULL);
 		put_literal(set->word[2], b);
 	} else {
-		return put_value(variable, b);
+		return put_value(variable, when, b);
 	}
 	return true;
 }
@@ -186,6 +225,13 @@ static const char *join_uri(struct import *im, const char *text)
 const char *variable_phrase(struct import *im, const struct site *site,
 			    const struct directive *block, const char *text, bool groups)
 {
+	return variable_phrase_then(im, site, block, text, groups, AT_REQUEST);
+}
+
+const char *variable_phrase_then(struct import *im, const struct site *site,
+				 const struct directive *block, const char *text, bool groups,
+				 enum template_time when)
+{
 	struct slice s = slice_str(join_uri(im, text));
 	struct buf b = { 0 };
 
@@ -194,7 +240,7 @@ const char *variable_phrase(struct import *im, const struct site *site,
 
 		if (variable.p == NULL) {
 			put_literal(part, &b);
-		} else if (!put_variable(im, site, block, variable, groups, &b)) {
+		} else if (!put_variable(im, site, block, variable, groups, when, &b)) {
 			buf_fini(&b);
 			return NULL;
 		}
@@ -204,13 +250,13 @@ const char *variable_phrase(struct import *im, const struct site *site,
 
 /*----------------------------------------------------------------------- keys */
 
-struct source {
+struct key_source {
 	const char *name; /* with a `_` at its end: an argument follows */
 	const char *yaml; /* with a dot at its end: the argument stands there */
 	bool may_miss, dashes, per_site;
 };
 
-static const struct source sources[] = {
+static const struct key_source sources[] = {
 	{ "binary_remote_addr", "client.ip/32/128" },
 	{ "remote_addr", "client.ip/32/128" },
 	{ "host", "host" },
@@ -224,7 +270,7 @@ static const struct source sources[] = {
 	{ "cookie_", "cookie.", .may_miss = true },
 };
 
-static const struct source *find_source(struct slice variable)
+static const struct key_source *find_source(struct slice variable)
 {
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
 		struct slice name = slice_str(sources[i].name);
@@ -236,7 +282,7 @@ static const struct source *find_source(struct slice variable)
 	return NULL;
 }
 
-static const char *source_text(struct import *im, const struct source *s, struct slice variable)
+static const char *source_text(struct import *im, const struct key_source *s, struct slice variable)
 {
 	size_t n = strlen(s->name);
 	char *text;
@@ -260,7 +306,7 @@ struct parts {
 static void add_part(struct import *im, const struct site *site, struct slice variable,
 		     struct key *key, struct parts *parts)
 {
-	const struct source *s = find_source(variable);
+	const struct key_source *s = find_source(variable);
 
 	if (s == NULL) {
 		key->why = text_printf(im, "there is no key like `$%.*s`", SLICE_FMT(variable));

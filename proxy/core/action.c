@@ -11,6 +11,7 @@ struct maker {
 	struct route *route; /* NULL: it is about answers of any */
 	struct arena *arena;
 	struct diags *diags;
+	uint8_t time; /* enum template_time */
 };
 
 static const struct template_match no_match;
@@ -18,6 +19,15 @@ static const struct template_match no_match;
 static const struct template_match *match_of(const struct maker *m)
 {
 	return m->route == NULL ? &no_match : &m->route->match;
+}
+
+/* The same for texts of an answer. */
+static struct template_match match_then(const struct maker *m)
+{
+	struct template_match match = *match_of(m);
+
+	match.time = m->time;
+	return match;
 }
 
 static void *make(const struct maker *m, size_t n)
@@ -32,6 +42,7 @@ static void *make(const struct maker *m, size_t n)
 static bool make_field(const struct maker *m, struct field_edit *f, const struct set_conf *set)
 {
 	const char *what = arena_printf(m->arena, "`%s`", set->name.name);
+	struct template_match match = match_then(m);
 
 	f->name = slice_str(set->name.name);
 	f->id = (uint8_t)field_lookup(f->name);
@@ -39,8 +50,8 @@ static bool make_field(const struct maker *m, struct field_edit *f, const struct
 		diags_out_of_memory(m->diags);
 		return false;
 	}
-	return template_parse(&f->value, set->value, set->literal, match_of(m), what, set->at,
-			      m->arena, m->diags);
+	return template_parse(&f->value, set->value, set->literal, &match, what, set->at, m->arena,
+			      m->diags);
 }
 
 static bool make_fields(const struct maker *m, const struct conf_list *list, uint32_t *n,
@@ -106,6 +117,7 @@ static bool make_replacements(const struct maker *m, const struct conf_list *lis
 	for (*n = 0; r != NULL && *n < list->n; (*n)++, r++, conf++) {
 		r->name = slice_str(conf->name.name);
 		r->id = (uint8_t)field_lookup(r->name);
+		r->match.time = m->time;
 		r->match.pattern = make_expression(m, conf->pattern, conf->pattern_at);
 		ok = r->match.pattern != NULL &&
 		     make_text(m, &r->with, &has, &conf->with, &r->match, "`with`") && ok;
@@ -113,9 +125,36 @@ static bool make_replacements(const struct maker *m, const struct conf_list *lis
 	return ok && *n == list->n;
 }
 
-static bool make_answers(const struct maker *m, const struct conf_list *list,
+static bool tells_later(const struct field_edit *f, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (f[i].value.known >= AT_ANSWER)
+			return true;
+	return false;
+}
+
+bool answer_edits_watch(const struct answer_edits *edits)
+{
+	for (uint32_t i = 0; edits != NULL && i < edits->n; i++) {
+		const struct answer_edit *e = &edits->item[i];
+
+		if (tells_later(e->set, e->n_set) || tells_later(e->add, e->n_add))
+			return true;
+		for (uint32_t k = 0; k < e->n_replace; k++)
+			if (e->replace[k].with.known >= AT_ANSWER)
+				return true;
+	}
+	return false;
+}
+
+static bool make_answers(const struct maker *maker, const struct conf_list *list,
 			 const struct answer_edits **out)
 {
+	const struct maker late = { .route = maker->route,
+				    .arena = maker->arena,
+				    .diags = maker->diags,
+				    .time = AT_ANSWER };
+	const struct maker *m = &late;
 	const struct edit_conf *conf = list->item;
 	struct answer_edits *all = list->n == 0 ? NULL : make(m, sizeof(*all));
 	struct answer_edit *e = all == NULL ? NULL : make(m, list->n * sizeof(*e));

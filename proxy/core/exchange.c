@@ -167,12 +167,30 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->overhead_ns -= r->backoff_ns < r->overhead_ns ? r->backoff_ns : r->overhead_ns;
 }
 
+static void exchange_note_bytes(struct exchange *x)
+{
+	x->in_bytes = x->client->in_bytes;
+	x->out_bytes = x->client->out_bytes;
+	x->pipelined = x->client->pipelined;
+}
+
+void exchange_reset(struct exchange *x, const struct reason *why)
+{
+	struct stream *s = x->client;
+
+	exchange_note_bytes(x);
+	x->client = NULL; /* of HTTP/2 it is freed */
+	s->ops->reset(s, why);
+}
+
 /* The client's stream is gone: the one end of every call. */
 void exchange_end(struct exchange *x, const struct reason *why)
 {
 	struct worker *w = x->worker;
 
 	CHECK(x->state != X_OVER);
+	if (x->client != NULL)
+		exchange_note_bytes(x);
 	x->client = NULL;
 	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->call.out.why == NULL || why != reason_ok)
@@ -197,11 +215,10 @@ void exchange_cut_all(struct worker *w, const struct reason *why)
 {
 	LIST_EACH (n, &w->exchanges) {
 		struct exchange *x = LIST_ENTRY(n, struct exchange, link);
-		struct stream *s = x->client;
 
-		if (x->state == X_OVER || s == NULL)
+		if (x->state == X_OVER || x->client == NULL)
 			continue;
-		s->ops->reset(s, why);
+		exchange_reset(x, why);
 		exchange_end(x, why);
 	}
 }
@@ -289,10 +306,8 @@ static const struct reason *awaiting_reason(const struct exchange *x)
 
 static void cut(struct exchange *x, const struct reason *why)
 {
-	struct stream *s = x->client;
-
 	legs_abort(x, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
-	s->ops->reset(s, why);
+	exchange_reset(x, why);
 	exchange_end(x, why);
 }
 
@@ -453,6 +468,7 @@ void exchange_values(struct exchange *x, struct template_values *v)
 		.request_id = x->record.request_id,
 		.port = addr_port(&wl->slot->addr),
 		.address = wl->slot->text,
+		.x = x,
 	};
 }
 
@@ -621,6 +637,7 @@ static struct exchange *attach(struct conn *c, struct stream *s, struct head *he
 	x->grpc = head != NULL && head->h2 && grpc_is_call(head);
 	s->on = &client_events;
 	s->owner = x;
+	c->calls++;
 	begin_record(x);
 	return x;
 }
@@ -695,7 +712,10 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 		chain_respond(exchange_call(x), h);
 	if (h->status >= 200 && !exchange_edit_answer(x, h))
 		return false;
-	return x->client->ops->head(x->client, h, end);
+	if (!x->client->ops->head(x->client, h, end))
+		return false;
+	x->head_bytes = x->client->out_bytes;
+	return true;
 }
 
 static void try_again(struct exchange *x, uint64_t ms, enum try_kind kind)

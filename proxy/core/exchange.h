@@ -47,6 +47,19 @@ struct leg {
 	bool final;   /* and says that no other try is wanted */
 	bool hurried; /* it was out of a time that its client has set: no fault of the endpoint's */
 	bool told;    /* filters know how it went */
+	struct try_note *note; /* NULL: nobody wants it */
+};
+
+/* What texts can tell of a try; in the call's arena, where somebody wants it (route.watched). */
+struct try_note {
+	struct try_note *next;
+	const char *address;
+	uint16_t status; /* as logs have it: 502, 504 of one that failed; 0: none */
+	uint64_t start_ns;
+	uint64_t connect_ns, head_ns,
+	    whole_ns; /* since then; UINT64_MAX: it did not come to that */
+	uint64_t in_bytes, out_bytes, body_bytes;
+	const struct head *head; /* of its answer; NULL: none came */
 };
 
 struct auth_result;
@@ -87,6 +100,12 @@ struct exchange {
 	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
+	/* For texts: the request as it came (NULL: nobody asks), tries, and what has gone over the
+	 * client's stream. */
+	const struct head *asked;
+	struct try_note *tries, *last_try;
+	uint64_t in_bytes, out_bytes, head_bytes;
+	bool pipelined;
 	struct list link;
 	struct deferred grave;
 };
@@ -139,6 +158,8 @@ static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
 
 	return edits == NULL || exchange_apply_edits(x, edits, h);
 }
+/* Gives the client's stream up; exchange_end follows. */
+void exchange_reset(struct exchange *, const struct reason *);
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
 /* No endpoint takes the call, for `ms`: the fallback may. */

@@ -24,6 +24,73 @@ struct leg_wait {
 	struct leg *leg;
 };
 
+/*---------------------------------------------------------------- notes */
+
+static struct try_note *note_new(struct exchange *x, const char *address)
+{
+	struct try_note *n = arena_zalloc(&x->arena, sizeof(*n));
+
+	if (n == NULL)
+		return NULL;
+	n->address = address;
+	n->start_ns = x->worker->loop.now_ns;
+	n->connect_ns = n->head_ns = n->whole_ns = UINT64_MAX;
+	if (x->last_try == NULL)
+		x->tries = n;
+	else
+		x->last_try->next = n;
+	x->last_try = n;
+	return n;
+}
+
+static void note_begin(struct leg *l)
+{
+	const struct endpoint *ep = l->member->endpoint;
+
+	l->note = note_new(l->x, ep->peer == NULL ? ep->text : ep->authority);
+}
+
+/* A name may stand for several addresses. */
+static void note_connected(struct leg *l)
+{
+	char text[ADDR_TEXT_MAX];
+	const char *copy;
+
+	addr_format(&l->conn->peer, text);
+	copy = arena_strdup(&l->x->arena, text);
+	if (copy != NULL)
+		l->note->address = copy;
+	l->note->connect_ns = l->x->worker->loop.now_ns - l->note->start_ns;
+}
+
+/* Its stream is about to go. */
+static void note_stream(struct leg *l)
+{
+	if (l->note == NULL || l->stream == NULL)
+		return;
+	l->note->in_bytes = l->stream->in_bytes;
+	l->note->out_bytes = l->stream->out_bytes;
+}
+
+static void note_head(struct leg *l, const struct head *h)
+{
+	l->note->head = h;
+	l->note->status = h->status;
+	l->note->head_ns = l->last_ns - l->note->start_ns;
+}
+
+static void note_end(struct leg *l, const struct reason *why)
+{
+	struct try_note *n = l->note;
+
+	n->whole_ns = l->x->worker->loop.now_ns - n->start_ns;
+	n->body_bytes = l == l->x->leg && l->heard ? l->x->down.bytes : 0;
+	if (n->status == 0 && (why->flags & R_FAILURE))
+		n->status = why->status == 504 ? 504 : 502;
+}
+
+/*---------------------------------------------------------------- ends */
+
 /* What the balancer is to know of a try that was not answered. */
 static void tell_unanswered(struct leg *l, enum endpoint_result result)
 {
@@ -86,6 +153,8 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 
 	CHECK(l->open);
 	l->open = false;
+	if (l->note != NULL)
+		note_end(l, why);
 	l->attempt.why = why;
 	l->attempt.excused = is_excused(l);
 	l->attempt.asked = l->sent && x->request_ended && !x->up.held;
@@ -121,6 +190,7 @@ static void leg_finish(struct leg *l)
 {
 	struct conn *c = l->conn;
 
+	note_stream(l);
 	l->stream = NULL;
 	l->conn = NULL;
 	leg_close(l, ENDPOINT_OK, reason_ok);
@@ -133,6 +203,7 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 
 	if (!l->open)
 		return;
+	note_stream(l);
 	if (l->stream != NULL)
 		l->stream->ops->reset(l->stream, why);
 	if (l->wait != NULL)
@@ -221,6 +292,8 @@ static void take_answer(struct leg *l, const struct head *h)
 	l->heard = true;
 	l->attempt.status = h->status;
 	l->attempt.head_ns = l->last_ns;
+	if (l->note != NULL)
+		note_head(l, h);
 	if (h->status >= 400)
 		(void)retry_after_ms(h, l->x->worker->loop.wall_ns, &l->attempt.retry_after_ms);
 	if (l->x->grpc)
@@ -292,6 +365,7 @@ static void on_gone(void *owner, const struct reason *why)
 		leg_finish(l);
 		return;
 	}
+	note_stream(l);
 	l->stream = NULL;
 	/* a stream that is reset over a connection that goes on was not met by a dead one */
 	l->reused = l->reused && !(l->conn != NULL && goes_on(l->conn));
@@ -390,6 +464,8 @@ static void leg_send(struct leg *l)
 	bool end = x->req->body == BODY_NONE;
 	const struct reason *why = NULL;
 
+	if (l->note != NULL)
+		note_connected(l);
 	if (x->req->authority.n == 0)
 		x->req->authority = own_authority(l->member->endpoint);
 	if (x->req->upgrade)
@@ -685,6 +761,8 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 
 	endpoint_begin(ep, w);
 	l->open = true;
+	if (x->route->watched)
+		note_begin(l);
 	if (kind != TRY_FRESH)
 		l->conn = take_conn(l);
 	l->reused = was_idle(l->conn);
@@ -695,10 +773,23 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 								  : reason_connect_failed);
 }
 
+/* The whole upstream is what was tried, and none of it there. */
+static void note_nowhere(struct exchange *x)
+{
+	struct try_note *n = note_new(x, x->cluster->name);
+
+	if (n == NULL)
+		return;
+	n->status = 502;
+	n->whole_ns = 0;
+}
+
 void leg_start(struct exchange *x, enum try_kind kind)
 {
 	struct verdict v = leg_choose_and_ask(x->leg, x, kind);
 
+	if (v.kind == V_DENY && x->route->watched)
+		note_nowhere(x);
 	if (v.kind == V_DENY)
 		exchange_on_no_endpoint(x, v.why, v.ms);
 	else

@@ -128,8 +128,11 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	p->n_routes++;
 	route->auth = auth_rule_of(p->config, conf);
 	make_chain(p, route);
-	return route_prepare(route, &p->arena, diags) &&
-	       action_prepare(route, p->config, &p->arena, diags);
+	if (!route_prepare(route, &p->arena, diags) ||
+	    !action_prepare(route, p->config, &p->arena, diags))
+		return false;
+	route->watched = answer_edits_watch(route->answers);
+	return true;
 }
 
 static bool open_routes(struct policy *p, struct registries *r, struct diags *diags)

@@ -34,6 +34,7 @@ struct route {
 	const struct rewrite *rewrite;      /* NULL: path, query and host go on as they came */
 	const struct answer_edits *answers; /* NULL: they go on as they are */
 	const struct error_pages *pages;    /* NULL: errors, too */
+	bool watched;                       /* texts tell of its tries: they are taken note of */
 };
 
 struct policy {

@@ -358,11 +358,12 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 		conn_last(x->conn);
 	ok = ok && x->client->ops->head(x->client, h, end);
 	if (!ok) {
-		x->client->ops->reset(x->client, reason_out_of_memory);
+		exchange_reset(x, reason_out_of_memory);
 		exchange_end(x, reason_out_of_memory);
 		return false;
 	}
 	x->resp = h;
+	x->head_bytes = x->client->out_bytes;
 	return true;
 }
 

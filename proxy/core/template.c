@@ -2,37 +2,13 @@
  *
  * A text is cut into parts when it is read: literal ones, and those that a row of the table below
  * or a key (filters/key.h) reads. */
-#include "core/template.h"
+#include "core/template_internal.h"
 
 #include <stdio.h>
 
 #include "conf/suggest.h"
 #include "conf/value.h"
-#include "filters/key.h"
 #include "http/scan.h"
-
-struct value_source;
-
-struct template_part {
-	struct slice text;                 /* of a literal */
-	const struct value_source *source; /* NULL: a literal, or a key */
-	struct key_spec *key;              /* NULL: none */
-	bool escaped;                      /* its values stand in URIs as they are */
-	uint32_t group;                    /* of match.N */
-};
-
-/* One value under way, and where those that have to be made are put. */
-struct reader {
-	const struct template_values *v;
-	const struct template_part *part;
-	char scratch[KEY_SCRATCH_BYTES];
-};
-
-struct value_source {
-	const char *name;
-	bool (*read)(struct reader *, struct slice *);
-	bool escaped; /* it is part of a URI, with the escapes of one */
-};
 
 /*---------------------------------------------------------------- values */
 
@@ -215,6 +191,8 @@ static void not_known(struct parser *p, struct slice name, const char *near)
 	suggest_begin(&s, name);
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
 		suggest_offer(&s, sources[i].name);
+	for (unsigned i = 0; call_value_name(i) != NULL; i++)
+		suggest_offer(&s, call_value_name(i));
 	if (s.best == NULL)
 		s.best = near;
 	if (s.best != NULL)
@@ -269,6 +247,19 @@ static bool parse_key(struct parser *p, struct slice name, struct template_part 
 	return true;
 }
 
+static bool parse_call_value(struct parser *p, struct slice name, const struct template_part *part)
+{
+	static const char *const when[] = { "", "is known only once there is an answer",
+					    "is known only when the call is over" };
+	uint8_t from = part->source->known;
+
+	p->t->known = from > p->t->known ? from : p->t->known;
+	if (from <= p->match->time)
+		return true;
+	unknown(p, name, when[from]);
+	return false;
+}
+
 static bool parse_name(struct parser *p, struct slice name)
 {
 	static const struct slice match = SLICE("match.");
@@ -286,6 +277,10 @@ static bool parse_name(struct parser *p, struct slice name)
 		unknown(p, name, "asks for a `match.path` that ends with a star");
 		return false;
 	}
+	part->source = call_value_find(name, &part->text);
+	part->of_exchange = part->source != NULL;
+	if (part->source != NULL)
+		return parse_call_value(p, name, part);
 	return slice_starts(name, match) ? parse_group(p, name, part) : parse_key(p, name, part);
 }
 
@@ -402,6 +397,38 @@ static void put_html(struct buf *b, char c)
 		buf_putc(b, c);
 }
 
+/* As in logs that others have written for long: \xXX of what is no plain ASCII. */
+static void put_log(struct buf *b, char c)
+{
+	unsigned char u = (unsigned char)c;
+
+	if (u < ' ' || u >= 0x7f || c == '"' || c == '\\') {
+		buf_puts(b, "\\x");
+		buf_putc(b, "0123456789ABCDEF"[u >> 4]);
+		buf_putc(b, "0123456789ABCDEF"[u & 15]);
+	} else {
+		buf_putc(b, c);
+	}
+}
+
+static void put_log_json(struct buf *b, char c)
+{
+	static const char short_form[] = { ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\b'] = 'b',
+					   ['\f'] = 'f', ['"'] = '"',  ['\\'] = '\\' };
+	unsigned char u = (unsigned char)c;
+
+	if (u < sizeof(short_form) && short_form[u] != '\0') {
+		buf_putc(b, '\\');
+		buf_putc(b, short_form[u]);
+	} else if (u < ' ') {
+		buf_puts(b, "\\u00");
+		buf_putc(b, (char)('0' + (u >> 4)));
+		buf_putc(b, "0123456789ABCDEF"[u & 15]);
+	} else {
+		buf_putc(b, c);
+	}
+}
+
 static void put_char(struct buf *b, char c, enum template_form form, bool escaped)
 {
 	bool stays = true;
@@ -422,10 +449,18 @@ static void put_char(struct buf *b, char c, enum template_form form, bool escape
 
 static void put_value(struct buf *b, struct slice s, enum template_form form, bool escaped)
 {
+	void (*put)(struct buf *, char) = form == TEMPLATE_LOG        ? put_log
+					  : form == TEMPLATE_LOG_JSON ? put_log_json
+								      : NULL;
+
 	if (form == TEMPLATE_JSON) {
 		buf_json(b, s);
 		return;
 	}
+	for (size_t i = 0; put != NULL && i < s.n && b->n <= TEMPLATE_MAX; i++)
+		put(b, s.p[i]);
+	if (put != NULL)
+		return;
 	for (size_t i = 0; i < s.n && b->n <= TEMPLATE_MAX; i++)
 		put_char(b, s.p[i], form, escaped);
 }
@@ -437,6 +472,8 @@ static bool read_part(struct reader *r, struct slice *out)
 	*out = slice_of("", 0);
 	if (r->part->key != NULL)
 		return key_value(r->part->key, r->v->call, r->scratch, out);
+	if (r->part->of_exchange && r->v->x == NULL)
+		return false;
 	return r->part->source->read(r, out);
 }
 
@@ -454,6 +491,8 @@ bool template_fill_values(const struct template *t, const struct template_values
 			buf_put(&b, r.part->text.p, r.part->text.n);
 		else if (read_part(&r, &value))
 			put_value(&b, value, form, r.part->escaped);
+		else if (form == TEMPLATE_LOG)
+			buf_putc(&b, '-');
 	}
 	*out = b.n == 0 || b.n > TEMPLATE_MAX ? slice_of("", 0) : slice_of(b.p, b.n);
 	return !b.oom;

@@ -4,6 +4,19 @@
  *	{tls.san}	what keys of limits are made of (filters/key.h), here as text
  *	{uri} {query} {authority} {scheme} {request_id}
  *	{server.port} {server.address}	of the listener
+ *	{client.port} {peer.ip} {peer.port} {local.ip}	who is connected, to which address of ours
+ *	{connection} {connection.calls} {connection.pipelined}	its number; calls so far; `p` or `.`
+ *	{tls.protocol} {tls.cipher} {tls.server_name} {tls.resumed}	`r` or `.`
+ *	{time.local} {time.iso} {time.epoch} {process.host} {process.id}
+ *	{request} {protocol} {path.decoded} {user}	its first line; who Basic credentials name
+ *   and, once there is an answer:
+ *	{status} {duration} {limit.rate} {limit.concurrency}	seconds; PASSED, DELAYED, REJECTED
+ *	{upstream.address} {upstream.status} {upstream.connect} {upstream.first_byte}
+ *	{upstream.duration} {upstream.header.NAME}	of each try, joined by `, `
+ *   and when the call is over:
+ *	{request.bytes} {response.bytes} {response.body_bytes} {response.header.NAME}
+ *	{upstream.received} {upstream.sent} {upstream.body}	bytes of each try
+ *   and where the route knows them:
  *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
  *				of `replace`, else of `match.path`; 0: all of what it has found
  *	{match.rest}		of a match like /x/<star>: what stands where the star does
@@ -25,11 +38,13 @@
 #include "core/pattern.h"
 #include "filters/filter.h"
 
+struct exchange;
 struct template_part;
 
 struct template
 {
-	uint32_t n; /* 0: the text is always the same */
+	uint32_t n;    /* 0: the text is always the same */
+	uint8_t known; /* enum template_time: from when on all of it is */
 	struct slice fixed;
 	struct template_part *part;
 };
@@ -47,13 +62,19 @@ enum template_form {
 	TEMPLATE_PATH,  /* of its path: no `?` either */
 	TEMPLATE_JSON,  /* within a string */
 	TEMPLATE_HTML,
+	TEMPLATE_LOG, /* of a log: `"`, `\` and all but plain ASCII as \xXX; `-` for what is not there */
+	TEMPLATE_LOG_JSON, /* within a string of JSON, bytes above 0x7f as they are */
 };
+
+/* From when on a value is known. */
+enum template_time { AT_REQUEST, AT_ANSWER, AT_END };
 
 /* What a route knows that {match...} may ask for. */
 struct template_match {
 	const struct pattern *pattern; /* NULL: none */
 	bool rest;                     /* it takes what is below a path: */
 	size_t rest_at;                /* of the path in normal form */
+	uint8_t time;                  /* enum template_time: when it is filled */
 };
 
 /* Of a call. */
@@ -64,6 +85,7 @@ struct template_values {
 	struct slice scheme, request_id;
 	uint16_t port;       /* of the listener; 0: it has none */
 	const char *address; /* the same, as `listen` has it; NULL: not known */
+	const struct exchange *x; /* NULL: there is none, and nothing that only it knows */
 };
 
 /* Into the arena.  `literal`: T2.  `match`: what {match...} may ask for.  False after findings at

@@ -233,6 +233,7 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 	if (c == NULL)
 		return false;
 	wl->conns++;
+	c->serial = w->serial++ * w->shared->workers + w->index + 1;
 	stats_conn_open(wl->stats, w->index);
 	if (wl->tls != NULL) {
 		atomic_fetch_add_explicit(&w->shared->handshakes, 1, memory_order_relaxed);

@@ -101,6 +101,7 @@ struct worker {
 	struct tls_tickets tickets; /* once a listener speaks TLS */
 	char date[30];              /* of Date, for date_s */
 	uint64_t date_s;
+	uint64_t serial; /* connections so far */
 	struct mailbox mailbox;
 	struct event *mail;
 	struct message wake_mail; /* from other workers: there are wakes */

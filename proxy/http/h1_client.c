@@ -87,6 +87,8 @@ size_t h1_client_take_head(struct h1 *h, struct slice in)
 		return in.n;
 	}
 	if (n > 0)
+		h->stream.in_bytes += (uint64_t)n;
+	if (n > 0)
 		client_take_answer(h, slice_of(in.p, (size_t)n));
 	return (size_t)n;
 }

@@ -28,6 +28,7 @@ void h1_server_finish(struct h1 *h)
 		h->in_state = h->in_state == IN_DISCARD ? IN_DISCARD : IN_HEAD;
 		h->seen = 0;
 		h->leading = 0;
+		h->behind = h->held;
 		if (h->held || h->eof)
 			h->codec.io->kick(h->codec.conn);
 	}
@@ -108,6 +109,7 @@ void h1_server_refuse_part(struct h1 *h, struct slice text, const struct reason 
 	char *whole;
 
 	server_open(h);
+	h->stream.in_bytes = text.n;
 	if (h->arena == NULL) {
 		server_give_up(h);
 		return;
@@ -128,6 +130,9 @@ static void server_take_request(struct h1 *h, struct slice text)
 	bool end;
 
 	server_open(h);
+	h->stream.in_bytes = text.n;
+	h->stream.pipelined = h->behind;
+	h->behind = false;
 	if (h->arena == NULL) {
 		server_give_up(h);
 		return;

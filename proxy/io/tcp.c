@@ -124,6 +124,14 @@ static bool tcp_quiet(struct transport *t)
 	return recv(tcp_of(t)->fd, &byte, sizeof(byte), MSG_PEEK) < 0 && would_block();
 }
 
+static bool tcp_local(const struct transport *t, struct addr *out)
+{
+	const struct tcp *tcp = (const struct tcp *)(const void *)t;
+
+	*out = (struct addr){ .len = sizeof(out->u) };
+	return getsockname(tcp->fd, &out->u.sa, &out->len) == 0;
+}
+
 static void tcp_close(struct transport *t, bool reset)
 {
 	static const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
@@ -143,6 +151,7 @@ static const struct transport_ops tcp_ops = {
 	.half_close = tcp_half_close,
 	.intact = tcp_intact,
 	.quiet = tcp_quiet,
+	.local = tcp_local,
 	.close = tcp_close,
 };
 

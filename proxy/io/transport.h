@@ -43,6 +43,8 @@ struct transport_ops {
 	bool (*intact)(struct transport *);
 	/* Whether nothing waits to be read: no byte, no end, no reset. */
 	bool (*quiet)(struct transport *);
+	/* The address of this end; false: it has none.  NULL where none ever has. */
+	bool (*local)(const struct transport *, struct addr *);
 	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
 	void (*close)(struct transport *, bool reset);
 };
