@@ -3,7 +3,8 @@
  * nginx counts thousandths of a call: 10r/m are 166 thousandths a second.  Its burst is what may come beyond the first call,
  * so a bucket holds one more.  What is beyond `delay` waits its turn, at most `burst` of them: a bucket of delay + 1, behind
  * which burst - delay calls may be owed.  Calls whose key is empty are not counted.  A zone is shared by all who name it, and
- * so is a policy; with other numbers it is another policy, which counts by itself. */
+ * so is a policy; with other numbers it is another policy of the same pool.  Several limits are decided together, when a call
+ * comes (`charge: arrival`), in whole milliseconds (`algorithm: leaky-bucket`). */
 #include <inttypes.h>
 #include <string.h>
 
@@ -147,26 +148,58 @@ static void put_rest(const struct limit *l, const char *kind, unsigned usual, st
 	buf_puts(b, ", shadow: true");
 }
 
+static bool names_zone(const struct directive *d, struct slice zone)
+{
+	struct slice rest;
+
+	if (directive_is(d, "limit_conn"))
+		return d->n > 1 && slice_eq(d->word[1], zone);
+	for (uint32_t i = 1; directive_is(d, "limit_req") && i < d->n; i++)
+		if (cut_prefix(d->word[i], "zone=", &rest))
+			return slice_eq(rest, zone);
+	return false;
+}
+
+/* What may be another policy of the same zone: another use of it, or another status or trial. */
+static unsigned count_uses(const struct limit *l, const struct directive *block)
+{
+	const char *kind = l->at->word[0].p;
+	unsigned n = 0;
+
+	DIRECTIVE_EACH (d, block) {
+		n += directive_is(d, kind) && names_zone(d, l->zone);
+		n += block->parent != NULL &&
+		     (directive_is(d, text_printf(l->im, "%s_status", kind)) ||
+		      directive_is(d, text_printf(l->im, "%s_dry_run", kind)));
+		n += count_uses(l, d);
+	}
+	return n;
+}
+
+static void put_pool(struct limit *l, struct buf *b)
+{
+	if (count_uses(l, l->im->http) < 2)
+		return;
+	buf_printf(b, ", pool: %s",
+		   text_yaml(l->im, text_printf(l->im, "%.*s%s%s", SLICE_FMT(l->zone),
+						l->key.per_site ? "-" : "",
+						l->key.per_site ? l->site->first_name : "")));
+}
+
 static void finish(struct limit *l, const char *tail, struct buf *body, struct buf *use)
 {
 	struct import *im = l->im;
 	const char *text, *name, *wanted;
-	bool is_new, shared = false;
+	bool is_new;
 
 	wanted = text_printf(im, "%.*s%s%s%s", SLICE_FMT(l->zone), tail, l->key.per_site ? "-" : "",
 			     l->key.per_site ? l->site->first_name : "");
 	text = text_buf(im, body);
-	for (const struct made *m = im->policy; m != NULL; m = m->next)
-		shared |= strcmp(m->wanted, wanted) == 0 && strcmp(m->body, text) != 0;
 	name = text_made(im, &im->policy, wanted, text, &is_new);
 	if (is_new) {
 		buf_printf(&im->policies, "  %s: { %s }", name, text);
 		text_end(im, &im->policies, l->at);
 	}
-	if (shared)
-		judge(im, l->at, ADAPTED,
-		      "the zone `%.*s` is used with other numbers elsewhere: each counts by itself",
-		      SLICE_FMT(l->zone));
 	judge(im, l->at, EXACT, NULL);
 	buf_printf(use, "%s%s", use->n > 0 ? ", " : "", name);
 }
@@ -251,8 +284,7 @@ static bool put_bucket(struct limit *l, const struct request_limit *r, struct bu
 	return true;
 }
 
-/* Whether it makes calls wait. */
-static bool write_request_limit(struct limit *l, struct buf *use)
+static void write_request_limit(struct limit *l, struct buf *use)
 {
 	struct request_limit r = { 0 };
 	struct buf bucket = { 0 }, body = { 0 };
@@ -260,17 +292,18 @@ static bool write_request_limit(struct limit *l, struct buf *use)
 
 	if (!read_request_words(l, &r) || !find_zone(l, "limit_req_zone") || !read_key(l) ||
 	    !read_rate(l, &r) || !put_bucket(l, &r, &bucket))
-		return false;
+		return;
 	numbers = text_printf(l->im, "rate: %s, %s", r.rate, text_buf(l->im, &bucket));
 	buf_puts(&body, numbers);
 	put_key(l, &body);
+	buf_puts(&body, ", algorithm: leaky-bucket, charge: arrival");
+	put_pool(l, &body);
 	if (l->key.overrides != NULL)
 		put_overrides(&body, l->key.overrides, "rate: unlimited",
 			      text_printf(l->im, "rate: %s, burst: %" PRIu64, r.rate,
 					  (r.delay >= r.burst ? r.burst : r.delay) + 1));
 	put_rest(l, "limit_req", 429, &body);
 	finish(l, "", &body, use);
-	return r.delay < r.burst;
 }
 
 /*--------------------------------------------------------------- limit_conn */
@@ -290,6 +323,7 @@ static void write_connection_limit(struct limit *l, struct buf *use)
 		return;
 	buf_printf(&body, "concurrency: %" PRIu64, n);
 	put_key(l, &body);
+	put_pool(l, &body);
 	if (l->key.overrides != NULL)
 		put_overrides(&body, l->key.overrides, "concurrency: unlimited",
 			      text_printf(l->im, "concurrency: %" PRIu64, n));
@@ -321,23 +355,15 @@ static bool is_twice(struct import *im, const struct directive *d)
 static void write_all(struct import *im, const struct site *site, const struct directive *block,
 		      const char *kind, struct buf *use)
 {
-	struct directive *shaping = NULL;
-
 	for (struct directive *d = block_find(block, kind); d != NULL; d = block_next(d)) {
 		struct limit l = { .im = im, .site = site, .block = block, .at = d };
-		bool waits = false;
 
 		if (is_twice(im, d))
 			return;
 		if (strcmp(kind, "limit_req") == 0)
-			waits = write_request_limit(&l, use);
+			write_request_limit(&l, use);
 		else
 			write_connection_limit(&l, use);
-		if (waits && shaping != NULL)
-			judge(im, d, ADAPTED,
-			      "a call waits for one limit after the other, not for the longer of "
-			      "both");
-		shaping = waits ? d : shaping;
 	}
 }
 

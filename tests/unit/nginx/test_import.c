@@ -66,7 +66,12 @@ struct row {
 
 static const struct row limits[] = {
 	{ LIMITED(IP "10r/s;", "limit_req zone=z;"),
-	  "z: { rate: 10/s, burst: 1, key: client.ip/32/128, status: 503 }", " 0 lost" },
+	  "z: { rate: 10/s, burst: 1, key: client.ip/32/128, algorithm: leaky-bucket, charge: "
+	  "arrival, status: 503 }",
+	  " 0 lost" },
+	{ LIMITED(IP "10r/s;", "limit_req zone=z; location /x { limit_req zone=z burst=9; "
+			       "proxy_pass http://127.0.0.1:1; }"),
+	  "pool: z, status: 503 }", " 0 adapted" },
 	{ LIMITED(IP "10r/s;", "limit_req zone=z burst=5 nodelay;"), "rate: 10/s, burst: 6, key",
 	  " 0 lost" },
 	{ LIMITED(IP "10r/s;", "limit_req zone=z burst=5;"), "burst: 1, wait: 500ms, queue: 5,",
@@ -97,9 +102,9 @@ static const struct row limits[] = {
 	{ LIMITED("limit_req_zone $request_uri zone=z:1m rate=1r/s;", "limit_req zone=z;"), "!rate:",
 	  "no key like `$request_uri`" },
 	{ LIMITED("limit_req_zone $server_name zone=z:1m rate=1r/s;", "limit_req zone=z;"),
-	  "z-s.org: { rate: 1/s, burst: 1, status: 503 }", " 0 lost" },
+	  "z-s.org: { rate: 1/s, burst: 1, algorithm: leaky-bucket", " 0 lost" },
 	{ LIMITED("limit_req_zone all zone=z:1m rate=1r/s;", "limit_req zone=z;"),
-	  "z: { rate: 1/s, burst: 1, status: 503 }", " 0 lost" },
+	  "z: { rate: 1/s, burst: 1, algorithm: leaky-bucket", " 0 lost" },
 	{ LIMITED("limit_req_zone $binary_remote_addr zone=z:20m rate=10r/s;", "limit_req zone=z;"),
 	  "max_keys: 163840", " 0 lost" },
 	{ LIMITED("limit_conn_zone $binary_remote_addr zone=z:1m;", "limit_conn z 3;"),
