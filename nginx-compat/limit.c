@@ -138,7 +138,10 @@ static void put_rest(const struct limit *l, const char *kind, unsigned usual, st
 			   "value must be between 400 and 599");
 		return;
 	}
-	if (status != NULL)
+	if (status != NULL && n == 444)
+		judge(l->im, status, ADAPTED,
+		      "the answer has this status; nginx closes the connection without one");
+	else if (status != NULL)
 		judge(l->im, status, EXACT, NULL);
 	if (n != usual)
 		buf_printf(b, ", status: %" PRIu64, n);
