@@ -2,6 +2,7 @@
  *
  * An upstream of Weir holds what nginx says in two places: the servers of `upstream`, and the time and the TLS of who passes
  * calls to it.  Two locations that say different things make two upstreams of it. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 #include <strings.h>
@@ -536,22 +537,65 @@ static const char *split(struct cluster *c, const char *url, struct target *t)
 	return *t->host == '\0' ? "it has no host" : NULL;
 }
 
-/* What stands behind the address takes the place of the location's path. */
-static const char *read_uri(struct import *im, const struct spot *s, struct target *t)
+static bool ends_with_slash(struct slice path)
 {
-	const char *key = s->kind == SPOT_EXACT ? "path" : "prefix";
+	return path.n > 0 && path.p[path.n - 1] == '/';
+}
+
+/* As nginx sends it: with the escapes that it has. */
+static const char *escaped_uri(struct import *im, const char *uri)
+{
+	struct buf b = { 0 };
+
+	for (const char *c = uri; *c != '\0'; c++)
+		buf_puts(&b, *c == '%' ? "%" : location_path(im, slice_of(c, 1)));
+	return text_buf(im, &b);
+}
+
+/* What stands behind the address takes the place of the location's path, character by character: a
+ * `prefix` of Weir ends with a slash where the location's path does. */
+static const char *read_uri(struct import *im, const struct spot *s, struct directive *pass,
+			    struct target *t)
+{
+	const char *key = s->kind == SPOT_EXACT ? "path" : "prefix", *uri;
+	bool from = ends_with_slash(s->path), to = ends_with_slash(slice_str(t->uri));
 
 	if (*t->uri == '\0')
 		return NULL;
 	if (s->kind == SPOT_REGEX || strchr(t->uri, '?') != NULL || strchr(t->uri, '#') != NULL)
 		return "a path behind the address is known only without a query";
-	t->rewrite = text_printf(im, "    rewrite: { %s: %s }\n", key,
-				 text_yaml(im, location_path(im, slice_str(t->uri))));
+	uri = escaped_uri(im, t->uri);
+	if (s->kind == SPOT_PREFIX && from && !to) {
+		key = "path";
+		uri = text_printf(im, "%s{match.rest}", uri);
+	} else if (s->kind == SPOT_PREFIX && to && !from) {
+		judge(im, pass, ADAPTED, "where nginx doubles a slash there is one");
+	}
+	t->rewrite = text_printf(im, "    rewrite: { %s: %s }\n", key, text_yaml(im, uri));
 	return NULL;
 }
 
+/* Whether a regular expression begins with what all paths here begin with, and wants no more. */
+static bool always_matches(const struct spot *s, const char *regex)
+{
+	static const char *const rests[] = { "", "(.*)", "(.*)$", ".*", ".*$" };
+
+	if (*regex == '^')
+		regex++;
+	if (s->kind != SPOT_PREFIX || strncmp(regex, s->path.p, s->path.n) != 0)
+		return false;
+	for (size_t i = 0; i < s->path.n; i++)
+		if (!isalnum((unsigned char)s->path.p[i]) && strchr("/-_", s->path.p[i]) == NULL)
+			return false;
+	for (size_t i = 0; i < sizeof(rests) / sizeof(rests[0]); i++)
+		if (strcmp(regex + s->path.n, rests[i]) == 0)
+			return true;
+	return false;
+}
+
 /* rewrite REGEX /$1 break: the path changes and the location stays. */
-static const char *read_rewrite(struct import *im, const struct directive *block, struct target *t)
+static const char *read_rewrite(struct import *im, const struct directive *block,
+				const struct spot *s, struct target *t)
 {
 	static const struct site nobody = { .first_name = "" };
 	struct directive *d = block_own(block, "rewrite");
@@ -563,6 +607,8 @@ static const char *read_rewrite(struct import *im, const struct directive *block
 	if (block_next(d) != NULL || strcmp(directive_word(d, 3), "break") != 0 || path == NULL ||
 	    path[0] != '/' || strchr(path, '?') != NULL)
 		return "of `rewrite`, one with `break` and without a query is known";
+	if (*t->rewrite != '\0' && !always_matches(s, d->word[1].p))
+		return "a path behind the address, where `rewrite` may find nothing, is not known";
 	judge(im, d, EXACT, NULL);
 	t->rewrite =
 	    text_printf(im, "    rewrite: { pattern: %s, path: %s }\n",
@@ -584,9 +630,9 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 	c->pass = pass;
 	why = split(c, url, t);
 	if (why == NULL)
-		why = read_uri(im, spot, t);
+		why = read_uri(im, spot, pass, t);
 	if (why == NULL)
-		why = read_rewrite(im, block, t);
+		why = read_rewrite(im, block, spot, t);
 	if (why != NULL)
 		return why;
 	c->upstream = find_upstream(im, t->host);

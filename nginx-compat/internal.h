@@ -143,6 +143,7 @@ struct spot {
 	enum spot_kind kind;
 	struct slice path;   /* decoded, as nginx has it; or the regular expression */
 	bool caseless, stop; /* ~* and ^~ */
+	bool slash;          /* of one that passes calls on: its path without the slash at its end */
 	uint32_t order;
 	struct directive *at; /* the location, or the server */
 };

@@ -2,7 +2,9 @@
  *
  * nginx takes an exact location first; then it looks for the longest prefix, and if that says `^~` takes it; else the first
  * regular expression that is met; else the prefix.  A nested location is a longer prefix that inherits.  In a row that is:
- * exact ones, prefixes with `^~`, regular expressions, prefixes; each kind of prefix from the longest on. */
+ * exact ones, prefixes with `^~`, regular expressions, prefixes; each kind of prefix from the longest on.
+ *
+ * Where /x/ passes calls on and /x has no location, /x is answered with a redirect to /x/. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,10 +138,34 @@ static void check_double(struct import *im, const struct spot *spots, uint32_t a
 				   "duplicate location \"%.*s\"", SLICE_FMT(s->path));
 }
 
+static bool is_there(const struct spot *spots, uint32_t n, struct slice path)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (spots[i].kind != SPOT_REGEX && slice_eq(spots[i].path, path))
+			return true;
+	return false;
+}
+
+static void add_slashes(struct spot *spots, uint32_t *n)
+{
+	uint32_t given = *n;
+
+	for (uint32_t i = 0; i < given; i++) {
+		const struct spot *s = &spots[i];
+		struct slice bare = slice_of(s->path.p, s->path.n - 1);
+
+		if (s->kind != SPOT_PREFIX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
+		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, given, bare))
+			continue;
+		spots[*n] = (struct spot){ .kind = SPOT_EXACT, .path = bare, .at = s->at };
+		spots[(*n)++].slash = true;
+	}
+}
+
 struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n)
 {
 	static const struct slice root = SLICE("/");
-	struct spot *spots = arena_zalloc(im->arena, (count(s->at) + 1) * sizeof(*spots));
+	struct spot *spots = arena_zalloc(im->arena, (2 * count(s->at) + 1) * sizeof(*spots));
 	bool whole = false;
 
 	*n = 0;
@@ -148,6 +174,7 @@ struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n
 		return NULL;
 	}
 	add(im, s->at, spots, n);
+	add_slashes(spots, n);
 	for (uint32_t i = 0; i < *n; i++)
 		whole |= spots[i].kind == SPOT_PREFIX && slice_eq(spots[i].path, root);
 	if (!whole)

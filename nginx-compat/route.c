@@ -332,12 +332,38 @@ static void write_conditions(struct routing *r, const struct spot *s, const stru
 	}
 }
 
+/* Before any condition, limit or rule of the location. */
+static void write_slash(struct routing *r, const struct spot *s)
+{
+	struct import *im = r->im;
+	const char *path = text_printf(im, "%s/", location_path(im, s->path)), *to;
+	bool same;
+
+	to = redirect_absolute(im, r->site, s->at, path, &same);
+	if (!same)
+		judge(im, block_own(s->at, "proxy_pass"), ADAPTED,
+		      "the redirect of its path without the slash at its end stays a path");
+	for (int query = 1; query >= 0; query--) {
+		struct buf b = { 0 };
+
+		buf_printf(&b, "    respond: { status: 301, location: %s }",
+			   text_yaml(im, text_printf(im, "%s%s", to, query ? "?{query}" : "")));
+		text_end(im, &b, block_own(s->at, "proxy_pass"));
+		answer_fields(im, r->site, s->at, NULL, &b);
+		put_route(r, s, query ? "query: \"*\"" : NULL, text_buf(im, &b));
+	}
+}
+
 static void write_spot(struct routing *r, const struct spot *s)
 {
 	struct passing p;
 	struct target t;
 	const char *why;
 
+	if (s->slash) {
+		write_slash(r, s);
+		return;
+	}
 	if (directive_is(s->at, "location"))
 		write_conditions(r, s, s->at);
 	if (write_answer(r, s, closed_return(r->im, s->at)))

@@ -211,6 +211,27 @@ static const struct row routes[] = {
 	{ SERVER("location / { " PASS "} location /a/ { proxy_pass http://a/b/; }"),
 	  "rewrite: { prefix: /b/ }", " 0 lost" },
 	{ SERVER("location = /a { proxy_pass http://a/b; }"), "rewrite: { path: /b }", " 0 lost" },
+	{ SERVER("location /a/ { proxy_pass http://a/b; }"),
+	  "rewrite: { path: \"/b{match.rest}\" }", " 0 lost" },
+	{ SERVER("location /a { proxy_pass http://a/b/; }"), "rewrite: { prefix: /b/ }",
+	  "where nginx doubles a slash there is one" },
+	{ SERVER("location /a/ { proxy_pass \"http://a/%20b/{c}/\"; }"),
+	  "rewrite: { prefix: /%20b/%7Bc%7D/ }", " 0 lost" },
+	{ SERVER("location /a/ { rewrite ^/a/(.*)$ /$1 break; proxy_pass http://a/b/; }"),
+	  "rewrite: { pattern: \"~ ^/a/(.*)$$\", path: \"/{match.1}\" }", " 0 lost" },
+	{ SERVER("location /a/ { rewrite ^/a/b(.*)$ /$1 break; proxy_pass http://a/b/; }"), NULL,
+	  "where `rewrite` may find nothing, is not known" },
+	{ SERVER("location /a/ { proxy_pass http://a; } location ~ ^/a { return 403; }"),
+	  "  - match: { path: /a, when: { query: \"*\" } } # nginx.conf:1\n"
+	  "    respond: { status: 301, location: \"{scheme}://{host}/a/?{query}\" } # "
+	  "nginx.conf:1\n"
+	  "  - match: { path: /a } # nginx.conf:1\n"
+	  "    respond: { status: 301, location: \"{scheme}://{host}/a/\" } # nginx.conf:1\n"
+	  "  - match: { path: \"~ ^/a\" }",
+	  " 0 lost" },
+	{ SERVER("location /a/ { proxy_pass http://a; } location /a { return 403; }"), "!301",
+	  " 0 lost" },
+	{ SERVER("location /a/ { return 403; }"), "!301", " 0 lost" },
 	{ SERVER("location / { proxy_pass http://a/?x=y; }"), NULL, "known only without a query" },
 	{ SERVER("location /a/ { rewrite ^/a/(.*)$ /$1 break; proxy_pass http://a; }"),
 	  "path: \"/{match.1}\"", " 0 lost" },
