@@ -8,6 +8,7 @@
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -249,6 +250,22 @@ static const struct reason *heed_timeout(const struct head *req, uint64_t *ns)
 	return *ns == 0 ? reason_deadline_exceeded : NULL;
 }
 
+/* As it came: what goes upstream is made of the other one.  NULL: memory is out. */
+static const struct head *keep_head(struct exchange *x)
+{
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct header *fields = arena_alloc(&x->arena, x->req->n * sizeof(*fields) + 1);
+
+	if (h == NULL || fields == NULL)
+		return NULL;
+	*h = *x->req;
+	if (h->n > 0)
+		memcpy(fields, h->fields, h->n * sizeof(*fields));
+	h->fields = fields;
+	h->cap = h->n;
+	return h;
+}
+
 void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
@@ -257,6 +274,8 @@ void exchange_begin(struct exchange *x)
 	bool too_hard;
 
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
+	if (x->use->policy->logs.n > 0)
+		x->asked = keep_head(x);
 	x->route = find_route(x, &too_hard);
 	if (x->route != NULL) {
 		x->cluster = x->route->cluster;

@@ -59,11 +59,12 @@ static const char *prepare_wanted(struct wanted *w, const char *text, bool netwo
 	return NULL;
 }
 
-static bool prepare_name(struct condition *c, const struct when_conf *conf, struct arena *arena,
-			 struct diags *diags)
+static bool prepare_name(struct condition *c, const struct when_conf *conf, enum template_time time,
+			 struct arena *arena, struct diags *diags)
 {
-	static const struct template_match no_match;
-	const char *text = arena_printf(arena, "{%s}", conf->name.name);
+	const struct template_match match = { .time = time };
+	bool is_text = time != AT_REQUEST && strchr(conf->name.name, '{') != NULL;
+	const char *text = is_text ? conf->name.name : arena_printf(arena, "{%s}", conf->name.name);
 	unsigned errors = diags->errors;
 	bool ok;
 
@@ -71,25 +72,24 @@ static bool prepare_name(struct condition *c, const struct when_conf *conf, stru
 		diags_out_of_memory(diags);
 		return false;
 	}
-	if (is_known_later(conf->name.name)) {
+	if (time == AT_REQUEST && is_known_later(conf->name.name)) {
 		diag_error(diags, conf->name.at, "E015",
 			   "`when`: `%s` is not known before there is a route", conf->name.name);
 		return false;
 	}
-	ok = template_parse(&c->value, text, false, &no_match, "`when`", conf->name.at, arena,
-			    diags);
-	if (ok && c->value.n != 1) /* no name at all */
+	ok = template_parse(&c->value, text, false, &match, "`when`", conf->name.at, arena, diags);
+	if (ok && !is_text && c->value.n != 1) /* no name at all */
 		diag_error(diags, conf->name.at, "E015", "`when`: `%s` is no value of a call",
 			   conf->name.name);
 	return ok && diags->errors == errors;
 }
 
-static bool prepare(struct condition *c, const struct when_conf *conf, struct arena *arena,
-		    struct diags *diags)
+static bool prepare(struct condition *c, const struct when_conf *conf, enum template_time time,
+		    struct arena *arena, struct diags *diags)
 {
 	const char *const *text = conf->values.item;
 	bool network = strcmp(conf->name.name, "client.ip") == 0;
-	bool ok = prepare_name(c, conf, arena, diags);
+	bool ok = prepare_name(c, conf, time, arena, diags);
 
 	c->n = conf->values.n;
 	c->wanted = arena_zalloc(arena, (c->n + 1) * sizeof(*c->wanted));
@@ -111,6 +111,12 @@ static bool prepare(struct condition *c, const struct when_conf *conf, struct ar
 bool conditions_prepare(const struct conf_list *when, const struct condition **out,
 			struct arena *arena, struct diags *diags)
 {
+	return conditions_prepare_then(when, out, AT_REQUEST, arena, diags);
+}
+
+bool conditions_prepare_then(const struct conf_list *when, const struct condition **out,
+			     enum template_time time, struct arena *arena, struct diags *diags)
+{
 	const struct when_conf *conf = when->item;
 	struct condition *c = arena_zalloc(arena, (when->n + 1) * sizeof(*c));
 	bool ok = true;
@@ -121,7 +127,7 @@ bool conditions_prepare(const struct conf_list *when, const struct condition **o
 		return false;
 	}
 	for (uint32_t i = 0; i < when->n; i++)
-		ok = prepare(&c[i], &conf[i], arena, diags) && ok;
+		ok = prepare(&c[i], &conf[i], time, arena, diags) && ok;
 	return ok;
 }
 

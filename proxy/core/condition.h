@@ -23,6 +23,9 @@ struct condition;
 /* when->n of them, into the arena.  False after findings. */
 bool conditions_prepare(const struct conf_list *when, const struct condition **out, struct arena *,
 			struct diags *);
+/* The same for conditions that are asked later; names may be texts with braces then. */
+bool conditions_prepare_then(const struct conf_list *when, const struct condition **out,
+			     enum template_time, struct arena *, struct diags *);
 /* PATTERN_YES: all of them.  Values are made in the call's arena. */
 enum pattern_answer conditions_hold(const struct condition *, uint32_t n,
 				    const struct template_values *);

@@ -473,6 +473,22 @@ static const struct field log_fields[] = {
 	  .min = 1,
 	  .max = 1000000,
 	  .doc = "Lines a second about refused calls; the rest is summed up in one line." },
+	{ .key = "text",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct log_conf, text),
+	  .sub = &text_log_schema,
+	  .doc = "More access logs, of lines of text, by name. They tell of every call, refusals "
+		 "among them." },
+	{ .key = "use",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct log_conf, use),
+	  .at = offsetof(struct log_conf, use_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "The access logs of calls whose route says nothing of its own, by name, as in "
+		 "`routes.log`. Not given: all of them." },
 	{ .key = NULL },
 };
 

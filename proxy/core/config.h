@@ -59,6 +59,8 @@ struct probes_conf {
 
 enum access_target { ACCESS_STDOUT, ACCESS_STDERR, ACCESS_NONE, ACCESS_FILE };
 
+enum log_escape { LOG_ESCAPE_TEXT, LOG_ESCAPE_JSON, LOG_ESCAPE_NONE };
+
 struct log_conf {
 	int level; /* enum log_level */
 	int access;              /* enum access_target */
@@ -67,6 +69,9 @@ struct log_conf {
 	struct conf_list fields; /* of const char *: request header fields to log */
 	uint64_t buffer_bytes;   /* per worker */
 	uint32_t refusals_per_second;
+	struct conf_list text; /* of struct text_log_conf */
+	struct conf_list use;  /* of const char *: names; none: all of them */
+	struct place use_at;
 };
 
 struct shutdown_conf {
@@ -137,6 +142,16 @@ struct respond_conf {
 	bool close;
 };
 
+/* An access log of lines of text. */
+struct text_log_conf {
+	struct conf_name name;
+	const char *path; /* or "stdout", "stderr" */
+	struct place path_at;
+	struct text_conf format;
+	int escape;            /* enum log_escape */
+	struct conf_list when; /* of struct when_conf */
+};
+
 enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
 
 /* What errors are answered in place of what they would be. */
@@ -176,6 +191,8 @@ struct route_conf {
 	struct text_conf host;     /* "client", "upstream", or the text itself */
 	struct conf_list response; /* of struct edit_conf; none: the configuration's */
 	struct conf_list errors;   /* of struct page_conf; the same */
+	struct conf_list log;      /* of const char *: names of logs; the same */
+	struct place log_at;
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 };
@@ -211,7 +228,9 @@ struct config {
 
 extern const struct schema config_schema;
 /* config_route.c */
-extern const struct schema route_schema, edit_schema, page_schema;
+extern const struct schema route_schema, edit_schema, page_schema, when_schema;
+/* config_log.c */
+extern const struct schema text_log_schema;
 #define PAGE_DOC                                                                              \
 	"What errors are answered in place of what the upstream, or Weir, says of them: one " \
 	"page, "                                                                              \

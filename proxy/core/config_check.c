@@ -333,6 +333,25 @@ static void check_matches(struct checker *k)
 	arena_fini(&scratch);
 }
 
+static void check_logs(struct checker *k)
+{
+	const struct config *c = k->config;
+	struct arena scratch;
+	struct text_logs logs;
+	bool ok;
+
+	arena_init(&scratch, NULL);
+	ok = text_logs_open(&logs, c, NULL, &scratch, k->diags);
+	for (uint32_t i = 0; ok && i < c->routes.n; i++) {
+		const struct route_conf *r = route_at(c, i);
+		struct log_choice choice;
+
+		log_choice_make(&choice, &logs, &r->log, r->log_at, &scratch, k->diags);
+	}
+	text_logs_close(&logs, NULL);
+	arena_fini(&scratch);
+}
+
 /*--------------------------------------------------------------- addresses */
 
 struct bound {
@@ -553,6 +572,7 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 		return;
 	name_routes(&k);
 	check_matches(&k);
+	check_logs(&k);
 	check_addresses(&k);
 	check_hashes(&k);
 	check_sharing(&k);

@@ -51,7 +51,7 @@ static const struct field when_fields[] = {
 	{ .key = NULL },
 };
 
-static const struct schema when_schema = {
+const struct schema when_schema = {
 	.name = "condition",
 	.size = sizeof(struct when_conf),
 	.fields = when_fields,
@@ -777,6 +777,16 @@ static const struct field route_fields[] = {
 	  .doc =
 	      PAGE_DOC "Not given: the `errors` of the whole configuration. Answers of the route "
 		       "itself are no errors, and gRPC is told in its own way." },
+	{ .key = "log",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct route_conf, log),
+	  .at = offsetof(struct route_conf, log_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "Access logs that tell of its calls, by name: those of `log.text`, `access` (the "
+		 "one of `log.access`), or `none`. Not given: `log.use`." },
 	{ .key = "dialect",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct route_conf, dialect),

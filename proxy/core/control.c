@@ -395,6 +395,7 @@ static void on_signal(struct control *c, uint64_t now)
 			break;
 		case SIGUSR1:
 			access_log_reopen(c->shared.log);
+			log_files_reopen(c->registries.logs);
 			break;
 		case SIGUSR2:
 			log_state(c);
@@ -539,9 +540,11 @@ static bool init_shared(struct control *c, struct loading *l)
 	c->registries.tables = table_registry_new();
 	c->registries.upstreams = upstream_registry_new();
 	c->shared.log = access_log_open(&l->config->log, c->workers, &l->diags);
+	c->registries.logs = c->shared.logs =
+	    log_files_new(c->workers, l->config->log.buffer_bytes);
 	return c->shared.stats != NULL && c->registries.tables != NULL &&
 	       c->registries.upstreams != NULL && c->shared.log != NULL &&
-	       mailbox_init(&c->mailbox);
+	       c->registries.logs != NULL && mailbox_init(&c->mailbox);
 }
 
 /* Workers wake up for its answers, and listeners open after it. */
@@ -603,6 +606,7 @@ static void stop(struct control *c)
 	mailbox_drain(&c->mailbox, c); /* the policies come back */
 	redis_set_close(c->shared.redis);
 	access_log_close(c->shared.log);
+	log_files_free(c->registries.logs);
 	listen_set_fini(&c->listeners);
 	upstream_registry_free(c->registries.upstreams);
 	table_registry_free(c->registries.tables);

@@ -167,6 +167,18 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->overhead_ns -= r->backoff_ns < r->overhead_ns ? r->backoff_ns : r->overhead_ns;
 }
 
+static void log_call(struct exchange *x)
+{
+	const struct log_choice *choice = x->route != NULL ? &x->route->log
+					  : x->use != NULL ? &x->use->policy->logs.dflt
+							   : NULL;
+
+	if (choice == NULL || choice->access)
+		access_log_write(x->worker->shared->log, x->worker->index, &x->record);
+	if (choice != NULL && choice->n > 0)
+		text_log_write(x, choice);
+}
+
 static void exchange_note_bytes(struct exchange *x)
 {
 	x->in_bytes = x->client->in_bytes;
@@ -202,7 +214,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	authenticate_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
-	access_log_write(w->shared->log, w->index, &x->record);
+	log_call(x);
 	if (x->use != NULL)
 		worker_use_put(w, x->use);
 	x->state = X_OVER;

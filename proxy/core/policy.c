@@ -131,7 +131,9 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	if (!route_prepare(route, &p->arena, diags) ||
 	    !action_prepare(route, p->config, &p->arena, diags))
 		return false;
-	route->watched = answer_edits_watch(route->answers);
+	if (!log_choice_make(&route->log, &p->logs, &conf->log, conf->log_at, &p->arena, diags))
+		return false;
+	route->watched = answer_edits_watch(route->answers) || route->log.n > 0;
 	return true;
 }
 
@@ -220,8 +222,9 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	set_limits(p);
 	p->tls = tls_set_open(config, &p->arena, diags);
 	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
-	if (p->tls != NULL && ok && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
-	    open_routes(p, r, diags) && add_all_targets(p, diags) && open_defaults(p, diags))
+	if (p->tls != NULL && ok && text_logs_open(&p->logs, config, r->logs, &p->arena, diags) &&
+	    open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags) &&
+	    add_all_targets(p, diags) && open_defaults(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;
@@ -239,6 +242,7 @@ void policy_close(struct policy *p, struct registries *r)
 		filter_close(p->filter[i], r->tables);
 	for (uint32_t i = 0; i < p->n_clusters; i++)
 		cluster_close(r->upstreams, p->cluster[i]);
+	text_logs_close(&p->logs, r->logs);
 	tls_set_close(p->config, p->tls);
 	auth_close(p->auth);
 	arena_fini(&p->arena);

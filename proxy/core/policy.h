@@ -12,6 +12,7 @@
 #include "core/config.h"
 #include "core/stats.h"
 #include "core/template.h"
+#include "core/text_log.h"
 #include "filters/filter.h"
 #include "filters/table.h"
 #include "http/codec.h"
@@ -34,6 +35,7 @@ struct route {
 	const struct rewrite *rewrite;      /* NULL: path, query and host go on as they came */
 	const struct answer_edits *answers; /* NULL: they go on as they are */
 	const struct error_pages *pages;    /* NULL: errors, too */
+	struct log_choice log;              /* of what becomes of its calls */
 	bool watched;                       /* texts tell of its tries: they are taken note of */
 };
 
@@ -57,6 +59,7 @@ struct policy {
 	struct route_stats *no_route; /* calls that matched none */
 	const struct answer_edits *answers; /* of what they are answered; NULL: as it is */
 	const struct error_pages *pages;    /* the same */
+	struct text_logs logs;
 };
 
 /* What outlives policies. */
@@ -64,6 +67,7 @@ struct registries {
 	struct table_registry *tables;
 	struct upstream_registry *upstreams;
 	struct stats *stats;
+	struct log_files *logs; /* NULL: there are no logs of text */
 };
 
 /* load + prepare of DESIGN section 7: everything that can fail.  NULL after errors. */

@@ -119,7 +119,7 @@ static void ask(struct service_call *sc)
 		.now_wall_ns = w->loop.wall_ns,
 		.now_ns = w->loop.now_ns,
 		.policies = atomic_load(&sh->policies),
-		.access_lines_dropped = access_log_dropped(sh->log),
+		.access_lines_dropped = access_log_dropped(sh->log) + log_files_dropped(sh->logs),
 		.redis = sh->redis,
 	};
 	struct service_request req = {

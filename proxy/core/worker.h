@@ -64,6 +64,7 @@ struct worker_listener {
 struct shared {
 	struct stats *stats;
 	struct access_log *log;
+	struct log_files *logs; /* of text */
 	struct mailbox *control;
 	struct reload_status reload;
 	unsigned workers;
