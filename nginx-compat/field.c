@@ -2,6 +2,7 @@
  *
  * Weir tells who calls by itself (X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id); fields with a value that is known
  * beforehand are `set`; what a client sends is passed on. */
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -79,6 +80,26 @@ static void put_phrase(struct import *im, const struct site *site, const struct 
 	text_end(im, set, d);
 }
 
+/* A Host that would never be one is none of Weir's: calls would be refused with 400. */
+static bool is_host(const char *value)
+{
+	static const char *const known[] = { "host}", "authority}", "server.", "header.",
+					     "match." };
+	bool ok = *value != '\0';
+
+	for (const char *c = value; ok && *c != '\0'; c++) {
+		if (*c != '{') {
+			ok = isalnum((unsigned char)*c) || strchr("-._:[]", *c) != NULL;
+			continue;
+		}
+		ok = false;
+		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+			ok |= strncmp(c + 1, known[i], strlen(known[i])) == 0;
+		c += strcspn(c, "}");
+	}
+	return ok;
+}
+
 /* What nginx sends: the address as proxy_pass has it, unless something else is said. */
 static void put_host(struct import *im, const struct site *site, const struct directive *block,
 		     struct directive *d, const struct target *t, struct buf *out)
@@ -91,9 +112,12 @@ static void put_host(struct import *im, const struct site *site, const struct di
 		judge(im, d, LOST,
 		      "`%s` is not known to Weir: the upstream sees the Host of the client",
 		      d->word[2].p);
+	else if (d != NULL && !is_host(value))
+		judge(im, d, LOST, "`%s` is no host: the upstream sees the Host of the client",
+		      d->word[2].p);
 	else if (d != NULL)
 		judge(im, d, EXACT, NULL);
-	if (value == NULL || strcmp(value, "{authority}") == 0)
+	if (value == NULL || (d != NULL && !is_host(value)) || strcmp(value, "{authority}") == 0)
 		return; /* as it came */
 	buf_printf(out, "    host: %s",
 		   text_yaml(im, strncmp(value, "unix:", 5) == 0 ? "localhost" : value));

@@ -146,6 +146,10 @@ struct spot {
 	bool slash;          /* of one that passes calls on: its path without the slash at its end */
 	uint32_t order;
 	struct directive *at; /* the location, or the server */
+	/* Of a regular expression inside a location: that, and what else the path has to meet. */
+	const struct directive *outer;
+	struct slice around; /* n 0: it is a regular expression, too */
+	const char *also;    /* NULL: nothing */
 };
 
 /* In order; a last one that takes all that is left. */

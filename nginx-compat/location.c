@@ -4,10 +4,14 @@
  * regular expression that is met; else the prefix.  A nested location is a longer prefix that inherits.  In a row that is:
  * exact ones, prefixes with `^~`, regular expressions, prefixes; each kind of prefix from the longest on.
  *
+ * Regular expressions inside a location are asked before others, where that location is the one: behind the exact ones, with
+ * a condition on the path.
+ *
  * Where /x/ passes calls on and /x has no location, /x is answered with a redirect to /x/. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pattern.h"
 #include "nginx-compat/internal.h"
 
 struct form {
@@ -61,6 +65,69 @@ static bool is_regex(const struct directive *d)
 	return directive_is(d, "location") && form_of(d, &path)->kind == SPOT_REGEX;
 }
 
+/* Conditions on the path that are of the location's own would be one too many. */
+static bool asks_path(struct import *im, const struct directive *block)
+{
+	DIRECTIVE_EACH (d, block)
+		if (when_return(im, d) != NULL && strncmp(when_text(im, d), "path:", 5) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a location with a regular expression inside this one can be had: as both at once. */
+static bool is_nested(struct import *im, const struct directive *block, const struct directive *d)
+{
+	struct slice path;
+
+	if (!directive_is(block, "location"))
+		return false;
+	for (const struct directive *b = block->parent; is_regex(block) && b != NULL; b = b->parent)
+		if (directive_is(b, "location"))
+			return false;
+	return form_of(block, &path)->spot && form_of(block, &path)->kind != SPOT_EXACT &&
+	       !asks_path(im, d);
+}
+
+static void add_one(struct directive *d, const struct form *f, struct slice path,
+		    struct spot *spots, uint32_t *n)
+{
+	struct spot *s = &spots[(*n)++];
+	struct slice around;
+
+	*s = (struct spot){ .kind = f->kind,
+			    .path = path,
+			    .at = d,
+			    .caseless = f->sign[0] == '~' && f->sign[1] == '*',
+			    .stop = f->sign[0] == '^' };
+	if (f->kind != SPOT_REGEX || !directive_is(d->parent, "location"))
+		return;
+	s->outer = d->parent;
+	if (form_of(d->parent, &around)->kind == SPOT_PREFIX)
+		s->around = around;
+}
+
+/* As nginx has it: what is inside stands below what is around it. */
+static bool check_inside(struct import *im, const struct directive *d, const struct form *f,
+			 struct slice path)
+{
+	struct slice around;
+	const struct form *outer;
+
+	if (!directive_is(d->parent, "location"))
+		return true;
+	outer = form_of(d->parent, &around);
+	if (outer->kind == SPOT_EXACT && outer->spot)
+		return tree_wrong(im->tree, d->file, d->end_line,
+				  "location \"%.*s\" cannot be inside the exact location \"%.*s\"",
+				  SLICE_FMT(path), SLICE_FMT(around));
+	if (f->kind == SPOT_REGEX || slice_starts(path, around) || !outer->spot)
+		return true;
+	return tree_wrong(im->tree, d->file, d->end_line,
+			  "location \"%.*s\" is outside location \"%.*s\"", SLICE_FMT(path),
+			  SLICE_FMT(around));
+}
+
+/* What is inside a regular expression is asked before it. */
 static void add(struct import *im, struct directive *block, struct spot *spots, uint32_t *n)
 {
 	DIRECTIVE_EACH (d, block) {
@@ -72,20 +139,22 @@ static void add(struct import *im, struct directive *block, struct spot *spots, 
 		f = form_of(d, &path);
 		if (!f->spot)
 			continue;
-		if (is_regex(block) || (f->kind == SPOT_REGEX && directive_is(block, "location"))) {
+		if (!check_inside(im, d, f, path))
+			return;
+		if (f->kind == SPOT_REGEX
+			? directive_is(block, "location") && !is_nested(im, block, d)
+			: is_regex(block)) {
 			judge(im, d, LOST,
 			      "a location inside, with a regular expression: its calls go to the "
 			      "one around it");
 		} else if (f->kind != SPOT_REGEX && (path.n == 0 || path.p[0] != '/')) {
 			judge(im, d, LOST, "a path begins with /");
 		} else {
-			spots[(*n)++] =
-			    (struct spot){ .kind = f->kind,
-					   .path = path,
-					   .at = d,
-					   .caseless = f->sign[0] == '~' && f->sign[1] == '*',
-					   .stop = f->sign[0] == '^' };
-			add(im, d, spots, n);
+			if (f->kind == SPOT_REGEX)
+				add(im, d, spots, n);
+			add_one(d, f, path, spots, n);
+			if (f->kind != SPOT_REGEX)
+				add(im, d, spots, n);
 		}
 	}
 }
@@ -111,7 +180,11 @@ static void lift(struct import *im, struct spot *spots, uint32_t n)
 
 static int rank(const struct spot *s)
 {
-	return s->kind == SPOT_EXACT ? 0 : s->kind == SPOT_REGEX ? 2 : s->stop ? 1 : 3;
+	return s->kind == SPOT_EXACT   ? 0
+	       : s->around.n > 0       ? 1
+	       : s->stop               ? 2
+	       : s->kind == SPOT_REGEX ? 3
+				       : 4;
 }
 
 static int in_order(const void *a, const void *b)
@@ -120,6 +193,8 @@ static int in_order(const void *a, const void *b)
 
 	if (rank(x) != rank(y))
 		return rank(x) < rank(y) ? -1 : 1;
+	if (x->around.n != y->around.n)
+		return x->around.n > y->around.n ? -1 : 1;
 	if (x->kind != SPOT_REGEX && x->path.n != y->path.n)
 		return x->path.n > y->path.n ? -1 : 1;
 	return x->order < y->order ? -1 : x->order > y->order;
@@ -136,6 +211,58 @@ static void check_double(struct import *im, const struct spot *spots, uint32_t a
 		if (slice_eq(spots[i - 1].path, s->path))
 			tree_wrong(im->tree, s->at->file, s->at->end_line,
 				   "duplicate location \"%.*s\"", SLICE_FMT(s->path));
+}
+
+static bool is_inside(const struct directive *d, const struct directive *outer)
+{
+	while (d != NULL && d != outer)
+		d = d->parent;
+	return d == outer;
+}
+
+/* Whether nginx would choose `s` before it looks into the location around a regular expression, or
+ * inside of it before it asks that. */
+static bool comes_before(const struct spot *s, const struct spot *nested)
+{
+	return s->kind == SPOT_PREFIX && s->path.n > nested->around.n &&
+	       slice_starts(s->path, nested->around) &&
+	       (is_inside(s->at, nested->outer) ? s->stop && s->at->parent == nested->outer : true);
+}
+
+static const char *letters(struct import *im, struct slice path)
+{
+	return text_printf(im, "\\Q%s\\E", location_path(im, path));
+}
+
+/* The location around it has the longest prefix. */
+static void put_around(struct import *im, const struct spot *nested, const struct spot *spots,
+		       uint32_t n, struct buf *b)
+{
+	buf_puts(b, "~ ^");
+	for (uint32_t i = 0; i < n; i++)
+		if (comes_before(&spots[i], nested))
+			buf_printf(b, "(?!%s)", letters(im, spots[i].path));
+	buf_puts(b, letters(im, nested->around));
+}
+
+static void find_around(struct import *im, struct spot *nested, const struct spot *spots,
+			uint32_t n)
+{
+	struct buf b = { 0 };
+	struct slice regex;
+
+	if (nested->around.n > 0)
+		put_around(im, nested, spots, n, &b);
+	else
+		buf_printf(&b, "%s ", form_of(nested->outer, &regex)->sign);
+	if (nested->around.n == 0)
+		buf_put(&b, regex.p, regex.n);
+	if (b.n > PATTERN_MAX)
+		tree_wrong(im->tree, nested->at->file, nested->at->end_line,
+			   "too many locations beside the one around it");
+	else
+		nested->also = text_printf(im, "path: %s", text_yaml(im, text_buf(im, &b)));
+	buf_fini(&b);
 }
 
 static bool is_there(const struct spot *spots, uint32_t n, struct slice path)
@@ -179,6 +306,9 @@ struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n
 		whole |= spots[i].kind == SPOT_PREFIX && slice_eq(spots[i].path, root);
 	if (!whole)
 		spots[(*n)++] = (struct spot){ .kind = SPOT_PREFIX, .path = root, .at = s->at };
+	for (uint32_t i = 0; i < *n; i++)
+		if (spots[i].outer != NULL)
+			find_around(im, &spots[i], spots, *n);
 	lift(im, spots, *n);
 	for (uint32_t i = 0; i < *n; i++)
 		spots[i].order = i;

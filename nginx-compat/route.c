@@ -109,18 +109,18 @@ static void put_route(struct routing *r, const struct spot *s, const char *more,
 {
 	struct import *im = r->im;
 	const char *path = path_of(im, s);
-	struct buf match = { 0 };
+	struct buf match = { 0 }, when = { 0 };
+	const char *const all[] = { im->when, s->also, more };
 
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] != NULL)
+			buf_printf(&when, "%s%s", when.n > 0 ? ", " : "", all[i]);
 	if (r->hosts != NULL)
 		put_part(&match, "hosts", text_printf(im, "[%s]", r->hosts), "");
-	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && im->when == NULL && more == NULL))
+	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && when.n == 0))
 		put_part(&match, "path", text_yaml(im, path), "");
-	if (im->when != NULL && more != NULL)
-		put_part(&match, "when", text_printf(im, "{ %s, %s }", im->when, more), "");
-	else if (im->when != NULL)
-		put_part(&match, "when", text_printf(im, "{ %s }", im->when), "");
-	else if (more != NULL)
-		put_part(&match, "when", text_printf(im, "{ %s }", more), "");
+	if (when.n > 0)
+		put_part(&match, "when", text_printf(im, "{ %s }", text_buf(im, &when)), "");
 	buf_printf(&im->routes, "  - match: { %s }", text_buf(im, &match));
 	text_end(im, &im->routes, s->at);
 	buf_puts(&im->routes, rest);
@@ -230,6 +230,18 @@ static void judge_closed(struct import *im, struct directive *at, const struct d
 		      closer->word[0].p, closer->line);
 }
 
+/* What the rules of a location keep out. */
+static const char *denied(struct routing *r, const struct directive *block, const char *use)
+{
+	struct buf b = { 0 };
+
+	if (closed_access(block) == NULL)
+		return "";
+	buf_printf(&b, "    respond: 403\n%s", use);
+	answer_fields(r->im, r->site, block, NULL, &b);
+	return text_buf(r->im, &b);
+}
+
 static void write_closed(struct routing *r, const struct spot *s, const struct passing *p)
 {
 	bool is_location = directive_is(s->at, "location");
@@ -249,7 +261,7 @@ static void write_closed(struct routing *r, const struct spot *s, const struct p
 	else if (is_location)
 		judge(r->im, s->at, LOST, "nothing is proxied here: it is answered with 501");
 	if (is_location)
-		put_routes(r, s, "    respond: 501\n", "    respond: 403\n");
+		put_routes(r, s, "    respond: 501\n", denied(r, s->at, ""));
 	else
 		put_closed(r, s, block_find(s->at, "root") != NULL ? 501 : 404);
 }
@@ -293,8 +305,7 @@ static void write_open(struct routing *r, const struct spot *s, const struct pas
 	judge_switches(im, p->block);
 	judge(im, p->pass, EXACT, NULL);
 	judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b),
-		   text_printf(im, "    respond: 403\n%s", use_line(im, limits, "")));
+	put_routes(r, s, text_buf(im, &b), denied(r, p->block, use_line(im, limits, "")));
 	im->n_routes++;
 }
 
@@ -362,6 +373,14 @@ static void write_spot(struct routing *r, const struct spot *s)
 
 	if (s->slash) {
 		write_slash(r, s);
+		return;
+	}
+	if (directive_is(s->at, "location") && block_own(s->at, "internal") != NULL) {
+		judge(r->im, block_own(s->at, "internal"), EXACT, NULL);
+		judge_closed(r->im, s->at, block_own(s->at, "internal"));
+		if (block_own(s->at, "return") != NULL)
+			judge(r->im, block_own(s->at, "return"), NOT_NEEDED, NULL);
+		put_closed(r, s, 404);
 		return;
 	}
 	if (directive_is(s->at, "location"))

@@ -505,12 +505,24 @@ static uint32_t named_turns(struct import *im, const struct site *s, struct turn
 	return n;
 }
 
+/* A route's hosts are names: no call lacks one but those of HTTP/1.0. */
+static void judge_nameless(struct import *im, const struct site *s)
+{
+	DIRECTIVE_EACH (d, s->at)
+		for (uint32_t i = 1; directive_is(d, "server_name") && i < d->n; i++)
+			if (d->word[i].n == 0)
+				judge(im, d, ADAPTED,
+				      "calls without a Host go to the default server");
+}
+
 static uint32_t turns_of(struct import *im, const struct site *s, bool is_default, struct turn *t)
 {
 	uint32_t n = 0;
 
 	if (!s->in_group)
 		return 0;
+	if (!is_default)
+		judge_nameless(im, s);
 	if (!is_default || is_captured(im, s))
 		n = named_turns(im, s, t);
 	if (is_default)
