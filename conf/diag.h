@@ -45,8 +45,15 @@ struct source {
 	struct source *next;
 };
 
+/* Names that texts may ask for; known NULL: any. */
+struct diag_names {
+	bool (*known)(const void *of, struct slice name);
+	const void *of;
+};
+
 struct diags {
 	struct arena *arena;
+	struct diag_names values;   /* what {value.NAME} may be, while texts are checked */
 	struct diag *first, **tail; /* in the order of sources, lines and columns */
 	unsigned errors, warnings;
 	bool oom;

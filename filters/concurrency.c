@@ -265,7 +265,8 @@ static const struct field concurrency_fields[] = {
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What is counted by itself: client.ip[/v4/v6] header.NAME query.NAME cookie.NAME "
-		 "jwt.CLAIM api_key tls.san host path method route upstream const.x, or a list of "
+		 "jwt.CLAIM api_key tls.san host path method route upstream value.NAME const.x, or "
+		 "a list of "
 		 "them; without one, all calls are counted together." },
 	{ .key = "missing",
 	  .type = C_ENUM,

@@ -235,6 +235,9 @@ struct call {
 	 * they bound how often one client can have it asked.  Not NULL: the call is refused for
 	 * that, and pays them as if it had been let in.  May be NULL: nobody has to know. */
 	const struct reason *(*prove)(struct call *);
+	/* A value of the configuration's own, by its name, in the arena.  False: it is empty.  May be
+	 * NULL: there are none. */
+	bool (*value)(const struct call *, struct slice name, struct slice *out);
 	struct outcome out;
 	/* Of the answer that is passed on: by what status its success is judged, where that is not
 	 * its own (gRPC says it in a field); else 0. */

@@ -457,7 +457,8 @@ static const struct field rate_fields[] = {
 	  .custom = &key_custom,
 	  .doc = "What has a bucket of its own: client.ip[/v4/v6] header.NAME query.NAME "
 		 "cookie.NAME jwt.CLAIM api_key tls.san host path method "
-		 "route upstream const.x, or a list of them; without one, all calls share one "
+		 "route upstream value.NAME const.x, or a list of them; without one, all calls "
+		 "share one "
 		 "bucket." },
 	{ .key = "missing",
 	  .type = C_ENUM,

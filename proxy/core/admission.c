@@ -17,6 +17,7 @@
 #include "core/client_ip.h"
 #include "core/grpc.h"
 #include "core/route.h"
+#include "core/values.h"
 
 /*---------------------------------------------------------------- what the upstream is told */
 
@@ -161,6 +162,15 @@ static const struct reason *on_prove(struct call *call)
 	return authenticate(LIST_ENTRY(call, struct exchange, call));
 }
 
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	struct exchange *x = LIST_ENTRY((struct call *)(uintptr_t)call, struct exchange, call);
+	struct template_values values;
+
+	exchange_values(x, &values);
+	return values_read(x->use->policy->values, &values, name, out);
+}
+
 void exchange_go_on_admitting(struct exchange *x)
 {
 	if (x->call.wait != NULL)
@@ -273,6 +283,7 @@ void exchange_begin(struct exchange *x)
 	uint64_t asked_ns = UINT64_MAX;
 	bool too_hard;
 
+	x->call.value = x->use->policy->config->values.n > 0 ? on_value : NULL;
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
 	if (x->use->policy->logs.n > 0)
 		x->asked = keep_head(x);

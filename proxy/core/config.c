@@ -653,6 +653,13 @@ static const struct field config_fields[] = {
 	  .at = offsetof(struct config, redis.at),
 	  .sub = &redis_schema,
 	  .doc = "Where limits with `store: redis` are counted, by all replicas together." },
+	{ .key = "values",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct config, values),
+	  .sub = &value_schema,
+	  .doc = "Texts that are made of a call, by name: `{value.NAME}` in texts, `value.NAME` as "
+		 "a key "
+		 "and in `when`. Each may be made of those before it." },
 	{ .key = "upstreams",
 	  .type = C_NAMED,
 	  .offset = offsetof(struct config, upstreams),

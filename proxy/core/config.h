@@ -114,6 +114,25 @@ struct text_conf {
 	bool literal;
 };
 
+/* values.h: an entry of a map, or a share of a split. */
+struct value_choice_conf {
+	struct conf_list match; /* of const char * */
+	struct place match_at;
+	uint32_t share; /* parts per million */
+	struct text_conf value;
+};
+
+enum value_by { VALUE_BY_TEXT, VALUE_BY_ADDRESS };
+
+struct value_conf {
+	struct conf_name name;
+	struct place at;
+	struct text_conf of, dflt;
+	struct conf_list map, split; /* of struct value_choice_conf */
+	int by;                      /* enum value_by */
+	bool caseless;
+};
+
 /* A part of a header field's value, and what takes its place. */
 struct replace_conf {
 	struct conf_name name; /* field name */
@@ -218,6 +237,7 @@ struct config {
 	struct shutdown_conf shutdown;
 	struct auth_conf auth;
 	struct redis_conf redis; /* n_places 0: none */
+	struct conf_list values; /* of struct value_conf */
 	struct conf_list upstreams; /* of struct cluster_conf */
 	struct conf_list policies;  /* of struct conf_variant: filters/registry.h */
 	struct conf_list routes;    /* of struct route_conf */
@@ -227,6 +247,8 @@ struct config {
 };
 
 extern const struct schema config_schema;
+/* config_value.c */
+extern const struct schema value_schema;
 /* config_route.c */
 extern const struct schema route_schema, edit_schema, page_schema, when_schema;
 /* config_log.c */

@@ -10,9 +10,11 @@
 #include "core/config.h"
 #include "core/hash_key.h"
 #include "core/route.h"
+#include "core/values.h"
 #include "filters/filter.h"
 #include "filters/key.h"
 #include "filters/retry.h"
+#include "filters/scope.h"
 #include "filters/sharing.h"
 #include "http/scan.h"
 
@@ -561,6 +563,42 @@ static void redact_credentials(struct checker *k)
 	}
 }
 
+/*------------------------------------------------------------------ values */
+
+static bool known_value(const void *of, struct slice name)
+{
+	return values_known(of, name);
+}
+
+/* From here on texts are held to the names there are. */
+static void check_values(struct checker *k)
+{
+	struct arena scratch;
+
+	arena_init(&scratch, NULL);
+	(void)values_prepare(k->config, &scratch, k->diags);
+	arena_fini(&scratch);
+	k->diags->values = (struct diag_names){ .known = known_value, .of = k->config };
+	for (uint32_t i = 0; i < k->config->policies.n; i++) {
+		const struct conf_variant *v = policy_at(k->config, i);
+		struct slice name = scope_unknown_value(v->schema, v->conf, known_value, k->config);
+
+		if (name.p != NULL)
+			diag_error(k->diags, v->name.at, "E017",
+				   "policy `%s`: there is no value `%.*s` (`values`)", v->name.name,
+				   SLICE_FMT(name));
+	}
+	for (uint32_t i = 0; i < k->config->upstreams.n; i++) {
+		const struct cluster_conf *c = cluster_at(k->config, i);
+		struct slice name = scope_unknown_value(&cluster_schema, c, known_value, k->config);
+
+		if (name.p != NULL)
+			diag_error(k->diags, c->name.at, "E017",
+				   "upstream `%s`: there is no value `%.*s` (`values`)",
+				   c->name.name, SLICE_FMT(name));
+	}
+}
+
 void config_check(struct config *c, bool whole, struct arena *arena, struct diags *diags)
 {
 	struct checker k = { .config = c, .whole = whole, .arena = arena, .diags = diags };
@@ -571,8 +609,10 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	if (!whole)
 		return;
 	name_routes(&k);
+	check_values(&k);
 	check_matches(&k);
 	check_logs(&k);
+	diags->values = (struct diag_names){ .known = NULL };
 	check_addresses(&k);
 	check_hashes(&k);
 	check_sharing(&k);

@@ -9,6 +9,7 @@
 #include "conf/value.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
+#include "core/values.h"
 #include "filters/key.h"
 #include "filters/scope.h"
 #include "http/h1.h"
@@ -133,6 +134,13 @@ static const struct listen_conf *listener_of(const struct explain *e)
 	return &all[0];
 }
 
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	const struct explain *e = LIST_ENTRY((struct call *)(uintptr_t)call, struct explain, call);
+
+	return values_read(e->policy->values, &e->values, name, out);
+}
+
 static bool find_values(struct explain *e)
 {
 	static const struct template_match no_match;
@@ -145,6 +153,7 @@ static bool find_values(struct explain *e)
 	e->call.req = e->head;
 	e->call.arena = e->arena;
 	e->call.client = e->client;
+	e->call.value = on_value;
 	e->values = (struct template_values){
 		.call = &e->call,
 		.match = &no_match,

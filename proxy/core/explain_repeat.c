@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/timer.h"
 #include "core/exchange.h"
+#include "core/values.h"
 #include "filters/wait.h"
 
 struct run {
@@ -419,6 +420,15 @@ static void on_timer(struct timer *t)
 }
 
 /* What explain_find has found: the call is the same each time. */
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	const struct one *o = LIST_ENTRY((struct call *)(uintptr_t)call, struct one, call);
+	struct template_values values = o->run->e->values;
+
+	values.call = call;
+	return values_read(o->run->e->policy->values, &values, name, out);
+}
+
 static const struct reason *on_prove(struct call *c)
 {
 	return LIST_ENTRY(c, struct one, call)->run->e->auth.why;
@@ -447,6 +457,7 @@ static bool arrive(struct run *r)
 	o->call.env = r->env;
 	o->call.arena = &o->arena;
 	o->call.resume = on_resume;
+	o->call.value = on_value;
 	o->call.prove = route->auth.looks != 0 ? on_prove : NULL;
 	if (route->conf->timeout.total_ns != 0)
 		o->call.deadline_ns = now_of(r) + route->conf->timeout.total_ns;

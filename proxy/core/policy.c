@@ -13,6 +13,7 @@
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "core/tls_set.h"
+#include "core/values.h"
 #include "filters/registry.h"
 
 enum { POLICY_MAGIC = 0x504f4c49 };
@@ -222,7 +223,9 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	set_limits(p);
 	p->tls = tls_set_open(config, &p->arena, diags);
 	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
-	if (p->tls != NULL && ok && text_logs_open(&p->logs, config, r->logs, &p->arena, diags) &&
+	p->values = values_prepare(config, &p->arena, diags);
+	if (p->tls != NULL && ok && p->values != NULL &&
+	    text_logs_open(&p->logs, config, r->logs, &p->arena, diags) &&
 	    open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags) &&
 	    add_all_targets(p, diags) && open_defaults(p, diags))
 		return p;

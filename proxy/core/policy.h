@@ -55,6 +55,7 @@ struct policy {
 	struct auth *auth;        /* NULL: none is configured */
 	struct route *route;      /* in order: the first match wins */
 	struct cluster **cluster;
+	const struct values *values;
 	struct filter **filter;   /* in the order of the file */
 	struct route_stats *no_route; /* calls that matched none */
 	const struct answer_edits *answers; /* of what they are answered; NULL: as it is */

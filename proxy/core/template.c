@@ -124,7 +124,7 @@ static const struct value_source match_source = { "match.", read_group, true };
 static const char known[] =
     "known are: {client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} "
     "{authority} {path} {query} {uri} {method} {scheme} {server.port} {server.address} {route} "
-    "{upstream} {tls.san} {request_id} {match.N} {match.NAME} {match.rest}; "
+    "{upstream} {tls.san} {value.NAME} {request_id} {match.N} {match.NAME} {match.rest}; "
     "`{{` in front is a brace";
 
 /*---------------------------------------------------------------- parsing */
@@ -225,6 +225,7 @@ static bool parse_group(struct parser *p, struct slice name, struct template_par
 /* What limits can count by can be told, too. */
 static bool parse_key(struct parser *p, struct slice name, struct template_part *part)
 {
+	static const struct slice value = SLICE("value.");
 	struct node node = { .kind = NODE_SCALAR, .text = name, .at = p->at };
 	struct diags findings;
 	struct conf_load load = { .arena = p->arena, .diags = &findings };
@@ -244,7 +245,12 @@ static bool parse_key(struct parser *p, struct slice name, struct template_part 
 		return false;
 	}
 	part->escaped = slice_is(name, "host"); /* its brackets are a URI's */
-	return true;
+	if (!slice_starts(name, value) || p->diags->values.known == NULL ||
+	    p->diags->values.known(p->diags->values.of,
+				   slice_of(name.p + value.n, name.n - value.n)))
+		return true;
+	unknown(p, name, "is none of `values` that stand before it");
+	return false;
 }
 
 static bool parse_call_value(struct parser *p, struct slice name, const struct template_part *part)

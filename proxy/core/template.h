@@ -1,7 +1,7 @@
 /* template.h - texts of the configuration that say something of the call: "https://{host}{uri}".
  *
  *	{client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} {path} {method} {route} {upstream}
- *	{tls.san}	what keys of limits are made of (filters/key.h), here as text
+ *	{tls.san} {value.NAME}	what keys of limits are made of (filters/key.h), here as text
  *	{uri} {query} {authority} {scheme} {request_id}
  *	{server.port} {server.address}	of the listener
  *	{client.port} {peer.ip} {peer.port} {local.ip}	who is connected, to which address of ours
