@@ -103,6 +103,7 @@ extern const char *const again_names[AGAIN_LABELS];
 struct again { /* one more try? */
 	bool yes;
 	uint64_t ms; /* not before */
+	bool elsewhere; /* only at an endpoint that has not been tried */
 	enum again_label label;
 };
 

@@ -46,7 +46,8 @@ static bool forward(struct exchange *x)
 
 	req->upgrade = req->upgrade && x->route->conf->upgrade;
 	head_strip_hop_by_hop(req, req->upgrade);
-	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
+	if (!tell_of_client(x, x->route->conf->forwarded ? forward_prepare : forward_take_note) ||
+	    !authenticate_tell(x, req))
 		return false;
 	if (x->route->n_set == 0)
 		return true;
@@ -58,8 +59,10 @@ void exchange_identify(struct exchange *x)
 {
 	if (x->use->policy->config->log.fields.n > 0)
 		(void)forward(x);
-	else
+	else if (x->route == NULL || x->route->conf->forwarded)
 		(void)tell_of_client(x, forward_identify);
+	else
+		(void)tell_of_client(x, forward_take_note);
 }
 
 /*---------------------------------------------------------------- asking the chain */

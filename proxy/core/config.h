@@ -214,6 +214,7 @@ struct route_conf {
 	struct place log_at;
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
+	bool forwarded; /* the upstream is told who calls, and both sides of us (Via) */
 };
 
 struct use_conf {

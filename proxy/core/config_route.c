@@ -796,6 +796,14 @@ static const struct field route_fields[] = {
 	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of "
 		 "gRPC "
 		 "are told in gRPC's own way whatever it says." },
+	{ .key = "forwarded",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct route_conf, forwarded),
+	  .dflt = "true",
+	  .doc = "Whether the upstream is told who calls (X-Forwarded-*, Forwarded, X-Real-IP, "
+		 "X-Request-Id, traceparent) and both sides by whom (Via). `false`: such fields go "
+		 "on as they came, whoever sent them, and none is added but by `set`: an upstream "
+		 "that believes them believes any client." },
 	{ .key = "upgrade",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct route_conf, upgrade),

@@ -698,7 +698,7 @@ const struct codec_events exchange_codec_events = {
 /* Via by the version received; Date where there is none (RFC 9110 sections 7.6.3 and 6.6.1). */
 static bool add_fields(struct exchange *x, struct head *h)
 {
-	return head_add(h, F_VIA, head_via(h)) &&
+	return (!x->route->conf->forwarded || head_add(h, F_VIA, head_via(h))) &&
 	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
 }
 
@@ -762,12 +762,13 @@ static struct again ask_again(struct exchange *x)
 	again = chain_again(exchange_call(x), &x->leg->attempt);
 	stats_again(x->record.route, x->worker->index, again.label);
 	x->budget_spent = again.label == AGAIN_NO_BUDGET;
+	x->elsewhere = again.elsewhere;
 	return again;
 }
 
 static bool may_be_retried(uint16_t status)
 {
-	return status == 408 || status == 425 || status == 429 || status >= 500;
+	return status >= 400;
 }
 
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
@@ -782,6 +783,7 @@ static bool answer_is_dropped(struct exchange *x)
 	again = ask_again(x);
 	if (!again.yes)
 		return false;
+	l->dropped = true;
 	leg_abort(l, ENDPOINT_OK, reason_ok);
 	try_again(x, again.ms, TRY);
 	return true;
@@ -934,6 +936,10 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 
 	if (fallback == NULL || x->cluster == fallback ||
 	    (why != reason_breaker_open && why != reason_no_endpoint)) {
+		if (why == reason_no_endpoint && x->cluster->conf->unavailable != 0) {
+			x->call.out.status = (uint16_t)x->cluster->conf->unavailable;
+			ms = 0;
+		}
 		exchange_reply(x, why, ms);
 		return;
 	}

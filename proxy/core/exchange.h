@@ -47,6 +47,7 @@ struct leg {
 	bool final;   /* and says that no other try is wanted */
 	bool hurried; /* it was out of a time that its client has set: no fault of the endpoint's */
 	bool told;    /* filters know how it went */
+	bool dropped; /* it has an answer, which gives way to another try */
 	struct try_note *note; /* NULL: nobody wants it */
 };
 
@@ -93,6 +94,7 @@ struct exchange {
 	bool request_ended, admitted;
 	bool budget_spent; /* a retry would have been due, but for its budget: clients shall not
 			      retry in its place */
+	bool elsewhere;    /* no endpoint is to be asked twice */
 	bool grpc;         /* it is a call of gRPC (grpc.h) */
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
 	bool continued;           /* the upstream's 100 was passed on */

@@ -14,6 +14,7 @@
 #include "core/action.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
+#include "core/template.h"
 #include "core/tunnel.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
@@ -146,6 +147,13 @@ void leg_tell(struct leg *l)
 	chain_attempted(exchange_call(l->x), &l->attempt);
 }
 
+/* Whether its endpoint has failed for who may pass it over: an answer that is passed on is none of
+ * it, whatever it says and however it ends. */
+static bool is_ejectable(const struct leg *l, enum endpoint_result result)
+{
+	return l->dropped ? is_failure(l->attempt.status) : result == ENDPOINT_FAILED && !l->heard;
+}
+
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
 {
 	struct exchange *x = l->x;
@@ -167,6 +175,9 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	l->attempt.held_ns = pump_held_ns(&x->down);
 	if (!l->told)
 		chain_attempted(exchange_call(x), &l->attempt);
+	if (x->cluster->bounded)
+		cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
+			      is_ejectable(l, result));
 	x->record.upstream_ns += time_of(l);
 	x->up.dst = NULL;
 	x->down.src = NULL;
@@ -445,6 +456,7 @@ static bool leg_send_head(struct leg *l, bool end)
 	l->stream->owner = l;
 	if (!say_time_left(l->x))
 		return false;
+	l->x->req->as_10 = l->x->cluster->conf->http_1_0;
 	h = l->x->redirect == NULL ? l->x->req : redirected(l);
 	return h != NULL && l->stream->ops->head(l->stream, h, end);
 }
@@ -475,6 +487,8 @@ static void leg_send(struct leg *l)
 		return;
 	}
 	l->stream = conn_open(l->conn, &x->arena);
+	if (x->cluster->conf->keepalive == 0 && !l->conn->codec.multiplexed)
+		conn_last(l->conn);
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
@@ -637,6 +651,18 @@ static struct cluster_member *skip_shut(struct exchange *x, struct pick *pick,
 	return shut;
 }
 
+/* Empty: memory is out, or the call lacks all of it. */
+static struct slice hash_text_of(struct exchange *x)
+{
+	struct template_values values;
+	struct slice text = slice_of(NULL, 0);
+
+	exchange_values(x, &values);
+	if (!template_fill(x->cluster->hash_text, &values, TEMPLATE_TEXT, &text))
+		return slice_of(NULL, 0);
+	return text;
+}
+
 /* One that no filter shuts, skipping those in `tried`; else, in *shut, the one that is shut for the
  * shortest time. */
 static struct cluster_member *pick_open(struct exchange *x, const struct member_set *tried,
@@ -648,6 +674,10 @@ static struct cluster_member *pick_open(struct exchange *x, const struct member_
 
 	*shut = NULL;
 	pick.hashed = hash_key_of(x->cluster, exchange_call(x), &pick.hash);
+	if (x->cluster->hash_text != NULL)
+		pick.key = hash_text_of(x);
+	if (x->cluster->conf->lb == LB_ADDRESS_HASH)
+		pick.client = x->call.client;
 	m = cluster_pick(x->cluster, x->worker->index, &pick);
 	ns = m == NULL ? 0 : chain_shut(&x->call, m->endpoint->id);
 	if (ns == 0)
@@ -689,7 +719,7 @@ static bool leg_choose(struct leg *l, struct exchange *x)
 {
 	struct cluster_member *shut, *m = pick_open(x, &x->tried, &shut);
 
-	if (m == NULL && !member_set_is_empty(&x->tried)) {
+	if (m == NULL && !x->elsewhere && !member_set_is_empty(&x->tried)) {
 		x->tried = (struct member_set){ 0 };
 		m = pick_open(x, &x->tried, &shut);
 	}

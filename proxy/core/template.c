@@ -24,6 +24,24 @@ static bool read_ip(struct reader *r, struct slice *out)
 	return true;
 }
 
+/* What the request says, and who has sent it behind that. */
+static bool read_forwarded_for(struct reader *r, struct slice *out)
+{
+	const struct head *req = r->v->call->req;
+	struct buf b = { .arena = r->v->call->arena };
+
+	for (uint16_t i = 0; i < req->n; i++) {
+		if (req->fields[i].id != F_X_FORWARDED_FOR)
+			continue;
+		buf_put(&b, req->fields[i].value.p, req->fields[i].value.n);
+		buf_puts(&b, ", ");
+	}
+	if (read_ip(r, out))
+		buf_put(&b, out->p, out->n);
+	*out = slice_of(b.p, b.n);
+	return b.n > 0 && !b.oom;
+}
+
 static bool read_uri(struct reader *r, struct slice *out)
 {
 	const struct head *req = r->v->call->req;
@@ -107,22 +125,18 @@ static bool read_rest(struct reader *r, struct slice *out)
 }
 
 static const struct value_source sources[] = {
-	{ "client.ip", read_ip, false },
-	{ "uri", read_uri, true },
-	{ "query", read_query, true },
-	{ "path", read_path, true },
-	{ "authority", read_authority, true },
-	{ "scheme", read_scheme, true },
-	{ "request_id", read_request_id, false },
-	{ "server.port", read_port, true },
-	{ "server.address", read_address, false },
+	{ "client.ip", read_ip, false },    { "forwarded_for", read_forwarded_for, false },
+	{ "uri", read_uri, true },          { "query", read_query, true },
+	{ "path", read_path, true },        { "authority", read_authority, true },
+	{ "scheme", read_scheme, true },    { "request_id", read_request_id, false },
+	{ "server.port", read_port, true }, { "server.address", read_address, false },
 	{ "match.rest", read_rest, true },
 };
 
 static const struct value_source match_source = { "match.", read_group, true };
 
 static const char known[] =
-    "known are: {client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} "
+    "known are: {client.ip} {forwarded_for} {header.NAME} {query.NAME} {cookie.NAME} {host} "
     "{authority} {path} {query} {uri} {method} {scheme} {server.port} {server.address} {route} "
     "{upstream} {tls.san} {value.NAME} {request_id} {match.N} {match.NAME} {match.rest}; "
     "`{{` in front is a brace";

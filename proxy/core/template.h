@@ -2,6 +2,7 @@
  *
  *	{client.ip} {header.NAME} {query.NAME} {cookie.NAME} {host} {path} {method} {route} {upstream}
  *	{tls.san} {value.NAME}	what keys of limits are made of (filters/key.h), here as text
+ *	{forwarded_for}	X-Forwarded-For as the request has it, and {client.ip} behind it
  *	{uri} {query} {authority} {scheme} {request_id}
  *	{server.port} {server.address}	of the listener
  *	{client.port} {peer.ip} {peer.port} {local.ip}	who is connected, to which address of ours

@@ -66,6 +66,7 @@ struct head {
 	struct slice path;      /* as it came, without the query; "*" for OPTIONS * */
 	struct slice query;     /* behind the first '?', p == NULL: no '?' */
 	bool expect_continue;
+	bool as_10; /* it goes out as HTTP/1.0, unless its body is chunked */
 
 	/* responses */
 	uint16_t status;
