@@ -26,7 +26,7 @@ struct cluster {
 	const struct directive *block;     /* that passes calls to it */
 	struct directive *pass, *upstream; /* NULL: an address */
 	const char *name;
-	bool tls;
+	bool tls, ketama;
 	uint32_t n;
 	struct endpoint endpoint[ENDPOINTS_MAX];
 };
@@ -114,8 +114,10 @@ static void read_server(struct cluster *c, struct directive *d)
 	judge(c->im, d, EXACT, NULL);
 	e.addr = with_port(c->im, d->word[1].p, "80");
 	twin = same_address(c, e.addr);
-	if (e.down || c->n == ENDPOINTS_MAX)
+	if (c->n == ENDPOINTS_MAX) {
+		judge(c->im, d, LOST, "an upstream has at most %d servers", ENDPOINTS_MAX);
 		return;
+	}
 	if (e.weight > WEIGHT_MAX) {
 		judge(c->im, d, ADAPTED, "a weight is at most %d", WEIGHT_MAX);
 		e.weight = WEIGHT_MAX;
@@ -135,48 +137,66 @@ static void read_servers(struct cluster *c)
 
 /*-------------------------------------------------------------------- lines */
 
+static const char *eject_time(struct cluster *c, const struct endpoint *e)
+{
+	if (e->fail_ns == 0)
+		return "0s";
+	return time_text(c->im, time_within(c->im, e->at, e->fail_ns, 86400 * CLOCK_S));
+}
+
 static void put_endpoint(struct cluster *c, const struct endpoint *e, struct buf *b)
 {
 	const char *addr =
 	    text_yaml(c->im, c->tls ? text_printf(c->im, "https://%s", e->addr) : e->addr);
 
-	if (e->weight == 1 && !e->backup) {
+	if (c->upstream == NULL) {
 		buf_printf(b, "      - %s", addr);
 	} else {
 		buf_printf(b, "      - { addr: %s", addr);
 		if (e->weight != 1)
 			buf_printf(b, ", weight: %" PRIu64, e->weight);
-		buf_printf(b, "%s }", e->backup ? ", backup: true" : "");
+		if (e->max_conns != 0)
+			buf_printf(b, ", max_calls: %" PRIu64, e->max_conns);
+		if (e->max_fails != 0 && c->n > 1)
+			buf_printf(b, ", eject_after: %" PRIu64 ", eject_for: %s", e->max_fails,
+				   eject_time(c, e));
+		if (c->ketama && strcmp(e->addr, e->at->word[1].p) != 0)
+			buf_printf(b, ", hash_as: %s", text_yaml(c->im, e->at->word[1].p));
+		buf_printf(b, "%s%s }", e->backup ? ", backup: true" : "",
+			   e->down ? ", down: true" : "");
 	}
 	text_end(c->im, b, c->upstream == NULL ? NULL : e->at);
 }
 
 struct method {
-	const char *name, *lb, *hash, *why;
+	const char *name, *lb, *why;
 };
 
 static const struct method methods[] = {
-	{ "least_conn", "least-requests", NULL, NULL },
-	{ "ip_hash", "ring-hash", "client.ip/24/128",
-	  "other clients go to other servers than with nginx" },
-	{ "random", "p2c-ewma", NULL, "of two at random, the better one" },
-	{ "least_time", "p2c-ewma", NULL, "of two at random, the better one" },
+	{ "least_conn", "least-requests", NULL },
+	{ "ip_hash", "address-hash", NULL },
+	{ "random", "random", NULL },
+	{ "least_time", "p2c-ewma", "of two at random, the better one" },
 };
 
 static void put_hash(struct cluster *c, struct directive *d, struct buf *b)
 {
 	static const struct site nobody = { .first_name = "" };
-	struct key key;
+	const char *text = variable_phrase(c->im, &nobody, c->upstream, d->word[1].p, false);
 
-	key_read(c->im, &nobody, d->word[1].p, &key);
-	if (key.why != NULL || key.yaml == NULL || key.overrides != NULL) {
-		judge(c->im, d, LOST, "there is no key like `%s`", d->word[1].p);
+	if (text == NULL) {
+		judge(c->im, d, LOST, "there is no value like `%s`", d->word[1].p);
 		return;
 	}
-	judge(c->im, d, ADAPTED, "other calls go to other servers than with nginx");
-	buf_puts(b, "    lb: ring-hash");
+	judge(c->im, d, EXACT, NULL);
+	buf_printf(b, "    lb: %s", c->ketama ? "ketama-hash" : "crc32-hash");
 	text_end(c->im, b, d);
-	buf_printf(b, "    hash: %s\n", key.yaml);
+	buf_printf(b, "    hash: %s\n", text_yaml(c->im, text));
+}
+
+static bool takes_two(const struct directive *d)
+{
+	return directive_is(d, "random") && d->n > 1;
 }
 
 static void put_method(struct cluster *c, struct buf *b)
@@ -187,17 +207,30 @@ static void put_method(struct cluster *c, struct buf *b)
 		put_hash(c, hash, b);
 	for (size_t i = 0; hash == NULL && i < sizeof(methods) / sizeof(methods[0]); i++) {
 		struct directive *d = block_own(c->upstream, methods[i].name);
+		const char *why = methods[i].why;
 
 		if (d == NULL)
 			continue;
-		judge(c->im, d, methods[i].why == NULL ? EXACT : ADAPTED,
-		      methods[i].why == NULL ? NULL : "%s", methods[i].why);
-		buf_printf(b, "    lb: %s", methods[i].lb);
+		if (takes_two(d))
+			why = "of two at random, the one that is faster and has less under way";
+		judge(c->im, d, why == NULL ? EXACT : ADAPTED, why == NULL ? NULL : "%s", why);
+		buf_printf(b, "    lb: %s", takes_two(d) ? "p2c-ewma" : methods[i].lb);
 		text_end(c->im, b, d);
-		if (methods[i].hash != NULL)
-			buf_printf(b, "    hash: %s\n", methods[i].hash);
 		return;
 	}
+}
+
+/* nginx keeps a connection only when the request does not say that it is the last. */
+static bool says_close(const struct directive *block)
+{
+	struct directive *d = block_find(block, "proxy_set_header");
+
+	if (strcmp(block_word(block, "proxy_http_version", "1.0"), "1.0") == 0)
+		return true;
+	for (; d != NULL; d = block_next(d))
+		if (strcasecmp(d->word[1].p, "connection") == 0)
+			return strcasecmp(d->word[2].p, "close") == 0;
+	return true;
 }
 
 static void put_keepalive(struct cluster *c, struct buf *b)
@@ -206,7 +239,11 @@ static void put_keepalive(struct cluster *c, struct buf *b)
 	struct directive *idle = block_own(c->upstream, "keepalive_timeout");
 	uint64_t n, ns;
 
-	if (d != NULL && value_number(d->word[1], 65536, &n)) {
+	if (d == NULL || !value_number(d->word[1], 65536, &n) || says_close(c->block)) {
+		buf_puts(b, "    keepalive: 0\n");
+		if (d != NULL)
+			judge(c->im, d, EXACT, NULL);
+	} else {
 		judge(c->im, d, ADAPTED, "so many for each server, not for all");
 		buf_printf(b, "    keepalive: %" PRIu64, n);
 		text_end(c->im, b, d);
@@ -219,23 +256,16 @@ static void put_keepalive(struct cluster *c, struct buf *b)
 	}
 }
 
-static void put_max_conns(struct cluster *c, struct buf *b)
+static void put_version(struct cluster *c, struct buf *b)
 {
-	uint64_t n = c->n > 0 ? c->endpoint[0].max_conns : 0;
+	struct directive *d = block_find(c->block, "proxy_http_version");
 
-	for (uint32_t i = 0; i < c->n; i++) {
-		if (c->endpoint[i].max_conns == 0)
-			continue;
-		if (c->endpoint[i].max_conns != n)
-			n = 0;
-	}
-	for (uint32_t i = 0; i < c->n; i++)
-		if (c->endpoint[i].max_conns > 0)
-			judge(c->im, c->endpoint[i].at, n > 0 ? ADAPTED : LOST,
-			      n > 0 ? "max_conns counts idle connections, too"
-				    : "max_conns: one number for all servers of an upstream");
-	if (n > 0)
-		buf_printf(b, "    max_connections: %" PRIu64 "\n", n);
+	if (d != NULL)
+		judge(c->im, d, EXACT, NULL);
+	if (strcmp(block_word(c->block, "proxy_http_version", "1.0"), "1.0") != 0)
+		return;
+	buf_puts(b, "    http_1_0: true");
+	text_end(c->im, b, d);
 }
 
 /*---------------------------------------------------------------------- TLS */
@@ -295,26 +325,18 @@ static void put_tls(struct cluster *c, struct buf *b)
 /*------------------------------------------------------------------ failures */
 
 struct failure {
-	const char *name, *when; /* as `retry` has it; NULL: it has no such thing */
-	bool counts;             /* as a failure of a server */
+	const char *name, *when; /* as `retry` has it; "": nothing is to be said of it */
 };
 
 static const struct failure failures[] = {
-	{ "error", "connect, reset", false },
-	{ "timeout", "timeout", false },
-	{ "invalid_header", "reset", false },
-	{ "http_500", "500", true },
-	{ "http_502", "502", true },
-	{ "http_503", "503", true },
-	{ "http_504", "504", true },
-	{ "http_429", "429", true },
-	{ "http_403", NULL, false },
-	{ "http_404", NULL, false },
-	{ "updating", "", false },
+	{ "error", "connect, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
+	{ "http_500", "500" },       { "http_502", "502" },    { "http_503", "503" },
+	{ "http_504", "504" },       { "http_429", "429" },    { "http_403", "403" },
+	{ "http_404", "404" },       { "updating", "" },
 };
 
 struct failing {
-	struct buf when, counted;
+	struct buf when;
 	bool off, all_methods;
 };
 
@@ -326,16 +348,8 @@ static void take_failure(struct cluster *c, struct directive *d, struct slice wo
 
 		if (!slice_is(word, one->name))
 			continue;
-		if (one->when == NULL) {
-			judge(c->im, d, ADAPTED, "answers with 403 and 404 are passed on");
-			return;
-		}
-		if (*one->when == '\0' || (f->when.n > 0 && strcmp(one->when, "reset") == 0 &&
-					   memmem(f->when.p, f->when.n, "reset", 5) != NULL))
-			return;
-		buf_printf(&f->when, "%s%s", f->when.n > 0 ? ", " : "", one->when);
-		if (one->counts)
-			buf_printf(&f->counted, ", %s", one->when);
+		if (*one->when != '\0')
+			buf_printf(&f->when, "%s%s", f->when.n > 0 ? ", " : "", one->when);
 		return;
 	}
 	tree_wrong(c->im->tree, d->file, d->end_line, "invalid value \"%.*s\"", SLICE_FMT(word));
@@ -346,7 +360,7 @@ static void read_failures(struct cluster *c, struct failing *f)
 	struct directive *d = block_find(c->block, "proxy_next_upstream");
 
 	if (d == NULL) {
-		buf_puts(&f->when, "connect, reset, timeout");
+		buf_puts(&f->when, "connect, cut, timeout");
 		return;
 	}
 	judge(c->im, d, EXACT, NULL);
@@ -363,13 +377,17 @@ static void read_failures(struct cluster *c, struct failing *f)
 static uint64_t count_retries(struct cluster *c)
 {
 	struct directive *d = block_find(c->block, "proxy_next_upstream_tries");
-	uint64_t tries = c->n, n;
+	uint64_t tries = 0, n;
 
+	for (uint32_t i = 0; i < c->n; i++)
+		tries += !c->endpoint[i].down;
 	if (d != NULL && value_number(d->word[1], UINT32_MAX, &n)) {
 		judge(c->im, d, EXACT, NULL);
 		tries = n > 0 && n < tries ? n : tries;
 	}
-	return tries - 1 > RETRIES_MAX ? RETRIES_MAX : tries - 1;
+	if (tries > RETRIES_MAX)
+		tries = RETRIES_MAX + 1;
+	return tries == 0 ? 0 : tries - 1;
 }
 
 /* The name of a policy, as ", name". */
@@ -387,87 +405,55 @@ static const char *make_policy(struct cluster *c, const char *kind, const char *
 	return text_printf(im, ", %s", name);
 }
 
+static const char *within_text(struct cluster *c)
+{
+	struct directive *d = block_find(c->block, "proxy_next_upstream_timeout");
+	uint64_t ns;
+
+	if (d == NULL || !block_time(c->im, c->block, "proxy_next_upstream_timeout", &ns))
+		return "";
+	judge(c->im, d, EXACT, NULL);
+	return ns == 0 ? ""
+		       : text_printf(c->im, ", within: %s",
+				     time_text(c->im, time_within(c->im, d, ns, 86400 * CLOCK_S)));
+}
+
 static const char *make_retry(struct cluster *c, const struct failing *f, const char *when)
 {
 	struct import *im = c->im;
 	uint64_t retries = count_retries(c), body = 1 << 20;
+	const char *within = within_text(c);
 
 	if (retries == 0 || f->off || *when == '\0')
-		return "";
+		return make_policy(c, "retry", "retry: 0");
 	block_size(im, c->block, "client_max_body_size", &body);
 	if (body == 0 || body > 16 << 20)
 		body = 16 << 20;
 	return make_policy(
 	    c, "retry",
-	    text_printf(im,
-			"retry: %" PRIu64
-			", when: [%s], backoff: { base: 1ms, max: 1ms }, budget: 100%%%s, body: %s",
-			retries, when,
-			f->all_methods
-			    ? ", methods: [GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH]"
-			    : "",
-			size_text(im, body)));
-}
-
-/* max_fails and fail_timeout: of all servers the same, or else those of the first. */
-static const char *make_breaker(struct cluster *c, const char *counted)
-{
-	const struct endpoint *first = &c->endpoint[0];
-	const char *open_for;
-	bool same = true;
-
-	for (uint32_t i = 1; i < c->n; i++)
-		same &= c->endpoint[i].max_fails == first->max_fails &&
-			c->endpoint[i].fail_ns == first->fail_ns;
-	if (first->max_fails == 0 || first->fail_ns == 0)
-		return "";
-	judge(
-	    c->im, c->upstream, ADAPTED,
-	    "a server is passed over after max_fails failures in a row%s; while all are, calls are "
-	    "answered with 503",
-	    same ? "" : ", with the numbers of the first one for all");
-	open_for =
-	    time_text(c->im, first->fail_ns < CLOCK_S / 10
-				 ? CLOCK_S / 10
-				 : time_within(c->im, first->at, first->fail_ns, 86400 * CLOCK_S));
-	return make_policy(
-	    c, "guard",
-	    text_printf(c->im,
-			"breaker: %" PRIu64
-			", failures: [connect, reset, timeout%s], open_for: %s, max_open: %s",
-			first->max_fails, counted, open_for, open_for));
-}
-
-/* Without another try, an answer is passed on; who cannot be reached was never asked. */
-static void judge_no_retry(struct cluster *c)
-{
-	static const char *const names[] = { "proxy_next_upstream", "proxy_next_upstream_tries" };
-
-	for (size_t i = 0; i < 2; i++) {
-		struct directive *d = block_find(c->block, names[i]);
-
-		if (d != NULL)
-			judge(c->im, d, ADAPTED,
-			      "a server that cannot be connected to is passed over even so");
-	}
+	    text_printf(
+		im,
+		"retry: %" PRIu64
+		", when: [%s], elsewhere: true, heed_retry_after: false, backoff: { base: 0s, max: "
+		"0s }, budget: 100%%%s%s, body: %s",
+		retries, when,
+		f->all_methods ? ", methods: [GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH]"
+			       : "",
+		within, size_text(im, body)));
 }
 
 static const char *policies_of(struct cluster *c)
 {
 	struct failing f = { 0 };
-	const char *when, *counted, *retry;
 
-	if (c->n < 2)
-		return "";
 	read_failures(c, &f);
-	when = text_buf(c->im, &f.when);
-	counted = text_buf(c->im, &f.counted);
-	retry = make_retry(c, &f, when);
-	if (*retry == '\0') {
-		judge_no_retry(c);
-		counted = ""; /* nginx counts an answer only when another server is asked */
+	if (c->n < 2) {
+		(void)count_retries(c);
+		(void)within_text(c);
+		buf_fini(&f.when);
+		return "";
 	}
-	return text_printf(c->im, "%s%s", retry, make_breaker(c, counted));
+	return make_retry(c, &f, text_buf(c->im, &f.when));
 }
 
 /*---------------------------------------------------------------------- whole */
@@ -492,9 +478,12 @@ static const char *write_cluster(struct cluster *c)
 	if (c->upstream != NULL) {
 		put_method(c, &b);
 		put_keepalive(c, &b);
-		put_max_conns(c, &b);
 		judge(im, c->upstream, EXACT, NULL);
+	} else {
+		buf_puts(&b, "    keepalive: 0\n");
 	}
+	put_version(c, &b);
+	buf_puts(&b, "    unavailable: 502\n");
 	put_tls(c, &b);
 	body = text_buf(im, &b);
 	name = text_made(im, &im->upstream, c->name, body, &is_new);
@@ -512,6 +501,19 @@ static struct directive *find_upstream(const struct import *im, const char *name
 		if (directive_is(d, "upstream") && d->n == 2 && strcasecmp(d->word[1].p, name) == 0)
 			return d;
 	return NULL;
+}
+
+/* $proxy_host: without the port that is meant anyway. */
+static const char *proxy_host(struct cluster *c, const char *host)
+{
+	const char *port = c->tls ? ":443" : ":80";
+	size_t n = strlen(host), m = strlen(port);
+
+	if (strncmp(host, "unix:", 5) == 0)
+		return "localhost";
+	if (n > m && strcmp(host + n - m, port) == 0)
+		return text_printf(c->im, "%.*s", (int)(n - m), host);
+	return host;
 }
 
 /* "http://host:80/uri" apart; NULL, or what is wrong. */
@@ -534,6 +536,7 @@ static const char *split(struct cluster *c, const char *url, struct target *t)
 		t->uri = end;
 	}
 	t->host = text_printf(c->im, "%.*s", (int)(end - host), host);
+	t->proxy_host = proxy_host(c, t->host);
 	return *t->host == '\0' ? "it has no host" : NULL;
 }
 
@@ -622,7 +625,7 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
 	const char *url = variable_expand(im, block, pass->word[1].p), *why;
 
-	*t = (struct target){ .use = "", .uri = "", .host = "", .rewrite = "" };
+	*t = (struct target){ .use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "" };
 	if (c == NULL || url == NULL)
 		return c == NULL ? "out of memory" : "where it goes is not known beforehand";
 	c->im = im;
@@ -639,6 +642,9 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 	c->name =
 	    strncmp(t->host, "unix:", 5) == 0 ? text_printf(im, "unix%s", t->host + 5) : t->host;
 	if (c->upstream != NULL) {
+		struct directive *hash = block_own(c->upstream, "hash");
+
+		c->ketama = hash != NULL && hash->n > 2 && slice_is(hash->word[2], "consistent");
 		read_servers(c);
 	} else {
 		c->n = 1;
@@ -648,7 +654,8 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 				       .addr = with_port(im, t->host, c->tls ? "443" : "80") };
 	}
 	if (c->n == 0)
-		return "its upstream has no server that is up";
+		return "its upstream has no server";
+	t->tls = c->tls;
 	t->name = write_cluster(c);
 	t->use = policies_of(c);
 	return NULL;

@@ -1,7 +1,7 @@
 /* field.c - what the upstream is told: proxy_set_header.
  *
- * Weir tells who calls by itself (X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id); fields with a value that is known
- * beforehand are `set`; what a client sends is passed on. */
+ * The upstream is told what nginx tells it and no more (`forwarded: false`); fields are `set`; what a client sends is passed
+ * on. */
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
@@ -16,18 +16,6 @@ struct own_field {
 };
 
 static const struct own_field own_fields[] = {
-	{ "x-real-ip", "$remote_addr", EXACT, NULL },
-	{ "x-real-ip", "$realip_remote_addr", ADAPTED, "it is the client's" },
-	{ "x-forwarded-for", "$remote_addr", EXACT, NULL },
-	{ "x-forwarded-for", "$proxy_add_x_forwarded_for", ADAPTED,
-	  "what the client claims is passed on only where `client_ip` trusts it" },
-	{ "x-forwarded-proto", "$scheme", EXACT, NULL },
-	{ "x-forwarded-proto", "$http_x_forwarded_proto", ADAPTED,
-	  "what the client claims is passed on only where `client_ip` trusts it" },
-	{ "x-forwarded-host", "$host", EXACT, NULL },
-	{ "x-forwarded-host", "$http_host", EXACT, NULL },
-	{ "x-request-id", "$request_id", ADAPTED, "one that the client sends is kept" },
-	{ "forwarded", NULL, ADAPTED, "Weir writes it itself" },
 	{ "connection", NULL, NOT_NEEDED, NULL },
 	{ "upgrade", "$http_upgrade", EXACT, NULL },
 	{ "upgrade", NULL, LOST, "only the client says it" },
@@ -66,10 +54,32 @@ static bool is_itself(const struct directive *d)
 	return true;
 }
 
-static void put_phrase(struct import *im, const struct site *site, const struct directive *block,
-		       struct directive *d, struct buf *set)
+/* With $proxy_host and $proxy_port put in their place. */
+static const char *with_target(struct import *im, const char *text, const struct target *t)
 {
-	const char *value = variable_phrase(im, site, block, d->word[2].p, false);
+	static const char host[] = "$proxy_host", port[] = "$proxy_port";
+	const char *at = strstr(text, host), *colon = strrchr(t->host, ':');
+
+	if (at != NULL)
+		return with_target(im,
+				   text_printf(im, "%.*s%s%s", (int)(at - text), text,
+					       t->proxy_host, at + sizeof(host) - 1),
+				   t);
+	at = strstr(text, port);
+	if (at == NULL)
+		return text;
+	colon = colon == NULL || strchr(colon, ']') != NULL ? (t->tls ? ":443" : ":80") : colon;
+	return with_target(
+	    im,
+	    text_printf(im, "%.*s%s%s", (int)(at - text), text, colon + 1, at + sizeof(port) - 1),
+	    t);
+}
+
+static void put_phrase(struct import *im, const struct site *site, const struct directive *block,
+		       struct directive *d, const struct target *t, struct buf *set)
+{
+	const char *value =
+	    variable_phrase(im, site, block, with_target(im, d->word[2].p, t), false);
 
 	if (value == NULL) {
 		judge(im, d, LOST, "`%s` is not known to Weir", d->word[2].p);
@@ -104,9 +114,9 @@ static bool is_host(const char *value)
 static void put_host(struct import *im, const struct site *site, const struct directive *block,
 		     struct directive *d, const struct target *t, struct buf *out)
 {
-	const char *value = d == NULL || slice_is(d->word[2], "$proxy_host")
-				? t->host
-				: variable_phrase(im, site, block, d->word[2].p, false);
+	const char *value =
+	    d == NULL ? t->proxy_host
+		      : variable_phrase(im, site, block, with_target(im, d->word[2].p, t), false);
 
 	if (d != NULL && value == NULL)
 		judge(im, d, LOST,
@@ -119,13 +129,12 @@ static void put_host(struct import *im, const struct site *site, const struct di
 		judge(im, d, EXACT, NULL);
 	if (value == NULL || (d != NULL && !is_host(value)) || strcmp(value, "{authority}") == 0)
 		return; /* as it came */
-	buf_printf(out, "    host: %s",
-		   text_yaml(im, strncmp(value, "unix:", 5) == 0 ? "localhost" : value));
+	buf_printf(out, "    host: %s", text_yaml(im, value));
 	text_end(im, out, d);
 }
 
 static void write_field(struct import *im, const struct site *site, const struct directive *block,
-			struct directive *d, struct buf *set)
+			struct directive *d, const struct target *t, struct buf *set)
 {
 	const struct own_field *own = find_own(d);
 
@@ -134,7 +143,7 @@ static void write_field(struct import *im, const struct site *site, const struct
 	else if (is_itself(d))
 		judge(im, d, NOT_NEEDED, NULL);
 	else
-		put_phrase(im, site, block, d, set);
+		put_phrase(im, site, block, d, t, set);
 }
 
 void fields_write(struct import *im, const struct site *site, const struct directive *block,
@@ -151,9 +160,10 @@ void fields_write(struct import *im, const struct site *site, const struct direc
 		if (strcasecmp(d->word[1].p, "host") == 0)
 			host = d;
 		else
-			write_field(im, site, block, d, &set);
+			write_field(im, site, block, d, t, &set);
 	}
 	put_host(im, site, block, host, t, out);
+	buf_puts(out, "    forwarded: false\n");
 	if (set.n > 0)
 		buf_printf(out, "    set:\n%s", text_buf(im, &set));
 	buf_fini(&set);

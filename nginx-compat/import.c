@@ -37,9 +37,6 @@ static void put_yaml(struct import *im, const char *accept, struct buf *out)
 {
 	buf_printf(out, "# Made of %s by `weir import-nginx`: each line says which one it was.\n",
 		   text_file(im, im->tree->name));
-	buf_puts(out,
-		 "# Beside what is set here, upstreams are told X-Forwarded-For, -Proto and -Host, "
-		 "X-Real-IP, X-Request-Id and Via.\n");
 	buf_put(out, im->top.p, im->top.n);
 	if (*accept != '\0')
 		buf_printf(out, "accept: [%s] # they are meant: nginx did it so\n", accept);

@@ -206,9 +206,11 @@ void limits_write(struct import *, const struct site *, const struct directive *
 struct target {
 	const char *name;    /* of the upstream */
 	const char *use;     /* policies, as ", a, b"; "" */
-	const char *host;    /* what nginx would send as Host */
+	const char *host;    /* the address as proxy_pass has it */
+	const char *proxy_host; /* what nginx would send as Host */
 	const char *uri;     /* behind the address; "" when there is none */
 	const char *rewrite; /* of the route, a line; "" */
+	bool tls;
 };
 
 /* NULL, or why it cannot be had; `spot`: whose path the URI takes the place of. */

@@ -33,7 +33,6 @@ static const struct on_off switches[] = {
 	{ "proxy_buffering", "on", ADAPTED, "answers are passed on as they come" },
 	{ "proxy_request_buffering", "on", ADAPTED, "bodies are passed on as they come" },
 	{ "proxy_ignore_client_abort", "on", LOST, "a call ends when its client goes" },
-	{ "proxy_http_version", "1.0", ADAPTED, "HTTP/1.1 is spoken" },
 	{ "gzip", "on", LOST, "Weir compresses nothing: let the app do it" },
 	{ "merge_slashes", "off", ADAPTED, "Weir matches paths in a normal form of its own" },
 	{ "server_tokens", "on", ADAPTED, "Weir says no name of its own" },

@@ -98,6 +98,7 @@ static const struct value values[] = {
 	{ "query_string", "{query}" },
 	{ "scheme", "{scheme}" },
 	{ "remote_addr", "{client.ip}" },
+	{ "proxy_add_x_forwarded_for", "{forwarded_for}" },
 	{ "server_port", "{server.port}" },
 	{ "request_method", "{method}" },
 	{ "request_id", "{request_id}" },

@@ -297,15 +297,31 @@ static const struct row routes[] = {
 	{ SERVER("location / { proxy_pass https://a; }"), "accept: [W111]", " 0 lost" },
 	{ "upstream u { server a; server b backup; } " SERVER(
 	      "location / { proxy_pass http://u; }"),
-	  "retry: 1, when: [connect, reset, timeout]", " 0 lost" },
+	  "retry: 1, when: [connect, cut, timeout]", " 0 lost" },
 	{ "upstream u { server a; } " SERVER("location / { proxy_pass http://u; }"), "!retry",
 	  " 0 lost" },
 	{ "upstream u { server a; server b; } " SERVER(
 	      "location / { proxy_pass http://u; proxy_next_upstream off; }"),
-	  "!retry", " 0 lost" },
+	  "retry: 0", " 0 lost" },
 	{ "upstream u { server a max_fails=0; server b max_fails=0; } " SERVER(
 	      "location / { proxy_pass http://u; }"),
-	  "!breaker", " 0 lost" },
+	  "!eject_after", " 0 lost" },
+	{ "upstream u { server a max_fails=3 fail_timeout=5 max_conns=7; server b down; } " SERVER(
+	      "location / { proxy_pass http://u; }"),
+	  "{ addr: a:80, max_calls: 7, eject_after: 3, eject_for: 5s }", " 0 lost" },
+	{ "upstream u { hash $arg_k$uri; server a; server b down; } " SERVER(
+	      "location / { proxy_pass http://u; }"),
+	  "lb: crc32-hash", " 0 lost, 0 unknown" },
+	{ "upstream u { hash $args consistent; server a; server b:80; } " SERVER(
+	      "location / { proxy_pass http://u; }"),
+	  "eject_for: 10s, hash_as: a }", " 0 lost" },
+	{ "upstream u { ip_hash; server a; server b; } " SERVER(
+	      "location / { proxy_pass http://u; }"),
+	  "lb: address-hash", " 0 adapted, " },
+	{ SERVER("location / { proxy_set_header X-F $proxy_add_x_forwarded_for; " PASS "}"),
+	  "X-F: \"{forwarded_for}\"", " 0 adapted, " },
+	{ SERVER("location / { proxy_set_header X-P $proxy_host:$proxy_port; " PASS "}"),
+	  "X-P: 127.0.0.1:1:1", " 0 adapted, " },
 	{ "upstream u { server a; server a; } " SERVER("location / { proxy_pass http://u; }"),
 	  "weight: 2", " 0 lost" },
 	{ "upstream u { server a wight=2; } " SERVER("location / { proxy_pass http://u; }"), NULL,
@@ -320,7 +336,7 @@ static const struct row routes[] = {
 	  "listen 80; server_name m.*; location / { proxy_pass http://b; } } server { listen 80 "
 	  "default_server; location / { proxy_pass http://c; } }",
 	  "hosts: [m.*] } # nginx.conf:1\n    to: b # nginx.conf:1\n    max_body: 1MiB\n    host: "
-	  "b\n  - match: { hosts: [\"~ ^a\"] }",
+	  "b\n    forwarded: false\n  - match: { hosts: [\"~ ^a\"] }",
 	  " 0 lost" },
 	{ "server { listen 80; server_name a.org; location / { " PASS
 	  "} } server { listen 80; server_name *.b.org; location / { " PASS "} } "
