@@ -228,25 +228,31 @@ static void mark_statuses(struct error_page *page, const struct conf_list *on)
 	}
 }
 
-static bool make_pages(const struct maker *m, const struct conf_list *list,
-		       const struct error_pages **out)
+static bool make_page(const struct maker *m, const struct page_conf *conf, struct error_page *page)
 {
-	const struct page_conf *conf = list->item;
-	struct error_pages *all = list->n == 0 ? NULL : make(m, sizeof(*all));
-	struct error_page *page = all == NULL ? NULL : make(m, list->n * sizeof(*page));
+	mark_statuses(page, &conf->when);
+	page->from = (enum page_of)conf->from;
+	return make_respond(m, &conf->respond, &page->respond);
+}
+
+/* Those of the route, and behind them those of all routes. */
+static bool make_pages(const struct maker *m, const struct conf_list *list,
+		       const struct conf_list *more, const struct error_pages **out)
+{
+	const struct page_conf *conf = list->item, *last = more->item;
+	uint32_t n = list->n + more->n;
+	struct error_pages *all = n == 0 ? NULL : make(m, sizeof(*all));
+	struct error_page *page = all == NULL ? NULL : make(m, n * sizeof(*page));
 	bool ok = true;
 
 	*out = NULL;
-	for (uint32_t i = 0; page != NULL && i < list->n; i++) {
-		mark_statuses(&page[i], &conf[i].when);
-		page[i].from = (enum page_of)conf[i].from;
-		ok = make_respond(m, &conf[i].respond, &page[i].respond) && ok;
-	}
+	for (uint32_t i = 0; page != NULL && i < n; i++)
+		ok = make_page(m, i < list->n ? &conf[i] : &last[i - list->n], &page[i]) && ok;
 	if (page != NULL) {
-		*all = (struct error_pages){ .n = list->n, .item = page };
+		*all = (struct error_pages){ .n = n, .item = page };
 		*out = all;
 	}
-	return ok && (list->n == 0 || page != NULL);
+	return ok && (n == 0 || page != NULL);
 }
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
@@ -338,11 +344,11 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 {
 	const struct route_conf *conf = r->conf;
 	const struct maker m = { .route = r, .arena = arena, .diags = diags };
-	bool edits = conf->response.n > 0, pages = conf->errors.n > 0, ok;
+	bool edits = conf->response.n > 0, ok;
 
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
 	ok = make_answers(&m, edits ? &conf->response : &config->response, &r->answers) && ok;
-	ok = make_pages(&m, pages ? &conf->errors : &config->errors, &r->pages) && ok;
+	ok = make_pages(&m, &conf->errors, &config->errors, &r->pages) && ok;
 	if (conf->respond.present)
 		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
 	if (conf->rewrite.present ||
@@ -357,7 +363,7 @@ bool action_prepare_defaults(const struct config *config, struct action_defaults
 	const struct maker m = { .arena = arena, .diags = diags };
 	bool ok = make_answers(&m, &config->response, &d->answers);
 
-	return make_pages(&m, &config->errors, &d->pages) && ok;
+	return make_pages(&m, &config->errors, &(struct conf_list){ 0 }, &d->pages) && ok;
 }
 
 /*---------------------------------------------------------------- fields */
@@ -612,11 +618,15 @@ static bool is_bodiless(uint16_t status)
 bool action_respond(const struct respond *r, const struct template_values *v, struct head *h,
 		    struct slice *body)
 {
+	struct template_values own = *v;
+
 	*body = slice_of("", 0);
-	if (r->has_body && !template_fill(&r->body, v, r->body_form, body))
-		return false;
 	if (r->status != 0)
 		h->status = r->status;
+	own.status = h->status;
+	v = &own;
+	if (r->has_body && !template_fill(&r->body, v, r->body_form, body))
+		return false;
 	h->body = is_bodiless(h->status) ? BODY_NONE : BODY_LENGTH;
 	h->length = body->n;
 	if (r->has_body && !head_add(h, F_CONTENT_TYPE, r->content_type))

@@ -22,7 +22,7 @@ struct condition {
 
 static bool is_known_later(const char *name)
 {
-	static const char *const later[] = { "route", "upstream", "request_id" };
+	static const char *const later[] = { "route", "upstream", "request_id", "status", "phrase" };
 
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
 		if (strcmp(name, later[i]) == 0)

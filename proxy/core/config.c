@@ -689,7 +689,7 @@ static const struct field config_fields[] = {
 	  .offset = offsetof(struct config, errors),
 	  .sub = &page_schema,
 	  .doc = PAGE_DOC
-	  "Of routes that have no `errors` of their own, and of calls that no route takes." },
+	  "Behind those of the route; and for calls that no route takes." },
 	{ .key = NULL },
 };
 

@@ -776,8 +776,8 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, errors),
 	  .sub = &page_schema,
 	  .doc =
-	      PAGE_DOC "Not given: the `errors` of the whole configuration. Answers of the route "
-		       "itself are no errors, and gRPC is told in its own way." },
+	      PAGE_DOC "Behind them come the `errors` of the whole configuration. Answers of the route "
+		       "itself that have a body are no errors, and gRPC is told in its own way." },
 	{ .key = "log",
 	  .type = C_LIST,
 	  .flags = C_ONE,

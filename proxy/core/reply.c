@@ -23,10 +23,10 @@ struct reply {
 	const struct reason *why;
 	enum dialect dialect;
 	uint16_t status;
-	uint64_t retry_after_ms; /* 0: says nothing of coming back */
-	bool never;              /* coming back is of no use */
-	const char *policy;      /* NULL: none refused */
-	const char *detail;      /* beside the reason's own words; "": no more */
+	uint64_t retry_after_ms;    /* 0: says nothing of coming back */
+	bool never;                 /* coming back is of no use */
+	const char *policy;         /* NULL: none refused */
+	const char *detail;         /* beside the reason's own words; "": no more */
 	const struct respond *page; /* NULL: it has the words that it has */
 };
 
@@ -460,9 +460,11 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 
 /*---------------------------------------------------------------- the route's own answer */
 
-/* The head of an answer that is no reply; of this status, unless it has its own. */
-static bool make_own_head(struct exchange *x, const struct respond *respond, uint16_t status,
-			  struct head *h, struct slice *body)
+/* The head of an answer that is no reply; of this status, unless it has its own.  `under`: what the answer is but for its
+ * page; NULL: nothing. */
+static bool make_own_head(struct exchange *x, const struct respond *respond,
+			  const struct respond *under, uint16_t status, struct head *h,
+			  struct slice *body)
 {
 	struct template_values values;
 
@@ -473,7 +475,16 @@ static bool make_own_head(struct exchange *x, const struct respond *respond, uin
 	h->status = status;
 	exchange_values(x, &values);
 	return head_add(h, F_DATE, worker_date(x->worker)) &&
+	       (under == NULL || action_respond(under, &values, h, body)) &&
 	       action_respond(respond, &values, h, body);
+}
+
+/* An error that a route answers without a word to it is told as others are; NULL: it has no page. */
+static const struct respond *page_of_respond(struct exchange *x, const struct respond *r)
+{
+	const struct error_pages *pages = exchange_pages(x);
+
+	return pages == NULL || r->has_body ? NULL : action_page(pages, r->status, PAGE_WEIR);
 }
 
 /* No client of gRPC reads anything but its status. */
@@ -487,6 +498,8 @@ static void respond_in_grpc(struct exchange *x, uint16_t status)
 void reply_respond(struct exchange *x, const struct respond *respond)
 {
 	struct reply r = { .x = x, .why = reason_responded };
+	const struct respond *page = page_of_respond(x, respond);
+	bool replaced = page != NULL && page->status != 0;
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body = SLICE("");
 	bool ok;
@@ -497,7 +510,8 @@ void reply_respond(struct exchange *x, const struct respond *respond)
 		respond_in_grpc(x, respond->status);
 		return;
 	}
-	ok = make_own_head(x, respond, respond->status, h, &body) &&
+	ok = make_own_head(x, page != NULL ? page : respond,
+			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body) &&
 	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
 	send_made(&r, h, body, ok);
 }
@@ -527,7 +541,7 @@ void reply_page(struct exchange *x, const struct respond *page, const struct hea
 	struct reply r = { .x = x, .why = reason_ok };
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body = SLICE("");
-	bool ok = make_own_head(x, page, answer->status, h, &body) && keep_fields(h, answer);
+	bool ok = make_own_head(x, page, NULL, answer->status, h, &body) && keep_fields(h, answer);
 
 	if (ok && x->budget_spent && head_find(h, F_X_SHOULD_RETRY) == NULL)
 		ok = head_add(h, F_X_SHOULD_RETRY, no);

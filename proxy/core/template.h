@@ -11,7 +11,7 @@
  *	{time.local} {time.iso} {time.epoch} {process.host} {process.id}
  *	{request} {protocol} {path.decoded} {user}	its first line; who Basic credentials name
  *   and, once there is an answer:
- *	{status} {duration} {limit.rate} {limit.concurrency}	seconds; PASSED, DELAYED, REJECTED
+ *	{status} {phrase} {duration} {limit.rate} {limit.concurrency}	seconds; PASSED, DELAYED, REJECTED
  *	{upstream.address} {upstream.status} {upstream.connect} {upstream.first_byte}
  *	{upstream.duration} {upstream.header.NAME}	of each try, joined by `, `
  *   and when the call is over:
@@ -84,6 +84,7 @@ struct template_values {
 	const struct template_match *match;
 	struct slice subject; /* of the match; p NULL: the path */
 	struct slice scheme, request_id;
+	uint16_t status;     /* of the answer under way; 0: there is none */
 	uint16_t port;       /* of the listener; 0: it has none */
 	const char *address; /* the same, as `listen` has it; NULL: not known */
 	const struct exchange *x; /* NULL: there is none, and nothing that only it knows */

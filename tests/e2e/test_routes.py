@@ -322,7 +322,19 @@ def test_pages_when_nobody_is_there(weir, upstreams):
 def test_pages_of_the_whole_configuration(weir):
     w = weir(errors=[{"when": "404", "status": 410, "body": "gone"}], routes=[{"name": "a", "match": {"path": "/a"}, "respond": 404}])
     get(w, "/b", 410, b"gone")
-    get(w, "/a", 404, b"")
+    get(w, "/a", 410, b"gone")
+
+
+def test_pages_of_the_route_come_first_and_name_the_error(weir):
+    page = {"when": "4xx", "body": "<b>{status} {phrase}</b>", "content_type": "text/html"}
+    own = {"match": {"path": "/own"}, "respond": 404, "errors": {"when": 404, "body": "own"}}
+    said = {"match": {"path": "/said"}, "respond": {"status": 404, "body": "said"}}
+    more = {"match": {"path": "/more"}, "respond": {"status": 403, "headers": {"x-why": "so"}}}
+    w = weir(errors=[page], routes=[{"name": r["match"]["path"][1:], **r} for r in (own, said, more)])
+    get(w, "/own", 404, b"own")
+    get(w, "/said", 404, b"said")
+    get(w, "/none", 404, b"<b>404 Not Found</b>").check_fields({"content-type": "text/html"})
+    get(w, "/more", 403, b"<b>403 Forbidden</b>").check_fields({"x-why": "so"})
 
 
 def test_tries_and_breakers_see_the_answer(weir):

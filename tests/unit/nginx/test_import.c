@@ -335,8 +335,8 @@ static const struct row routes[] = {
 	{ "server { listen 80; server_name ~^a; location / { proxy_pass http://a; } } server { "
 	  "listen 80; server_name m.*; location / { proxy_pass http://b; } } server { listen 80 "
 	  "default_server; location / { proxy_pass http://c; } }",
-	  "hosts: [m.*] } # nginx.conf:1\n    to: b # nginx.conf:1\n    max_body: 1MiB\n    host: "
-	  "b\n    forwarded: false\n  - match: { hosts: [\"~ ^a\"] }",
+	  "http://b/\", with: \"{match.1}/\" } } } # nginx.conf:1\n"
+	  "    forwarded: false\n  - match: { hosts: [\"~ ^a\"] }",
 	  " 0 lost" },
 	{ "server { listen 80; server_name a.org; location / { " PASS
 	  "} } server { listen 80; server_name *.b.org; location / { " PASS "} } "
