@@ -147,6 +147,18 @@ bool answer_edits_watch(const struct answer_edits *edits)
 	return false;
 }
 
+bool error_pages_watch(const struct error_pages *pages)
+{
+	for (uint32_t i = 0; pages != NULL && i < pages->n; i++) {
+		const struct respond *r = pages->item[i].respond;
+
+		if (r->body.known >= AT_ANSWER || r->location.known >= AT_ANSWER ||
+		    tells_later(r->field, r->n))
+			return true;
+	}
+	return false;
+}
+
 static bool make_answers(const struct maker *maker, const struct conf_list *list,
 			 const struct answer_edits **out)
 {
@@ -230,9 +242,12 @@ static void mark_statuses(struct error_page *page, const struct conf_list *on)
 
 static bool make_page(const struct maker *m, const struct page_conf *conf, struct error_page *page)
 {
+	struct maker late = *m;
+
+	late.time = AT_ANSWER;
 	mark_statuses(page, &conf->when);
 	page->from = (enum page_of)conf->from;
-	return make_respond(m, &conf->respond, &page->respond);
+	return make_respond(&late, &conf->respond, &page->respond);
 }
 
 /* Those of the route, and behind them those of all routes. */

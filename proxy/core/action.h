@@ -89,6 +89,7 @@ bool action_prepare_defaults(const struct config *, struct action_defaults *, st
 
 /* Whether any of them tells of the tries, or of what else is known only then. */
 bool answer_edits_watch(const struct answer_edits *);
+bool error_pages_watch(const struct error_pages *);
 /* Those that end a call well, and lead on: 200, 201, 204, 206, 301, 302, 303, 304, 307, 308. */
 bool answer_is_success(uint16_t status);
 

@@ -298,9 +298,21 @@ static bool read_request_bytes(struct reader *r, struct slice *out)
 
 /*---------------------------------------------------------------- the answer */
 
+/* Of the page that is being made, or of the answer that was. */
+static uint16_t answer_status(const struct reader *r)
+{
+	return r->v->status != 0 ? r->v->status : r->v->x->record.status;
+}
+
 static bool read_status(struct reader *r, struct slice *out)
 {
-	return put(r, out, "%03u", r->v->x->record.status);
+	return put(r, out, "%03u", answer_status(r));
+}
+
+static bool read_phrase(struct reader *r, struct slice *out)
+{
+	*out = status_phrase(answer_status(r));
+	return out->n > 0;
 }
 
 static bool read_bytes(struct reader *r, struct slice *out)
@@ -498,6 +510,7 @@ static const struct value_source sources[] = {
 	{ "upstream.duration", read_try_whole, false, AT_ANSWER },
 	{ "upstream.header.", read_try_field, false, AT_ANSWER },
 	{ "status", read_status, false, AT_ANSWER },
+	{ "phrase", read_phrase, false, AT_ANSWER },
 	{ "duration", read_duration, false, AT_ANSWER },
 	{ "upstream.received", read_try_received, false, AT_END },
 	{ "upstream.sent", read_try_sent, false, AT_END },

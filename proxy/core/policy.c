@@ -134,7 +134,8 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 		return false;
 	if (!log_choice_make(&route->log, &p->logs, &conf->log, conf->log_at, &p->arena, diags))
 		return false;
-	route->watched = answer_edits_watch(route->answers) || route->log.n > 0;
+	route->watched = answer_edits_watch(route->answers) || error_pages_watch(route->pages) ||
+			 route->log.n > 0;
 	return true;
 }
 

@@ -336,7 +336,7 @@ static const struct row routes[] = {
 	  "listen 80; server_name m.*; location / { proxy_pass http://b; } } server { listen 80 "
 	  "default_server; location / { proxy_pass http://c; } }",
 	  "http://b/\", with: \"{match.1}/\" } } } # nginx.conf:1\n"
-	  "    forwarded: false\n  - match: { hosts: [\"~ ^a\"] }",
+	  "  - match: { hosts: [\"~ ^a\"] }",
 	  " 0 lost" },
 	{ "server { listen 80; server_name a.org; location / { " PASS
 	  "} } server { listen 80; server_name *.b.org; location / { " PASS "} } "
