@@ -2,6 +2,7 @@
 #include "core/action.h"
 
 #include "base/reason.h"
+#include "core/reroute.h"
 #include "core/route.h"
 #include "http/scan.h"
 
@@ -152,6 +153,8 @@ bool error_pages_watch(const struct error_pages *pages)
 	for (uint32_t i = 0; pages != NULL && i < pages->n; i++) {
 		const struct respond *r = pages->item[i].respond;
 
+		if (r == NULL)
+			continue;
 		if (r->body.known >= AT_ANSWER || r->location.known >= AT_ANSWER ||
 		    tells_later(r->field, r->n))
 			return true;
@@ -247,7 +250,11 @@ static bool make_page(const struct maker *m, const struct page_conf *conf, struc
 	late.time = AT_ANSWER;
 	mark_statuses(page, &conf->when);
 	page->from = (enum page_of)conf->from;
-	return make_respond(&late, &conf->respond, &page->respond);
+	page->name = conf->route;
+	page->status = (uint16_t)conf->respond.status;
+	page->hands = conf->route != NULL || conf->path.text != NULL;
+	return make_text(&late, &page->path, &page->has_path, &conf->path, match_of(m), "`path`") &&
+	       make_respond(&late, &conf->respond, &page->respond);
 }
 
 /* Those of the route, and behind them those of all routes. */
@@ -261,13 +268,33 @@ static bool make_pages(const struct maker *m, const struct conf_list *list,
 	bool ok = true;
 
 	*out = NULL;
-	for (uint32_t i = 0; page != NULL && i < n; i++)
+	if (page == NULL)
+		return n == 0;
+	*all = (struct error_pages){ .n = n, .item = page };
+	for (uint32_t i = 0; i < n; i++) {
 		ok = make_page(m, i < list->n ? &conf[i] : &last[i - list->n], &page[i]) && ok;
-	if (page != NULL) {
-		*all = (struct error_pages){ .n = n, .item = page };
-		*out = all;
+		all->hands = all->hands || page[i].hands;
 	}
-	return ok && (n == 0 || page != NULL);
+	*out = all;
+	return ok;
+}
+
+void action_link(const struct error_pages *pages, const struct route *routes, uint32_t n)
+{
+	for (uint32_t i = 0; pages != NULL && i < pages->n; i++)
+		for (uint32_t k = 0; pages->item[i].name != NULL && k < n; k++)
+			if (strcmp(routes[k].name, pages->item[i].name) == 0)
+				pages->item[i].route = &routes[k];
+}
+
+static bool make_reroute(const struct maker *m, const struct reroute_conf *c)
+{
+	struct reroute *r = make(m, sizeof(*r));
+	bool has;
+
+	m->route->reroute = r;
+	return r != NULL && make_text(m, &r->path, &has, &c->path, match_of(m), "`path`") &&
+	       make_text(m, &r->query, &r->has_query, &c->query, match_of(m), "`query`");
 }
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
@@ -364,6 +391,8 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
 	ok = make_answers(&m, edits ? &conf->response : &config->response, &r->answers) && ok;
 	ok = make_pages(&m, &conf->errors, &config->errors, &r->pages) && ok;
+	if (conf->reroute.present)
+		ok = make_reroute(&m, &conf->reroute) && ok;
 	if (conf->respond.present)
 		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
 	if (conf->rewrite.present ||
@@ -535,12 +564,14 @@ static const struct reason *target_path(const struct rewrite *w, const struct te
 }
 
 /* "id=1&{query}" of a call without a query is "id=1". */
-static struct slice without_ends(struct slice query)
+struct slice action_query(struct slice query)
 {
 	while (query.n > 0 && query.p[query.n - 1] == '&')
 		query.n--;
 	while (query.n > 0 && query.p[0] == '&')
 		query = slice_of(query.p + 1, query.n - 1);
+	if (query.n == 0)
+		query.p = NULL;
 	return query;
 }
 
@@ -549,9 +580,7 @@ static const struct reason *target_query(const struct rewrite *w, const struct t
 {
 	if (!template_fill(&w->query, v, TEMPLATE_URI, &t->query))
 		return reason_out_of_memory;
-	t->query = without_ends(t->query);
-	if (t->query.n == 0)
-		t->query.p = NULL;
+	t->query = action_query(t->query);
 	return NULL;
 }
 
@@ -609,19 +638,35 @@ static bool add_fields(const struct respond *r, const struct template_values *v,
 	       (value.n == 0 || head_add(h, F_LOCATION, value));
 }
 
-const struct respond *action_page(const struct error_pages *pages, uint16_t status,
-				  enum page_of from)
+static const struct error_page *find_page(const struct error_pages *pages, uint16_t status,
+					  enum page_of from, bool hand)
 {
 	unsigned at = status - 300u;
 
 	for (uint32_t i = 0; at < 300 && i < pages->n; i++) {
 		const struct error_page *p = &pages->item[i];
 
-		if ((p->on[at / 64] >> at % 64 & 1) != 0 &&
+		if ((p->on[at / 64] >> at % 64 & 1) != 0 && (hand || !p->hands) &&
 		    (p->from == PAGE_ALL || p->from == from))
-			return p->respond;
+			return p;
 	}
 	return NULL;
+}
+
+const struct respond *action_page(const struct error_pages *pages, uint16_t status,
+				  enum page_of from)
+{
+	const struct error_page *p = find_page(pages, status, from, false);
+
+	return p == NULL ? NULL : p->respond;
+}
+
+const struct error_page *action_hands(const struct error_pages *pages, uint16_t status,
+				      enum page_of from)
+{
+	const struct error_page *p = pages->hands ? find_page(pages, status, from, true) : NULL;
+
+	return p != NULL && p->hands ? p : NULL;
 }
 
 /* Of a status that has none (RFC 9110 section 6.4.1). */

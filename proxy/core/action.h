@@ -5,6 +5,7 @@
  *  rewrite   the path, query and host that go upstream.  They are made of the client's, once; what
  *            comes of it is held to the same rules as a client's (route_normal).
  *  answers   header fields of answers: the last thing that becomes of them
+ *  reroute   in place of an upstream: the routes are asked again (reroute.h)
  *  pages     what errors are answered in place of what the upstream, or Weir, says of them.  The
  *            limits, breakers and tries have seen the upstream's answer by then, and so has the
  *            balancer; the client is told what the page says.
@@ -55,15 +56,22 @@ struct respond {
 	const struct field_edit *field;
 };
 
+/* An answer of its own, or that of another route. */
 struct error_page {
-	uint64_t on[5]; /* bit i: status 300 + i */
+	bool hands, has_path;
+	uint16_t status;           /* of what the other route answers; 0: its own */
+	struct template path;      /* what it is asked for */
+	const struct route *route; /* NULL: the one that takes the path */
+	const char *name;          /* the same */
+	uint64_t on[5];            /* bit i: status 300 + i */
 	enum page_of from;
 	const struct respond *respond; /* status 0: the error's own */
 };
 
 struct error_pages {
+	bool hands; /* one of them does */
 	uint32_t n;
-	const struct error_page *item;
+	struct error_page *item;
 };
 
 enum host_from { HOST_OF_CLIENT, HOST_OF_UPSTREAM, HOST_OF_TEXT };
@@ -99,6 +107,14 @@ bool action_edit_answer(const struct answer_edits *, const struct template_value
 
 /* The page for an answer of this status, NULL: none.  `from`: PAGE_UPSTREAM or PAGE_WEIR. */
 const struct respond *action_page(const struct error_pages *, uint16_t status, enum page_of from);
+
+/* The same, of those that hand the call on to another route; NULL: the first that names the status does not. */
+const struct error_page *action_hands(const struct error_pages *, uint16_t status,
+				      enum page_of from);
+/* Behind action_prepare of all routes: finds those that pages name. */
+void action_link(const struct error_pages *, const struct route *, uint32_t n);
+/* A query without an `&` at its ends; p NULL: nothing is left. */
+struct slice action_query(struct slice);
 
 /* What goes upstream. */
 struct target {

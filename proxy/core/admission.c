@@ -16,6 +16,7 @@
 #include "core/authenticate.h"
 #include "core/client_ip.h"
 #include "core/grpc.h"
+#include "core/reroute.h"
 #include "core/route.h"
 #include "core/values.h"
 
@@ -101,18 +102,35 @@ static const struct reason *redirect(struct exchange *x)
 	return NULL;
 }
 
-static void go_on(struct exchange *x)
+/* Pages for errors may send it on as it came. */
+static bool keep_plain(struct exchange *x)
+{
+	if (x->route->pages == NULL || !x->route->pages->hands || x->handed)
+		return true;
+	x->plain = reroute_copy(x->req, &x->arena);
+	return x->plain != NULL;
+}
+
+static void go_up(struct exchange *x)
 {
 	const struct reason *why = NULL;
 
 	if (x->route->rewrite != NULL)
 		why = redirect(x);
-	if (why == NULL && !forward(x))
+	if (why == NULL && !(keep_plain(x) && forward(x)))
 		why = reason_out_of_memory;
 	if (why == NULL)
 		leg_start(x, TRY);
 	else
 		exchange_reply(x, why, 1000);
+}
+
+void exchange_go_on(struct exchange *x)
+{
+	if (x->route->respond != NULL)
+		exchange_respond(x);
+	else
+		go_up(x);
 }
 
 /* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
@@ -130,10 +148,7 @@ static void on_answer_of_chain(struct exchange *x, struct verdict v)
 	default:
 		break;
 	}
-	if (x->route->respond != NULL)
-		exchange_respond(x);
-	else
-		go_on(x);
+	exchange_go_on(x);
 }
 
 static void admit(struct exchange *x)
@@ -218,11 +233,11 @@ static void set_total(struct exchange *x, uint64_t asked_ns)
 		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
 }
 
-static bool begin_call(struct exchange *x, uint64_t asked_ns)
+static bool begin_call(struct exchange *x, const struct chain *chain, uint64_t asked_ns)
 {
 	struct worker *w = x->worker;
 	struct call *call = &x->call;
-	void *mem = chain_memory(&x->arena, x->route->chain.mem_size);
+	void *mem = chain_memory(&x->arena, chain->mem_size);
 
 	if (mem == NULL)
 		return false;
@@ -235,13 +250,25 @@ static bool begin_call(struct exchange *x, uint64_t asked_ns)
 	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
 	set_total(x, asked_ns);
-	chain_begin(&x->route->chain, call, mem);
+	chain_begin(chain, call, mem);
 	/* HTTP/2 says of calls that it did not look at them: any may go again then */
 	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) ||
-	    (x->cluster != NULL && x->cluster->conf->http2))
+	    (x->cluster != NULL && x->cluster->conf->http2) ||
+	    (x->route->pages != NULL && x->route->pages->hands))
 		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
+	return true;
+}
+
+bool exchange_begin_free(struct exchange *x)
+{
+	static const struct chain none = { .n = 0 };
+
+	x->call.deadline_ns = 0;
+	if (!begin_call(x, &none, UINT64_MAX))
+		return false;
+	x->call.prove = NULL;
 	return true;
 }
 
@@ -291,13 +318,17 @@ void exchange_begin(struct exchange *x)
 	if (x->use->policy->logs.n > 0)
 		x->asked = keep_head(x);
 	x->route = find_route(x, &too_hard);
+	if (x->route != NULL && x->route->reroute != NULL)
+		why = exchange_follow(x);
 	if (x->route != NULL) {
 		x->cluster = x->route->cluster;
 		x->record.route = x->route->stats;
 		x->record.route_name = x->route->name;
 	}
 	stats_call_begin(x->record.route, x->worker->index);
-	if (x->call.path.p == NULL)
+	if (why != NULL)
+		; /* it went round in circles */
+	else if (x->call.path.p == NULL)
 		why = reason_bad_request;
 	else if (too_hard)
 		why = reason_path_too_hard;
@@ -307,7 +338,7 @@ void exchange_begin(struct exchange *x)
 		why = route_refuses(x->route, x->req);
 	if (why == NULL && x->grpc)
 		why = heed_timeout(x->req, &asked_ns);
-	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
+	if (why == NULL && !(know_peer(x) && begin_call(x, &x->route->chain, asked_ns)))
 		why = reason_out_of_memory;
 	if (why != NULL)
 		exchange_reply(x, why, 0);

@@ -78,12 +78,16 @@ struct shutdown_conf {
 	uint64_t delay_ns, drain_ns;
 };
 
+/* Who may send a call there: anyone, the client alone, another route, another route that names it. */
+enum match_from { FROM_ANY, FROM_CLIENT, FROM_ROUTE, FROM_NAME };
+
 struct match_conf {
 	struct conf_list hosts; /* of const char *; as route.h says; no port */
 	const char *path;       /* "/x" exact, "/x/(star)" prefix, "~ ..." pattern; NULL: any */
 	struct place hosts_at, path_at;
 	struct conf_list methods; /* of const char * */
 	struct conf_list when;    /* of struct when_conf */
+	int from;                 /* enum match_from */
 };
 
 /* condition.h */
@@ -178,6 +182,10 @@ struct page_conf {
 	struct conf_list when;       /* of const char *: "404", "5xx" */
 	int from;                    /* enum page_of */
 	struct respond_conf respond; /* status 0: the error's own */
+	/* or what another route answers: */
+	const char *route; /* NULL: the one that takes the path */
+	struct place route_at;
+	struct text_conf path;
 };
 
 /* The path that goes upstream. */
@@ -186,6 +194,13 @@ struct rewrite_conf {
 	struct place at;
 	const char *prefix, *pattern;
 	struct place prefix_at, pattern_at;
+	struct text_conf path, query;
+};
+
+/* What is asked for instead. */
+struct reroute_conf {
+	bool present;
+	struct place at;
 	struct text_conf path, query;
 };
 
@@ -198,6 +213,7 @@ struct route_conf {
 	const char *to; /* NULL: respond */
 	struct place to_at;
 	struct respond_conf respond;
+	struct reroute_conf reroute;
 	const char *fallback; /* NULL: none */
 	struct place fallback_at;
 	struct conf_list use; /* of struct use_conf */

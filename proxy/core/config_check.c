@@ -136,10 +136,29 @@ static void check_uses(struct checker *k, const struct route_conf *r)
 	}
 }
 
+static bool has_route(const struct config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->routes.n; i++)
+		if (same(route_at(c, i)->name, name))
+			return true;
+	return false;
+}
+
+static void check_pages(struct checker *k, const struct conf_list *pages)
+{
+	const struct page_conf *page = pages->item;
+
+	for (uint32_t i = 0; i < pages->n; i++)
+		if (page[i].route != NULL && !has_route(k->config, page[i].route))
+			diag_error(k->diags, page[i].route_at, "E017", "there is no route `%s`",
+				   page[i].route);
+}
+
 static void check_references(struct checker *k)
 {
 	const struct config *c = k->config;
 
+	check_pages(k, &c->errors);
 	for (uint32_t i = 0; i < c->routes.n; i++) {
 		const struct route_conf *r = route_at(c, i);
 
@@ -148,6 +167,7 @@ static void check_references(struct checker *k)
 		if (r->to != NULL && r->to_at.line != 0 && (k->whole || c->upstreams.n > 0) &&
 		    !has_upstream(c, r->to))
 			unknown_name(k, r->to_at, r->to, true);
+		check_pages(k, &r->errors);
 		if (r->fallback != NULL && (k->whole || c->upstreams.n > 0) &&
 		    !has_upstream(c, r->fallback))
 			unknown_name(k, r->fallback_at, r->fallback, true);
@@ -506,10 +526,11 @@ static void check_sharing(struct checker *k)
 				   "section that says where that is",
 				   p->name.name);
 		else if (s->wait_ns > redis->timeout_ns)
-			diag_error(k->diags, s->at, "E016",
-				   "the `store_wait` of `%s` is longer than the timeout of `redis`: "
-				   "no call waits longer than that",
-				   p->name.name);
+			diag_error(
+			    k->diags, s->at, "E016",
+			    "the `store_wait` of `%s` is longer than the timeout of `redis`: "
+			    "no call waits longer than that",
+			    p->name.name);
 	}
 }
 

@@ -58,6 +58,12 @@ const struct schema when_schema = {
 	.scalar = "values",
 };
 
+static const char *const from_names[] = { [FROM_ANY] = "any",
+					  [FROM_CLIENT] = "client",
+					  [FROM_ROUTE] = "route",
+					  [FROM_NAME] = "name",
+					  NULL };
+
 static const struct field match_fields[] = {
 	{ .key = "hosts",
 	  .type = C_LIST,
@@ -97,6 +103,14 @@ static const struct field match_fields[] = {
 		 "`cookie.NAME`, `scheme`, `server.port`, `server.address` and what else texts can "
 		 "say of a "
 		 "call before it has a route." },
+	{ .key = "from",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct match_conf, from),
+	  .dflt = "any",
+	  .names = from_names,
+	  .doc = "Who sends the call: the `client`, another `route` (by `reroute`, or a page for "
+		 "errors), or one "
+		 "that says this one's `name`." },
 	{ .key = NULL },
 };
 
@@ -452,6 +466,28 @@ static const struct schema respond_schema = {
 
 /*------------------------------------------------------------------- errors */
 
+static const char *target_wrong(const char *text, bool path)
+{
+	if (path && text[0] != '/' && text[0] != '{')
+		return "a path begins with /";
+	for (const char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7F || *c == '#' ||
+		    (path && *c == '?'))
+			return path ? "a path holds visible ASCII but `?` and `#`"
+				    : "a query holds visible ASCII but `#`";
+	return NULL;
+}
+
+static bool check_target(struct conf_load *l, const char *key, const char *text, struct place at,
+			 bool path)
+{
+	const char *wrong = text == NULL ? NULL : target_wrong(text, path);
+
+	if (wrong != NULL)
+		diag_error(l->diags, at, "E015", "`%s`: %s", key, wrong);
+	return wrong == NULL;
+}
+
 /* "404" or "5xx" */
 static bool is_error_status(const char *s)
 {
@@ -477,12 +513,17 @@ static bool check_statuses(struct conf_load *l, const struct node *list,
 	return ok;
 }
 
-static const char *page_wrong(const struct respond_conf *r)
+static const char *page_wrong(const struct page_conf *p)
 {
+	const struct respond_conf *r = &p->respond;
 	struct respond_conf as = *r;
 
+	if (p->route != NULL || p->path.text != NULL)
+		return r->body.text != NULL || r->location.text != NULL || r->headers.n > 0
+			   ? "`route` and `path` say who answers: only a `status` goes with them"
+			   : NULL;
 	if (r->status == 0 && r->body.text == NULL && r->headers.n == 0)
-		return "a page needs a `status`, a `body` or `headers`";
+		return "a page needs a `status`, a `body`, `headers`, a `path` or a `route`";
 	if (r->status == 0)
 		as.status = 500;
 	return respond_wrong(&as);
@@ -491,14 +532,16 @@ static const char *page_wrong(const struct respond_conf *r)
 static bool check_page(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct page_conf *page = conf;
-	const char *wrong = page_wrong(&page->respond);
+	const char *wrong = page_wrong(page);
 
 	page->respond.present = true;
 	page->respond.body.literal = is_secret(n, "body");
 	page->respond.location.literal = is_secret(n, "location");
+	page->path.literal = is_secret(n, "path");
 	if (wrong != NULL)
 		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
 	return check_statuses(l, node_get(n, "when"), &page->when) && wrong == NULL &&
+	       check_target(l, "path", page->path.text, page->path.at, true) &&
 	       check_texts(l, n, &page->respond);
 }
 
@@ -553,6 +596,25 @@ static const struct field page_fields[] = {
 	  .offset = offsetof(struct page_conf, respond.headers),
 	  .sub = &set_schema,
 	  .doc = "More fields, by name." },
+	{ .key = "path",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, path.text),
+	  .at = offsetof(struct page_conf, path.at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "What is answered is what GET (or HEAD) of this path is answered by the routes, "
+		 "with its status "
+		 "unless `status` is given. Policies are not asked again." },
+	{ .key = "route",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, route),
+	  .at = offsetof(struct page_conf, route_at),
+	  .min = 1,
+	  .max = 64,
+	  .doc = "The same, of the route of this name; without a `path` the call goes there as it "
+		 "came: another "
+		 "upstream for calls that failed. One whose body is too long to be sent again "
+		 "keeps its error." },
 	{ .key = NULL },
 };
 
@@ -574,28 +636,6 @@ static const char *rewrite_wrong(const struct rewrite_conf *r)
 	if (r->prefix == NULL && r->path.text == NULL && r->query.text == NULL)
 		return "a rewrite needs `prefix`, `path` or `query`";
 	return NULL;
-}
-
-static const char *target_wrong(const char *text, bool path)
-{
-	if (path && text[0] != '/' && text[0] != '{')
-		return "a path begins with /";
-	for (const char *c = text; *c != '\0'; c++)
-		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7F || *c == '#' ||
-		    (path && *c == '?'))
-			return path ? "a path holds visible ASCII but `?` and `#`"
-				    : "a query holds visible ASCII but `#`";
-	return NULL;
-}
-
-static bool check_target(struct conf_load *l, const char *key, const char *text, struct place at,
-			 bool path)
-{
-	const char *wrong = text == NULL ? NULL : target_wrong(text, path);
-
-	if (wrong != NULL)
-		diag_error(l->diags, at, "E015", "`%s`: %s", key, wrong);
-	return wrong == NULL;
 }
 
 static bool check_rewrite(struct conf_load *l, const struct node *n, void *conf)
@@ -660,6 +700,45 @@ static const struct schema rewrite_schema = {
 	.check = check_rewrite,
 };
 
+static bool check_reroute(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct reroute_conf *r = conf;
+
+	r->present = true;
+	r->path.literal = is_secret(n, "path");
+	r->query.literal = is_secret(n, "query");
+	return check_target(l, "path", r->path.text, r->path.at, true) &&
+	       check_target(l, "query", r->query.text, r->query.at, false);
+}
+
+static const struct field reroute_fields[] = {
+	{ .key = "path",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct reroute_conf, path.text),
+	  .at = offsetof(struct reroute_conf, path.at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "In place of the path; `{path}`, `{match.1}` and the like are replaced." },
+	{ .key = "query",
+	  .type = C_STRING,
+	  .offset = offsetof(struct reroute_conf, query.text),
+	  .at = offsetof(struct reroute_conf, query.at),
+	  .max = 4096,
+	  .doc = "In place of the query, as in `rewrite`. Not given: it stays." },
+	{ .key = NULL },
+};
+
+static const struct schema reroute_schema = {
+	.name = "reroute",
+	.size = sizeof(struct reroute_conf),
+	.fields = reroute_fields,
+	.at = offsetof(struct reroute_conf, at),
+	.optional = true,
+	.scalar = "path",
+	.check = check_reroute,
+};
+
 static const char *const dialect_names[] = {
 	[DIALECT_AUTO] = "auto",           [DIALECT_OPENAI] = "openai",
 	[DIALECT_ANTHROPIC] = "anthropic", [DIALECT_GEMINI] = "gemini",
@@ -692,6 +771,15 @@ static const struct field route_fields[] = {
 	  .doc = "An answer, in place of an upstream; its policies are asked all the same. A "
 		 "number is "
 		 "its status." },
+	{ .key = "reroute",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, reroute),
+	  .sub = &reroute_schema,
+	  .doc = "The call goes on as if it had asked for another path: the routes are asked "
+		 "again, from the "
+		 "first, at most ten times. Policies are those of the route where it ends; logs "
+		 "and `{uri}` have "
+		 "what the client asked for." },
 	{ .key = "fallback",
 	  .type = C_STRING,
 	  .offset = offsetof(struct route_conf, fallback),
@@ -825,6 +913,7 @@ static bool check_answered(struct conf_load *l, const struct route_conf *r)
 		{ "fallback", r->fallback != NULL, r->fallback_at },
 		{ "rewrite", r->rewrite.present, r->rewrite.at },
 		{ "host", r->host.text != NULL, r->host.at },
+		{ "use", r->use.n > 0 && r->reroute.present, r->reroute.at },
 	};
 	bool ok = true;
 
@@ -841,17 +930,18 @@ static bool check_answered(struct conf_load *l, const struct route_conf *r)
 static bool check_route(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct route_conf *r = conf;
-	bool answers = r->respond.present;
+	bool answers = r->respond.present || r->reroute.present;
 
 	r->host.literal = is_secret(n, "host");
 	if (r->to == NULL && !answers) {
-		diag_error(l->diags, node_place(n), "E013", "a route needs `to`, or `respond`")
+		diag_error(l->diags, node_place(n), "E013",
+			   "a route needs `to`, `respond` or `reroute`")
 		    ->help = "to: The name of an upstream; respond: an answer in its place";
 		return false;
 	}
-	if (r->to != NULL && answers) {
+	if ((r->to != NULL && answers) || (r->respond.present && r->reroute.present)) {
 		diag_error(
-		    l->diags, r->respond.at, "E019",
+		    l->diags, r->respond.present ? r->respond.at : r->reroute.at, "E019",
 		    "a route goes `to` an upstream, or has an answer in its place, not both");
 		return false;
 	}

@@ -136,13 +136,26 @@ static void on_grave(struct deferred *d)
 	exchange_free(LIST_ENTRY(d, struct exchange, grave));
 }
 
+/* What is logged: what upstreams are told, of what the client asked for. */
+static struct head *asked_for(struct exchange *x)
+{
+	struct head *h = x->came;
+
+	if (h == NULL)
+		return x->req;
+	h->fields = x->req->fields;
+	h->n = x->req->n;
+	h->cap = x->req->cap;
+	return h;
+}
+
 static void fill_record(struct exchange *x, const struct reason *why)
 {
 	struct call_record *r = &x->record;
 	struct worker *w = x->worker;
 	const struct addr *peer = x->conn != NULL ? &x->conn->peer : NULL;
 
-	r->req = x->req;
+	r->req = asked_for(x);
 	r->resp = x->resp;
 	r->why = why;
 	exchange_end_queueing(x);
@@ -429,10 +442,19 @@ static void on_timer(struct timer *t)
 
 /*---------------------------------------------------------------- answers of our own */
 
+static uint16_t exchange_status(const struct exchange *x, const struct reason *why)
+{
+	return x->call.out.status != 0 ? x->call.out.status
+				       : reply_status(x->route, x->call.path, why);
+}
+
 /* A local answer: from a filter's denial, a failed try, or the request itself. */
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
+	if (exchange_pages(x) != NULL && exchange_pages(x)->hands &&
+	    exchange_hand_on(x, why, exchange_status(x, why), PAGE_WEIR))
+		return;
 	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->state == X_ADMITTING)
 		chain_leave(exchange_call(x));
@@ -476,6 +498,7 @@ void exchange_values(struct exchange *x, struct template_values *v)
 	*v = (struct template_values){
 		.call = &x->call,
 		.match = x->route != NULL ? &x->route->match : &no_match,
+		.came = x->came,
 		.scheme = slice_str(x->conn->secure ? "https" : "http"),
 		.request_id = x->record.request_id,
 		.port = addr_port(&wl->slot->addr),
@@ -717,6 +740,7 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	h->upgrade = h->upgrade && (h->status == 101 || h->status == 426);
 	head_strip_hop_by_hop(h, h->upgrade);
 	if (h->status >= 200) {
+		exchange_set_status(x, h);
 		if (!add_fields(x, h) || (x->budget_spent && !say_budget_is_spent(h)))
 			return false;
 	}
@@ -777,7 +801,7 @@ static bool answer_is_dropped(struct exchange *x)
 	struct leg *l = x->leg;
 	struct again again;
 
-	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(&x->route->chain))
+	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(x->call.chain))
 		return false;
 	leg_tell(l); /* a breaker may open by it, and forbid another */
 	again = ask_again(x);
@@ -829,6 +853,8 @@ static bool answer_is_replaced(struct exchange *x, const struct head *h)
 
 	if (pages == NULL || h->status < 300 || x->grpc)
 		return false;
+	if (pages->hands && exchange_hand_on(x, reason_ok, h->status, PAGE_UPSTREAM))
+		return true;
 	page = action_page(pages, h->status, PAGE_UPSTREAM);
 	if (page == NULL)
 		return false;
@@ -916,7 +942,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		again.yes = true;
 		kind = TRY_REPEAT;
 		x->tried = (struct member_set){ 0 };
-	} else if (chain_retries(&x->route->chain)) {
+	} else if (chain_retries(x->call.chain)) {
 		again = ask_again(x);
 	} else if ((why->flags & R_UNSENT) && x->call.resendable) {
 		kind = TRY_REPEAT;

@@ -78,12 +78,15 @@ struct exchange {
 	struct conn *conn;     /* the client's; NULL once it is gone */
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
+	struct head *came; /* what the client asked for, where req is something else; else NULL */
+	struct head
+	    *plain; /* req before upstreams are told of the client; NULL: nobody will ask for it */
 	struct target *redirect; /* what goes upstream in place of what req says; NULL: req */
 	struct arena arena;
 	struct auth_result *auth; /* NULL: nothing was looked at */
-	struct cluster *cluster; /* where it goes: the route's, or its fallback */
-	struct leg *leg;         /* the newest */
-	struct leg *rival;       /* an older one that is unanswered, too; else NULL */
+	struct cluster *cluster;  /* where it goes: the route's, or its fallback */
+	struct leg *leg;          /* the newest */
+	struct leg *rival;        /* an older one that is unanswered, too; else NULL */
 	struct leg first;
 	struct member_set tried;
 	struct pump up, down;
@@ -97,9 +100,11 @@ struct exchange {
 	bool elsewhere;    /* no endpoint is to be asked twice */
 	bool grpc;         /* it is a call of gRPC (grpc.h) */
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
+	bool handed;  /* in place of an error */
+	uint16_t handed_status;   /* of what is answered then; 0: as it is */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
-	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
+	struct slice tunnel_key;  /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
 	/* For texts: the request as it came (NULL: nobody asks), tries, and what has gone over the
@@ -134,6 +139,14 @@ void exchange_fini_spare(struct worker *);
 void exchange_begin(struct exchange *);
 /* A delay is over, or a wait has lasted too long. */
 void exchange_go_on_admitting(struct exchange *);
+/* Its route sends it on: to the one where it ends.  Not NULL: it cannot go on. */
+const struct reason *exchange_follow(struct exchange *);
+/* What another route answers, in place of this error: whether there is one, and the call goes on. */
+bool exchange_hand_on(struct exchange *, const struct reason *, uint16_t status, enum page_of from);
+/* The call is made ready for a route whose policies are not asked. */
+bool exchange_begin_free(struct exchange *);
+/* All have let it in. */
+void exchange_go_on(struct exchange *);
 /* It waits for no filter any more. */
 void exchange_end_queueing(struct exchange *);
 /* A call that goes nowhere has its ids, too: the reply and the log carry them.  Where the log shows
@@ -226,6 +239,13 @@ void pump_trailers(struct pump *, const struct head *);
 void pump_room(struct pump *);
 /* How long src was paused for dst, in all. */
 uint64_t pump_held_ns(const struct pump *);
+
+/* The status that a page for errors has for what its route answers. */
+static inline void exchange_set_status(const struct exchange *x, struct head *h)
+{
+	if (x->handed_status != 0 && h->status != 204 && h->status != 304)
+		h->status = x->handed_status;
+}
 
 /* What a client that comes by this path is told for `why`; route may be NULL. */
 uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);

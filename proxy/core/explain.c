@@ -2,6 +2,7 @@
  *
  * The request is written down as a client would send it and read by the parser that reads clients:
  * what would be refused for its form is refused here. */
+#include "core/reroute.h"
 #include "core/explain.h"
 
 #include "base/check.h"
@@ -164,6 +165,51 @@ static bool find_values(struct explain *e)
 	return true;
 }
 
+/* One round through the routes. */
+static void ask_routes(struct explain *e)
+{
+	e->n_routes = 0;
+	e->route = NULL;
+	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
+		struct explain_route *er = &e->routes[e->n_routes];
+
+		er->route = &e->policy->route[e->n_routes++];
+		er->why_not = route_differs(er->route, e->head, e->call.path, &e->values);
+		if (er->why_not == ROUTE_TAKES)
+			e->route = er->route;
+		if (er->why_not == ROUTE_TOO_HARD)
+			break;
+	}
+	if (e->route != NULL)
+		e->values.match = &e->route->match;
+	else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
+		e->why = reason_path_too_hard;
+	else
+		e->why = reason_no_route;
+}
+
+/* What the last round asked for is shown. */
+static bool follow(struct explain *e)
+{
+	for (unsigned i = 0; e->route != NULL && e->route->reroute != NULL; i++) {
+		struct head *h = reroute_head(e->route->reroute, &e->values);
+
+		if (h == NULL || i == REROUTES_MAX) {
+			e->why = h == NULL ? reason_bad_request : reason_rerouted_too_often;
+			return true;
+		}
+		if (e->values.came == NULL)
+			e->values.came = e->head;
+		e->head = h;
+		e->call.req = h;
+		e->call.path = route_path(h, e->arena);
+		if (e->call.path.p == NULL)
+			return false;
+		ask_routes(e);
+	}
+	return true;
+}
+
 static bool find_route(struct explain *e)
 {
 	struct slice path = route_path(e->head, e->arena);
@@ -176,23 +222,11 @@ static bool find_route(struct explain *e)
 	e->routes = arena_zalloc(e->arena, (e->policy->n_routes + 1) * sizeof(*e->routes));
 	if (e->routes == NULL || !find_values(e))
 		return false;
-	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
-		struct explain_route *er = &e->routes[e->n_routes];
-
-		er->route = &e->policy->route[e->n_routes++];
-		er->why_not = route_differs(er->route, e->head, path, &e->values);
-		if (er->why_not == ROUTE_TAKES)
-			e->route = er->route;
-		if (er->why_not == ROUTE_TOO_HARD)
-			break;
-	}
-	if (e->route != NULL) {
-		e->values.match = &e->route->match;
+	ask_routes(e);
+	if (!follow(e))
+		return false;
+	if (e->route != NULL && e->why == NULL)
 		e->why = route_refuses(e->route, e->head);
-	} else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
-		e->why = reason_path_too_hard;
-	else
-		e->why = reason_no_route;
 	return true;
 }
 

@@ -120,7 +120,7 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	route->name = conf->name;
 	route->cluster = conf->to == NULL ? NULL : find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);
-	CHECK(route->cluster != NULL || conf->respond.present); /* config_load has looked */
+	CHECK(route->cluster != NULL || conf->respond.present || conf->reroute.present); /* config_load has looked */
 	route->stats = stats_route_get(r->stats, conf->name);
 	if (route->stats == NULL) {
 		diags_out_of_memory(diags);
@@ -202,6 +202,9 @@ static bool open_defaults(struct policy *p, struct diags *diags)
 
 	p->answers = d.answers;
 	p->pages = d.pages;
+	action_link(p->pages, p->route, p->n_routes);
+	for (uint32_t i = 0; i < p->n_routes; i++)
+		action_link(p->route[i].pages, p->route, p->n_routes);
 	return ok;
 }
 

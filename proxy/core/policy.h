@@ -32,6 +32,7 @@ struct route {
 	uint32_t n_set;
 	const struct field_edit *set;       /* of the request that goes upstream */
 	const struct respond *respond;      /* NULL: it goes upstream */
+	const struct reroute *reroute;      /* NULL: the same */
 	const struct rewrite *rewrite;      /* NULL: path, query and host go on as they came */
 	const struct answer_edits *answers; /* NULL: they go on as they are */
 	const struct error_pages *pages;    /* NULL: errors, too */

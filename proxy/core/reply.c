@@ -511,7 +511,10 @@ void reply_respond(struct exchange *x, const struct respond *respond)
 		return;
 	}
 	ok = make_own_head(x, page != NULL ? page : respond,
-			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body) &&
+			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body);
+	if (ok && (respond->has_body || respond->status < 300))
+		exchange_set_status(x, h);
+	ok = ok &&
 	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
 	send_made(&r, h, body, ok);
 }

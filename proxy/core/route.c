@@ -33,7 +33,9 @@ struct route_matcher {
 	struct slice
 	    path; /* normal form; of a prefix without its star; of a pattern as it is written */
 	const struct pattern *pattern;
-	bool any_method;
+	bool any_method; /* from anyone */
+	bool every;      /* the same, from those who may send it */
+	enum match_from from;
 	uint32_t methods; /* bit i: enum method_id i */
 	uint32_t n_others;
 	struct slice *other; /* methods that have no number */
@@ -189,7 +191,9 @@ static bool prepare_methods(struct route_matcher *m, const struct route *r, stru
 	const struct conf_list *methods = &r->conf->match.methods;
 	const char *const *item = methods->item;
 
-	m->any_method = methods->n == 0;
+	m->from = (enum match_from)r->conf->match.from;
+	m->every = methods->n == 0;
+	m->any_method = m->every && m->from == FROM_ANY;
 	m->other = arena_zalloc(arena, (methods->n + 1) * sizeof(*m->other));
 	if (m->other == NULL)
 		return false;
@@ -363,9 +367,19 @@ static bool path_holds(const struct route_matcher *m, struct asked *a)
 	return plain_path_holds(m, a->path);
 }
 
+/* By name a route is not sought here. */
+static bool from_holds(const struct route_matcher *m, const struct head *req)
+{
+	return m->from == FROM_ANY || m->from == (req->rerouted ? FROM_ROUTE : FROM_CLIENT);
+}
+
 static bool method_holds(const struct route_matcher *m, const struct head *req)
 {
 	if (m->any_method)
+		return true;
+	if (!from_holds(m, req))
+		return false;
+	if (m->every)
 		return true;
 	if (req->method_id != METHOD_OTHER)
 		return (m->methods >> req->method_id & 1) != 0;
@@ -490,7 +504,11 @@ static bool methods_cover(const struct route_matcher *a, const struct route_matc
 {
 	if (a->any_method)
 		return true;
-	if (b->any_method || (b->methods & ~a->methods) != 0)
+	if (a->from != FROM_ANY && a->from != b->from)
+		return false;
+	if (a->every)
+		return true;
+	if (b->every || (b->methods & ~a->methods) != 0)
 		return false;
 	for (uint32_t i = 0; i < b->n_others; i++) {
 		bool covered = false;

@@ -10,6 +10,7 @@
  *           begin with "/x"; "/<star>" takes any; "~ REGEX" those in which it is found (pattern.h).
  *  methods  any of them, case-sensitive.
  *  when     what else of the call must be so (condition.h).
+ *  from     who sends the call: the client, or another route (reroute.h).
  *
  * A call of which a regular expression cannot tell within its bounds takes no route: one behind it
  * might let in what this one keeps out.  Made ready by route_prepare (control thread); matching

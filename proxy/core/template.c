@@ -44,7 +44,7 @@ static bool read_forwarded_for(struct reader *r, struct slice *out)
 
 static bool read_uri(struct reader *r, struct slice *out)
 {
-	const struct head *req = r->v->call->req;
+	const struct head *req = r->v->came != NULL ? r->v->came : r->v->call->req;
 	struct buf b = { .arena = r->v->call->arena };
 
 	*out = req->path;

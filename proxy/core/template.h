@@ -83,6 +83,8 @@ struct template_values {
 	const struct call *call;
 	const struct template_match *match;
 	struct slice subject; /* of the match; p NULL: the path */
+	const struct head
+	    *came; /* what the client asked for, if another route has sent the call on; else NULL */
 	struct slice scheme, request_id;
 	uint16_t status;     /* of the answer under way; 0: there is none */
 	uint16_t port;       /* of the listener; 0: it has none */

@@ -623,3 +623,85 @@ errors: { when: [404, 5xx], from: weir, body: "{path}" }
     first = run("dump", "-c", path).stdout
     again = run("dump", "-c", policy(first, "again.yaml"))
     assert again.stdout == first and not again.stderr and 'location: "/{match.1}"' in first
+
+
+# ---- calls that a route sends on to another
+
+SENT_ON = [{"name": "old", "match": {"path": "~ ^/old/(.*)$"}, "reroute": {"path": "/new/{match.1}", "query": "from=old&{query}"}},
+           {"name": "round", "match": {"path": "/round*"}, "reroute": "{path}a"},
+           {"name": "inside", "match": {"path": "/inside/*", "from": "route"}, "respond": {"status": 200, "body": "{path} {uri}"}},
+           {"name": "outside", "match": {"path": "/inside/*"}, "respond": 404},
+           {"name": "to-inside", "match": {"path": "/to/*"}, "reroute": "/inside/{match.rest}"}]
+
+
+def test_reroute(weir):
+    w = weir(routes=SENT_ON + [{"name": "app", "to": "app"}], serve=lambda r: response(200, r.target.encode()))
+    get(w, "/old/x?a=b", 200, b"/new/x?from=old&a=b")
+    get(w, "/to/x?y", 200, b"/inside/x /to/x?y")
+    assert w.fetch("/inside/x").status == 404 and w.fetch("/round").status == 500
+    logged = [(r["url.path"], r["reason"]) for r in w.access(4)]
+    assert logged == [("/old/x", "ok"), ("/to/x", "responded"), ("/inside/x", "responded"), ("/round", "rerouted_too_often")]
+
+
+def handing(weir, page, up, **more):
+    routes = [{"name": "second", "match": {"from": "name"}, "to": "other", "set": {"x-second": "{path}"}},
+              {"name": "page", "match": {"path": "/sorry"}, "respond": {"status": 200, "body": "sorry {uri}"}}]
+    first = {"name": "app", "to": "app", "errors": page, "set": {"x-first": "1"}, **more.pop("route", {})}
+    places = {"app": up.addr, "other": more.pop("other", up.addr)}
+    return weir(routes=routes + [first], upstreams=places, **more)
+
+
+@pytest.fixture
+def failing(upstreams):
+    up, = upstreams(1)
+    return up.serve(lambda r: response(503, b"theirs"))
+
+
+def test_an_error_is_answered_by_another_path(weir, failing):
+    w = handing(weir, {"when": "5xx", "path": "/sorry", "status": 503}, failing)
+    get(w, "/x?y", 503, b"sorry /x?y")
+    w.client().ask("/x", method="POST", body=b"b" * 100000).expect(503, b"sorry /x")
+    assert [r["reason"] for r in w.access(2)] == ["responded", "responded"] and failing.requests == 2
+
+
+def test_an_error_goes_to_another_upstream(weir, upstreams, failing):
+    other, = upstreams(1)
+    w = handing(weir, {"when": [503], "route": "second"}, failing, other=other.addr)
+    c = w.client().ask("/x?y", method="POST", body=b"body")
+    r = other.expect_request("POST /x?y", body=b"body", x_second="/x")
+    other.answer(201, b"done")
+    c.expect(201, b"done")
+    assert r.get("x-first") is None and r.get("x-request-id") and w.access(1)[0]["http.response.status_code"] == 201
+
+
+def test_who_cannot_be_sent_again_keeps_his_error(weir, failing):
+    w = handing(weir, {"when": [503], "route": "second"}, failing)
+    w.client().ask("/x", method="POST", body=b"b" * 100000).expect(503, b"theirs")
+
+
+def test_nobody_there_is_an_error_too(weir, upstreams, failing):
+    gone, = upstreams(1)
+    gone.refuse()
+    w = handing(weir, {"when": 502, "path": "/sorry"}, gone, other=failing.addr)
+    get(w, "/x", 200, b"sorry /x")
+
+
+def test_a_refusal_goes_elsewhere(weir, upstreams):
+    up, other = (u.serve() for u in upstreams(2))
+    w = handing(weir, {"when": 429, "route": "second", "status": 202}, up, other=other.addr, policies={"p": {"rate": "1/h", "burst": 1}},
+                route={"use": ["p"]})
+    get(w, "/", 200, b"ok")
+    get(w, "/", 202, b"ok")
+    assert up.requests == other.requests == 1 and [r.get("limit") for r in w.access(2)][1]
+
+
+def test_errors_are_handed_on_once(weir, failing):
+    w = handing(weir, {"when": 503, "route": "app"}, failing)
+    get(w, "/", 503, b"theirs")
+    assert failing.requests == 2
+
+
+def test_a_page_names_a_route(run, tmp_path):
+    (tmp_path / "w.yaml").write_text("version: 1\nlisten: 127.0.0.1:80\nroutes: [{ respond: 404, errors: { when: 404, route: none } }]\n")
+    got = run("check", "-c", "w.yaml")
+    assert got.returncode != 0 and "there is no route `none`" in got.stdout + got.stderr
