@@ -2,6 +2,7 @@
 #include "core/action.h"
 
 #include "base/reason.h"
+#include "core/files.h"
 #include "core/reroute.h"
 #include "core/route.h"
 #include "http/scan.h"
@@ -10,12 +11,22 @@
 
 struct maker {
 	struct route *route; /* NULL: it is about answers of any */
+	const struct config *config;
 	struct arena *arena;
 	struct diags *diags;
 	uint8_t time; /* enum template_time */
 };
 
 static const struct template_match no_match;
+
+/* For texts that are made once there is an answer. */
+static struct maker in_answers(const struct maker *m)
+{
+	struct maker late = *m;
+
+	late.time = AT_ANSWER;
+	return late;
+}
 
 static const struct template_match *match_of(const struct maker *m)
 {
@@ -165,11 +176,7 @@ bool error_pages_watch(const struct error_pages *pages)
 static bool make_answers(const struct maker *maker, const struct conf_list *list,
 			 const struct answer_edits **out)
 {
-	const struct maker late = { .route = maker->route,
-				    .arena = maker->arena,
-				    .diags = maker->diags,
-				    .time = AT_ANSWER };
-	const struct maker *m = &late;
+	const struct maker late = in_answers(maker), *m = &late;
 	const struct edit_conf *conf = list->item;
 	struct answer_edits *all = list->n == 0 ? NULL : make(m, sizeof(*all));
 	struct answer_edit *e = all == NULL ? NULL : make(m, list->n * sizeof(*e));
@@ -206,6 +213,22 @@ static enum template_form form_of(struct slice type)
 	return TEMPLATE_TEXT;
 }
 
+static bool make_files(const struct maker *m, const struct respond_conf *conf,
+		       const struct files **out)
+{
+	const struct conf_list *own = conf->types.n > 0 ? &conf->types : &m->config->types;
+	const struct media_types *types;
+	struct files *f;
+
+	if (conf->file == NULL && conf->files == NULL)
+		return true;
+	f = make(m, sizeof(*f));
+	types = media_types_prepare(own, m->arena, m->diags);
+	*out = f;
+	return f != NULL && types != NULL &&
+	       files_prepare(f, conf, match_of(m), types, m->arena, m->diags);
+}
+
 static bool make_respond(const struct maker *m, const struct respond_conf *conf,
 			 const struct respond **out)
 {
@@ -219,7 +242,8 @@ static bool make_respond(const struct maker *m, const struct respond_conf *conf,
 	r->status = (uint16_t)conf->status;
 	r->content_type = conf->content_type == NULL ? plain : slice_str(conf->content_type);
 	r->body_form = form_of(r->content_type);
-	ok = make_text(m, &r->body, &r->has_body, &conf->body, match_of(m), "`body`");
+	ok = make_files(m, conf, &r->files);
+	ok = make_text(m, &r->body, &r->has_body, &conf->body, match_of(m), "`body`") && ok;
 	ok = make_text(m, &r->location, &r->has_location, &conf->location, match_of(m),
 		       "`location`") &&
 	     ok;
@@ -245,9 +269,8 @@ static void mark_statuses(struct error_page *page, const struct conf_list *on)
 
 static bool make_page(const struct maker *m, const struct page_conf *conf, struct error_page *page)
 {
-	struct maker late = *m;
+	const struct maker late = in_answers(m);
 
-	late.time = AT_ANSWER;
 	mark_statuses(page, &conf->when);
 	page->from = (enum page_of)conf->from;
 	page->name = conf->route;
@@ -385,7 +408,7 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 		    struct diags *diags)
 {
 	const struct route_conf *conf = r->conf;
-	const struct maker m = { .route = r, .arena = arena, .diags = diags };
+	const struct maker m = { .route = r, .config = config, .arena = arena, .diags = diags };
 	bool edits = conf->response.n > 0, ok;
 
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
@@ -404,7 +427,7 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 bool action_prepare_defaults(const struct config *config, struct action_defaults *d,
 			     struct arena *arena, struct diags *diags)
 {
-	const struct maker m = { .arena = arena, .diags = diags };
+	const struct maker m = { .config = config, .arena = arena, .diags = diags };
 	bool ok = make_answers(&m, &config->response, &d->answers);
 
 	return make_pages(&m, &config->errors, &(struct conf_list){ 0 }, &d->pages) && ok;
@@ -624,7 +647,7 @@ const struct reason *action_target(const struct route *r, const struct template_
 
 /*---------------------------------------------------------------- answers of its own */
 
-static bool add_fields(const struct respond *r, const struct template_values *v, struct head *h)
+bool action_add_fields(const struct respond *r, const struct template_values *v, struct head *h)
 {
 	struct slice value;
 
@@ -691,5 +714,5 @@ bool action_respond(const struct respond *r, const struct template_values *v, st
 	h->length = body->n;
 	if (r->has_body && !head_add(h, F_CONTENT_TYPE, r->content_type))
 		return false;
-	return add_fields(r, v, h);
+	return action_add_fields(r, v, h);
 }

@@ -47,13 +47,14 @@ struct answer_edits {
 };
 
 struct respond {
-	uint16_t status; /* 0: close */
+	uint16_t status; /* 0: close; of `files`: as they have it */
 	bool has_location, has_body;
 	enum template_form body_form;
 	struct template body, location;
 	struct slice content_type;
 	uint32_t n;
 	const struct field_edit *field;
+	const struct files *files; /* the body comes from there; NULL: `body` */
 };
 
 /* An answer of its own, or that of another route. */
@@ -126,6 +127,8 @@ struct target {
 const struct reason *action_target(const struct route *, const struct template_values *,
 				   struct target *);
 
+/* The fields that an answer has besides. */
+bool action_add_fields(const struct respond *, const struct template_values *, struct head *);
 /* A fixed answer's head and body.  Status 0 leaves the head's.  False: memory is out. */
 bool action_respond(const struct respond *, const struct template_values *, struct head *,
 		    struct slice *body);

@@ -690,6 +690,13 @@ static const struct field config_fields[] = {
 	  .sub = &page_schema,
 	  .doc = PAGE_DOC
 	  "Behind those of the route; and for calls that no route takes." },
+	{ .key = "types",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct config, types),
+	  .sub = &type_schema,
+	  .doc =
+	      "Media types of files by the ending of their names, in place of the built-in ones, which "
+	      "are those of what is usual on the web." },
 	{ .key = NULL },
 };
 

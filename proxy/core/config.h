@@ -154,6 +154,14 @@ struct edit_conf {
 	int when; /* enum edit_when */
 };
 
+enum links { LINKS_BELOW, LINKS_ANYWHERE };
+
+/* The media type of an extension. */
+struct type_conf {
+	struct conf_name name;
+	const char *type;
+};
+
 /* The route's own answer. */
 struct respond_conf {
 	bool present;
@@ -163,6 +171,13 @@ struct respond_conf {
 	const char *content_type;
 	struct conf_list headers; /* of struct set_conf */
 	bool close;
+	const char *file, *files; /* NULL: none */
+	struct place files_at;    /* of either */
+	struct conf_list index, try; /* of const char * */
+	struct place try_at;
+	const char *otherwise; /* NULL: 404 */
+	struct conf_list types; /* of struct type_conf; none: the configuration's */
+	int links;              /* enum links */
 };
 
 /* An access log of lines of text. */
@@ -260,6 +275,7 @@ struct config {
 	struct conf_list routes;    /* of struct route_conf */
 	struct conf_list response;  /* of struct edit_conf: of routes that have none */
 	struct conf_list errors;    /* of struct page_conf: the same */
+	struct conf_list types;     /* of struct type_conf: the same; none: the built-in ones */
 	const struct conf_secrets *secrets;
 };
 
@@ -267,7 +283,7 @@ extern const struct schema config_schema;
 /* config_value.c */
 extern const struct schema value_schema;
 /* config_route.c */
-extern const struct schema route_schema, edit_schema, page_schema, when_schema;
+extern const struct schema route_schema, edit_schema, page_schema, when_schema, type_schema;
 /* config_log.c */
 extern const struct schema text_log_schema;
 #define PAGE_DOC                                                                              \

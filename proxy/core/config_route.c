@@ -364,18 +364,68 @@ static bool is_redirect(uint32_t status)
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
+/* NULL, or what of an answer from files does not go with the rest of it. */
+static const char *files_wrong(const struct respond_conf *r)
+{
+	bool bodiless = r->status == 204 || r->status == 205 || r->status == 304;
+
+	if (r->file != NULL && r->files != NULL)
+		return "`file` is one file, `files` what is below a folder: give one of them";
+	if (r->body.text != NULL)
+		return "the body is that of the file: `body` goes without";
+	if (r->location.text != NULL)
+		return "`location` is of no use beside a file";
+	if (r->files != NULL && r->status != 0)
+		return "`status` goes with one `file`; `files` have their own";
+	if (r->files == NULL && (r->index.n > 0 || r->try.n > 0 || r->otherwise != NULL))
+		return "`index`, `try` and `otherwise` go with `files`";
+	if (bodiless || is_redirect(r->status))
+		return "an answer of this status has no file";
+	return NULL;
+}
+
+/* "next", "404", "/index.html" */
+static const char *otherwise_wrong(const char *s)
+{
+	if (s == NULL || strcmp(s, "next") == 0 || (s[0] == '/' && strstr(s, "/../") == NULL))
+		return NULL;
+	return strlen(s) == 3 && s[0] >= '4' && s[0] <= '5' && s[1] >= '0' && s[1] <= '9' &&
+		       s[2] >= '0' && s[2] <= '9'
+		   ? NULL
+		   : "`otherwise` is `next`, a status of 400 to 599, or the path of a file";
+}
+
+/* NULL, or which of the names and paths cannot be. */
+static const char *file_names_wrong(const struct respond_conf *r)
+{
+	const char *const *index = r->index.item, *const *try = r->try.item;
+
+	for (uint32_t i = 0; i < r->index.n; i++)
+		if (strchr(index[i], '/') != NULL || strcmp(index[i], "..") == 0)
+			return "`index` is the name of a file, without folders";
+	for (uint32_t i = 0; i < r->try.n; i++)
+		if (try[i][0] != '/' && try[i][0] != '{')
+			return "`try`: a path begins with /";
+	return otherwise_wrong(r->otherwise);
+}
+
 /* NULL, or what of an answer does not go with the rest of it. */
 static const char *respond_wrong(const struct respond_conf *r)
 {
 	bool bodiless = r->status == 204 || r->status == 205 || r->status == 304;
+	bool file = r->file != NULL || r->files != NULL;
 
 	if (r->close)
 		return r->status != 0 || r->body.text != NULL || r->location.text != NULL ||
-			       r->headers.n > 0
+			       r->headers.n > 0 || file
 			   ? "`close` goes with nothing else: there is no answer"
 			   : NULL;
+	if (file)
+		return files_wrong(r);
+	if (r->index.n > 0 || r->try.n > 0 || r->otherwise != NULL)
+		return "`index`, `try` and `otherwise` go with `files`";
 	if (r->status == 0)
-		return "an answer needs a `status`, or `close: true`";
+		return "an answer needs a `status`, a `file`, `files`, or `close: true`";
 	if (bodiless && r->body.text != NULL)
 		return "an answer of this status has no body";
 	if (r->content_type != NULL && r->body.text == NULL)
@@ -405,6 +455,8 @@ static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 	struct respond_conf *r = conf;
 	const char *wrong = respond_wrong(r);
 
+	if (wrong == NULL)
+		wrong = file_names_wrong(r);
 	r->present = true;
 	r->body.literal = is_secret(n, "body");
 	r->location.literal = is_secret(n, "location");
@@ -412,6 +464,43 @@ static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 		diag_error(l->diags, node_place(n), "E019", "%s", wrong);
 	return wrong == NULL && check_texts(l, n, r);
 }
+
+static const char *const links_names[] = {
+	[LINKS_BELOW] = "below", [LINKS_ANYWHERE] = "anywhere", NULL
+};
+
+static bool check_type(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct type_conf *t = conf;
+
+	if (!holds_control(t->type) && strlen(t->name.name) <= 32 &&
+	    strpbrk(t->name.name, "./") == NULL)
+		return true;
+	diag_error(l->diags, n->at, "E015",
+		   "`types`: `%s` is no ending of names (without its dot), or its type holds a "
+		   "control character",
+		   t->name.name);
+	return false;
+}
+
+static const struct field type_fields[] = {
+	{ .key = "type",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct type_conf, type),
+	  .min = 3,
+	  .max = 256,
+	  .doc = "A media type." },
+	{ .key = NULL },
+};
+
+const struct schema type_schema = {
+	.name = "media type",
+	.size = sizeof(struct type_conf),
+	.fields = type_fields,
+	.scalar = "type",
+	.check = check_type,
+};
 
 static const struct field respond_fields[] = {
 	{ .key = "status",
@@ -451,6 +540,79 @@ static const struct field respond_fields[] = {
 	  .dflt = "false",
 	  .doc = "Whether nothing is answered: the connection is closed, or the stream of HTTP/2 "
 		 "reset." },
+	{ .key = "file",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, file),
+	  .at = offsetof(struct respond_conf, files_at),
+	  .min = 1,
+	  .max = 4000,
+	  .doc = "A file that is the body, read anew for each call; without a `status` it is "
+		 "answered as "
+		 "those of `files` are. `content_type` is its type, else the ending of its name "
+		 "tells." },
+	{ .key = "files",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, files),
+	  .at = offsetof(struct respond_conf, files_at),
+	  .min = 1,
+	  .max = 4000,
+	  .doc =
+	      "A folder: the call's path, or what `rewrite` makes of it, is that of a file below "
+	      "it. GET "
+	      "and HEAD alone (405); ranges, If-None-Match, If-Modified-Since (by the very date) "
+	      "and the "
+	      "like are heeded; a folder without its slash is 301, without an index 403. Disks are "
+	      "read "
+	      "where the call is served: no place for slow ones. `content_type` is the type of "
+	      "what "
+	      "`types` "
+	      "do not name, application/octet-stream when it is not given." },
+	{ .key = "index",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct respond_conf, index),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 255,
+	  .doc = "The names of files that answer for their folder, the first that is there; "
+		 "index.html when "
+		 "nothing is given." },
+	{ .key = "try",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct respond_conf, try),
+	  .at = offsetof(struct respond_conf, try_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "Paths below the folder, of which the first counts that is there: `{path}.html`; "
+		 "one that "
+		 "ends with a slash is a folder. Not given: the path itself." },
+	{ .key = "otherwise",
+	  .type = C_STRING,
+	  .offset = offsetof(struct respond_conf, otherwise),
+	  .min = 1,
+	  .max = 4096,
+	  .doc =
+	      "Where there is no such file: a status, 404 when nothing is given; the path of "
+	      "another file "
+	      "(`/index.html`); or `next`: the route takes none but the calls for which there is "
+	      "a file, the "
+	      "others are for the routes behind it." },
+	{ .key = "types",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct respond_conf, types),
+	  .sub = &type_schema,
+	  .doc = "Media types by the ending of names: `html: text/html`. Not given: the `types` of "
+		 "the whole "
+		 "configuration." },
+	{ .key = "links",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct respond_conf, links),
+	  .dflt = "below",
+	  .names = links_names,
+	  .doc = "Where symbolic links may lead: `below` (within the folder; 403 beyond it) or "
+		 "`anywhere`." },
 	{ .key = NULL },
 };
 
@@ -519,11 +681,11 @@ static const char *page_wrong(const struct page_conf *p)
 	struct respond_conf as = *r;
 
 	if (p->route != NULL || p->path.text != NULL)
-		return r->body.text != NULL || r->location.text != NULL || r->headers.n > 0
+		return r->body.text != NULL || r->location.text != NULL || r->file != NULL || r->headers.n > 0
 			   ? "`route` and `path` say who answers: only a `status` goes with them"
 			   : NULL;
-	if (r->status == 0 && r->body.text == NULL && r->headers.n == 0)
-		return "a page needs a `status`, a `body`, `headers`, a `path` or a `route`";
+	if (r->status == 0 && r->body.text == NULL && r->file == NULL && r->headers.n == 0)
+		return "a page needs a `status`, a `body`, a `file`, `headers`, a `path` or a `route`";
 	if (r->status == 0)
 		as.status = 500;
 	return respond_wrong(&as);
@@ -578,6 +740,15 @@ static const struct field page_fields[] = {
 	  .at = offsetof(struct page_conf, respond.body.at),
 	  .max = 64 * KIB,
 	  .doc = "As in `respond`; not given: none." },
+	{ .key = "file",
+	  .type = C_STRING,
+	  .offset = offsetof(struct page_conf, respond.file),
+	  .at = offsetof(struct page_conf, respond.files_at),
+	  .min = 1,
+	  .max = 4000,
+	  .doc = "A file that is the body, read anew for each call; while it cannot be read, the "
+		 "error is "
+		 "answered as it is." },
 	{ .key = "content_type",
 	  .type = C_STRING,
 	  .offset = offsetof(struct page_conf, respond.content_type),
@@ -911,7 +1082,7 @@ static bool check_answered(struct conf_load *l, const struct route_conf *r)
 		struct place at;
 	} rows[] = {
 		{ "fallback", r->fallback != NULL, r->fallback_at },
-		{ "rewrite", r->rewrite.present, r->rewrite.at },
+		{ "rewrite", r->rewrite.present && r->respond.files == NULL, r->rewrite.at },
 		{ "host", r->host.text != NULL, r->host.at },
 		{ "use", r->use.n > 0 && r->reroute.present, r->reroute.at },
 	};

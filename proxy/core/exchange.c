@@ -37,6 +37,7 @@
 #include "core/action.h"
 #include "core/authenticate.h"
 #include "core/grpc.h"
+#include "core/serve.h"
 #include "core/tunnel.h"
 
 enum {
@@ -225,6 +226,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	if (x->admitted)
 		chain_done(exchange_call(x));
 	authenticate_end(x);
+	serve_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
@@ -329,7 +331,7 @@ static const struct reason *awaiting_reason(const struct exchange *x)
 	return x->up.held ? reason_idle_timeout : reason_body_timeout;
 }
 
-static void cut(struct exchange *x, const struct reason *why)
+void exchange_cut(struct exchange *x, const struct reason *why)
 {
 	legs_abort(x, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
 	exchange_reset(x, why);
@@ -396,17 +398,28 @@ static void relaying_is_late(struct exchange *x)
 {
 	if (client_progresses(x))
 		return;
-	cut(x, x->half_closed          ? reason_ok
-	       : x->client->queued > 0 ? reason_client_stalled
-				       : reason_idle_timeout);
+	exchange_cut(x, x->half_closed          ? reason_ok
+			: x->client->queued > 0 ? reason_client_stalled
+						: reason_idle_timeout);
 }
 
 static void total_is_over(struct exchange *x, const struct reason *why)
 {
 	if (x->state == X_RELAYING)
-		cut(x, why);
+		exchange_cut(x, why);
 	else
 		exchange_reply(x, why, 0);
+}
+
+/* What a client takes of a file may take long. */
+static void replying_is_late(struct exchange *x)
+{
+	if (serve_on_timer(x))
+		return;
+	if (x->serving != NULL && client_progresses(x))
+		exchange_set_deadline(x, x->worker->times.write_ns);
+	else
+		exchange_cut(x, reason_client_stalled);
 }
 
 static void on_timer(struct timer *t)
@@ -433,7 +446,7 @@ static void on_timer(struct timer *t)
 		relaying_is_late(x);
 		return;
 	case X_REPLYING:
-		cut(x, reason_client_stalled);
+		replying_is_late(x);
 		return;
 	default:
 		return;
@@ -468,21 +481,30 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	reply_send(x, why, retry_after_ms);
 }
 
-/* Its policies have let it in, and it goes nowhere. */
-void exchange_respond(struct exchange *x)
+void exchange_begin_own(struct exchange *x)
 {
-	CHECK(x->state == X_ADMITTING && x->resp == NULL);
-	if (x->route->respond->status == 0) {
-		cut(x, reason_dropped);
-		return;
-	}
 	x->state = X_REPLYING;
 	x->up.dst = NULL;
 	x->call.out.why = reason_responded;
 	x->call.deadline_ns = 0;
 	exchange_set_deadline(x, x->worker->times.write_ns);
 	exchange_identify(x);
-	reply_respond(x, x->route->respond);
+}
+
+/* Its policies have let it in, and it goes nowhere.  No client of gRPC reads files. */
+void exchange_respond(struct exchange *x)
+{
+	const struct respond *r = x->route->respond;
+
+	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (r->files != NULL && (!x->grpc || r->status == 0)) {
+		serve(x, r);
+	} else if (r->status == 0) {
+		exchange_cut(x, reason_dropped);
+	} else {
+		exchange_begin_own(x);
+		reply_respond(x, r);
+	}
 }
 
 void exchange_values(struct exchange *x, struct template_values *v)
@@ -577,7 +599,7 @@ static void on_client_body(void *owner, struct slice s, bool end)
 		if (x->state == X_AWAITING)
 			exchange_reply(x, reason_body_too_large, 0);
 		else if (x->state == X_RELAYING)
-			cut(x, reason_body_too_large);
+			exchange_cut(x, reason_body_too_large);
 		return;
 	}
 	if (end)
@@ -621,6 +643,7 @@ static void on_client_room(void *owner)
 	if (x->state == X_RELAYING)
 		exchange_touch(x);
 	pump_room(&x->down);
+	serve_on_room(x);
 }
 
 static void on_client_bad(void *owner, const struct reason *why)
@@ -628,7 +651,7 @@ static void on_client_bad(void *owner, const struct reason *why)
 	struct exchange *x = owner;
 
 	if (x->resp != NULL)
-		cut(x, why);
+		exchange_cut(x, why);
 	else if (x->state != X_REPLYING)
 		exchange_reply(x, why, 0);
 }
@@ -877,7 +900,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_touch(x);
 		x->continued = x->continued || h->status == 100;
 		if (x->req->minor > 0 && !send_head(x, h, false))
-			cut(x, reason_out_of_memory);
+			exchange_cut(x, reason_out_of_memory);
 		return;
 	}
 	if (!switches_well(x, h)) {
@@ -899,7 +922,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	drop_kept(x);
 	pump_init(&x->down, x->leg->stream, x->client, &w->loop.now_ns);
 	if (!send_head(x, h, end)) {
-		cut(x, reason_out_of_memory);
+		exchange_cut(x, reason_out_of_memory);
 		return;
 	}
 	exchange_touch(x);
@@ -979,5 +1002,5 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 
 void exchange_on_answer_cut(struct exchange *x, const struct reason *why)
 {
-	cut(x, why == reason_upstream_reset ? reason_upstream_truncated : why);
+	exchange_cut(x, why == reason_upstream_reset ? reason_upstream_truncated : why);
 }

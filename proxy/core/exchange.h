@@ -65,6 +65,7 @@ struct try_note {
 
 struct auth_result;
 struct respond;
+struct serving;
 struct target;
 struct template_values;
 
@@ -104,7 +105,8 @@ struct exchange {
 	uint16_t handed_status;   /* of what is answered then; 0: as it is */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
-	struct slice tunnel_key;  /* tunnel.c; p NULL: there is none */
+	struct serving *serving; /* serve.c: a file's bytes are its answer; NULL: none are */
+	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
 	/* For texts: the request as it came (NULL: nobody asks), tries, and what has gone over the
@@ -156,6 +158,10 @@ void exchange_identify(struct exchange *);
 void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 /* Answers what the route says. */
 void exchange_respond(struct exchange *);
+/* It is answered by what its route says from here. */
+void exchange_begin_own(struct exchange *);
+/* Ends it in the midst of an answer. */
+void exchange_cut(struct exchange *, const struct reason *);
 /* The call, for texts that say something of it. */
 void exchange_values(struct exchange *, struct template_values *);
 /* NULL: errors are answered as they are. */
@@ -253,6 +259,8 @@ uint16_t reply_status(const struct route *, struct slice path, const struct reas
 void reply_respond(struct exchange *, const struct respond *);
 /* Writes a page in place of an upstream's answer. */
 void reply_page(struct exchange *, const struct respond *, const struct head *answer);
+/* Writes the head of an answer whose body is a file's, or which has none, and begins with that. */
+void reply_file(struct exchange *, struct head *);
 /* Writes the reply's head and body into the client stream. */
 void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 

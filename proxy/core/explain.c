@@ -5,11 +5,14 @@
 #include "core/reroute.h"
 #include "core/explain.h"
 
+#include <unistd.h>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "conf/value.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
+#include "core/file_answer.h"
 #include "core/values.h"
 #include "filters/key.h"
 #include "filters/scope.h"
@@ -438,6 +441,22 @@ static bool ask_cluster(struct explain *e, const struct cluster *cl, struct expl
 	return true;
 }
 
+/* What stands on this disk at this moment. */
+static bool ask_file(struct explain *e)
+{
+	struct file_answer answer;
+	uint16_t status;
+
+	if (e->why != NULL)
+		return true;
+	e->why =
+	    file_answer_make(e->route->respond, e->route, &e->values, e->answer, &answer, &status);
+	if (answer.fd >= 0)
+		close(answer.fd);
+	return e->why != NULL || e->route->answers == NULL ||
+	       action_edit_answer(e->route->answers, &e->values, e->answer);
+}
+
 static bool ask_action(struct explain *e)
 {
 	const struct template_values *v = &e->values;
@@ -449,6 +468,8 @@ static bool ask_action(struct explain *e)
 		if (e->answer == NULL)
 			return false;
 		head_init(e->answer, e->arena);
+		if (r->respond->files != NULL)
+			return ask_file(e);
 		return action_respond(r->respond, v, e->answer, &body) &&
 		       (r->answers == NULL || action_edit_answer(r->answers, v, e->answer));
 	}

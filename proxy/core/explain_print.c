@@ -195,6 +195,9 @@ static void text_route(const struct explain_route *er, struct buf *b)
 			buf_printf(b, "%s %s", i > 0 ? "," : "",
 				   ((const struct when_conf *)m->when.item)[i].name.name);
 		break;
+	case ROUTE_FILE:
+		buf_puts(b, "no: there is no file for it");
+		break;
 	case ROUTE_TOO_HARD:
 		buf_puts(b, "takes too long to match: the call is refused");
 		break;
@@ -562,7 +565,7 @@ static void json_routes(const struct explain *e, struct buf *b)
 {
 	static const char *const differs[] = {
 		[ROUTE_PATH] = "path", [ROUTE_METHOD] = "method",     [ROUTE_HOST] = "host",
-		[ROUTE_WHEN] = "when", [ROUTE_TOO_HARD] = "too_hard",
+		[ROUTE_WHEN] = "when", [ROUTE_TOO_HARD] = "too_hard", [ROUTE_FILE] = "file",
 	};
 
 	json_string(b, ",", "route", slice_str(e->route == NULL ? NULL : e->route->name));

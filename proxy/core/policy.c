@@ -116,7 +116,9 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 {
 	route->conf = conf;
 	p->upgrades = p->upgrades || conf->upgrade;
-	p->conditions = p->conditions || conf->match.when.n > 0;
+	p->conditions = p->conditions || conf->match.when.n > 0 ||
+			(conf->respond.otherwise != NULL &&
+			 strcmp(conf->respond.otherwise, "next") == 0);
 	route->name = conf->name;
 	route->cluster = conf->to == NULL ? NULL : find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);

@@ -9,7 +9,9 @@
 #include "core/action.h"
 #include "core/authenticate.h"
 #include "core/exchange.h"
+#include "core/file_answer.h"
 #include "core/grpc.h"
+#include "core/serve.h"
 
 enum {
 	FAR_AWAY_MS = 60 * 1000,  /* the SDKs do not wait longer */
@@ -273,6 +275,14 @@ static bool add_challenge(struct head *h, struct exchange *x)
 	return challenge.n == 0 || head_add_name(h, name, challenge);
 }
 
+static bool add_allow(struct head *h, const struct reason *why)
+{
+	static const struct slice allow = SLICE("Allow"), files = SLICE("GET, HEAD"),
+				  all = SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+
+	return head_add_name(h, allow, why == reason_method_refused ? files : all);
+}
+
 static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
 {
 	struct exchange *x = r->x;
@@ -288,14 +298,8 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 		return false;
 	if ((r->why->flags & R_AUTH) && !add_challenge(h, x))
 		return false;
-	if (r->status == 405 || r->status == 204) {
-		static const struct slice allow = SLICE("Allow"),
-					  methods =
-					      SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-
-		if (!head_add_name(h, allow, methods))
-			return false;
-	}
+	if ((r->status == 405 || r->status == 204) && !add_allow(h, r->why))
+		return false;
 	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 }
 
@@ -367,6 +371,8 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 	return true;
 }
 
+static void send_reply(struct reply *);
+
 /* `ok`: head and body are made. */
 static void send_made(struct reply *r, struct head *h, struct slice body, bool ok)
 {
@@ -381,6 +387,22 @@ static void send_made(struct reply *r, struct head *h, struct slice body, bool o
 	x->client->ops->body(x->client, body, true);
 }
 
+/* A page whose body is a file's.  False: it cannot be had, and nothing was sent. */
+static bool send_file_page(struct reply *r, const struct template_values *values, struct head *h)
+{
+	struct exchange *x = r->x;
+	struct file_answer answer;
+	uint16_t status;
+
+	if (file_answer_make(r->page, x->route, values, h, &answer, &status) != NULL ||
+	    (answer.fd >= 0 && !serve_begin(x, &answer)))
+		return false;
+	x->record.status = x->call.out.status = h->status;
+	if (send_reply_head(r, h, true, x->serving == NULL) && x->serving != NULL)
+		serve_body(x);
+	return true;
+}
+
 /* A page has the fields that a reply has, and its own status and body. */
 static void send_page(struct reply *r, struct head *h)
 {
@@ -390,6 +412,13 @@ static void send_page(struct reply *r, struct head *h)
 	bool ok = h != NULL && make_head(h, r, none, 0);
 
 	exchange_values(r->x, &values);
+	if (ok && r->page->files != NULL) {
+		if (send_file_page(r, &values, h))
+			return;
+		r->page = NULL;
+		send_reply(r);
+		return;
+	}
 	ok = ok && action_respond(r->page, &values, h, &body);
 	send_made(r, h, body, ok);
 }
@@ -495,28 +524,16 @@ static void respond_in_grpc(struct exchange *x, uint16_t status)
 	send_grpc_reply(&r);
 }
 
-void reply_respond(struct exchange *x, const struct respond *respond)
+void reply_file(struct exchange *x, struct head *h)
 {
 	struct reply r = { .x = x, .why = reason_responded };
-	const struct respond *page = page_of_respond(x, respond);
-	bool replaced = page != NULL && page->status != 0;
-	struct head *h = arena_alloc(&x->arena, sizeof(*h));
-	struct slice body = SLICE("");
-	bool ok;
+	bool end = x->serving == NULL;
+	bool ok = x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 
-	x->record.status = respond->status;
+	x->record.status = x->call.out.status = h->status;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
-	if (x->grpc && respond->status >= 300) {
-		respond_in_grpc(x, respond->status);
-		return;
-	}
-	ok = make_own_head(x, page != NULL ? page : respond,
-			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body);
-	if (ok && (respond->has_body || respond->status < 300))
-		exchange_set_status(x, h);
-	ok = ok &&
-	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
-	send_made(&r, h, body, ok);
+	if (send_reply_head(&r, h, ok, end) && !end)
+		serve_body(x);
 }
 
 /* What a client needs to come back, or to be let in. */
@@ -538,13 +555,71 @@ static bool keep_fields(struct head *h, const struct head *from)
 	return true;
 }
 
+/* The upstream's answer is gone: where there is no file either, what is left is the status. */
+static void send_page_of_file(struct exchange *x, const struct respond *page, struct head *h,
+			      const struct head *answer)
+{
+	struct reply r = { .x = x, .why = reason_ok };
+	struct respond empty = *page;
+	struct template_values values;
+	struct file_answer file;
+	struct slice body;
+	uint16_t status;
+	bool ok = make_own_head(x, &empty, NULL, answer->status, h, &body) && keep_fields(h, answer);
+
+	empty.n = 0;
+	exchange_values(x, &values);
+	if (ok && (file_answer_make(&empty, x->route, &values, h, &file, &status) != NULL ||
+		   (file.fd >= 0 && !serve_begin(x, &file))))
+		h->length = 0;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	x->record.status = x->call.out.status = ok ? h->status : 503;
+	if (!send_reply_head(&r, h, ok, ok && x->serving == NULL) || x->serving == NULL)
+		return;
+	serve_body(x);
+}
+
+void reply_respond(struct exchange *x, const struct respond *respond)
+{
+	struct reply r = { .x = x, .why = reason_responded };
+	const struct respond *page = page_of_respond(x, respond);
+	bool replaced = page != NULL && page->status != 0;
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok;
+
+	x->record.status = respond->status;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	if (x->grpc && respond->status >= 300) {
+		respond_in_grpc(x, respond->status);
+		return;
+	}
+	if (page != NULL && page->files != NULL) {
+		send_page_of_file(x, page, h, &(struct head){ .status = respond->status });
+		return;
+	}
+	ok = make_own_head(x, page != NULL ? page : respond,
+			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body);
+	if (ok && (respond->has_body || respond->status < 300))
+		exchange_set_status(x, h);
+	ok = ok &&
+	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
+	send_made(&r, h, body, ok);
+}
+
 void reply_page(struct exchange *x, const struct respond *page, const struct head *answer)
 {
 	static const struct slice no = SLICE("false");
 	struct reply r = { .x = x, .why = reason_ok };
 	struct head *h = arena_alloc(&x->arena, sizeof(*h));
 	struct slice body = SLICE("");
-	bool ok = make_own_head(x, page, NULL, answer->status, h, &body) && keep_fields(h, answer);
+	bool ok;
+
+	if (page->files != NULL) {
+		send_page_of_file(x, page, h, answer);
+		return;
+	}
+	ok = make_own_head(x, page, NULL, answer->status, h, &body) && keep_fields(h, answer);
 
 	if (ok && x->budget_spent && head_find(h, F_X_SHOULD_RETRY) == NULL)
 		ok = head_add(h, F_X_SHOULD_RETRY, no);

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "base/reason.h"
+#include "core/action.h"
 #include "core/condition.h"
+#include "core/files.h"
 #include "core/forward.h"
 #include "http/head.h"
 
@@ -41,6 +43,7 @@ struct route_matcher {
 	struct slice *other; /* methods that have no number */
 	uint32_t n_when;
 	const struct condition *when;
+	bool needs_file; /* it takes calls only for which there is one */
 };
 
 /*---------------------------------------------------------------- making ready */
@@ -219,6 +222,8 @@ bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
 		ok = prepare_hosts(m, r, arena, diags);
 		ok = prepare_path(m, r, arena, diags) && ok;
 		ok = prepare_methods(m, r, arena) && ok;
+		m->needs_file = r->conf->respond.otherwise != NULL &&
+				strcmp(r->conf->respond.otherwise, "next") == 0;
 		m->n_when = r->conf->match.when.n;
 		if (m->n_when > 0)
 			ok = conditions_prepare(&r->conf->match.when, &m->when, arena, diags) && ok;
@@ -398,6 +403,11 @@ static bool conditions_met(const struct route_matcher *m, const struct template_
 	return answer == PATTERN_YES;
 }
 
+static bool has_file(const struct route *r, const struct template_values *v)
+{
+	return files_have(r->respond->files, r, v);
+}
+
 const struct route *route_match(const struct policy *p, const struct head *req, struct slice path,
 				const struct template_values *v, bool *too_hard)
 {
@@ -421,7 +431,9 @@ const struct route *route_match(const struct policy *p, const struct head *req, 
 			continue;
 		if (m->n_when > 0 && !conditions_met(m, v, &a))
 			continue;
-		if (m->path_kind != PATH_PATTERN || pattern_holds(m->pattern, a.path, &a))
+		if (m->path_kind == PATH_PATTERN && !pattern_holds(m->pattern, a.path, &a))
+			continue;
+		if (!m->needs_file || has_file(&p->route[i], v))
 			return &p->route[i];
 	}
 	*too_hard = a.too_hard;
@@ -443,6 +455,8 @@ enum route_part route_differs(const struct route *r, const struct head *req, str
 	if ((part == ROUTE_TAKES || r->matcher->path_kind != PATH_PATTERN) &&
 	    !path_holds(r->matcher, &a))
 		part = ROUTE_PATH;
+	if (part == ROUTE_TAKES && r->matcher->needs_file && !has_file(r, v))
+		part = ROUTE_FILE;
 	return a.too_hard ? ROUTE_TOO_HARD : part;
 }
 
@@ -525,6 +539,8 @@ bool route_hides(const struct route *earlier, const struct route *later)
 {
 	const struct route_matcher *a = earlier->matcher, *b = later->matcher;
 
+	if (a->needs_file)
+		return false;
 	if (a->n_when > 0 && !conditions_same(&earlier->conf->match.when, &later->conf->match.when))
 		return false;
 	return hosts_cover(a, b) && path_covers(a, b) && methods_cover(a, b);

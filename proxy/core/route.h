@@ -37,7 +37,7 @@ const struct route *route_match(const struct policy *, const struct head *req,
 				struct slice normal_path, const struct template_values *values,
 				bool *too_hard);
 /* Why a route does not take a request; they are looked at in this order. */
-enum route_part { ROUTE_TAKES, ROUTE_PATH, ROUTE_METHOD, ROUTE_HOST, ROUTE_WHEN, ROUTE_TOO_HARD };
+enum route_part { ROUTE_TAKES, ROUTE_PATH, ROUTE_METHOD, ROUTE_HOST, ROUTE_WHEN, ROUTE_FILE, ROUTE_TOO_HARD };
 enum route_part route_differs(const struct route *, const struct head *req,
 			      struct slice normal_path, const struct template_values *);
 /* Why a call that takes this route is answered before any policy is asked; NULL: it is not.  An

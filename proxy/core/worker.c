@@ -498,6 +498,7 @@ void worker_free(struct worker *w)
 	wakes_fini(&w->shared->wakes[w->index]);
 	mailbox_fini(&w->mailbox);
 	loop_fini(&w->loop);
+	free(w->file_buffer);
 	free(w);
 }
 

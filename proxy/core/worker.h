@@ -83,6 +83,7 @@ struct worker {
 	uint32_t magic;
 	unsigned index;
 	struct loop loop;
+	char *file_buffer; /* serve.c; NULL until there is a file */
 	struct env env;
 	struct shared *shared;
 	struct policy_use *use; /* the one in force */

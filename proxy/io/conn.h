@@ -120,6 +120,8 @@ void conn_drop(struct conn *);
 void conn_finish(struct conn *);
 /* Whether an idle one has heard nothing that the loop has not told yet: an end, most likely. */
 bool conn_is_quiet(const struct conn *);
+/* Writes what every connection has put, so that nothing is borrowed any more; raises nothing. */
+void conn_flush_all(struct loop *);
 /* No request after the present one; an idle one closes. */
 void conn_last(struct conn *);
 /* Upstream side: 0 clears. */
