@@ -174,6 +174,7 @@ static void translate(struct import *im, struct import_result *result)
 		sites_read(im);
 		sites_each(im, routes_write);
 		top_write(im);
+		static_types(im);
 	}
 	judge_rest(im);
 	result->routes = im->n_routes;

@@ -10,6 +10,7 @@
  *   exempt.c    map and geo: keys that are empty for some
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
+ *   static.c    root, alias, index, try_files, types
  *   field.c     proxy_set_header
  *   when.c      `if` as a condition of a route
  *   answer.c    return, add_header, proxy_hide_header, expires
@@ -41,6 +42,7 @@ struct import {
 	bool fragment;
 	struct buf top, upstreams, policies, routes;
 	struct made *policy, *upstream;
+	bool serves_files; /* some location does */
 	bool unverified;   /* an upstream is not verified */
 	unsigned n_routes; /* that lead somewhere */
 	uint32_t n_sites;
@@ -216,6 +218,25 @@ struct target {
 /* NULL, or why it cannot be had; `spot`: whose path the URI takes the place of. */
 const char *cluster_write(struct import *, const struct directive *block, struct directive *pass,
 			  const struct spot *, struct target *);
+
+/*----------------------------------------------------------------- static.c */
+
+/* What answers for files that are not there. */
+struct elsewhere {
+	struct directive *named; /* a location of calls for which there is no file; NULL: none */
+	const char *otherwise;   /* "404", "/index.html", "next"; NULL: as it is */
+};
+
+/* Whether a location that neither passes calls on nor answers them serves files. */
+bool static_serves(struct import *, const struct directive *block);
+/* `respond:` and `rewrite:` of it.  NULL, or why it cannot be had. */
+const char *static_write(struct import *, const struct site *, const struct spot *all, uint32_t n,
+			 const struct spot *, struct elsewhere *, struct buf *out);
+/* "file: /srv/50x.html, content_type: text/html", for a page of that path in this server; NULL: it
+ * is no file, or not known to be one. */
+const char *static_page(struct import *, const struct site *, const char *uri);
+/* `types:` of all, if any were needed. */
+void static_types(struct import *);
 
 /*------------------------------------------------------------------ field.c */
 

@@ -173,24 +173,29 @@ struct passing {
 	struct directive *closer; /* NULL: it may */
 };
 
-/* try_files ... @name: Weir has no files, so all goes there. */
-static void find_named(struct routing *r, const struct spot *s, struct passing *p)
+static void pass_named(struct routing *r, struct directive *named, struct passing *p)
 {
-	struct directive *files = block_find(s->at, "try_files"), *named;
-
-	if (files == NULL || files->word[files->n - 1].p[0] != '@')
-		return;
-	named = location_named(r->site, files->word[files->n - 1].p);
-	if (named == NULL)
-		return;
-	judge(r->im, files, LOST, "Weir serves no files: all calls go to %s",
-	      files->word[files->n - 1].p);
 	p->block = named;
 	p->pass = block_own(named, "proxy_pass");
 	if (p->pass != NULL)
 		judge(r->im, named, EXACT, NULL);
 	if (p->closer == NULL)
 		p->closer = closed_by(r->im, named);
+}
+
+/* try_files ... @name, and nobody says where the files are: all goes there. */
+static void find_named(struct routing *r, const struct spot *s, struct passing *p)
+{
+	struct directive *files = block_own(s->at, "try_files"), *named;
+
+	if (files == NULL || files->word[files->n - 1].p[0] != '@' || static_serves(r->im, s->at))
+		return;
+	named = location_named(r->site, files->word[files->n - 1].p);
+	if (named == NULL)
+		return;
+	judge(r->im, files, LOST, "where the files are is not known: all calls go to %s",
+	      files->word[files->n - 1].p);
+	pass_named(r, named, p);
 }
 
 static void find_pass(struct routing *r, const struct spot *s, struct passing *p)
@@ -364,11 +369,71 @@ static void write_slash(struct routing *r, const struct spot *s)
 	}
 }
 
+static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	struct target t;
+	const char *why = cluster_write(r->im, p->block, p->pass, s, &t);
+
+	if (why == NULL) {
+		write_open(r, s, p, &t);
+		return;
+	}
+	judge(r->im, p->pass, LOST, "%s", why);
+	judge(r->im, s->at, LOST, "it is answered with 501 until its proxy_pass is seen to");
+	put_closed(r, s, 501);
+}
+
+/* Calls for which there is no file. */
+static void write_named(struct routing *r, const struct spot *s, struct directive *named)
+{
+	struct passing p = { .closer = NULL };
+
+	pass_named(r, named, &p);
+	if (p.pass != NULL && p.closer == NULL) {
+		write_passed(r, s, &p);
+		return;
+	}
+	if (write_answer(r, s, closed_return(r->im, named))) {
+		judge(r->im, named, EXACT, NULL);
+		return;
+	}
+	judge(r->im, named, LOST, "nothing is proxied here: it is answered with 501");
+	put_closed(r, s, 501);
+}
+
+static void write_static(struct routing *r, const struct spot *s)
+{
+	struct import *im = r->im;
+	struct passing p = { .block = s->at };
+	const char *limits, *why;
+	struct elsewhere elsewhere;
+	struct buf b = { 0 };
+
+	why = static_write(im, r->site, r->spot, r->n, s, &elsewhere, &b);
+	if (why == NULL && elsewhere.named != NULL && closed_access(s->at) != NULL)
+		why = "try_files beside rules of access";
+	if (why != NULL) {
+		buf_fini(&b);
+		judge(im, s->at, LOST, "it is answered with 501 until its files are seen to: %s", why);
+		put_closed(r, s, 501);
+		return;
+	}
+	limits = use_of(r, s, &p);
+	buf_puts(&b, use_line(im, limits, ""));
+	put_max_body(im, s->at, &b);
+	answer_fields(im, r->site, s->at, NULL, &b);
+	if (directive_is(s->at, "location"))
+		judge(im, s->at, EXACT, NULL);
+	put_routes(r, s, text_buf(im, &b),
+		   text_printf(im, "    respond: 403\n%s", use_line(im, limits, "")));
+	im->n_routes++;
+	if (elsewhere.named != NULL)
+		write_named(r, s, elsewhere.named);
+}
+
 static void write_spot(struct routing *r, const struct spot *s)
 {
 	struct passing p;
-	struct target t;
-	const char *why;
 
 	if (s->slash) {
 		write_slash(r, s);
@@ -387,18 +452,15 @@ static void write_spot(struct routing *r, const struct spot *s)
 	if (write_answer(r, s, closed_return(r->im, s->at)))
 		return;
 	find_pass(r, s, &p);
+	if (p.pass == NULL && p.closer == NULL && static_serves(r->im, s->at)) {
+		write_static(r, s);
+		return;
+	}
 	if (p.pass == NULL || p.closer != NULL) {
 		write_closed(r, s, &p);
 		return;
 	}
-	why = cluster_write(r->im, p.block, p.pass, s, &t);
-	if (why == NULL) {
-		write_open(r, s, &p, &t);
-		return;
-	}
-	judge(r->im, p.pass, LOST, "%s", why);
-	judge(r->im, s->at, LOST, "it is answered with 501 until its proxy_pass is seen to");
-	put_closed(r, s, 501);
+	write_passed(r, s, &p);
 }
 
 /* All that a server says is said by its `return`. */

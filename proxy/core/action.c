@@ -655,7 +655,7 @@ bool action_add_fields(const struct respond *r, const struct template_values *v,
 		if (!template_fill(&r->field[i].value, v, TEMPLATE_FIELD, &value) ||
 		    !add_field(h, &r->field[i], value))
 			return false;
-	if (!r->has_location)
+	if (!r->has_location || r->files != NULL)
 		return true;
 	return template_fill(&r->location, v, TEMPLATE_URI, &value) &&
 	       (value.n == 0 || head_add(h, F_LOCATION, value));

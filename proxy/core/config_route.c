@@ -373,7 +373,7 @@ static const char *files_wrong(const struct respond_conf *r)
 		return "`file` is one file, `files` what is below a folder: give one of them";
 	if (r->body.text != NULL)
 		return "the body is that of the file: `body` goes without";
-	if (r->location.text != NULL)
+	if (r->file != NULL && r->location.text != NULL)
 		return "`location` is of no use beside a file";
 	if (r->files != NULL && r->status != 0)
 		return "`status` goes with one `file`; `files` have their own";
@@ -528,7 +528,9 @@ static const struct field respond_fields[] = {
 	  .at = offsetof(struct respond_conf, location.at),
 	  .min = 1,
 	  .max = 8 * KIB,
-	  .doc = "Where a redirect leads: `https://{host}{uri}`." },
+	  .doc = "Where a redirect leads: `https://{host}{uri}`. Of `files`: what stands before the "
+		 "path that "
+		 "leads to a folder." },
 	{ .key = "headers",
 	  .type = C_NAMED,
 	  .offset = offsetof(struct respond_conf, headers),

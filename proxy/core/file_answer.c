@@ -129,21 +129,25 @@ static bool refuse_range(struct making *m)
 			arena_printf(m->arena, "bytes */%" PRIu64, m->found.size));
 }
 
-static bool add_validators(struct making *m)
+static bool make_validator(struct making *m)
 {
-	char date[DATE_BYTES];
-	struct slice modified = date_put(date, m->found.modified_s);
 	const char *etag = arena_printf(m->arena, "\"%" PRIx64 "-%" PRIx64 "\"",
 					(uint64_t)m->found.modified_s, m->found.size);
 
-	modified = arena_copy(m->arena, modified);
-	if (etag == NULL || modified.p == NULL)
-		return false;
 	m->validator = (struct validator){ .etag = slice_str(etag),
 					   .modified_s = m->found.modified_s,
 					   .size = m->found.size };
-	return (modified.n == 0 || add_text(m->head, "Last-Modified", modified.p)) &&
-	       add_text(m->head, "ETag", etag);
+	return etag != NULL;
+}
+
+static bool add_validators(struct making *m)
+{
+	char date[DATE_BYTES];
+	struct slice modified = arena_copy(m->arena, date_put(date, m->found.modified_s));
+
+	return modified.p != NULL &&
+	       (modified.n == 0 || add_text(m->head, "Last-Modified", modified.p)) &&
+	       add_text(m->head, "ETag", m->validator.etag.p);
 }
 
 static bool choose_parts(struct making *m)
@@ -159,7 +163,8 @@ static bool choose_parts(struct making *m)
 		if (!send_all(m) || !add_text(m->head, "Accept-Ranges", "bytes"))
 			return false;
 	}
-	return m->found.type.n == 0 || head_add(m->head, F_CONTENT_TYPE, m->found.type);
+	return add_validators(m) &&
+	       (m->found.type.n == 0 || head_add(m->head, F_CONTENT_TYPE, m->found.type));
 }
 
 static bool answer_call(struct making *m)
@@ -167,7 +172,7 @@ static bool answer_call(struct making *m)
 	uint16_t status;
 
 	m->head->status = 200;
-	if (!add_validators(m))
+	if (!make_validator(m))
 		return false;
 	status = precondition_status(m->req, &m->validator);
 	if (status == 0)
@@ -176,7 +181,7 @@ static bool answer_call(struct making *m)
 	m->head->status = status;
 	if (status == 412)
 		m->head->body = BODY_LENGTH;
-	return true;
+	return status == 412 || add_validators(m);
 }
 
 static bool answer_as(struct making *m, uint16_t status)
@@ -211,14 +216,19 @@ static const char *encode(struct making *m, struct slice path)
 static bool lead_to_folder(struct making *m)
 {
 	const struct call *call = m->values->call;
-	struct slice path = call->path, query = m->req->query;
+	struct slice path = call->path, query = m->req->query, origin = SLICE("");
 	const char *to;
+
+	if (m->respond->has_location &&
+	    !template_fill(&m->respond->location, m->values, TEMPLATE_URI, &origin))
+		return false;
 
 	if (m->found.is_other)
 		path = slice_str(encode(m, m->found.path));
 	to = path.p == NULL ? NULL
-			    : arena_printf(m->arena, "%.*s/%s%.*s", SLICE_FMT(path),
-					   query.n > 0 ? "?" : "", SLICE_FMT(query));
+			    : arena_printf(m->arena, "%.*s%.*s/%s%.*s", SLICE_FMT(origin),
+					   SLICE_FMT(path), query.n > 0 ? "?" : "",
+					   SLICE_FMT(query));
 	m->head->status = 301;
 	m->head->body = BODY_LENGTH;
 	return to != NULL && head_add(m->head, F_LOCATION, slice_str(to));

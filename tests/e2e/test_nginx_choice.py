@@ -67,6 +67,10 @@ def ask(port, method, path, host, fields):
 
 
 def play(command, port, requests):
+    return play_with(ask, command, port, requests)
+
+
+def play_with(ask_one, command, port, requests):
     served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(200):
@@ -74,7 +78,7 @@ def play(command, port, requests):
                 if s.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        return [ask(port, *r) for r in requests]
+        return [ask_one(port, *r) for r in requests]
     finally:
         served.kill()
         served.wait()
