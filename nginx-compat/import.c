@@ -188,6 +188,7 @@ static void fini(struct import *im)
 	buf_fini(&im->upstreams);
 	buf_fini(&im->policies);
 	buf_fini(&im->routes);
+	buf_fini(&im->logs);
 }
 
 static void finish(struct arena *arena, struct tree *t, const char *version,

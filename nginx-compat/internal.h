@@ -17,7 +17,8 @@
  *   redirect.c  what redirects and cookies say: proxy_redirect, proxy_cookie_*
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
- *   top.c       listeners, TLS, limits, log
+ *   log.c       access_log, log_format, error_log
+ *   top.c       listeners, TLS, limits
  *   import.c    all of it in order */
 #ifndef NGINX_COMPAT_INTERNAL_H
 #define NGINX_COMPAT_INTERNAL_H
@@ -41,7 +42,10 @@ struct import {
 	struct directive *http; /* NULL: there is none */
 	bool fragment;
 	struct buf top, upstreams, policies, routes;
-	struct made *policy, *upstream;
+	struct made *policy, *upstream, *log;
+	struct buf logs;         /* of text */
+	const char *log_default; /* what the first server logs to; NULL: nobody has asked */
+	bool logs_json;          /* somewhere the access log is Weir's own */
 	bool serves_files; /* some location does */
 	bool unverified;   /* an upstream is not verified */
 	unsigned n_routes; /* that lead somewhere */
@@ -295,6 +299,13 @@ struct directive *closed_access(const struct directive *block);
 /*------------------------------------------------------------------ route.c */
 
 void routes_write(struct import *, const struct site *, const char *hosts);
+
+/*-------------------------------------------------------------------- log.c */
+
+/* `log:` of a route, where it is not the default. */
+void log_line(struct import *, const struct site *, const struct directive *block, struct buf *out);
+/* The section. */
+void log_write(struct import *);
 
 /*-------------------------------------------------------------------- top.c */
 

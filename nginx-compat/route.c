@@ -123,6 +123,7 @@ static void put_route(struct routing *r, const struct spot *s, const char *more,
 	buf_printf(&im->routes, "  - match: { %s }", text_buf(im, &match));
 	text_end(im, &im->routes, s->at);
 	buf_puts(&im->routes, rest);
+	log_line(im, r->site, s->at, &im->routes);
 }
 
 /*--------------------------------------------------------------------- access */

@@ -389,72 +389,6 @@ static void put_limits(struct import *im, const struct directive *server)
 		judge(im, body, ADAPTED, "see `timeout.idle` of the routes");
 }
 
-/*----------------------------------------------------------------------- log */
-
-struct level {
-	const char *nginx, *weir;
-};
-
-static const struct level levels[] = {
-	{ "debug", "debug" }, { "info", "info" },  { "notice", "info" }, { "warn", "warn" },
-	{ "error", "error" }, { "crit", "error" }, { "alert", "error" }, { "emerg", "error" },
-};
-
-static const char *level_of(const struct directive *d)
-{
-	const char *name = d == NULL || d->n < 3 ? "error" : d->word[2].p;
-
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-		if (strcmp(name, levels[i].nginx) == 0)
-			return levels[i].weir;
-	return "error";
-}
-
-static void put_access(struct import *im, const struct directive *server)
-{
-	struct directive *d = block_find(server, "access_log");
-	const char *to = directive_word(d != NULL ? d : &im->tree->root, 1);
-
-	if (d == NULL)
-		return;
-	if (strcmp(to, "off") == 0) {
-		judge(im, d, EXACT, NULL);
-		buf_puts(&im->top, "  access: none");
-	} else if (strncmp(to, "syslog:", 7) == 0 || strchr(to, '$') != NULL) {
-		judge(im, d, LOST, "the access log goes to a file, stdout or stderr");
-		return;
-	} else {
-		judge(im, d, ADAPTED, "one JSON object a line");
-		if (strcmp(to, "/dev/stdout") == 0 || strcmp(to, "/dev/stderr") == 0)
-			buf_printf(&im->top, "  access: %s", to + 5);
-		else
-			buf_printf(&im->top, "  access: %s", text_yaml(im, to));
-	}
-	text_end(im, &im->top, d);
-}
-
-static void judge_other_logs(struct import *im, const struct directive *parent,
-			     const struct directive *taken)
-{
-	DIRECTIVE_EACH (d, parent) {
-		if (directive_is(d, "access_log") && d != taken)
-			judge(im, d, LOST, "there is one access log for all");
-		judge_other_logs(im, d, taken);
-	}
-}
-
-static void put_log(struct import *im, const struct directive *server)
-{
-	struct directive *error = block_find(server, "error_log");
-
-	buf_printf(&im->top, "log:\n  level: %s", level_of(error));
-	text_end(im, &im->top, error);
-	if (error != NULL)
-		judge(im, error, ADAPTED, "it goes to stderr");
-	put_access(im, server);
-	judge_other_logs(im, im->http, block_find(server, "access_log"));
-}
-
 /*--------------------------------------------------------------------- whole */
 
 static void put_process(struct import *im)
@@ -503,5 +437,5 @@ void top_write(struct import *im)
 	for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
 		judge_others(im, once[i], block_find(first->at, once[i]));
 	put_limits(im, first->at);
-	put_log(im, first->at);
+	log_write(im);
 }

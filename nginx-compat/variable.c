@@ -134,6 +134,7 @@ static const struct value values[] = {
 	{ "upstream_header_time", "{upstream.first_byte}", .known = AT_ANSWER },
 	{ "upstream_response_time", "{upstream.duration}", .known = AT_ANSWER },
 	{ "upstream_http_", "{upstream.header.", true, AT_ANSWER },
+	{ "proxy_add_x_forwarded_for", "{forwarded_for}", .known = AT_END },
 	{ "upstream_bytes_received", "{upstream.received}", .known = AT_END },
 	{ "upstream_bytes_sent", "{upstream.sent}", .known = AT_END },
 	{ "upstream_response_length", "{upstream.body}", .known = AT_END },
@@ -192,6 +193,48 @@ const char *variable_name(struct import *im, struct slice variable)
 	return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
 }
 
+/* Fields of answers that are made when they are sent. */
+static bool is_framing(struct slice variable)
+{
+	static const char *const names[] = { "sent_http_connection", "sent_http_keep_alive",
+					     "sent_http_date", "sent_http_server" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (slice_is(variable, names[i]))
+			return true;
+	return false;
+}
+
+static bool is_secure(struct slice url)
+{
+	return slice_starts(url, slice_str("https://"));
+}
+
+/* What the location's proxy_pass names; elsewhere there is none. */
+static bool put_passed(const struct directive *block, struct slice variable, struct buf *b)
+{
+	const struct directive *pass = block_own(block, "proxy_pass");
+	struct slice url = pass == NULL ? slice_of("", 0) : pass->word[1], host, port;
+	bool secure = is_secure(url);
+
+	if (pass == NULL) {
+		buf_putc(b, '-');
+		return true;
+	}
+	if (memchr(url.p, '$', url.n) != NULL || url.n < 8 || strstr(url.p, "unix:") != NULL)
+		return false;
+	url = slice_of(url.p + (secure ? 8 : 7), url.n - (secure ? 8 : 7));
+	host = port = slice_cut(&url, '/');
+	slice_cut(&port, ':');
+	if (slice_is(variable, "proxy_host"))
+		put_literal(host, b);
+	else if (port.n > 0 && memchr(host.p, ':', host.n) != NULL)
+		put_literal(port, b);
+	else
+		buf_puts(b, secure ? "443" : "80");
+	return true;
+}
+
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
 			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
@@ -201,6 +244,14 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		buf_printf(b, "{match.%c}", variable.p[0]);
 	} else if (slice_is(variable, "server_name")) {
 		put_literal(slice_str(site->first_name), b);
+	} else if (when == AT_END &&
+		   (slice_is(variable, "uri") || slice_is(variable, "document_uri"))) {
+		buf_puts(b, "{path.decoded}");
+	} else if (when == AT_END &&
+		   (slice_is(variable, "proxy_host") || slice_is(variable, "proxy_port"))) {
+		return put_passed(block, variable, b);
+	} else if (when == AT_END && is_framing(variable)) {
+		return false;
 	} else if (set != NULL) {
 		if (strchr(set->word[2].p, '$') != NULL)
 			return false;
@@ -233,7 +284,7 @@ const char *variable_phrase_then(struct import *im, const struct site *site,
 				 const struct directive *block, const char *text, bool groups,
 				 enum template_time when)
 {
-	struct slice s = slice_str(join_uri(im, text));
+	struct slice s = slice_str(when == AT_END ? text : join_uri(im, text));
 	struct buf b = { 0 };
 
 	while (s.n > 0) {

@@ -298,10 +298,16 @@ static bool read_request_bytes(struct reader *r, struct slice *out)
 
 /*---------------------------------------------------------------- the answer */
 
-/* Of the page that is being made, or of the answer that was. */
+/* Of the page that is being made, or of the answer that was; as logs have it where nothing was answered: 499, the client went
+ * away; 444, the route wants it so. */
 static uint16_t answer_status(const struct reader *r)
 {
-	return r->v->status != 0 ? r->v->status : r->v->x->record.status;
+	const struct call_record *record = &r->v->x->record;
+	uint16_t status = r->v->status != 0 ? r->v->status : record->status;
+
+	if (status == 0 && record->why == reason_dropped)
+		return 444;
+	return status == 0 && record->why == reason_client_abort ? 499 : status;
 }
 
 static bool read_status(struct reader *r, struct slice *out)
