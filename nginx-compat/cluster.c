@@ -98,6 +98,13 @@ static struct endpoint *same_address(struct cluster *c, const char *addr)
 	return NULL;
 }
 
+static bool backup_is_known(const struct cluster *c)
+{
+	return block_own(c->upstream, "hash") == NULL &&
+	       block_own(c->upstream, "ip_hash") == NULL &&
+	       block_own(c->upstream, "random") == NULL;
+}
+
 static void read_server(struct cluster *c, struct directive *d)
 {
 	struct endpoint e = {
@@ -111,6 +118,11 @@ static void read_server(struct cluster *c, struct directive *d)
 				   d->word[i].p);
 			return;
 		}
+	if (e.backup && !backup_is_known(c)) {
+		tree_wrong(c->im->tree, d->file, d->end_line,
+			   "balancing method does not support parameter \"backup\"");
+		return;
+	}
 	judge(c->im, d, EXACT, NULL);
 	e.addr = with_port(c->im, d->word[1].p, "80");
 	twin = same_address(c, e.addr);

@@ -178,3 +178,116 @@ def test_next_upstream(rig, shape, fault):
              f"  weir  {weir[path, method]} {seen(weir_log, path)}" for path, method in cases
              if (nginx[path, method], seen(nginx_log, path)) != (weir[path, method], seen(weir_log, path))]
     assert not wrong, "\n".join(wrong)
+
+
+# ------------------------------------------------------------------------------------------------------------- the choice
+
+def compare(rig, text, port, play):
+    nginx, weir = rig(text, port, play)
+    assert nginx[0] == weir[0]
+    assert [p for p, _ in nginx[1]] == [p for p, _ in weir[1]]
+    return nginx
+
+
+def server(port, locations):
+    return f"server {{ listen 127.0.0.1:{port}; {locations} }}"
+
+
+def balanced(rig, method, words, does=200):
+    """An upstream of as many servers as there are words."""
+    servers = [rig.upstream(does) for _ in words]
+    return f"upstream u {{ {method} " + " ".join(f"server 127.0.0.1:{p} {w};" for p, w in zip(servers, words)) + " }\n"
+
+
+@pytest.mark.parametrize("words", [["weight=5", "weight=1", "weight=2"], ["", "down", "weight=3", "backup"], ["weight=2", "weight=3 max_fails=0"],
+                                   ["down", ""], ["down", "down"], ["backup", ""]], ids=" ".join)
+def test_weights_in_the_same_order(rig, words):
+    port = harness.free_port()
+    text = balanced(rig, "", words) + server(port, "location / { proxy_pass http://u; }")
+    compare(rig, text, port, lambda: [ask(port) for _ in range(24)])
+
+
+KEYS = {"hash $request_uri;": lambda i: (f"/{i}?k={i}", {}), "hash $arg_k consistent;": lambda i: (f"/?k=key{i}", {}),
+        "hash $http_x_user$uri consistent;": lambda i: (f"/{i % 7}", {"X-User": str(i)}), "hash $remote_addr;": lambda i: ("/", {}),
+        "hash $cookie_a;": lambda i: ("/", {"Cookie": f"a={i}"})}
+
+
+@pytest.mark.parametrize("words", [["", "", ""], ["weight=3", "down", "weight=2", ""]], ids=["even", "uneven"])
+@pytest.mark.parametrize("method", KEYS)
+def test_the_same_keys_go_to_the_same_servers(rig, method, words):
+    port = harness.free_port()
+    text = balanced(rig, method, words) + server(port, "location / { proxy_pass http://u; }")
+    calls = [KEYS[method](i) for i in range(100)]
+    compare(rig, text, port, lambda: [ask(port, path, fields=fields) for path, fields in calls])
+
+
+@pytest.mark.parametrize("words", [["", "", ""], ["weight=3", "down", "weight=2", ""]], ids=["even", "uneven"])
+def test_ip_hash(rig, words):
+    port = harness.free_port()
+    text = balanced(rig, "ip_hash;", words) + server(port, "location / { proxy_pass http://u; }")
+    sources = [f"127.{i}.{i * 7 % 256}.{i % 3 + 1}" for i in range(100)]
+    told, _ = compare(rig, text, port, lambda: [ask(port, source=source) for source in sources])
+    assert len(set(told)) > 1
+
+
+def test_an_unreachable_server_of_a_key_gives_way(rig):
+    port, dead = harness.free_port(), rig.upstream("dead")
+    text = balanced(rig, f"hash $arg_k consistent; server 127.0.0.1:{dead} max_fails=0;", ["", ""])
+    text += server(port, "location / { proxy_pass http://u; }")
+    compare(rig, text, port, lambda: [ask(port, f"/?k={i}") for i in range(60)])
+
+
+@pytest.mark.parametrize("words,does", [
+    (["max_fails=2 fail_timeout=2", ""], "reset"), (["max_fails=1 fail_timeout=1", "max_fails=1 fail_timeout=1"], "reset"),
+    (["max_fails=3 fail_timeout=2", "backup max_fails=1 fail_timeout=2"], 503), (["weight=4 max_fails=2 fail_timeout=3", "max_fails=0"], "dead"),
+    (["max_fails=1 fail_timeout=2"], "reset"), (["max_fails=1 fail_timeout=60", "max_fails=1 fail_timeout=60"], 404)], ids=str)
+def test_failures_count(rig, words, does):
+    port = harness.free_port()
+    text = balanced(rig, "", words, does)
+    text += server(port, "location / { proxy_pass http://u; proxy_next_upstream error http_503; }")
+    compare(rig, text, port, lambda: [ask(port) for _ in range(6)] + [time.sleep(0)] + [ask(port) for _ in range(6)])
+
+
+def test_a_server_comes_back_after_its_time(rig):
+    port, ok = harness.free_port(), rig.upstream()
+    text = balanced(rig, f"server 127.0.0.1:{ok};", ["max_fails=1 fail_timeout=1"], "reset")
+    text += server(port, "location / { proxy_pass http://u; }")
+    compare(rig, text, port, lambda: [ask(port) for _ in range(5)] + [time.sleep(2.1)] + [ask(port) for _ in range(5)])
+
+
+# ------------------------------------------------------------------------------------------------ what the upstream sees
+
+HEADS = """
+location /plain/ { proxy_pass http://up; }
+location /uri/ { proxy_pass http://up/v1/x/; }
+location = /eq { proxy_pass http://up/other; }
+location /host/ { proxy_pass http://up; proxy_set_header Host $host; }
+location /set/ { proxy_pass http://up/; proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header Accept-Encoding ""; proxy_set_header X-Q "$request_uri|$args|$arg_a|$http_x_q|$cookie_c|$request_method";
+    proxy_set_header X-P "$proxy_host:$proxy_port"; proxy_set_header Cookie ""; proxy_set_header X-Server $server_name; }
+location /one/ { proxy_http_version 1.1; proxy_pass http://up; }
+location /kept/ { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://up; }
+location /inherit/ { proxy_pass http://up; }
+location /inherit/not/ { proxy_set_header X-B b; proxy_pass http://up; }
+location /rw/ { rewrite ^/rw/(\\d+)/(.*)$ /n/$2/$1 break; proxy_pass http://up; }
+"""
+CLIENT = {"User-Agent": "it", "X-Forwarded-For": "1.2.3.4", "X-Real-IP": "5.6.7.8", "Via": "1.1 x", "X-Request-Id": "7", "X-Q": "q", "Cookie": "c=d; e=f",
+          "Accept-Encoding": "gzip", "Forwarded": "for=9.9.9.9", "TE": "trailers", "Keep-Alive": "1", "X-Forwarded-Host": "evil", "lower": "Case"}
+
+
+def as_seen(head):
+    first, *fields = head.split("\r\n")
+    return first, collections.Counter(fields)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT"])
+def test_the_head(rig, method):
+    port, app = harness.free_port(), rig.upstream()
+    text = f"upstream up {{ server 127.0.0.1:{app}; keepalive 2; }}\n"
+    text += server(port, "server_name first.org; proxy_set_header X-A a; " + HEADS)
+    paths = ["/plain/a", "/plain/a%20b?x=1", "/plain/%7Ea", "/uri/", "/uri/a/b?x=1", "/eq", "/eq?a", "/host/", "/set/?a=1&b=2", "/set/a",
+             "/one/", "/kept/", "/kept/again", "/inherit/x", "/inherit/not/x", "/rw/12/abc?z=1"]
+    (nginx, nginx_log), (weir, weir_log) = rig(text, port, lambda: [ask(port, path, method, CLIENT)[0] for path in paths])
+    wrong = [f"{path}\n  nginx {n}\n  weir  {w}" for path, n, w in zip(paths, nginx_log, weir_log) if as_seen(n[1]) != as_seen(w[1])]
+    assert not wrong and nginx == weir, "\n".join(wrong)
