@@ -228,6 +228,9 @@ const char *cluster_write(struct import *, const struct directive *block, struct
 /* What answers for files that are not there. */
 struct elsewhere {
 	struct directive *named; /* a location of calls for which there is no file; NULL: none */
+	const struct spot *spot; /* the same, with another path */
+	const char *path;
+	bool query; /* it keeps the query */
 	const char *otherwise;   /* "404", "/index.html", "next"; NULL: as it is */
 };
 

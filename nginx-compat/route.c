@@ -402,6 +402,43 @@ static void write_named(struct routing *r, const struct spot *s, struct directiv
 	put_closed(r, s, 501);
 }
 
+/* What an upstream is told for a path that try_files has put in place of the call's. */
+static const char *path_elsewhere(struct import *im, const struct elsewhere *e,
+				  const struct target *t)
+{
+	const char *rest = e->path;
+
+	if (*t->uri != '\0')
+		rest += e->spot->path.n;
+	return text_printf(im, "    rewrite: { path: %s%s }\n",
+			   text_yaml(im, text_printf(im, "%s%s", t->uri, rest)),
+			   e->query ? "" : ", query: \"\"");
+}
+
+/* try_files ... /x: to where /x goes. */
+static void write_elsewhere(struct routing *r, const struct spot *s, const struct elsewhere *e)
+{
+	struct passing p = { .block = e->spot->at, .closer = closed_by(r->im, e->spot->at) };
+	struct target t;
+	const char *why = "nothing is proxied there";
+
+	p.pass = block_own(e->spot->at, "proxy_pass");
+	if (p.pass != NULL && p.closer == NULL)
+		why = block_own(e->spot->at, "rewrite") != NULL
+			  ? "`rewrite` stands where it leads"
+			  : cluster_write(r->im, p.block, p.pass, e->spot, &t);
+	if (why == NULL && *t.uri != '\0' && e->spot->kind == SPOT_REGEX)
+		why = "a path behind the address";
+	if (why != NULL) {
+		judge(r->im, block_own(s->at, "try_files"), LOST,
+		      "what goes to %s is answered with 501: %s", e->path, why);
+		put_closed(r, s, 501);
+		return;
+	}
+	t.rewrite = path_elsewhere(r->im, e, &t);
+	write_open(r, s, &p, &t);
+}
+
 static void write_static(struct routing *r, const struct spot *s)
 {
 	struct import *im = r->im;
@@ -425,11 +462,12 @@ static void write_static(struct routing *r, const struct spot *s)
 	answer_fields(im, r->site, s->at, NULL, &b);
 	if (directive_is(s->at, "location"))
 		judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b),
-		   text_printf(im, "    respond: 403\n%s", use_line(im, limits, "")));
+	put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
 	im->n_routes++;
 	if (elsewhere.named != NULL)
 		write_named(r, s, elsewhere.named);
+	else if (elsewhere.spot != NULL)
+		write_elsewhere(r, s, &elsewhere);
 }
 
 static void write_spot(struct routing *r, const struct spot *s)

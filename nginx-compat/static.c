@@ -327,15 +327,26 @@ static const struct spot *index_elsewhere(const struct serving *s, const char *n
 	return found == s->spot ? NULL : found;
 }
 
-static void put_index(struct serving *s, struct directive *d, const char *name)
+/* "/x.html": nginx goes there, whether it is there or not. */
+static const struct spot *index_of_path(const struct serving *s, const char *name)
 {
+	const struct spot *other = s->rewrite != NULL || s->file != NULL ? NULL : spot_of(s, name);
+
+	return other == s->spot || (other != NULL && is_alike(s, other)) ? other : NULL;
+}
+
+static void put_index(struct serving *s, struct directive *d, const char *word)
+{
+	const char *name = variable_phrase(s->im, s->site, s->spot->at, word, false);
 	const struct spot *other;
 
-	if (strchr(name, '$') != NULL || strchr(name, '/') != NULL) {
-		judge(s->im, d, LOST, "`%s` is no name of a file", name);
+	if (name == NULL || strpbrk(name, "{}") != NULL || name[strlen(name) - 1] == '/' ||
+	    (*name == '/' && index_of_path(s, name) == NULL) ||
+	    (*name != '/' && strchr(name, '/') != NULL)) {
+		judge(s->im, d, LOST, "`%s` is no name of a file here", word);
 		return;
 	}
-	other = index_elsewhere(s, name);
+	other = *name == '/' ? NULL : index_elsewhere(s, name);
 	if (other != NULL && !is_alike(s, other)) {
 		judge(s->im, d, LOST, "`%s` is for another location", name);
 		return;
@@ -376,6 +387,30 @@ static const char *read_status(struct serving *s, const char *text)
 	return NULL;
 }
 
+/* "/x", "/x?$args"; false: it is something else. */
+static bool read_path(struct serving *s, const char *text)
+{
+	static const char *const queries[] = { "", "?$args", "?$query_string", "$is_args$args",
+					       "$is_args$query_string" };
+	size_t n = strcspn(text, "?$");
+
+	s->elsewhere->path = text_printf(s->im, "%.*s", (int)n, text);
+	s->elsewhere->query = text[n] != '\0';
+	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
+		if (*text == '/' && strcmp(text + n, queries[i]) == 0)
+			return is_plain(s->elsewhere->path);
+	return false;
+}
+
+static const char *read_other(struct serving *s, const struct spot *other)
+{
+	if (closed_access(s->spot->at) != NULL || closed_access(other->at) != NULL)
+		return "it leads to another location, and there are rules of access";
+	s->elsewhere->spot = other;
+	s->elsewhere->otherwise = "next";
+	return NULL;
+}
+
 static const char *read_last(struct serving *s, const char *text)
 {
 	const struct spot *other;
@@ -387,14 +422,18 @@ static const char *read_last(struct serving *s, const char *text)
 		s->elsewhere->otherwise = "next";
 		return s->elsewhere->named == NULL ? "there is no such location" : NULL;
 	}
-	if (*text != '/' || strpbrk(text, "$?") != NULL || !is_plain(text))
+	if (!read_path(s, text))
 		return "where it leads is not known beforehand";
-	other = spot_of(s, text);
-	if (other == NULL || (other != s->spot && !is_alike(s, other)))
+	other = spot_of(s, s->elsewhere->path);
+	if (other == NULL)
+		return "where it leads is not known beforehand";
+	if (block_own(other->at, "proxy_pass") != NULL || closed_by(s->im, other->at) != NULL)
+		return read_other(s, other);
+	if (other != s->spot && !is_alike(s, other))
 		return "it leads to another location";
 	if (s->rewrite != NULL)
 		return "it leads to another path";
-	s->elsewhere->otherwise = text;
+	s->elsewhere->otherwise = s->elsewhere->path;
 	return NULL;
 }
 

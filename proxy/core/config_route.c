@@ -401,8 +401,9 @@ static const char *file_names_wrong(const struct respond_conf *r)
 	const char *const *index = r->index.item, *const *try = r->try.item;
 
 	for (uint32_t i = 0; i < r->index.n; i++)
-		if (strchr(index[i], '/') != NULL || strcmp(index[i], "..") == 0)
-			return "`index` is the name of a file, without folders";
+		if ((index[i][0] != '/' && strchr(index[i], '/') != NULL) ||
+		    strstr(index[i], "..") != NULL)
+			return "`index` is the name of a file, or a path that begins with /";
 	for (uint32_t i = 0; i < r->try.n; i++)
 		if (try[i][0] != '/' && try[i][0] != '{')
 			return "`try`: a path begins with /";
@@ -578,7 +579,7 @@ static const struct field respond_fields[] = {
 	  .max = 255,
 	  .doc = "The names of files that answer for their folder, the first that is there; "
 		 "index.html when "
-		 "nothing is given." },
+		 "nothing is given. One that begins with a slash is a path below `files`." },
 	{ .key = "try",
 	  .type = C_LIST,
 	  .flags = C_ONE,

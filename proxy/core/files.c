@@ -196,7 +196,8 @@ static const struct reason *find_index(const struct look *l, struct slice path,
 	struct stat st;
 
 	for (uint32_t i = 0; i < l->files->n_index; i++) {
-		struct slice name = join(l, path, l->files->index[i]);
+		struct slice index = l->files->index[i];
+		struct slice name = index.p[0] == '/' ? index : join(l, path, index);
 
 		if (name.p == NULL)
 			return reason_out_of_memory;

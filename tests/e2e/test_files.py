@@ -150,6 +150,14 @@ def test_limits_come_first(files):
     get(w, "/a.txt", status=429)
 
 
+def test_a_delayed_answer_is_whole_for_who_reads_late(files):
+    slow = {"rate": "2/s", "burst": 1, "wait": "2s", "queue": 5, "algorithm": "leaky-bucket", "charge": "arrival"}
+    w = files(route={"use": ["p"]}, policies={"p": slow})
+    clients = [w.client().ask("/big") for _ in range(2)]
+    for c in reversed(clients):
+        c.expect(200, BIG)
+
+
 # ---- what there is
 
 def test_a_file(files):

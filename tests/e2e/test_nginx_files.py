@@ -36,13 +36,17 @@ location /add/ {{ add_header X-A b; add_header X-B c always; }}
 location /deny/ {{ allow 10.0.0.1; deny all; }}
 location ~ \\.php$ {{ return 403; }}
 location /idx/ {{ index first.html second.html; }}
+location /fb/ {{ try_files $uri /papi/x; }}
+location /fq/ {{ try_files $uri $uri/ /papi/y?$args; }}
+location /papi/ {{ proxy_pass http://127.0.0.1:{app}/changed/; }}
+location /ia/ {{ index none.html /index.html; }}
 }} }}"""
 
 TEXTS = {"a.txt": "hello", "index.html": "root", "noext": "none", "x.GIF": "gif", "dir/index.html": "dir", "dir/b.html": "b",
          "types/q": "", "try/t.txt": "t", "try/d/index.html": "td", "try/e/x": "", "spa/index.html": "spa", "spa/f.js": "js",
          "app/s.css": "css", "app/d/index.html": "ad", "front/index.html": "front", "html/p.html": "p", "html/q/index.html": "q",
          "in/a.txt": "in", "add/a.txt": "add", "deny/a.txt": "deny", "s.php": "<?", "idx/second.html": "second", "sp ace": "sp",
-         "é.txt": "accent", "empty.html": "", ".hid.txt": "hid", "a.b.html": "ab", "end.": "end"}
+         "é.txt": "accent", "empty.html": "", ".hid.txt": "hid", "a.b.html": "ab", "end.": "end", "ia/x": "", "fq/x": ""}
 OTHER = {"50x.html": "sorry", "in/deeper/y.txt": "y", "in/deeper.txt": "z"}
 
 PATHS = ["/", "/index.html", "/a.txt", "/a.txt?x=y", "/noext", "/x.GIF", "/empty.html", "/.hid.txt", "/a.b.html", "/end.", "/nope", "/nope/",
@@ -51,7 +55,7 @@ PATHS = ["/", "/index.html", "/a.txt", "/a.txt?x=y", "/noext", "/x.GIF", "/empty
          "/al", "/al/none", "/nosir/b.html", "/nos", "/one.html", "/re/a.x", "/re/none.x", "/try/t.txt", "/try/d", "/try/d/", "/try/e/", "/try/e",
          "/try/none", "/spa/", "/spa/f.js", "/spa/any/where", "/app/s.css", "/app/d", "/app/d/", "/app/api?x=1", "/front/", "/front/index.html",
          "/front/none", "/html/p", "/html/p.html", "/html/q", "/html/none", "/in/a.txt", "/in/deeper/y.txt", "/in/deeper.txt", "/add/a.txt",
-         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
+         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/fb/none?x=1", "/fq/none?x=1", "/fq/none", "/papi/z", "/ia/", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
 
 FIELDS = [{"If-Modified-Since": AGE}, {"If-Modified-Since": AGE.replace("2026", "2027")}, {"If-None-Match": '"x"'}, {"If-None-Match": "*"},
           {"If-Match": '"x"'}, {"If-Match": "*"}, {"If-Unmodified-Since": AGE}, {"If-Unmodified-Since": "Fri, 20 Nov 2026 06:00:00 GMT"},
