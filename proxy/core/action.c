@@ -33,7 +33,7 @@ static const struct template_match *match_of(const struct maker *m)
 	return m->route == NULL ? &no_match : &m->route->match;
 }
 
-/* The same for texts of an answer. */
+/* What texts may ask for that are made then. */
 static struct template_match match_then(const struct maker *m)
 {
 	struct template_match match = *match_of(m);
@@ -94,13 +94,17 @@ static bool make_names(const struct maker *m, const struct conf_list *list, uint
 	return *n == list->n;
 }
 
+/* `match` NULL: the route's. */
 static bool make_text(const struct maker *m, struct template *t, bool *has,
 		      const struct text_conf *conf, const struct template_match *match,
 		      const char *what)
 {
+	struct template_match own = match_then(m);
+
 	*has = conf->text != NULL;
-	return conf->text == NULL || template_parse(t, conf->text, conf->literal, match, what,
-						    conf->at, m->arena, m->diags);
+	return conf->text == NULL ||
+	       template_parse(t, conf->text, conf->literal, match != NULL ? match : &own, what,
+			      conf->at, m->arena, m->diags);
 }
 
 static const struct pattern *make_expression(const struct maker *m, const char *text,
@@ -243,10 +247,9 @@ static bool make_respond(const struct maker *m, const struct respond_conf *conf,
 	r->content_type = conf->content_type == NULL ? plain : slice_str(conf->content_type);
 	r->body_form = form_of(r->content_type);
 	ok = make_files(m, conf, &r->files);
-	ok = make_text(m, &r->body, &r->has_body, &conf->body, match_of(m), "`body`") && ok;
-	ok = make_text(m, &r->location, &r->has_location, &conf->location, match_of(m),
-		       "`location`") &&
-	     ok;
+	ok = make_text(m, &r->body, &r->has_body, &conf->body, NULL, "`body`") && ok;
+	ok =
+	    make_text(m, &r->location, &r->has_location, &conf->location, NULL, "`location`") && ok;
 	return make_fields(m, &conf->headers, &r->n, &r->field) && ok;
 }
 
@@ -276,7 +279,7 @@ static bool make_page(const struct maker *m, const struct page_conf *conf, struc
 	page->name = conf->route;
 	page->status = (uint16_t)conf->respond.status;
 	page->hands = conf->route != NULL || conf->path.text != NULL;
-	return make_text(&late, &page->path, &page->has_path, &conf->path, match_of(m), "`path`") &&
+	return make_text(&late, &page->path, &page->has_path, &conf->path, NULL, "`path`") &&
 	       make_respond(&late, &conf->respond, &page->respond);
 }
 
@@ -316,8 +319,8 @@ static bool make_reroute(const struct maker *m, const struct reroute_conf *c)
 	bool has;
 
 	m->route->reroute = r;
-	return r != NULL && make_text(m, &r->path, &has, &c->path, match_of(m), "`path`") &&
-	       make_text(m, &r->query, &r->has_query, &c->query, match_of(m), "`query`");
+	return r != NULL && make_text(m, &r->path, &has, &c->path, NULL, "`path`") &&
+	       make_text(m, &r->query, &r->has_query, &c->query, NULL, "`query`");
 }
 
 static bool make_pattern(const struct maker *m, struct rewrite *w, const struct rewrite_conf *conf)
@@ -368,7 +371,7 @@ static bool make_host(const struct maker *m, struct rewrite *w, const struct tex
 		return true;
 	w->host_from = slice_is(text, "upstream") ? HOST_OF_UPSTREAM : HOST_OF_TEXT;
 	return w->host_from == HOST_OF_UPSTREAM ||
-	       make_text(m, &w->host, &has, conf, match_of(m), "`host`");
+	       make_text(m, &w->host, &has, conf, NULL, "`host`");
 }
 
 static bool is_authority(struct slice s)
