@@ -402,41 +402,37 @@ static void write_named(struct routing *r, const struct spot *s, struct directiv
 	put_closed(r, s, 501);
 }
 
-/* What an upstream is told for a path that try_files has put in place of the call's. */
-static const char *path_elsewhere(struct import *im, const struct elsewhere *e,
-				  const struct target *t)
+/* Policies are those of where a call ends; nginx would ask those of where it begins. */
+static bool has_other_limits(const struct directive *a, const struct directive *b)
 {
-	const char *rest = e->path;
+	static const char *const names[] = { "limit_req", "limit_conn" };
 
-	if (*t->uri != '\0')
-		rest += e->spot->path.n;
-	return text_printf(im, "    rewrite: { path: %s%s }\n",
-			   text_yaml(im, text_printf(im, "%s%s", t->uri, rest)),
-			   e->query ? "" : ", query: \"\"");
+	for (size_t i = 0; i < 2; i++) {
+		const struct directive *d = block_find(a, names[i]);
+
+		if (d != NULL && d != block_find(b, names[i]))
+			return true;
+	}
+	return false;
 }
 
 /* try_files ... /x: to where /x goes. */
 static void write_elsewhere(struct routing *r, const struct spot *s, const struct elsewhere *e)
 {
-	struct passing p = { .block = e->spot->at, .closer = closed_by(r->im, e->spot->at) };
-	struct target t;
-	const char *why = "nothing is proxied there";
+	struct import *im = r->im;
+	struct directive *files = block_own(s->at, "try_files");
+	struct buf b = { 0 };
 
-	p.pass = block_own(e->spot->at, "proxy_pass");
-	if (p.pass != NULL && p.closer == NULL)
-		why = block_own(e->spot->at, "rewrite") != NULL
-			  ? "`rewrite` stands where it leads"
-			  : cluster_write(r->im, p.block, p.pass, e->spot, &t);
-	if (why == NULL && *t.uri != '\0' && e->spot->kind == SPOT_REGEX)
-		why = "a path behind the address";
-	if (why != NULL) {
-		judge(r->im, block_own(s->at, "try_files"), LOST,
-		      "what goes to %s is answered with 501: %s", e->path, why);
+	if (has_other_limits(s->at, e->spot->at)) {
+		judge(im, files, LOST, "what goes to %s is answered with 501: it has other limits",
+		      e->path);
 		put_closed(r, s, 501);
 		return;
 	}
-	t.rewrite = path_elsewhere(r->im, e, &t);
-	write_open(r, s, &p, &t);
+	buf_printf(&b, "    reroute: { path: %s%s }", text_yaml(im, e->path),
+		   e->query ? "" : ", query: \"\"");
+	text_end(im, &b, files);
+	put_route(r, s, NULL, text_buf(im, &b));
 }
 
 static void write_static(struct routing *r, const struct spot *s)

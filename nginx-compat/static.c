@@ -404,7 +404,7 @@ static bool read_path(struct serving *s, const char *text)
 
 static const char *read_other(struct serving *s, const struct spot *other)
 {
-	if (closed_access(s->spot->at) != NULL || closed_access(other->at) != NULL)
+	if (closed_access(s->spot->at) != NULL)
 		return "it leads to another location, and there are rules of access";
 	s->elsewhere->spot = other;
 	s->elsewhere->otherwise = "next";
@@ -427,12 +427,8 @@ static const char *read_last(struct serving *s, const char *text)
 	other = spot_of(s, s->elsewhere->path);
 	if (other == NULL)
 		return "where it leads is not known beforehand";
-	if (block_own(other->at, "proxy_pass") != NULL || closed_by(s->im, other->at) != NULL)
+	if (s->rewrite != NULL || (other != s->spot && (!is_alike(s, other) || has_own(other->at))))
 		return read_other(s, other);
-	if (other != s->spot && !is_alike(s, other))
-		return "it leads to another location";
-	if (s->rewrite != NULL)
-		return "it leads to another path";
 	s->elsewhere->otherwise = s->elsewhere->path;
 	return NULL;
 }

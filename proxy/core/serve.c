@@ -223,6 +223,7 @@ static const struct reason *make(struct exchange *x, const struct respond *r, st
 	h->keep_alive = true;
 	if (!head_add(h, F_DATE, worker_date(x->worker)))
 		return reason_out_of_memory;
+	h->status = x->handed_status; /* the file is a page for an error */
 	exchange_values(x, &values);
 	return file_answer_make(r, x->route, &values, h, answer, status);
 }

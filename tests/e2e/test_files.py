@@ -246,6 +246,15 @@ def test_a_page_that_is_missing_leaves_the_error(weir, www):
     assert get(w, "/nope", status=404).json()["reason"] == "no_file"
 
 
+def test_a_page_of_another_route(weir, www):
+    w = weir(routes=[{"name": "f", "match": {"path": "/dir/*"}, "respond": {"files": str(www)}}],
+             errors={"when": 404, "status": 404, "path": "/dir/index.html"}, upstreams=None)
+    r = get(w, "/nope", status=404, body=b"index", method="POST", headers={"Range": "bytes=0-0", "If-Match": '"x"'})
+    assert r.get("Content-Type") == "text/html" and not r.has("Accept-Ranges")
+    get(w, "/dir/nope", status=404, body=b"index")
+    get(w, "/dir/", status=206, body=b"i", headers={"Range": "bytes=0-0"})
+
+
 def test_the_first_that_is_there(files):
     w = files({"try": ["{path}", "{path}.html", "{path}/", "/dir/index.html"], "otherwise": "404"})
     for target, body in {"/deep/er/b": b"deep", "/a.txt": b"hello", "/zzz": b"index", "/dir/": b"index"}.items():
