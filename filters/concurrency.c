@@ -384,6 +384,7 @@ static bool concurrency_open(struct filter *f, struct table_registry *registry, 
 {
 	struct limiter *l = limiter_new(f, registry);
 
+	f->pool = ((const struct concurrency_conf *)f->conf)->pool;
 	if (l == NULL) {
 		diag_error(diags, at, "E099", "out of memory for policy `%s`", f->name);
 		return false;

@@ -55,6 +55,7 @@
 #include "http/head.h"
 
 struct chain;
+struct filter;
 struct identity;
 struct wakes;          /* filters/wait.h */
 struct table_registry; /* filters/table.h */
@@ -174,6 +175,7 @@ enum limit_word {
 
 struct outcome {
 	uint8_t limited[LIMIT_FAMILIES]; /* enum limit_word */
+	uint64_t excess; /* of the rate that spoke last, when it delayed or denied */
 	const struct reason *why;
 	uint16_t
 	    status; /* of the answer; before there is one, what the denier wants it to be, or 0 */
@@ -230,6 +232,9 @@ struct call {
 	bool repeat;
 	bool resendable;     /* all of the request that was sent so far can be sent once more */
 	uint64_t body_bytes; /* of the request's body, that were sent */
+	/* Hears of delays and refusals, and of what would have been one; may be NULL.  `excess`: calls above the rate, in
+	 * thousandths, this one included. */
+	void (*tell)(struct call *, const struct filter *, struct verdict, uint64_t excess);
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
 	void (*resume)(struct call *, struct verdict);
 	/* Says who calls: asked once, behind the filters at the front that are by_address, so that
@@ -383,6 +388,7 @@ struct filter {
 	struct filter_stats *stats;
 	bool shadow;     /* count denials and delays, apply none */
 	bool by_address; /* answers at once, of the client's address: before it is known who calls */
+	const char *pool; /* shared with others of this name; NULL: with none */
 	/* F11 */
 	bool together;
 	uint16_t status; /* of its refusals; 0: as the reason's row says */

@@ -189,3 +189,16 @@ quota_state quota_give(quota_state state, const struct quota_rule *r,
 		window_give(&state, &r->window, window, cost);
 	return state;
 }
+
+uint64_t quota_excess(const struct quota_rule *r, const struct quota_view *view, bool denied)
+{
+	const struct gcra_rule *b = &r->bucket;
+	gcra_time debt, wait = (gcra_time)(denied ? view->wait_ns : view->delay_ns) * b->count;
+
+	if (!is_bucket(r) || view->wait_ns == QUOTA_NEVER)
+		return 0;
+	debt = denied ? b->reach + wait : b->depth + wait; /* with this one */
+	if (debt < b->period)
+		return 0;
+	return (uint64_t)((debt - b->period) * 1000 / b->period);
+}

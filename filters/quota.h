@@ -62,6 +62,10 @@ static inline bool quota_take(quota_state *state, const struct quota_rule *r,
 	return window_take(state, &r->window, quota_unix_ns(&r->window, epoch, now_ns), cost, view);
 }
 
+/* How many calls, in thousandths, a key was above its rate when a call of cost 1 was delayed or denied, this one included
+ * and its first left out; 0 where windows are counted. */
+uint64_t quota_excess(const struct quota_rule *, const struct quota_view *, bool denied);
+
 /* What was taken under rule `taken` (in that window) goes back to a state of rule r. */
 quota_state quota_give(quota_state, const struct quota_rule *r, const struct quota_rule *taken,
 		       uint64_t window, uint64_t cost);

@@ -141,6 +141,7 @@ static bool rate_open(struct filter *f, struct table_registry *registry, struct 
 	struct limiter *l;
 
 	f->together = c->charge == CHARGE_ARRIVAL;
+	f->pool = c->pool;
 	f->by_address = c->wait_ns == 0 && key_has_client_ip(&c->key) && key_identity(&c->key) == 0;
 	if (c->wait_ns > 0 && !filter_stats_open_waits(f->stats))
 		return out_of_memory(f, diags, at);
@@ -398,6 +399,8 @@ static struct verdict rate_admit(const struct filter *f, struct call *call, void
 	t->took = take(f->state, t, &t->call, call->env->now_ns);
 	t->denied = !t->took;
 	t->trial = (t->denied || t->view.delay_ns > 0) && !is_enforced(f->conf, call);
+	if (t->denied || t->view.delay_ns > 0)
+		call->out.excess = quota_excess(t->nearest, &t->view, t->denied);
 	if (t->denied)
 		v = rate_refusal(&t->view);
 	else if (t->view.delay_ns > 0)

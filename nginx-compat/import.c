@@ -189,6 +189,7 @@ static void fini(struct import *im)
 	buf_fini(&im->policies);
 	buf_fini(&im->routes);
 	buf_fini(&im->logs);
+	buf_fini(&im->events);
 }
 
 static void finish(struct arena *arena, struct tree *t, const char *version,

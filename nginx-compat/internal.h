@@ -43,7 +43,7 @@ struct import {
 	bool fragment;
 	struct buf top, upstreams, policies, routes;
 	struct made *policy, *upstream, *log;
-	struct buf logs;         /* of text */
+	struct buf logs, events; /* of text */
 	const char *log_default; /* what the first server logs to; NULL: nobody has asked */
 	bool logs_json;          /* somewhere the access log is Weir's own */
 	bool serves_files; /* some location does */

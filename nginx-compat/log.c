@@ -309,16 +309,23 @@ static const char *entry_name(struct entry *e)
 	return name;
 }
 
-/* "[a, b]", "none" or "access". */
-static const char *names_of(struct import *im, const struct site *site,
-			    const struct directive *block)
+static bool is_json(const struct directive *block)
+{
+	return block_find(block, "access_log") == NULL;
+}
+
+static void add_name(struct buf *b, const char *name)
+{
+	buf_printf(b, "%s%s", b->n > 0 ? ", " : "", name);
+}
+
+static void add_access_logs(struct import *im, const struct site *site,
+			    const struct directive *block, struct buf *b)
 {
 	struct directive *d = block_find(block, "access_log");
-	struct buf b = { 0 };
-	unsigned n = 0;
 
 	if (d == NULL)
-		return "access";
+		add_name(b, "access");
 	for (; d != NULL; d = block_next(d)) {
 		struct entry e = { .im = im, .site = site, .block = block, .at = d };
 		const char *name;
@@ -329,9 +336,68 @@ static const char *names_of(struct import *im, const struct site *site,
 		}
 		name = entry_name(&e);
 		if (name != NULL)
-			buf_printf(&b, "%s%s", n++ > 0 ? ", " : "", name);
+			add_name(b, name);
 	}
-	return n == 0 ? "none" : text_printf(im, "[%s]", text_buf(im, &b));
+}
+
+/*---------------------------------------------------------------- error_log */
+
+static bool is_level(const char *word)
+{
+	static const char *const levels[] = { "debug", "info", "notice", "warn",
+					      "error", "crit", "alert",  "emerg" };
+
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(word, levels[i]) == 0)
+			return true;
+	return false;
+}
+
+/* NULL: it cannot be had, which was told. */
+static const char *events_name(struct import *im, const struct site *site, struct directive *d)
+{
+	const char *level = d->n > 2 ? d->word[2].p : "error", *body, *name;
+	bool is_new;
+
+	if (strncmp(d->word[1].p, "syslog:", 7) == 0 || strncmp(d->word[1].p, "memory:", 7) == 0) {
+		judge(im, d, LOST, "a log goes to a file");
+		return NULL;
+	}
+	if (!is_level(level)) {
+		tree_wrong(im->tree, d->file, d->end_line, "invalid log level \"%s\"", level);
+		return NULL;
+	}
+	judge(im, d, EXACT, NULL);
+	body = text_printf(im, "path: %s, level: %s, label: %s", target_text(im, d), level,
+			   text_yaml(im, site->first_name));
+	name = text_made(im, &im->log, "events", body, &is_new);
+	if (is_new) {
+		buf_printf(&im->events, "    %s: { %s }", name, body);
+		text_end(im, &im->events, d);
+	}
+	return name;
+}
+
+static void add_event_logs(struct import *im, const struct site *site,
+			   const struct directive *block, struct buf *b)
+{
+	for (struct directive *d = block_find(block, "error_log"); d != NULL; d = block_next(d)) {
+		const char *name = events_name(im, site, d);
+
+		if (name != NULL)
+			add_name(b, name);
+	}
+}
+
+/* "[a, b]" or "none". */
+static const char *names_of(struct import *im, const struct site *site,
+			    const struct directive *block)
+{
+	struct buf b = { 0 };
+
+	add_access_logs(im, site, block, &b);
+	add_event_logs(im, site, block, &b);
+	return b.n == 0 ? "none" : text_printf(im, "[%s]", text_buf(im, &b));
 }
 
 static const char *default_names(struct import *im)
@@ -342,55 +408,75 @@ static const char *default_names(struct import *im)
 	return im->log_default;
 }
 
+/*------------------------------------------------------------------ limits */
+
+static const char *level_word(struct import *im, const struct directive *block, const char *name)
+{
+	struct directive *d = block_find(block, name);
+
+	if (d == NULL)
+		return "error";
+	judge(im, d, EXACT, NULL);
+	return d->word[1].p;
+}
+
+/* At what level refusals are told, where it is not the usual one. */
+static void put_levels(struct import *im, const struct directive *block, struct buf *out)
+{
+	const char *rate = level_word(im, block, "limit_req_log_level");
+	const char *concurrency = level_word(im, block, "limit_conn_log_level");
+
+	bool limited =
+	    block_find(block, "limit_req") != NULL || block_find(block, "limit_conn") != NULL;
+
+	if (limited && (strcmp(rate, "error") != 0 || strcmp(concurrency, "error") != 0))
+		buf_printf(out, "    log_level: { rate: %s, concurrency: %s }\n", rate,
+			   concurrency);
+}
+
 void log_line(struct import *im, const struct site *site, const struct directive *block,
 	      struct buf *out)
 {
 	const char *names = names_of(im, site, block);
 
+	put_levels(im, block, out);
 	if (strcmp(names, default_names(im)) == 0)
 		return;
-	im->logs_json |= strcmp(names, "access") == 0;
+	im->logs_json |= strstr(names, "access") != NULL && is_json(block);
 	buf_printf(out, "    log: %s\n", names);
 }
 
-/*---------------------------------------------------------------- error_log */
+/*----------------------------------------------------------------- section */
 
-struct level {
-	const char *nginx, *weir;
-};
-
-static const struct level levels[] = {
-	{ "debug", "debug" }, { "info", "info" },  { "notice", "info" }, { "warn", "warn" },
-	{ "error", "error" }, { "crit", "error" }, { "alert", "error" }, { "emerg", "error" },
-};
-
-static const char *level_of(const struct directive *d)
+/* The log of the process itself goes to stderr, from this level on. */
+static const char *own_level(const struct directive *d)
 {
-	const char *name = d == NULL || d->n < 3 ? "error" : d->word[2].p;
+	const char *level = d == NULL || d->n < 3 ? "error" : d->word[2].p;
 
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-		if (strcmp(name, levels[i].nginx) == 0)
-			return levels[i].weir;
-	return "error";
+	if (strcmp(level, "notice") == 0)
+		return "info";
+	return strcmp(level, "debug") == 0 || strcmp(level, "info") == 0 ||
+		       strcmp(level, "warn") == 0
+		   ? level
+		   : "error";
 }
 
 /* Behind all routes: they have said what logs there are. */
 void log_write(struct import *im)
 {
-	const struct directive *server = im->first->at;
-	struct directive *error = block_find(server, "error_log");
+	struct directive *error = block_find(im->first->at, "error_log");
 	const char *dflt = default_names(im);
-	bool own = strcmp(dflt, "access") == 0, json = im->logs_json || own;
-	bool say = im->logs.n > 0 || json != own;
+	bool own = is_json(im->first->at), json = im->logs_json || own;
+	bool say = im->logs.n > 0 || im->events.n > 0 || json != own;
 
-	buf_printf(&im->top, "log:\n  level: %s", level_of(error));
+	buf_printf(&im->top, "log:\n  level: %s", own_level(error));
 	text_end(im, &im->top, error);
-	if (error != NULL)
-		judge(im, error, ADAPTED, "it goes to stderr");
 	if (!json)
 		buf_puts(&im->top, "  access: none\n");
 	if (im->logs.n > 0)
 		buf_printf(&im->top, "  text:\n%s", text_buf(im, &im->logs));
+	if (im->events.n > 0)
+		buf_printf(&im->top, "  events:\n%s", text_buf(im, &im->events));
 	if (say)
 		buf_printf(&im->top, "  use: %s\n", dflt);
 }

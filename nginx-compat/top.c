@@ -420,7 +420,6 @@ static void put_process(struct import *im)
 static const char *const once[] = { "set_real_ip_from",
 				    "real_ip_header",
 				    "real_ip_recursive",
-				    "error_log",
 				    "http2_max_concurrent_streams",
 				    "client_body_timeout" };
 

@@ -15,6 +15,7 @@
 #include "core/action.h"
 #include "core/authenticate.h"
 #include "core/client_ip.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/reroute.h"
 #include "core/route.h"
@@ -233,6 +234,11 @@ static void set_total(struct exchange *x, uint64_t asked_ns)
 		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
 }
 
+static void on_tell(struct call *call, const struct filter *f, struct verdict v, uint64_t excess)
+{
+	event_limit(LIST_ENTRY(call, struct exchange, call), f, v, excess);
+}
+
 static bool begin_call(struct exchange *x, const struct chain *chain, uint64_t asked_ns)
 {
 	struct worker *w = x->worker;
@@ -250,6 +256,7 @@ static bool begin_call(struct exchange *x, const struct chain *chain, uint64_t a
 	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
 	set_total(x, asked_ns);
+	call->tell = x->route->log.n_events > 0 ? on_tell : NULL;
 	chain_begin(chain, call, mem);
 	/* HTTP/2 says of calls that it did not look at them: any may go again then */
 	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) ||

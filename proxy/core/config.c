@@ -479,6 +479,12 @@ static const struct field log_fields[] = {
 	  .sub = &text_log_schema,
 	  .doc = "More access logs, of lines of text, by name. They tell of every call, refusals "
 		 "among them." },
+	{ .key = "events",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct log_conf, events),
+	  .sub = &event_log_schema,
+	  .doc = "Logs of what befell calls, a line of text each, by name: refusals and delays by "
+		 "limits, tries that failed, requests that were not understood." },
 	{ .key = "use",
 	  .type = C_LIST,
 	  .flags = C_ONE,
@@ -487,7 +493,7 @@ static const struct field log_fields[] = {
 	  .item = C_STRING,
 	  .min = 1,
 	  .max = 256,
-	  .doc = "The access logs of calls whose route says nothing of its own, by name, as in "
+	  .doc = "The logs of calls whose route says nothing of its own, by name, as in "
 		 "`routes.log`. Not given: all of them." },
 	{ .key = NULL },
 };

@@ -70,6 +70,7 @@ struct log_conf {
 	uint64_t buffer_bytes;   /* per worker */
 	uint32_t refusals_per_second;
 	struct conf_list text; /* of struct text_log_conf */
+	struct conf_list events; /* of struct event_log_conf */
 	struct conf_list use;  /* of const char *: names; none: all of them */
 	struct place use_at;
 };
@@ -190,6 +191,20 @@ struct text_log_conf {
 	struct conf_list when; /* of struct when_conf */
 };
 
+/* A log of what befell calls. */
+struct event_log_conf {
+	struct conf_name name;
+	const char *path; /* or "stdout", "stderr" */
+	struct place path_at;
+	int level;         /* enum event_level */
+	const char *label; /* NULL: the route's name */
+};
+
+/* At what level limits tell of refusals: enum event_level. */
+struct log_level_conf {
+	int rate, concurrency;
+};
+
 enum page_of { PAGE_ALL, PAGE_UPSTREAM, PAGE_WEIR };
 
 /* What errors are answered in place of what they would be. */
@@ -243,6 +258,7 @@ struct route_conf {
 	struct conf_list errors;   /* of struct page_conf; the same */
 	struct conf_list log;      /* of const char *: names of logs; the same */
 	struct place log_at;
+	struct log_level_conf log_level;
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 	bool forwarded; /* the upstream is told who calls, and both sides of us (Via) */
@@ -285,7 +301,7 @@ extern const struct schema value_schema;
 /* config_route.c */
 extern const struct schema route_schema, edit_schema, page_schema, when_schema, type_schema;
 /* config_log.c */
-extern const struct schema text_log_schema;
+extern const struct schema text_log_schema, event_log_schema, log_level_schema;
 #define PAGE_DOC                                                                              \
 	"What errors are answered in place of what the upstream, or Weir, says of them: one " \
 	"page, "                                                                              \

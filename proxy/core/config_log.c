@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/config.h"
+#include "core/event_log.h"
 
 static const char *const escape_names[] = {
 	[LOG_ESCAPE_TEXT] = "text", [LOG_ESCAPE_JSON] = "json", [LOG_ESCAPE_NONE] = "none", NULL
@@ -12,21 +13,32 @@ static const char combined[] =
     "{client.ip} - {user} [{time.local}] \"{request}\" {status} {response.body_bytes} "
     "\"{header.referer}\" \"{header.user-agent}\"";
 
+static bool is_name(const char *name)
+{
+	return strcmp(name, "none") != 0 && strcmp(name, "access") != 0;
+}
+
+static bool check_path(struct conf_load *l, const char *path, struct place at)
+{
+	if (strcmp(path, "stdout") == 0 || strcmp(path, "stderr") == 0 || strchr(path, '/') != NULL)
+		return true;
+	diag_error(l->diags, at, "E015",
+		   "`path`: it is stdout, stderr or the path of a file, with a `/` in it");
+	return false;
+}
+
 static bool check_text_log(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct text_log_conf *t = conf;
-	bool standard = strcmp(t->path, "stdout") == 0 || strcmp(t->path, "stderr") == 0;
 	const struct node *format = node_get(n, "format");
 
 	if (t->format.text == NULL)
 		t->format.text = combined;
 	t->format.literal = format != NULL && format->secret;
-	if (strcmp(t->name.name, "none") == 0 || strcmp(t->name.name, "access") == 0)
-		diag_error(l->diags, n->key_at, "E015", "no log of text is called `%s`",
-			   t->name.name);
-	else if (!standard && strchr(t->path, '/') == NULL)
-		diag_error(l->diags, t->path_at, "E015",
-			   "`path`: it is stdout, stderr or the path of a file, with a `/` in it");
+	if (!is_name(t->name.name))
+		diag_error(l->diags, n->key_at, "E015", "no log is called `%s`", t->name.name);
+	else if (!check_path(l, t->path, t->path_at))
+		return false;
 	else if (strpbrk(t->format.text, "\r\n") != NULL)
 		diag_error(l->diags, t->format.at, "E015", "`format` is one line");
 	else
@@ -85,4 +97,66 @@ const struct schema text_log_schema = {
 	.size = sizeof(struct text_log_conf),
 	.fields = text_log_fields,
 	.check = check_text_log,
+};
+
+static bool check_event_log(struct conf_load *l, const struct node *n, void *conf)
+{
+	const struct event_log_conf *e = conf;
+
+	if (!is_name(e->name.name))
+		diag_error(l->diags, n->key_at, "E015", "no log is called `%s`", e->name.name);
+	return is_name(e->name.name) && check_path(l, e->path, e->path_at);
+}
+
+static const struct field event_log_fields[] = {
+	{ .key = "path",
+	  .type = C_STRING,
+	  .flags = C_REQUIRED,
+	  .offset = offsetof(struct event_log_conf, path),
+	  .at = offsetof(struct event_log_conf, path_at),
+	  .min = 1,
+	  .max = 4096,
+	  .doc = "A file, `stdout` or `stderr`; several logs may share one. USR1 opens it anew." },
+	{ .key = "level",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct event_log_conf, level),
+	  .dflt = "error",
+	  .names = event_level_names,
+	  .doc = "The least that is told." },
+	{ .key = "label",
+	  .type = C_STRING,
+	  .offset = offsetof(struct event_log_conf, label),
+	  .max = 256,
+	  .doc = "What lines say behind `server:`. Not given: they name the route." },
+	{ .key = NULL },
+};
+
+const struct schema event_log_schema = {
+	.name = "event log",
+	.size = sizeof(struct event_log_conf),
+	.fields = event_log_fields,
+	.check = check_event_log,
+	.scalar = "path",
+};
+
+static const struct field log_level_fields[] = {
+	{ .key = "rate",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct log_level_conf, rate),
+	  .dflt = "error",
+	  .names = event_level_names,
+	  .doc = "Of rates; delays are told one level lower." },
+	{ .key = "concurrency",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct log_level_conf, concurrency),
+	  .dflt = "error",
+	  .names = event_level_names,
+	  .doc = "Of bounds on how many are under way." },
+	{ .key = NULL },
+};
+
+const struct schema log_level_schema = {
+	.name = "log_level section",
+	.size = sizeof(struct log_level_conf),
+	.fields = log_level_fields,
 };

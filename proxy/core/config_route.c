@@ -1037,9 +1037,9 @@ static const struct field route_fields[] = {
 	  .type = C_LIST,
 	  .offset = offsetof(struct route_conf, errors),
 	  .sub = &page_schema,
-	  .doc =
-	      PAGE_DOC "Behind them come the `errors` of the whole configuration. Answers of the route "
-		       "itself that have a body are no errors, and gRPC is told in its own way." },
+	  .doc = PAGE_DOC
+	  "Behind them come the `errors` of the whole configuration. Answers of the route "
+	  "itself that have a body are no errors, and gRPC is told in its own way." },
 	{ .key = "log",
 	  .type = C_LIST,
 	  .flags = C_ONE,
@@ -1048,8 +1048,13 @@ static const struct field route_fields[] = {
 	  .item = C_STRING,
 	  .min = 1,
 	  .max = 256,
-	  .doc = "Access logs that tell of its calls, by name: those of `log.text`, `access` (the "
-		 "one of `log.access`), or `none`. Not given: `log.use`." },
+	  .doc = "Logs that tell of its calls, by name: those of `log.text` and `log.events`, "
+		 "`access` (the one of `log.access`), or `none`. Not given: `log.use`." },
+	{ .key = "log_level",
+	  .type = C_MAP,
+	  .offset = offsetof(struct route_conf, log_level),
+	  .sub = &log_level_schema,
+	  .doc = "At what level `log.events` tell of refusals by limits." },
 	{ .key = "dialect",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct route_conf, dialect),

@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "core/action.h"
 #include "core/authenticate.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/serve.h"
 #include "core/tunnel.h"
@@ -468,6 +469,7 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	if (exchange_pages(x) != NULL && exchange_pages(x)->hands &&
 	    exchange_hand_on(x, why, exchange_status(x, why), PAGE_WEIR))
 		return;
+	event_refused(x, why);
 	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->state == X_ADMITTING)
 		chain_leave(exchange_call(x));

@@ -48,6 +48,8 @@ struct leg {
 	bool hurried; /* it was out of a time that its client has set: no fault of the endpoint's */
 	bool told;    /* filters know how it went */
 	bool dropped; /* it has an answer, which gives way to another try */
+	bool at_once; /* its connect failed before it began */
+	int error;    /* what the system calls the failure, for logs; 0: not known */
 	struct try_note *note; /* NULL: nobody wants it */
 };
 

@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "core/exchange.h"
 #include "core/action.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
 #include "core/template.h"
@@ -154,6 +155,20 @@ static bool is_ejectable(const struct leg *l, enum endpoint_result result)
 	return l->dropped ? is_failure(l->attempt.status) : result == ENDPOINT_FAILED && !l->heard;
 }
 
+/* A try that fails may be the one for which its endpoint is passed over from here. */
+static void tell_chain(struct leg *l, const struct reason *why)
+{
+	struct call *call = exchange_call(l->x);
+	bool heard = l->x->route->log.n_events > 0, open;
+
+	if (l->told)
+		return;
+	open = heard && chain_shut(call, l->attempt.endpoint) == 0;
+	chain_attempted(call, &l->attempt);
+	if (open && chain_shut(call, l->attempt.endpoint) > 0)
+		event_disabled(l, why);
+}
+
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
 {
 	struct exchange *x = l->x;
@@ -173,11 +188,13 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
 	l->attempt.held_ns = pump_held_ns(&x->down);
-	if (!l->told)
-		chain_attempted(exchange_call(x), &l->attempt);
-	if (x->cluster->bounded)
-		cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
-			      is_ejectable(l, result));
+	event_try(l, why);
+	tell_chain(l, why);
+	if (x->cluster->bounded &&
+	    cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
+			  is_ejectable(l, result)) &&
+	    x->cluster->n > 1)
+		event_disabled(l, why);
 	x->record.upstream_ns += time_of(l);
 	x->up.dst = NULL;
 	x->down.src = NULL;
@@ -377,6 +394,8 @@ static void on_gone(void *owner, const struct reason *why)
 		return;
 	}
 	note_stream(l);
+	if (l->conn != NULL && l->conn->transport != NULL)
+		l->error = l->conn->transport->error;
 	l->stream = NULL;
 	/* a stream that is reset over a connection that goes on was not met by a dead one */
 	l->reused = l->reused && !(l->conn != NULL && goes_on(l->conn));
@@ -518,6 +537,7 @@ static void on_closed(struct conn *c, const struct reason *why)
 	if (l->conn != c)
 		return; /* its stream has told already */
 	l->conn = NULL;
+	l->error = c->error;
 	if (l->sent || !leg_connect(l))
 		leg_fail(l, why != NULL ? why : reason_connect_failed);
 }
@@ -615,8 +635,11 @@ static bool leg_connect(struct leg *l)
 			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, CONN_HTTP1,
 					       &leg_conn_events, l, &w->upstream_limits);
 	}
-	if (l->conn == NULL && l->wait == NULL)
+	if (l->conn == NULL && l->wait == NULL) {
+		l->at_once = l->error == 0;
+		l->error = l->at_once ? w->loop.connect_error : l->error;
 		return false;
+	}
 	exchange_set_late(x, l, connect_ns);
 	return true;
 }
@@ -820,6 +843,8 @@ void leg_start(struct exchange *x, enum try_kind kind)
 
 	if (v.kind == V_DENY && x->route->watched)
 		note_nowhere(x);
+	if (v.kind == V_DENY)
+		event_nowhere(x);
 	if (v.kind == V_DENY)
 		exchange_on_no_endpoint(x, v.why, v.ms);
 	else

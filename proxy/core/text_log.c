@@ -92,18 +92,17 @@ static struct log_file *open_file(struct log_files *files, const char *path, str
 	return f;
 }
 
-static struct log_file *get_file(struct log_files *files, const struct text_log_conf *conf,
+static struct log_file *get_file(struct log_files *files, const char *path, struct place at,
 				 struct diags *diags)
 {
-	struct log_file *f = find_file(files, conf->path);
+	struct log_file *f = find_file(files, path);
 
 	if (f == NULL && files->n >= LOG_FILES_MAX) {
-		diag_error(diags, conf->path_at, "E016", "at most %d files are logged to",
-			   LOG_FILES_MAX);
+		diag_error(diags, at, "E016", "at most %d files are logged to", LOG_FILES_MAX);
 		return NULL;
 	}
 	if (f == NULL)
-		f = open_file(files, conf->path, diags);
+		f = open_file(files, path, diags);
 	if (f != NULL)
 		f->refs++;
 	return f;
@@ -139,6 +138,30 @@ static bool prepare(struct text_log *t, const struct text_log_conf *conf, struct
 	       conditions_prepare_then(&conf->when, &t->when, AT_END, arena, diags);
 }
 
+static bool open_events(struct text_logs *logs, const struct config *config,
+			struct log_files *files, struct arena *arena, struct diags *diags)
+{
+	const struct conf_list *list = &config->log.events;
+	const struct event_log_conf *conf = list->item;
+
+	logs->event = arena_zalloc(arena, (list->n + 1) * sizeof(*logs->event));
+	if (logs->event == NULL) {
+		diags_out_of_memory(diags);
+		return false;
+	}
+	for (; logs->n_events < list->n; logs->n_events++) {
+		struct event_log *e = &logs->event[logs->n_events];
+
+		e->conf = &conf[logs->n_events];
+		if (files == NULL)
+			continue;
+		e->file = get_file(files, e->conf->path, e->conf->path_at, diags);
+		if (e->file == NULL)
+			return false;
+	}
+	return true;
+}
+
 bool text_logs_open(struct text_logs *logs, const struct config *config, struct log_files *files,
 		    struct arena *arena, struct diags *diags)
 {
@@ -157,12 +180,13 @@ bool text_logs_open(struct text_logs *logs, const struct config *config, struct 
 
 		ok = prepare(t, &conf[logs->n], arena, diags);
 		if (ok && files != NULL) {
-			t->file = get_file(files, t->conf, diags);
+			t->file = get_file(files, t->conf->path, t->conf->path_at, diags);
 			ok = t->file != NULL;
 		}
 	}
-	return ok && log_choice_make(&logs->dflt, logs, &config->log.use, config->log.use_at, arena,
-				     diags);
+	return ok && open_events(logs, config, files, arena, diags) &&
+	       log_choice_make(&logs->dflt, logs, &config->log.use, config->log.use_at, arena,
+			       diags);
 }
 
 void text_logs_close(struct text_logs *logs, struct log_files *files)
@@ -170,7 +194,10 @@ void text_logs_close(struct text_logs *logs, struct log_files *files)
 	for (uint32_t i = 0; i < logs->n; i++)
 		if (logs->item[i].file != NULL)
 			put_file(files, logs->item[i].file);
-	logs->n = 0;
+	for (uint32_t i = 0; i < logs->n_events; i++)
+		if (logs->event[i].file != NULL)
+			put_file(files, logs->event[i].file);
+	logs->n = logs->n_events = 0;
 }
 
 static const struct text_log *find_log(const struct text_logs *logs, const char *name)
@@ -181,22 +208,41 @@ static const struct text_log *find_log(const struct text_logs *logs, const char 
 	return NULL;
 }
 
+static const struct event_log *find_events(const struct text_logs *logs, const char *name)
+{
+	for (uint32_t i = 0; i < logs->n_events; i++)
+		if (strcmp(logs->event[i].conf->name.name, name) == 0)
+			return &logs->event[i];
+	return NULL;
+}
+
 static bool choose(struct log_choice *c, const struct text_logs *logs, const char *name,
 		   struct place at, struct diags *diags)
 {
 	const struct text_log *t = find_log(logs, name);
+	const struct event_log *e = find_events(logs, name);
 
 	if (t != NULL)
 		c->text[c->n++] = t;
-	else if (strcmp(name, "access") == 0)
+	if (e != NULL)
+		c->event[c->n_events++] = e;
+	if (strcmp(name, "access") == 0)
 		c->access = true;
-	else if (strcmp(name, "none") != 0)
-		diag_error(diags, at, "E017",
-			   "there is no log `%s`: those of `log.text` have names", name)
-		    ->help = "`access` is the one of `log.access`, `none` stands alone";
-	else
+	if (t != NULL || e != NULL || strcmp(name, "access") == 0 || strcmp(name, "none") == 0)
 		return true;
-	return t != NULL || c->access;
+	diag_error(diags, at, "E017",
+		   "there is no log `%s`: those of `log.text` and `log.events` have names", name)
+	    ->help = "`access` is the one of `log.access`, `none` stands alone";
+	return false;
+}
+
+static void choose_all(struct log_choice *c, const struct text_logs *logs)
+{
+	c->access = true;
+	for (uint32_t i = 0; i < logs->n; i++)
+		c->text[c->n++] = &logs->item[i];
+	for (uint32_t i = 0; i < logs->n_events; i++)
+		c->event[c->n_events++] = &logs->event[i];
 }
 
 bool log_choice_make(struct log_choice *c, const struct text_logs *logs,
@@ -204,25 +250,32 @@ bool log_choice_make(struct log_choice *c, const struct text_logs *logs,
 		     struct diags *diags)
 {
 	const char *const *name = names->item;
+	size_t most = logs->n + logs->n_events + names->n + 1;
 	bool ok = true;
 
 	*c = logs->dflt;
 	if (names->n == 0 && logs->dflt.text != NULL)
 		return true;
-	*c = (struct log_choice){ .access = names->n == 0 };
-	c->text = arena_zalloc(arena, (logs->n + names->n + 1) * sizeof(*c->text));
-	if (c->text == NULL) {
+	*c = (struct log_choice){ .access = false };
+	c->text = arena_zalloc(arena, most * sizeof(*c->text));
+	c->event = arena_zalloc(arena, most * sizeof(*c->event));
+	if (c->text == NULL || c->event == NULL) {
 		diags_out_of_memory(diags);
 		return false;
 	}
-	for (uint32_t i = 0; names->n == 0 && i < logs->n; i++)
-		c->text[c->n++] = &logs->item[i];
+	if (names->n == 0)
+		choose_all(c, logs);
 	for (uint32_t i = 0; i < names->n; i++)
 		ok = choose(c, logs, name[i], at, diags) && ok;
 	return ok;
 }
 
 /*---------------------------------------------------------------- lines */
+
+void log_file_put(struct log_file *f, unsigned w, struct slice line)
+{
+	access_log_put(f->log, w, line);
+}
 
 static void write_line(struct exchange *x, const struct text_log *t,
 		       const struct template_values *v)

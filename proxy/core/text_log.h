@@ -22,16 +22,23 @@ struct text_log {
 	const struct condition *when; /* conf->when.n of them */
 };
 
+struct event_log {
+	const struct event_log_conf *conf;
+	struct log_file *file; /* the same */
+};
+
 /* Which logs a call goes to. */
 struct log_choice {
 	bool access; /* the one of `log.access`, too */
-	uint32_t n;
+	uint32_t n, n_events;
 	const struct text_log **text;
+	const struct event_log **event;
 };
 
 struct text_logs {
-	uint32_t n;
+	uint32_t n, n_events;
 	struct text_log *item;
+	struct event_log *event;
 	struct log_choice dflt;
 };
 
@@ -50,6 +57,8 @@ void text_logs_close(struct text_logs *, struct log_files *);
 bool log_choice_make(struct log_choice *, const struct text_logs *, const struct conf_list *names,
 		     struct place at, struct arena *, struct diags *);
 
+/* Worker w: a line, without its end. */
+void log_file_put(struct log_file *, unsigned w, struct slice line);
 /* Worker: the lines of a call that has ended. */
 void text_log_write(struct exchange *, const struct log_choice *);
 

@@ -77,6 +77,7 @@ struct conn {
 	bool unsecured;  /* a client that is to speak TLS, and does not yet */
 	bool secure;     /* what comes and goes is TLS */
 	bool used;       /* has carried a call */
+	int error;       /* of its transport, once it has closed */
 	uint32_t calls;  /* so far: the owner's to count, as is */
 	uint64_t serial; /* its number among all connections of clients */
 	union {

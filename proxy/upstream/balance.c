@@ -464,24 +464,25 @@ static struct cluster_member *chosen(const struct choice *ch, struct cluster_mem
 	return m;
 }
 
-void cluster_tried(struct cluster *c, unsigned w, struct cluster_member *m, uint64_t now_ns,
+bool cluster_tried(struct cluster *c, unsigned w, struct cluster_member *m, uint64_t now_ns,
 		   bool failed)
 {
 	struct ejection *e = c->worker[w].ejection;
 
 	if (e == NULL || m->eject_after == 0)
-		return;
+		return false;
 	e += m - c->member;
 	if (!failed) {
 		if (e->failed_ns < e->trial_ns)
 			e->failures = 0;
-		return;
+		return false;
 	}
 	e->failures += e->failures < UINT32_MAX;
 	e->failed_ns = e->trial_ns = now_ns;
 	e->less += (uint64_t)(m->weight / m->eject_after) * UNIT;
 	if (e->less > (uint64_t)m->weight * UNIT)
 		e->less = (uint64_t)m->weight * UNIT;
+	return e->failures >= m->eject_after;
 }
 
 struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct pick *pick)

@@ -273,8 +273,8 @@ enum cluster_heard {
 	HEARD_NOTHING, /* nothing in took_ns, then we gave up */
 };
 
-/* A try of worker w has ended: what a member with eject_after is judged by. */
-void cluster_tried(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns,
+/* A try of worker w has ended: what a member with eject_after is judged by.  True: it is passed over from here. */
+bool cluster_tried(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns,
 		   bool failed);
 void cluster_heard(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns, uint64_t took_ns,
 		   enum cluster_heard);
