@@ -134,7 +134,6 @@ static const struct value values[] = {
 	{ "upstream_header_time", "{upstream.first_byte}", .known = AT_ANSWER },
 	{ "upstream_response_time", "{upstream.duration}", .known = AT_ANSWER },
 	{ "upstream_http_", "{upstream.header.", true, AT_ANSWER },
-	{ "proxy_add_x_forwarded_for", "{forwarded_for}", .known = AT_END },
 	{ "upstream_bytes_received", "{upstream.received}", .known = AT_END },
 	{ "upstream_bytes_sent", "{upstream.sent}", .known = AT_END },
 	{ "upstream_response_length", "{upstream.body}", .known = AT_END },

@@ -289,26 +289,6 @@ static bool read_user(struct reader *r, struct slice *out)
 	return false;
 }
 
-/* Who was named before, and who is connected, as the upstream would be told. */
-static bool read_forwarded_for(struct reader *r, struct slice *out)
-{
-	static const struct slice name = SLICE("x-forwarded-for");
-	const struct head *req = r->v->call->req;
-	struct buf b = { .arena = r->v->call->arena };
-	char ip[IP_TEXT_MAX];
-
-	for (uint16_t i = 0; i < req->n; i++) {
-		if (req->fields[i].id == F_REMOVED || !slice_ieq(req->fields[i].name, name))
-			continue;
-		buf_put(&b, req->fields[i].value.p, req->fields[i].value.n);
-		buf_puts(&b, ", ");
-	}
-	ip_format(&r->v->call->client, ip);
-	buf_puts(&b, ip);
-	*out = slice_of(b.p, b.n);
-	return !b.oom;
-}
-
 static bool read_request_bytes(struct reader *r, struct slice *out)
 {
 	uint64_t n = r->v->x->in_bytes;
@@ -539,7 +519,6 @@ static const struct value_source sources[] = {
 	{ "status", read_status, false, AT_ANSWER },
 	{ "phrase", read_phrase, false, AT_ANSWER },
 	{ "duration", read_duration, false, AT_ANSWER },
-	{ "forwarded_for", read_forwarded_for, false, AT_END },
 	{ "upstream.received", read_try_received, false, AT_END },
 	{ "upstream.sent", read_try_sent, false, AT_END },
 	{ "upstream.body", read_try_body, false, AT_END },
