@@ -178,7 +178,7 @@ static void translate(struct import *im, struct import_result *result)
 	}
 	judge_rest(im);
 	result->routes = im->n_routes;
-	if (im->tree->wrong == NULL && im->n_routes > 0)
+	if (im->tree->wrong == NULL && (im->n_routes > 0 || im->serve))
 		make_yaml(im, result);
 }
 
@@ -192,20 +192,19 @@ static void fini(struct import *im)
 	buf_fini(&im->events);
 }
 
-static void finish(struct arena *arena, struct tree *t, const char *version,
-		   struct import_result *result)
+static void finish(struct import *im, const char *version, struct import_result *result)
 {
-	struct import im = { .arena = arena, .tree = t };
+	struct tree *t = im->tree;
 
 	result->tree = t;
-	im.folder = folder_of(arena, t->name);
-	if (table_check(t, version))
-		translate(&im, result);
+	im->folder = folder_of(im->arena, t->name);
+	if (im->serve ? table_check_whole(t, version) : table_check(t, version))
+		translate(im, result);
 	count_list(&t->root, result);
 	result->wrong = t->wrong;
 	if (t->wrong != NULL)
 		result->yaml = slice_of(NULL, 0);
-	fini(&im);
+	fini(im);
 }
 
 static struct tree *tree_new(struct arena *arena, struct import_result *result)
@@ -226,7 +225,19 @@ void import_file(struct arena *arena, const char *path, const char *version,
 	if (t == NULL)
 		return;
 	read_file(t, path);
-	finish(arena, t, version, result);
+	finish(&(struct import){ .arena = arena, .tree = t }, version, result);
+}
+
+void import_serve(struct arena *arena, const char *path, const char *prefix, const char *directives,
+		  struct import_result *result)
+{
+	struct import im = { .arena = arena, .prefix = prefix, .serve = true };
+
+	im.tree = tree_new(arena, result);
+	if (im.tree == NULL)
+		return;
+	read_main(im.tree, path, directives);
+	finish(&im, NGINX_VERSION, result);
 }
 
 void import_text(struct arena *arena, const char *name, struct slice text, const char *version,
@@ -237,5 +248,5 @@ void import_text(struct arena *arena, const char *name, struct slice text, const
 	if (t == NULL)
 		return;
 	read_text(t, name, NULL, text);
-	finish(arena, t, version, result);
+	finish(&(struct import){ .arena = arena, .tree = t }, version, result);
 }

@@ -21,6 +21,11 @@ void import_file(struct arena *, const char *path, const char *version, struct i
 void import_text(struct arena *, const char *name, struct slice text, const char *version,
 		 struct import_result *);
 
+/* As nginx would be started with it: a main file, `directives` before its own (NULL: none), names of logs and the like seen
+ * from `prefix`, a folder with its slash.  Whatever nginx would refuse is wrong, and so is a directive that is not known. */
+void import_serve(struct arena *, const char *path, const char *prefix, const char *directives,
+		  struct import_result *);
+
 /* "exact" "adapted" "not needed" "lost" "unknown" */
 const char *import_class(enum fate);
 /* One line for each adapted, lost and unknown directive, and a summary. */

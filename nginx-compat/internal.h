@@ -39,6 +39,8 @@ struct import {
 	struct arena *arena;
 	struct tree *tree;
 	const char *folder;     /* of the main file, with its slash; cut off names */
+	const char *prefix;     /* of nginx, with its slash; NULL: not known */
+	bool serve;             /* it is to be started at once, as nginx would be */
 	struct directive *http; /* NULL: there is none */
 	bool fragment;
 	struct buf top, upstreams, policies, routes;
@@ -101,6 +103,8 @@ const char *text_file(const struct import *, const char *file);
 void text_end(struct import *, struct buf *, const struct directive *);
 /* A file that nginx would look for in the folder of its main file, as YAML. */
 const char *text_path(struct import *, const char *);
+/* A file that nginx would look for under its prefix: logs, pages. */
+const char *text_prefixed(struct import *, const char *);
 /* A string as YAML. */
 const char *text_yaml(struct import *, const char *);
 const char *text_printf(struct import *, const char *fmt, ...)

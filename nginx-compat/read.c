@@ -39,6 +39,17 @@ static bool include_text(const struct including *i, const char *name, struct sli
 	return ok;
 }
 
+/* "2: No such file or directory", as nginx has it. */
+static const char *read_why(struct tree *t, const char *why)
+{
+	for (int i = 1; i < 134; i++)
+		if (strcmp(strerror(i), why) == 0) {
+			why = arena_printf(t->arena, "%d: %s", i, why);
+			break;
+		}
+	return why == NULL ? "" : why;
+}
+
 static bool include_file(const struct including *i, const char *path)
 {
 	struct arena *arena = i->reader->tree->arena;
@@ -49,7 +60,8 @@ static bool include_file(const struct including *i, const char *path)
 		return tree_no_memory(i->reader->tree);
 	if (!file_read(name, FILE_ANY, TREE_FILE_BYTES, arena, &text, NULL, &why))
 		return why == NULL ? tree_no_memory(i->reader->tree)
-				   : wrong_include(i, "open() \"%s\" failed (%s)", name, why);
+				   : wrong_include(i, "open() \"%s\" failed (%s)", name,
+						   read_why(i->reader->tree, why));
 	return include_text(i, name, text);
 }
 
@@ -175,6 +187,18 @@ static bool read_block(struct reader *r, struct words *w, struct directive *pare
 	}
 }
 
+static bool remember_file(struct tree *t, const char *name, struct slice text)
+{
+	struct tree_file *f = arena_zalloc(t->arena, sizeof(*f));
+
+	if (f == NULL)
+		return tree_no_memory(t);
+	*f = (struct tree_file){ .name = name, .text = text };
+	*t->last_file = f;
+	t->last_file = &f->next;
+	return true;
+}
+
 bool read_into(struct reader *r, const char *name, struct slice text, struct directive *parent)
 {
 	struct words *w = malloc(sizeof(*w));
@@ -183,6 +207,10 @@ bool read_into(struct reader *r, const char *name, struct slice text, struct dir
 	if (w == NULL)
 		return tree_no_memory(r->tree);
 	r->tree->files++;
+	if (!remember_file(r->tree, name, text)) {
+		free(w);
+		return false;
+	}
 	words_init(w, r->tree, name, text);
 	ok = read_block(r, w, parent, false);
 	free(w);
@@ -220,6 +248,33 @@ bool read_text(struct tree *t, const char *name, const char *prefix, struct slic
 	if (crossplane_is(text))
 		return crossplane_read(t, text);
 	return read_dumped(&r, text) && t->wrong == NULL;
+}
+
+/* NULL: memory is out. */
+static const char *folder_of(struct tree *t, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? "" : arena_printf(t->arena, "%.*s", (int)(slash + 1 - path), path);
+}
+
+bool read_main(struct tree *t, const char *path, const char *directives)
+{
+	struct reader r = { .tree = t, .prefix = folder_of(t, path) };
+	struct slice text = { 0 };
+	const char *why = NULL;
+
+	t->name = path;
+	if (r.prefix == NULL)
+		return tree_no_memory(t);
+	if (directives != NULL &&
+	    !read_into(&r, tree_command_line, slice_str(directives), &t->root))
+		return false;
+	if (!file_read(path, FILE_ANY, TREE_FILE_BYTES, t->arena, &text, NULL, &why))
+		return why == NULL ? tree_no_memory(t)
+				   : tree_wrong(t, NULL, 0, "open() \"%s\" failed (%s)", path,
+						read_why(t, why));
+	return read_into(&r, path, text, &t->root);
 }
 
 bool read_file(struct tree *t, const char *path)

@@ -11,4 +11,8 @@ bool read_file(struct tree *, const char *path);
  * NULL: there are none to be read (for fuzzing). */
 bool read_text(struct tree *, const char *name, const char *prefix, struct slice text);
 
+/* What nginx itself reads: `directives` from its command line, NULL: none, and behind them a file, which is no dump and
+ * no JSON.  `path` is kept. */
+bool read_main(struct tree *, const char *path, const char *directives);
+
 #endif

@@ -26,6 +26,7 @@ enum { RULES = sizeof(rules) / sizeof(rules[0]) };
 struct checking {
 	struct tree *tree;
 	const char *version;
+	bool whole; /* as nginx: what is not known is wrong */
 };
 
 /*----------------------------------------------------------------- versions */
@@ -183,11 +184,87 @@ static void judge_unknown(struct checking *k, struct directive *d)
 		d->why = arena_printf(k->tree->arena, "did you mean `%s`?", near);
 }
 
+/* Beside flags: what may stand once in a block. */
+static const char *const once[] = {
+	"pid",
+	"lock_file",
+	"worker_processes",
+	"timer_resolution",
+	"user",
+	"worker_priority",
+	"worker_rlimit_nofile",
+	"worker_rlimit_core",
+	"worker_shutdown_timeout",
+	"working_directory",
+	"worker_cpu_affinity",
+	"events",
+	"http",
+	"worker_connections",
+	"use",
+	"accept_mutex_delay",
+	"client_header_timeout",
+	"client_header_buffer_size",
+	"client_max_body_size",
+	"client_body_timeout",
+	"client_body_buffer_size",
+	"large_client_header_buffers",
+	"keepalive_timeout",
+	"keepalive_requests",
+	"send_timeout",
+	"default_type",
+	"server_tokens",
+	"root",
+	"alias",
+	"satisfy",
+	"resolver",
+	"resolver_timeout",
+	"proxy_pass",
+	"proxy_connect_timeout",
+	"proxy_send_timeout",
+	"proxy_read_timeout",
+	"proxy_http_version",
+	"proxy_next_upstream_tries",
+	"proxy_next_upstream_timeout",
+	"proxy_buffers",
+	"proxy_buffer_size",
+	"limit_req_status",
+	"limit_conn_status",
+	"limit_req_log_level",
+	"limit_conn_log_level",
+	"real_ip_header",
+	"ssl_ciphers",
+	"keepalive",
+};
+
+static bool is_once(const struct directive *d)
+{
+	if (strcmp(d->rule->takes, "flag") == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
+		if (directive_is(d, once[i]))
+			return true;
+	return false;
+}
+
+static bool check_once(const struct checking *k, const struct directive *d)
+{
+	if (!is_once(d))
+		return true;
+	for (const struct directive *before = d->parent->first; before != d; before = before->next)
+		if (slice_eq(before->word[0], d->word[0]))
+			return tree_wrong(k->tree, d->file, d->end_line,
+					  "\"%s\" directive is duplicate", d->word[0].p);
+	return true;
+}
+
 static bool check_list(struct checking *, struct directive *parent);
 
 static bool check_one(struct checking *k, struct directive *d, char context)
 {
 	d->rule = find(k, d->word[0], context);
+	if (d->rule == NULL && k->whole)
+		return tree_wrong(k->tree, d->file, d->end_line, "unknown directive \"%s\"",
+				  d->word[0].p);
 	if (d->rule == NULL) {
 		judge_unknown(k, d);
 		return true;
@@ -195,7 +272,7 @@ static bool check_one(struct checking *k, struct directive *d, char context)
 	if (!fits(d->rule, context))
 		return tree_wrong(k->tree, d->file, d->end_line,
 				  "\"%s\" directive is not allowed here", d->word[0].p);
-	if (!check_form(k, d))
+	if (!check_form(k, d) || !check_once(k, d))
 		return false;
 	if (d->block)
 		d->context = inside(d, context);
@@ -296,6 +373,37 @@ static const struct directive *odd_name(const struct directive *parent)
 		if (odd != NULL)
 			return odd;
 	}
+	return NULL;
+}
+
+static bool has_events(const struct tree *t)
+{
+	DIRECTIVE_EACH (d, &t->root)
+		if (directive_is(d, "events"))
+			return true;
+	return false;
+}
+
+bool table_check_whole(struct tree *t, const char *version)
+{
+	struct checking k = { .tree = t, .version = version, .whole = true };
+	const char *syntax = t->wrong;
+
+	t->wrong = NULL; /* as below */
+	t->root.context = 'm';
+	if (!check_list(&k, &t->root))
+		return false;
+	t->wrong = syntax;
+	if (syntax == NULL && !has_events(t))
+		tree_wrong(t, NULL, 0, "no \"events\" section in configuration");
+	return t->wrong == NULL;
+}
+
+const struct directive_rule *table_find(const char *name)
+{
+	for (int i = 0; i < RULES; i++)
+		if (strcmp(rules[i].name, name) == 0)
+			return &rules[i];
 	return NULL;
 }
 

@@ -24,4 +24,13 @@ struct directive_rule {
  * known are UNKNOWN, and nginx would refuse them as well. */
 bool table_check(struct tree *, const char *version);
 
+/* The same for what nginx is started with: no fragment, no name that is not known, and an `events`. */
+bool table_check_whole(struct tree *, const char *version);
+
+/* Whose grammar it is: no row is younger. */
+#define NGINX_VERSION "1.27.4"
+
+/* The row of a name, whichever comes first; NULL: there is none. */
+const struct directive_rule *table_find(const char *name);
+
 #endif

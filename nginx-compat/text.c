@@ -62,6 +62,12 @@ const char *text_path(struct import *im, const char *path)
 	return text_yaml(im, *path == '/' ? path : text_printf(im, "%s%s", im->folder, path));
 }
 
+const char *text_prefixed(struct import *im, const char *path)
+{
+	return *path == '/' || im->prefix == NULL ? path
+						  : text_printf(im, "%s%s", im->prefix, path);
+}
+
 /* Letters, digits and a few signs: a name goes into metrics and logs. */
 static char *plain_name(struct import *im, const char *wanted)
 {

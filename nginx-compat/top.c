@@ -397,6 +397,8 @@ static void put_process(struct import *im)
 	struct directive *pid = block_own(&im->tree->root, "pid");
 	uint64_t n;
 
+	if (workers == NULL && im->serve)
+		buf_puts(&im->top, "workers: 1\n");
 	if (workers != NULL &&
 	    (slice_is(workers->word[1], "auto") || value_number(workers->word[1], 64, &n))) {
 		judge(im, workers, EXACT, NULL);
@@ -407,12 +409,12 @@ static void put_process(struct import *im)
 	}
 	if (pid == NULL)
 		return;
-	if (pid->word[1].p[0] != '/') {
+	if (pid->word[1].p[0] != '/' && im->prefix == NULL) {
 		judge(im, pid, ADAPTED, "see `pid_file`: which folder this is in only nginx knows");
 		return;
 	}
 	judge(im, pid, EXACT, NULL);
-	buf_printf(&im->top, "pid_file: %s", text_yaml(im, pid->word[1].p));
+	buf_printf(&im->top, "pid_file: %s", text_yaml(im, text_prefixed(im, pid->word[1].p)));
 	text_end(im, &im->top, pid);
 }
 

@@ -3,10 +3,13 @@
 
 #include <stdarg.h>
 
+const char tree_command_line[] = "command line";
+
 void tree_init(struct tree *t, struct arena *arena)
 {
 	*t = (struct tree){ .arena = arena, .name = "nginx.conf" };
 	t->root.tail = &t->root.first;
+	t->last_file = &t->first_file;
 	t->root.block = true;
 }
 
@@ -27,7 +30,9 @@ bool tree_wrong(struct tree *t, const char *file, uint32_t line, const char *fmt
 	va_start(ap, fmt);
 	text = arena_vprintf(t->arena, fmt, ap);
 	va_end(ap);
-	if (text != NULL && file != NULL)
+	if (text != NULL && file == tree_command_line)
+		text = arena_printf(t->arena, "%s in %s", text, file);
+	else if (text != NULL && file != NULL)
 		text = arena_printf(t->arena, "%s in %s:%u", text, file, line);
 	if (text == NULL)
 		return tree_no_memory(t);

@@ -43,13 +43,24 @@ struct directive {
 	const char *why; /* the difference, what to do, or the nearest name; may be NULL */
 };
 
+/* A file that was read, in that order. */
+struct tree_file {
+	const char *name;
+	struct slice text;
+	struct tree_file *next;
+};
+
 struct tree {
 	struct arena *arena;
 	struct directive root; /* without words */
 	const char *name;      /* of the main file */
 	const char *wrong;     /* the first error, in nginx's words; NULL: none */
 	uint32_t directives, files;
+	struct tree_file *first_file, **last_file;
 };
+
+/* The name of what stands on the command line: it has no lines. */
+extern const char tree_command_line[];
 
 void tree_init(struct tree *, struct arena *);
 /* A block or line that nobody wrote, as the last child of `parent`; NULL when memory is out. */

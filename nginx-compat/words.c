@@ -73,7 +73,12 @@ static enum words_end at_end(struct words *w, bool in_word)
 {
 	if (w->n == 0 && !in_word)
 		return WORDS_FILE_END;
-	tree_wrong(w->tree, w->file, w->line, "unexpected end of file, expecting \";\" or \"}\"");
+	if (w->file == tree_command_line)
+		tree_wrong(w->tree, w->file, w->line,
+			   "unexpected end of parameter, expecting \";\"");
+	else
+		tree_wrong(w->tree, w->file, w->line,
+			   "unexpected end of file, expecting \";\" or \"}\"");
 	return WORDS_WRONG;
 }
 

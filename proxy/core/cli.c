@@ -13,11 +13,14 @@ static int import_nginx(int argc, char **argv, const struct cli_host *);
 static const struct cli_command commands[] = {
 	{ "run",
 	  "weir run [-c FILE] [--watch]\n"
+	  "       weir run --nginx-conf FILE\n"
 	  "       weir run --to ADDRESS [--listen ADDRESS] [--rate RATE [--burst N]]",
 	  "Serves, in the foreground.\n\n"
 	  "  -c, --config FILE   the configuration (" CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE ")\n"
 	  "      --watch         reload when FILE changes, or the link it is behind; files that\n"
 	  "                      it includes are read again then, but not watched\n"
+	  "      --nginx-conf FILE   a configuration of nginx, with nginx's manners: what cannot be\n"
+	  "                      said faithfully is not started; QUIT drains, TERM stops at once\n"
 	  "      --to ADDRESS    without a file: where calls go\n"
 	  "      --listen ADDR   without a file: where they come in (127.0.0.1:8080)\n"
 	  "      --rate RATE     without a file: what each client address may do, such as 100/s\n"
@@ -118,7 +121,10 @@ static void print_commands(FILE *out)
 
 		fprintf(out, "  %-12s %.*s\n", commands[i].name, (int)strcspn(about, "\n"), about);
 	}
-	fprintf(out, "\nFor hands that know nginx: %s\n\n", nginx_usage);
+	fprintf(out, "\nFor hands that know nginx: %s\n", nginx_usage);
+	fputs("A link named `nginx`, `-g`, `-e` or a file that ends in .conf: nginx's own options and "
+	      "configuration.\n\n",
+	      out);
 	fputs("`weir help COMMAND` says more.  Exit status: 0 fine, 1 the configuration is wrong "
 	      "or the start\n"
 	      "failed, 2 bad usage, 3 only warnings under --strict.\n",
@@ -193,12 +199,21 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
+static bool is_named_nginx(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash == NULL ? program : slash + 1, "nginx") == 0;
+}
+
 int cli_main(int argc, char **argv, const struct cli_host *host)
 {
 	const struct cli_command *c;
 	const char *meant = NULL;
 	char *help_argv[] = { argv[0], argc > 1 ? argv[1] : NULL, NULL };
 
+	if (host->nginx != NULL && argc > 0 && is_named_nginx(argv[0]))
+		return host->nginx(argc, argv, host);
 	if (argc < 2) {
 		print_commands(stderr);
 		return STATUS_USAGE;

@@ -7,6 +7,8 @@
  *     | ^               |                          |
  *     +-+ HUP: reload   +-------- second TERM -----+--> exit 1 at once
  *
+ * With `term_at_once`, QUIT goes to DRAINING without a delay, and TERM and INT end it at once, exit 0.
+ *
  * A reload: load -> prepare -> commit.  Everything that can fail comes before commit, and is undone
  * if it does. */
 #include "core/control.h"
@@ -66,6 +68,10 @@ static void print_findings(struct control *c, struct loading *l, const char *con
 	    c->options->config_path != NULL ? c->options->config_path : "command line";
 	struct buf out = { 0 };
 
+	if (c->options->source != NULL) {
+		c->options->source->report(c->options->source->arg, &l->diags);
+		return;
+	}
 	if (l->diags.errors == 0 && l->diags.warnings == 0)
 		return;
 	diags_print(&l->diags, DIAG_HUMAN, path, consequence,
@@ -105,16 +111,21 @@ static void follow_files(struct control *c, const struct config *config)
 	watch_follow(&c->watch, files.path, files.n);
 }
 
+static struct config *load_config(const struct control_options *o, struct loading *l)
+{
+	if (o->source != NULL)
+		return o->source->load(o->source->arg, &l->arena, &l->diags);
+	if (o->config_path != NULL)
+		return config_load(o->config_path, &l->arena, &l->diags);
+	return config_from_flags(o->listen, o->to, o->rate, o->burst, &l->arena, &l->diags);
+}
+
 static bool load(struct control *c, struct loading *l)
 {
-	const struct control_options *o = c->options;
-
 	arena_init(&l->arena, NULL);
 	arena_init(&l->diag_arena, NULL);
 	diags_init(&l->diags, &l->diag_arena);
-	l->config = o->config_path != NULL ? config_load(o->config_path, &l->arena, &l->diags)
-					   : config_from_flags(o->listen, o->to, o->rate, o->burst,
-							       &l->arena, &l->diags);
+	l->config = load_config(c->options, l);
 	if (l->config != NULL)
 		follow_files(c, l->config);
 	return l->config != NULL && l->diags.errors == 0;
@@ -376,6 +387,20 @@ static void begin_shutdown(struct control *c, uint64_t now)
 	c->phase_end_ns = now + s->delay_ns;
 }
 
+/* Calls under way may end; or not, and then all is over with the next look. */
+static void begin_end(struct control *c, bool at_once, uint64_t now)
+{
+	if (c->phase == RUNNING) {
+		log_info("shutting down: %s", at_once ? "at once" : "when the calls under way end");
+		atomic_store(&c->shared.draining, true);
+		order_all(c, ORDER_DRAIN, true);
+		c->phase_end_ns = now + c->policy->config->shutdown.drain_ns;
+	}
+	c->phase = DRAINING;
+	if (at_once)
+		c->phase_end_ns = now;
+}
+
 static void log_state(struct control *c)
 {
 	log_info("state: policy %llu (%s), %u policies alive, %u client connections, phase %d",
@@ -394,6 +419,8 @@ static void on_signal(struct control *c, uint64_t now)
 				reload(c, "SIGHUP");
 			break;
 		case SIGUSR1:
+			if (c->options->source != NULL)
+				c->options->source->reopen(c->options->source->arg);
 			access_log_reopen(c->shared.log);
 			log_files_reopen(c->registries.logs);
 			break;
@@ -401,7 +428,10 @@ static void on_signal(struct control *c, uint64_t now)
 			log_state(c);
 			break;
 		default:
-			begin_shutdown(c, now);
+			if (c->options->term_at_once)
+				begin_end(c, si.ssi_signo != SIGQUIT, now);
+			else
+				begin_shutdown(c, now);
 		}
 	}
 }
@@ -581,6 +611,8 @@ static bool start(struct control *c, const struct control_services *services)
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
 		write_pid_file(c, p->config);
 		atomic_store(&c->shared.ready, true);
+		if (c->options->source != NULL)
+			c->options->source->ready(c->options->source->arg);
 		log_info(
 		    "weir %s is ready: %u routes, %u policies, %u workers, configuration %.12s",
 		    WEIR_VERSION, p->n_routes, p->n_filters, c->workers, p->hash);
