@@ -385,6 +385,8 @@ static void put_limits(struct import *im, const struct directive *server)
 	put_times(im, server);
 	put_heads(im, server);
 	put_streams(im, server);
+	if (im->serve)
+		buf_puts(&im->top, "  bare_lf: true\n");
 	if (body != NULL)
 		judge(im, body, ADAPTED, "see `timeout.idle` of the routes");
 }

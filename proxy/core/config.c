@@ -310,6 +310,12 @@ static const struct field limits_fields[] = {
 	  .min = MS,
 	  .max = 24 * HOUR,
 	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = "bare_lf",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, bare_lf),
+	  .dflt = "false",
+	  .doc = "Heads of HTTP/1, of clients and of upstreams, may have lines that end without CR; they go "
+		 "on with it. Else 400, or 502." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),

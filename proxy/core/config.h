@@ -41,6 +41,7 @@ struct limits_conf {
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
+	bool bare_lf;
 	struct http2_conf http2;
 };
 
