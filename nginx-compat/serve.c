@@ -30,6 +30,10 @@ struct served {
 	const char *folder; /* of the main file */
 	char error_log[4096];
 	int parent; /* a pipe to who waits; -1: nobody */
+	/* Of the first configuration: they stay. */
+	bool known;
+	uint32_t workers;
+	char pid_file[4096];
 };
 
 /*----------------------------------------------------------------- what is wrong */
@@ -133,6 +137,25 @@ static uint64_t drain_ns(const struct tree *t)
 
 /*----------------------------------------------------------------- loading */
 
+/* What only a start can change. */
+static void hold(struct served *s, struct config *c)
+{
+	bool workers = s->known && s->workers != c->workers;
+	bool pid = s->known && strcmp(s->pid_file, c->pid_file == NULL ? "" : c->pid_file) != 0;
+
+	if (workers || pid)
+		told_log("warn", "\"%s\" changes with the next start",
+			 workers ? "worker_processes" : "pid");
+	if (!s->known) {
+		s->workers = c->workers;
+		snprintf(s->pid_file, sizeof(s->pid_file), "%s",
+			 c->pid_file == NULL ? "" : c->pid_file);
+	}
+	s->known = true;
+	c->workers = s->workers;
+	c->pid_file = *s->pid_file == '\0' ? NULL : s->pid_file;
+}
+
 static struct config *keep(struct served *s, const struct import_result *r, struct arena *arena,
 			   struct diags *diags)
 {
@@ -149,6 +172,7 @@ static struct config *keep(struct served *s, const struct import_result *r, stru
 	if (c == NULL)
 		return NULL;
 	c->pid_file = serve_pid_file(arena, s->how, r->tree);
+	hold(s, c);
 	c->shutdown.delay_ns = 0;
 	c->shutdown.drain_ns = drain_ns(r->tree);
 	log = serve_error_log(arena, s->how, r->tree);
@@ -260,16 +284,21 @@ static void report(void *arg, const struct diags *diags)
 
 /*----------------------------------------------------------------- the process */
 
-static void on_ready(void *arg)
+static bool on_ready(void *arg)
 {
 	struct served *s = arg;
 
+	if (s->pid_file[0] != '\0' && access(s->pid_file, R_OK) != 0) {
+		told("emerg", "open() \"%s\" failed (%d: %s)", s->pid_file, errno, strerror(errno));
+		return false;
+	}
 	told_alone();
 	if (s->parent < 0)
-		return;
+		return true;
 	(void)!write(s->parent, "", 1);
 	close(s->parent);
 	s->parent = -1;
+	return true;
 }
 
 static void on_reopen(void *arg)

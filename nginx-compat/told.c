@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 enum { LINE_BYTES = 2048, PATH_BYTES = 4096 }; /* nginx's own bound on a line */
 
 /* The process has one of each. */
@@ -37,16 +39,59 @@ const char *told_to(const char *path)
 			 strerror(errno));
 		return why;
 	}
-	if (file >= 0)
-		close(file);
-	file = fd;
+	if (file >= 0) { /* the number stays: others may be writing to it */
+		dup3(fd, file, O_CLOEXEC);
+		close(fd);
+	} else {
+		file = fd;
+	}
 	snprintf(file_path, sizeof(file_path), "%s", path);
 	follow();
 	return NULL;
 }
 
+/* A line is one write(2). */
+static void put(int fd, char *line, int n)
+{
+	if (n >= LINE_BYTES)
+		n = LINE_BYTES - 1;
+	line[n] = '\n';
+	(void)!write(fd, line, (size_t)n + 1);
+}
+
+static void put_log(int fd, const char *level, const char *text)
+{
+	char line[LINE_BYTES + 1], when[32];
+	time_t now = time(NULL);
+	struct tm tm;
+	int n;
+
+	localtime_r(&now, &tm);
+	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &tm);
+	n = snprintf(line, LINE_BYTES, "%s [%s] %d#%d: %s", when, level, (int)getpid(),
+		     (int)getpid(), text);
+	put(fd, line, n);
+}
+
+static void put_file(const char *level, const char *text)
+{
+	if (file >= 0)
+		put_log(file, level, text);
+}
+
+static void on_log(enum log_level level, const char *text)
+{
+	static const char *const names[] = { [LOG_DEBUG] = "debug",
+					     [LOG_INFO] = "notice",
+					     [LOG_WARN] = "warn",
+					     [LOG_ERROR] = "error" };
+
+	put_log(file >= 0 ? file : STDERR_FILENO, names[level], text);
+}
+
 void told_redirect(void)
 {
+	log_divert(on_log);
 	if (file < 0 || redirected)
 		return;
 	terminal = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -70,31 +115,6 @@ void told_reopen(void)
 	file_path[0] = '\0';
 	if (path[0] != '\0' && told_to(path) != NULL)
 		snprintf(file_path, sizeof(file_path), "%s", path);
-}
-
-/* A line is one write(2). */
-static void put(int fd, char *line, int n)
-{
-	if (n >= LINE_BYTES)
-		n = LINE_BYTES - 1;
-	line[n] = '\n';
-	(void)!write(fd, line, (size_t)n + 1);
-}
-
-static void put_file(const char *level, const char *text)
-{
-	char line[LINE_BYTES + 1], when[32];
-	time_t now = time(NULL);
-	struct tm tm;
-	int n;
-
-	if (file < 0)
-		return;
-	localtime_r(&now, &tm);
-	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &tm);
-	n = snprintf(line, LINE_BYTES, "%s [%s] %d#%d: %s", when, level, (int)getpid(),
-		     (int)getpid(), text);
-	put(file, line, n);
 }
 
 void told(const char *level, const char *fmt, ...)

@@ -6,7 +6,8 @@
 /* The error log, from here on; "stderr": none but stderr.  Where it cannot be opened, the one before stays.  NULL, or why not:
  * `open() "FILE" failed (2: No such file or directory)`. */
 const char *told_to(const char *path);
-/* Whatever is written to stderr goes to the error log, as nginx's own stderr does; told() still reaches the first one. */
+/* What Weir logs goes to the error log, in nginx's form, and so does whatever is written to stderr; told() still reaches the
+ * first stderr. */
 void told_redirect(void);
 /* Nobody waits on stderr any more. */
 void told_alone(void);

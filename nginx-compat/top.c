@@ -399,8 +399,6 @@ static void put_process(struct import *im)
 	struct directive *pid = block_own(&im->tree->root, "pid");
 	uint64_t n;
 
-	if (workers == NULL && im->serve)
-		buf_puts(&im->top, "workers: 1\n");
 	if (workers != NULL &&
 	    (slice_is(workers->word[1], "auto") || value_number(workers->word[1], 64, &n))) {
 		judge(im, workers, EXACT, NULL);

@@ -15,6 +15,7 @@ enum { LINE_BYTES = 2048 };
 
 static _Atomic int level = LOG_INFO;
 static _Atomic uint64_t dropped;
+static void (*divert)(enum log_level, const char *text);
 
 static const char *const names[] = {
 	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
@@ -59,6 +60,18 @@ static void write_line(const char *line, size_t n)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
+void log_divert(void (*to)(enum log_level, const char *text))
+{
+	divert = to;
+}
+
+static void clean(char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+			text[i] = text[i] == '\t' ? '\t' : '?';
+}
+
 void log_at(enum log_level l, const char *fmt, ...)
 {
 	char line[LINE_BYTES], when[25];
@@ -69,16 +82,21 @@ void log_at(enum log_level l, const char *fmt, ...)
 	if (l < log_get_level())
 		return;
 	clock_format(clock_wall_ns(), when);
-	n = (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	n = divert != NULL
+		? 0
+		: (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	va_end(ap);
 	if (more < 0)
 		return;
 	n = n + (size_t)more < sizeof(line) - 2 ? n + (size_t)more : sizeof(line) - 2;
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
-			line[i] = line[i] == '\t' ? '\t' : '?';
+	clean(line, n);
+	if (divert != NULL) {
+		line[n] = '\0';
+		divert(l, line);
+		return;
+	}
 	line[n++] = '\n';
 	write_line(line, n);
 }

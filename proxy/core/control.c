@@ -593,6 +593,16 @@ static bool open_redis(struct control *c, struct loading *l)
 	return true;
 }
 
+static bool tell_ready(struct control *c)
+{
+	const struct control_source *s = c->options->source;
+
+	if (s == NULL || s->ready(s->arg))
+		return true;
+	listen_set_unlink(&c->listeners);
+	return false;
+}
+
 static bool start(struct control *c, const struct control_services *services)
 {
 	struct loading l;
@@ -611,13 +621,12 @@ static bool start(struct control *c, const struct control_services *services)
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
 		write_pid_file(c, p->config);
 		atomic_store(&c->shared.ready, true);
-		if (c->options->source != NULL)
-			c->options->source->ready(c->options->source->arg);
+		ok = tell_ready(c);
 		log_info(
 		    "weir %s is ready: %u routes, %u policies, %u workers, configuration %.12s",
 		    WEIR_VERSION, p->n_routes, p->n_filters, c->workers, p->hash);
 	}
-	unload(&l, ok);
+	unload(&l, p != NULL);
 	return ok;
 }
 

@@ -15,7 +15,8 @@ struct control_source {
 	struct config *(*load)(void *arg, struct arena *, struct diags *);
 	/* What was found, also when it is nothing. */
 	void (*report)(void *arg, const struct diags *);
-	void (*ready)(void *arg);  /* all is bound and the pid file written */
+	/* All is bound and the pid file written, if it could be; false: then it is not started. */
+	bool (*ready)(void *arg);
 	void (*reopen)(void *arg); /* USR1; before the logs of Weir's own */
 };
 
