@@ -577,6 +577,21 @@ static bool replace_prefix(const struct rewrite *w, const struct template_values
 	return join(w->prefix, slice_of(all.p + at, all.n - at), v->call->arena, path);
 }
 
+static bool is_dots(struct slice segment)
+{
+	return segment.n > 0 && segment.n <= 2 && segment.p[segment.n - 1] == '.' &&
+	       segment.p[0] == '.';
+}
+
+/* A value that leads up would leave the place that the text gives it. */
+static bool leads_up(struct slice path)
+{
+	while (path.n > 0)
+		if (is_dots(slice_cut(&path, '/')))
+			return true;
+	return false;
+}
+
 static const struct reason *target_path(const struct rewrite *w, const struct template_values *v,
 					struct target *t)
 {
@@ -585,6 +600,8 @@ static const struct reason *target_path(const struct rewrite *w, const struct te
 	if (w->prefix.p != NULL ? !replace_prefix(w, v, &path)
 				: !template_fill(&w->path, v, TEMPLATE_PATH, &path))
 		return reason_out_of_memory;
+	if (w->prefix.p == NULL && w->path.n > 0 && leads_up(path))
+		return reason_bad_request;
 	t->path = route_normal(path, v->call->arena);
 	return t->path.p == NULL ? reason_bad_request : NULL;
 }
@@ -650,6 +667,16 @@ const struct reason *action_target(const struct route *r, const struct template_
 
 /*---------------------------------------------------------------- answers of its own */
 
+/* What begins with two slashes names a host; a value must not, unless the text itself does. */
+static struct slice without_host(const struct template *t, struct slice value)
+{
+	static const struct slice two = SLICE("//");
+
+	while (!slice_starts(t->fixed, two) && slice_starts(value, two))
+		value = slice_of(value.p + 1, value.n - 1);
+	return value;
+}
+
 bool action_add_fields(const struct respond *r, const struct template_values *v, struct head *h)
 {
 	struct slice value;
@@ -660,8 +687,10 @@ bool action_add_fields(const struct respond *r, const struct template_values *v,
 			return false;
 	if (!r->has_location || r->files != NULL)
 		return true;
-	return template_fill(&r->location, v, TEMPLATE_URI, &value) &&
-	       (value.n == 0 || head_add(h, F_LOCATION, value));
+	if (!template_fill(&r->location, v, TEMPLATE_URI, &value))
+		return false;
+	value = without_host(&r->location, value);
+	return value.n == 0 || head_add(h, F_LOCATION, value);
 }
 
 static const struct error_page *find_page(const struct error_pages *pages, uint16_t status,

@@ -123,7 +123,7 @@ static void go_up(struct exchange *x)
 	if (why == NULL)
 		leg_start(x, TRY);
 	else
-		exchange_reply(x, why, 1000);
+		exchange_reply(x, why, why == reason_out_of_memory ? 1000 : 0);
 }
 
 void exchange_go_on(struct exchange *x)

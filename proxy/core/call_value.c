@@ -242,8 +242,8 @@ static bool read_path_decoded(struct reader *r, struct slice *out)
 	for (size_t i = 0; i < path.n; i++) {
 		bool escape = path.p[i] == '%' && i + 2 < path.n;
 
-		buf_putc(&b, escape ? (char)(hex_of(path.p[i + 1]) << 4 | hex_of(path.p[i + 2]))
-				    : path.p[i]);
+		buf_putc(&b, (char)(escape ? hex_of(path.p[i + 1]) << 4 | hex_of(path.p[i + 2])
+					   : path.p[i]));
 		i += escape ? 2 : 0;
 	}
 	*out = slice_of(b.p, b.n);

@@ -31,6 +31,8 @@
  *  T4  A value can never end the place it is put into: by its form (enum template_form) what would
  *      is escaped.  In a URI, {uri} {path} {query} {authority} {host} {match...} stand as they are,
  *      of others all that could end a segment or a value of a query is escaped.
+ *      A path of which a value makes `..` is refused, and a Location does not begin with `//` for a
+ *      value's sake: that would name a host (action.c).
  *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty. */
 #ifndef CORE_TEMPLATE_H
 #define CORE_TEMPLATE_H

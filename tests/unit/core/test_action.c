@@ -271,6 +271,10 @@ static void test_bad_targets(void **state)
 		{ .path = "{query.p}" },
 		{ .path = "/a/{query.up}" },
 		{ .path = "/a/{query.slash}" },
+		{ .path =
+		      "/a/b/c/{query.up}" }, /* what it leads to is a path, but not below this one */
+		{ .path = "/a/{query.dots}/b" },
+		{ .path = "/a/.{query.dot}" },
 		{ .path = "/a", .host = "{query.p}" },
 		{ .path = "/a", .host = "{header.none}" },
 	};
@@ -284,7 +288,7 @@ static void test_bad_targets(void **state)
 		f.conf.rewrite = (struct rewrite_conf){ .present = true, .path.text = bad[i].path };
 		f.conf.host.text = bad[i].host;
 		assert_true(prepare(&f));
-		ask(&f, "/x", "p=a/b&up=../../b&slash=..%5cb");
+		ask(&f, "/x", "p=a/b&up=../../b&slash=..%5cb&dots=..&dot=.");
 		assert_ptr_equal(action_target(&f.route, &f.values, &t), reason_bad_request);
 		tear_down(&f);
 	}
@@ -460,6 +464,37 @@ static void test_answers_of_its_own(void **state)
 	tear_down(&f);
 }
 
+/* No value may name the host that a client is sent to. */
+static void test_redirects_stay_here(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "{uri}", "/evil.org/" },
+		{ "/{query.to}", "/evil.org" },
+		{ "{query.to}", "/evil.org" },
+		{ "//cdn.org{path}", "//cdn.org/evil.org/" },
+		{ "https://here.org{uri}", "https://here.org//evil.org/" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fixture f;
+		struct head h;
+		struct slice body, got;
+
+		set_up(&f, NULL);
+		f.conf.respond = (struct respond_conf){ .present = true,
+							.status = 302,
+							.location.text = rows[i][0] };
+		assert_true(prepare(&f));
+		ask(&f, "//evil.org/", i == 1 || i == 2 ? "to=//evil.org" : NULL);
+		head_init(&h, &f.arena);
+		assert_true(action_respond(f.route.respond, &f.values, &h, &body));
+		got = head_find(&h, F_LOCATION)->value;
+		expect_text(got, rows[i][1]);
+		tear_down(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +513,7 @@ int main(void)
 		cmocka_unit_test(test_whose_edits),
 		cmocka_unit_test(test_what_success_is),
 		cmocka_unit_test(test_answers_of_its_own),
+		cmocka_unit_test(test_redirects_stay_here),
 	};
 
 	log_set_level(LOG_ERROR);
