@@ -129,6 +129,10 @@ static void put_added(struct import *im, const struct site *site, const struct d
 		const char *value =
 		    variable_phrase_then(im, site, block, d->word[2].p, false, AT_ANSWER);
 
+		if (value != NULL && strpbrk(value, "\r\n") != NULL) {
+			judge(im, d, LOST, "no field holds the end of a line");
+			continue;
+		}
 		if (value == NULL || !is_ours(d->word[1].p)) {
 			judge(im, d, LOST,
 			      value == NULL ? "`%s` is not known to Weir"

@@ -198,7 +198,8 @@ static void finish(struct import *im, const char *version, struct import_result 
 
 	result->tree = t;
 	im->folder = folder_of(im->arena, t->name);
-	if (im->serve ? table_check_whole(t, version) : table_check(t, version))
+	if ((im->serve ? table_check_whole(t, version) : table_check(t, version)) &&
+	    valid_check(t, &t->root))
 		translate(im, result);
 	count_list(&t->root, result);
 	result->wrong = t->wrong;

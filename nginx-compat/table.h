@@ -23,6 +23,8 @@ struct directive_rule {
  * taken from.  Comes behind the reading, whether that went well or not.  `version` "1.22.1"; NULL: any.  False: nginx would refuse it, tree->wrong says why.  Directives that are not
  * known are UNKNOWN, and nginx would refuse them as well. */
 bool table_check(struct tree *, const char *version);
+/* Behind that: whether nginx would take the values of what stands in a block, and below. */
+bool valid_check(struct tree *, struct directive *block);
 
 /* The same for what nginx is started with: no fragment, no name that is not known, and an `events`. */
 bool table_check_whole(struct tree *, const char *version);
