@@ -1,31 +1,15 @@
-/* exempt.c - keys that map or geo make empty for some: their calls are not counted.
+/* exempt.c - keys that map and geo make empty for some: their calls are not counted.
  *
- * Understood are the two forms that people use:
+ * The form that most people use becomes overrides for networks, the most specific first, as geo finds them:
  *
  *   geo $limited { default 1; 10.0.0.0/8 0; }  map $limited $key { 0 ""; 1 $binary_remote_addr; }
- *   map $http_x_key $key { default $http_x_key; "secret" ""; }
  *
- * The first becomes overrides for networks, the most specific first, as geo finds them; the second overrides for values. */
+ * All others are values (lookup.c). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/addr.h"
 #include "nginx-compat/internal.h"
-
-static struct directive *find_block(const struct import *im, const char *kind,
-				    struct slice variable)
-{
-	DIRECTIVE_EACH (d, im->http) {
-		struct slice made;
-
-		if (!directive_is(d, kind) || d->n < 2)
-			continue;
-		made = d->word[d->n - 1];
-		if (made.n == variable.n + 1 && memcmp(made.p + 1, variable.p, variable.n) == 0)
-			return d;
-	}
-	return NULL;
-}
 
 /* What a map makes of a value: the word of its line, or of its default, or "". */
 static const char *look_up(const struct directive *map, const char *value)
@@ -145,30 +129,6 @@ static bool read_geo(struct import *im, const struct directive *geo, const struc
 	return true;
 }
 
-/*------------------------------------------------------------------- values */
-
-/* map $x $key { default $x; "value" ""; }: but for the exempt ones, the key is what is looked at. */
-static bool read_values(struct import *im, const struct directive *map, struct finding *f,
-			const char **overrides)
-{
-	struct buf b = { 0 };
-	bool any = false;
-
-	if (is_exempt(f, look_up(map, "default")))
-		return false;
-	DIRECTIVE_EACH (line, map) {
-		if (line->n != 2 || slice_is(line->word[0], "default"))
-			continue;
-		if (line->word[0].n == 0 && line->word[1].n == 0)
-			continue; /* a call without it is not counted anyway */
-		put_override(&b, text_yaml(im, line->word[0].p), is_exempt(f, line->word[1].p),
-			     &any);
-	}
-	*overrides = any ? text_buf(im, &b) : NULL;
-	buf_fini(&b);
-	return strcmp(f->key, map->word[1].p) == 0;
-}
-
 static void judge_block(struct import *im, struct directive *block)
 {
 	judge(im, block, EXACT, NULL);
@@ -182,7 +142,7 @@ static bool finish(struct import *im, const struct site *site, const struct find
 {
 	struct slice variable = f->key == NULL ? slice_of(NULL, 0) : variable_alone(f->key);
 
-	if (f->mixed || variable.p == NULL || find_block(im, "map", variable) != NULL)
+	if (f->mixed || variable.p == NULL || lookup_block(im, "map", variable) != NULL)
 		return false; /* a map of a map would have no end if they named each other */
 	key_read(im, site, f->key, key);
 	if (key->overrides != NULL || key->yaml == NULL || key->yaml[0] == '[')
@@ -195,42 +155,22 @@ static bool read_map(struct import *im, const struct site *site, struct directiv
 		     struct key *key)
 {
 	struct slice source = variable_alone(map->word[1].p);
-	struct directive *geo = source.p == NULL ? NULL : find_block(im, "geo", source);
+	struct directive *geo = source.p == NULL ? NULL : lookup_block(im, "geo", source);
 	struct finding f = { 0 };
 	const char *overrides = NULL;
-	bool ok;
 
-	if (!is_simple(map) || source.p == NULL)
-		return false;
-	if (geo != NULL)
-		ok = geo->n == 2 && is_simple(geo) && read_geo(im, geo, map, &f, &overrides);
-	else
-		ok = read_values(im, map, &f, &overrides);
-	if (!ok || !finish(im, site, &f, overrides, key) ||
-	    (geo != NULL && strncmp(key->yaml, "client.ip", 9) != 0))
+	if (!is_simple(map) || geo == NULL || geo->n != 2 || !is_simple(geo) ||
+	    !read_geo(im, geo, map, &f, &overrides) || !finish(im, site, &f, overrides, key) ||
+	    strncmp(key->yaml, "client.ip", 9) != 0)
 		return false;
 	judge_block(im, map);
-	if (geo != NULL)
-		judge_block(im, geo);
+	judge_block(im, geo);
 	return true;
 }
 
 bool exempt_read(struct import *im, const struct site *site, struct slice variable, struct key *key)
 {
-	static const char *const kinds[] = { "geo", "split_clients" };
-	struct directive *map = find_block(im, "map", variable);
+	struct directive *map = lookup_block(im, "map", variable);
 
-	if (map != NULL && read_map(im, site, map, key))
-		return true;
-	for (size_t i = 0; map == NULL && i < 2; i++)
-		map = find_block(im, kinds[i], variable);
-	if (map == NULL)
-		return false;
-	*key = (struct key){ .why = text_printf(
-				 im,
-				 "the key is made by the %s of %s:%u, which has no such "
-				 "form in Weir",
-				 map->word[0].p, text_file(im, map->file), map->line) };
-	judge(im, map, LOST, "only exemptions from one key can be said (`overrides`)");
-	return true;
+	return map != NULL && read_map(im, site, map, key);
 }

@@ -40,6 +40,7 @@ static void put_yaml(struct import *im, const char *accept, struct buf *out)
 	buf_put(out, im->top.p, im->top.n);
 	if (*accept != '\0')
 		buf_printf(out, "accept: [%s] # they are meant: nginx did it so\n", accept);
+	put_section(out, "values", &im->values);
 	put_section(out, "upstreams", &im->upstreams);
 	put_section(out, "policies", &im->policies);
 	put_section(out, "routes", &im->routes);
@@ -99,7 +100,8 @@ static void make_yaml(struct import *im, struct import_result *result)
 	const char *accept = "";
 
 	put_yaml(im, "", &draft);
-	if (draft.oom || im->top.oom || upstreams.oom || im->policies.oom || im->routes.oom)
+	if (draft.oom || im->top.oom || upstreams.oom || im->values.oom || im->policies.oom ||
+	    im->routes.oom)
 		tree_no_memory(im->tree);
 	else if (try_yaml(im, &draft, &accept))
 		put_yaml(im, accept, &yaml);
@@ -185,6 +187,7 @@ static void translate(struct import *im, struct import_result *result)
 static void fini(struct import *im)
 {
 	buf_fini(&im->top);
+	buf_fini(&im->values);
 	buf_fini(&im->upstreams);
 	buf_fini(&im->policies);
 	buf_fini(&im->routes);

@@ -7,6 +7,7 @@
  *   site.c      servers, what they listen on, what they are called; which of them can be had together
  *   location.c  the locations of a server, in the order in which Weir asks routes
  *   variable.c  what $x is: a key, a constant
+ *   lookup.c    map, geo and split_clients as values
  *   exempt.c    map and geo: keys that are empty for some
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
@@ -43,13 +44,14 @@ struct import {
 	bool serve;             /* it is to be started at once, as nginx would be */
 	struct directive *http; /* NULL: there is none */
 	bool fragment;
-	struct buf top, upstreams, policies, routes;
-	struct made *policy, *upstream, *log;
+	struct buf top, values, upstreams, policies, routes;
+	struct made *value, *policy, *upstream, *log;
 	struct buf logs, events; /* of text */
 	const char *log_default; /* what the first server logs to; NULL: nobody has asked */
 	bool logs_json;          /* somewhere the access log is Weir's own */
 	bool serves_files; /* some location does */
 	bool unverified;   /* an upstream is not verified */
+	unsigned lookups;  /* under way */
 	unsigned n_routes; /* that lead somewhere */
 	uint32_t n_sites;
 	struct site *site;
@@ -200,9 +202,22 @@ const char *variable_phrase_then(struct import *, const struct site *,
 /* The name behind a `$` that is all the text; p NULL: it is something else. */
 struct slice variable_alone(const char *text);
 
+/* Text that says the same in a phrase, whatever braces it has. */
+void variable_literal(struct slice, struct buf *);
+
+/*----------------------------------------------------------------- lookup.c */
+
+/* The map, geo or split_clients that makes a variable; NULL: there is none. */
+struct directive *lookup_block(const struct import *, const char *kind, struct slice variable);
+/* The value that is what such a variable is, written; NULL: there is none, or it cannot be said, which was judged. */
+const char *lookup_name(struct import *, const struct site *, struct slice variable);
+/* The same of a text; NULL: it holds something that Weir cannot say. */
+const char *lookup_text(struct import *, const struct site *, const char *wanted, const char *text,
+			const struct directive *at);
+
 /*----------------------------------------------------------------- exempt.c */
 
-/* A key made by map or geo: where it is empty for some and one other key for the others. */
+/* A key made by map of a geo: where it is empty for some networks and the address for the others. */
 bool exempt_read(struct import *, const struct site *, struct slice variable, struct key *);
 
 /*------------------------------------------------------------------ limit.c */

@@ -167,7 +167,7 @@ static bool put_value(struct slice variable, enum template_time when, struct buf
 }
 
 /* A brace that Weir would take for the beginning of a value is doubled. */
-static void put_literal(struct slice s, struct buf *b)
+void variable_literal(struct slice s, struct buf *b)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		size_t n = i + 1;
@@ -184,9 +184,11 @@ static void put_literal(struct slice s, struct buf *b)
 const char *variable_name(struct import *im, struct slice variable)
 {
 	struct buf b = { 0 };
-	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
+	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL, *name;
 
 	buf_fini(&b);
+	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
+		return text_printf(im, "value.%s", name);
 	if (text == NULL || strcmp(text, "{request_id}") == 0)
 		return NULL;
 	return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
@@ -238,11 +240,16 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
 	struct directive *set = find_set(block, variable);
+	size_t before = b->n;
 
 	if (groups && variable.n == 1 && variable.p[0] >= '0' && variable.p[0] <= '9') {
 		buf_printf(b, "{match.%c}", variable.p[0]);
+	} else if (slice_is(variable, "binary_remote_addr") && im->lookups > 0) {
+		buf_puts(b, "{client.ip}"); /* for keys, one is as good as the other */
 	} else if (slice_is(variable, "server_name")) {
-		put_literal(slice_str(site->first_name), b);
+		if (site == NULL)
+			return false;
+		variable_literal(slice_str(site->first_name), b);
 	} else if (when == AT_END &&
 		   (slice_is(variable, "uri") || slice_is(variable, "document_uri"))) {
 		buf_puts(b, "{path.decoded}");
@@ -255,9 +262,14 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		if (strchr(set->word[2].p, '$') != NULL)
 			return false;
 		judge(im, set, EXACT, NULL);
-		put_literal(set->word[2], b);
+		variable_literal(set->word[2], b);
 	} else {
-		return put_value(variable, when, b);
+		const char *name =
+		    put_value(variable, when, b) ? NULL : lookup_name(im, site, variable);
+
+		if (name != NULL)
+			buf_printf(b, "{value.%s}", name);
+		return name != NULL || b->n > before;
 	}
 	return true;
 }
@@ -290,7 +302,7 @@ const char *variable_phrase_then(struct import *im, const struct site *site,
 		struct slice variable, part = take_part(&s, &variable);
 
 		if (variable.p == NULL) {
-			put_literal(part, &b);
+			variable_literal(part, &b);
 		} else if (!put_variable(im, site, block, variable, groups, when, &b)) {
 			buf_fini(&b);
 			return NULL;
@@ -315,7 +327,7 @@ static const struct key_source sources[] = {
 	{ "document_uri", "path" },
 	{ "request_method", "method" },
 	{ "server_name", NULL, .per_site = true },
-	{ "http_host", "host" },
+	{ "http_host", NULL },
 	{ "http_", "header.", .may_miss = true, .dashes = true },
 	{ "arg_", "query.", .may_miss = true },
 	{ "cookie_", "cookie.", .may_miss = true },
@@ -359,7 +371,7 @@ static void add_part(struct import *im, const struct site *site, struct slice va
 {
 	const struct key_source *s = find_source(variable);
 
-	if (s == NULL) {
+	if (s == NULL || (s->yaml == NULL && !s->per_site)) {
 		key->why = text_printf(im, "there is no key like `$%.*s`", SLICE_FMT(variable));
 	} else if (s->per_site) {
 		key->per_site = true;
@@ -371,13 +383,42 @@ static void add_part(struct import *im, const struct site *site, struct slice va
 	}
 }
 
+/* By map, geo or split_clients. */
+static bool read_made(struct import *im, const struct site *site, struct slice variable,
+		      struct key *key)
+{
+	const char *name = lookup_name(im, site, variable);
+
+	if (name == NULL)
+		return false;
+	*key = (struct key){ .may_miss = true, .yaml = text_printf(im, "value.%s", name) };
+	return true;
+}
+
+/* As one text, which is missing where all of it is empty. */
+static void read_text(struct import *im, const struct site *site, const char *text, struct key *key)
+{
+	struct slice alone = variable_alone(text);
+	const char *why = key->why;
+	const char *name = lookup_text(im, site, "key", text, NULL);
+
+	*key = (struct key){ .may_miss = true };
+	if (name != NULL)
+		key->yaml = text_printf(im, "value.%s", name);
+	else if (alone.p != NULL && why != NULL)
+		key->why = why;
+	else
+		key->why = text_printf(im, "there is no key like `%s`", text);
+}
+
 void key_read(struct import *im, const struct site *site, const char *text, struct key *key)
 {
 	struct slice s = slice_str(text), alone = variable_alone(text);
 	struct parts parts = { 0 };
 
 	*key = (struct key){ .nothing = s.n == 0 };
-	if (alone.p != NULL && exempt_read(im, site, alone, key))
+	if (alone.p != NULL &&
+	    (exempt_read(im, site, alone, key) || read_made(im, site, alone, key)))
 		return;
 	while (s.n > 0) {
 		struct slice variable;
@@ -386,8 +427,11 @@ void key_read(struct import *im, const struct site *site, const char *text, stru
 		if (variable.p != NULL)
 			add_part(im, site, variable, key, &parts);
 	}
-	if (parts.n > 1 && parts.missing)
-		key->why = "a key of several parts is counted only where all of them are there";
+	if (key->why != NULL || (parts.n > 1 && parts.missing)) {
+		buf_fini(&parts.text);
+		read_text(im, site, text, key);
+		return;
+	}
 	if (alone.p == NULL)
 		key->nothing = *text == '\0';
 	key->may_miss = parts.missing;

@@ -114,7 +114,8 @@ static const struct field value_fields[] = {
 	  .type = C_BOOL,
 	  .offset = offsetof(struct value_conf, caseless),
 	  .dflt = "false",
-	  .doc = "Whether upper and lower case are the same to `match`." },
+	  .doc = "Whether upper and lower case of texts are the same to `match`; a regular "
+		 "expression says `~*`." },
 	{ .key = NULL },
 };
 

@@ -68,7 +68,7 @@ static const char *prepare_match(const struct preparing *p, const char *text,
 			   : "it is an address, or a network such as 10.0.0.0/8";
 	if (!pattern_is(text))
 		return NULL;
-	m->pattern = pattern_compile(text, p->conf->caseless, p->arena, &wrong);
+	m->pattern = pattern_compile(text, false, p->arena, &wrong);
 	if (m->pattern != NULL)
 		return NULL;
 	return wrong != NULL ? wrong : "out of memory";

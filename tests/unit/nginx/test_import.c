@@ -98,9 +98,11 @@ static const struct row limits[] = {
 	  "key: [client.ip/32/128, path]", " 0 lost" },
 	{ LIMITED("limit_req_zone $binary_remote_addr$http_a zone=z:1m rate=1r/s;",
 		  "limit_req zone=z;"),
-	  "!rate:", "lost: limit_req zone=z" },
-	{ LIMITED("limit_req_zone $request_uri zone=z:1m rate=1r/s;", "limit_req zone=z;"), "!rate:",
-	  "no key like `$request_uri`" },
+	  "key: \"{client.ip}{header.a}\"", " 0 lost" },
+	{ LIMITED("limit_req_zone $request_uri zone=z:1m rate=1r/s;", "limit_req zone=z;"),
+	  "key: value.key, missing: skip", " 0 lost" },
+	{ LIMITED("limit_req_zone $no_such zone=z:1m rate=1r/s;", "limit_req zone=z;"), "!rate:",
+	  "no key like `$no_such`" },
 	{ LIMITED("limit_req_zone $server_name zone=z:1m rate=1r/s;", "limit_req zone=z;"),
 	  "z-s.org: { rate: 1/s, burst: 1, algorithm: leaky-bucket", " 0 lost" },
 	{ LIMITED("limit_req_zone all zone=z:1m rate=1r/s;", "limit_req zone=z;"),
@@ -114,11 +116,21 @@ static const struct row limits[] = {
 	{ LIMITED("map $http_a $k { default $binary_remote_addr; x \"\"; } limit_req_zone $k "
 		  "zone=z:1m rate=1r/s;",
 		  "limit_req zone=z;"),
-	  "!rate:", "lost: limit_req zone=z" },
+	  "k: { of: \"{header.a}\", caseless: true, map: [{ match: x, value: \"\" }], default: "
+	  "\"{client.ip}\" }",
+	  " 0 lost" },
+	{ LIMITED("geo $http_a $k { default b; 1.2.3.4 x; proxy 1.1.1.1; } limit_req_zone $k "
+		  "zone=z:1m rate=1r/s;",
+		  "limit_req zone=z;"),
+	  "!rate:", "lost: geo" },
+	{ LIMITED("split_clients $binary_remote_addr $k { 10% a; * \"\"; } limit_req_zone $k "
+		  "zone=z:1m rate=1r/s;",
+		  "limit_req zone=z;"),
+	  "!rate:", "use $remote_addr" },
 	{ LIMITED("map $http_a $k { default $http_a; free \"\"; } limit_req_zone $k zone=z:1m "
 		  "rate=1r/s;",
 		  "limit_req zone=z;"),
-	  "overrides: [{ match: free, rate: unlimited }]", " 0 lost" },
+	  "map: [{ match: free, value: \"\" }]", " 0 lost" },
 	{ LIMITED("map $k $k { default $k; free \"\"; } limit_req_zone $k zone=z:1m rate=1r/s;",
 		  "limit_req zone=z;"),
 	  "!rate:", "lost: limit_req zone=z" },
