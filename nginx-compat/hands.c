@@ -265,7 +265,7 @@ static int look(const struct serving *s, const struct wishes *w, const struct or
 	int status = 1;
 
 	arena_init(&arena, NULL);
-	import_serve(&arena, s->conf, s->prefix, s->directives, &r);
+	import_serve(&arena, s->conf, &s->start, &r);
 	wrong = serve_wrong(&arena, &r, &hint);
 	if (wrong != NULL)
 		told("emerg", "%s", wrong);
@@ -286,12 +286,13 @@ enum { PATH_BYTES = 4096 };
 
 /* Where nginx's packages have them, and where its sources do. */
 struct places {
-	const char *prefix, *conf, *pid_file, *error_log;
+	const char *prefix, *conf, *pid_file, *error_log, *access_log;
 };
 
 static const struct places packaged = { "/etc/nginx/", "/etc/nginx/nginx.conf", "/run/nginx.pid",
-					"/var/log/nginx/error.log" };
-static const struct places built = { NULL, "conf/nginx.conf", "logs/nginx.pid", "logs/error.log" };
+					"/var/log/nginx/error.log", "/var/log/nginx/access.log" };
+static const struct places built = { NULL, "conf/nginx.conf", "logs/nginx.pid", "logs/error.log",
+				     "logs/access.log" };
 
 static const char *under(char out[PATH_BYTES], const char *prefix, const char *path)
 {
@@ -307,11 +308,12 @@ static void place(const struct wishes *w, struct serving *s)
 	snprintf(prefix, sizeof(prefix), "%s", w->prefix == NULL ? p->prefix : w->prefix);
 	if (prefix[strlen(prefix) - 1] != '/' && strlen(prefix) + 1 < sizeof(prefix))
 		strcat(prefix, "/");
-	s->prefix = prefix;
+	s->start = (struct import_start){ .prefix = prefix,
+					  .directives = w->directives,
+					  .access_log = p->access_log };
 	s->conf = under(conf, prefix, w->conf != NULL ? w->conf : p->conf);
-	s->directives = w->directives;
 	s->pid_file = p->pid_file;
-	s->error_log = w->error_log != NULL ? w->error_log : p->error_log;
+	s->start.error_log = w->error_log != NULL ? w->error_log : p->error_log;
 }
 
 static void open_log(const struct serving *s)
@@ -319,9 +321,9 @@ static void open_log(const struct serving *s)
 	char path[PATH_BYTES];
 	const char *why;
 
-	if (strcmp(s->error_log, "stderr") == 0)
+	if (strcmp(s->start.error_log, "stderr") == 0)
 		return;
-	why = told_to(under(path, s->prefix, s->error_log));
+	why = told_to(under(path, s->start.prefix, s->start.error_log));
 	if (why != NULL)
 		told("alert", "could not open error log file: %s", why);
 }
@@ -355,6 +357,8 @@ int hands_run(const char *path, const struct cli_host *host)
 
 	snprintf(prefix, sizeof(prefix), "%.*s", slash == NULL ? 2 : (int)(slash + 1 - path),
 		 slash == NULL ? "./" : path);
-	serving = (struct serving){ .conf = path, .prefix = prefix, .foreground = true };
+	serving = (struct serving){ .conf = path,
+				    .start = { .prefix = prefix, .access_log = "/dev/stdout" },
+				    .foreground = true };
 	return serve_run(&serving, host);
 }

@@ -232,15 +232,32 @@ void import_file(struct arena *arena, const char *path, const char *version,
 	finish(&(struct import){ .arena = arena, .tree = t }, version, result);
 }
 
-void import_serve(struct arena *arena, const char *path, const char *prefix, const char *directives,
+/* As if it were the last line of the block, which has none of the name. */
+static void add_line(struct tree *t, struct directive *block, const char *name, const char *word)
+{
+	struct directive *d;
+
+	if (word == NULL || block == NULL || block_own(block, name) != NULL)
+		return;
+	d = tree_add(t, block, 2);
+	if (d == NULL)
+		return;
+	d->file = t->name;
+	d->word[0] = slice_str(name);
+	d->word[1] = slice_str(word);
+}
+
+void import_serve(struct arena *arena, const char *path, const struct import_start *start,
 		  struct import_result *result)
 {
-	struct import im = { .arena = arena, .prefix = prefix, .serve = true };
+	struct import im = { .arena = arena, .prefix = start->prefix, .serve = true };
 
 	im.tree = tree_new(arena, result);
 	if (im.tree == NULL)
 		return;
-	read_main(im.tree, path, directives);
+	read_main(im.tree, path, start->directives);
+	add_line(im.tree, &im.tree->root, "error_log", start->error_log);
+	add_line(im.tree, block_own(&im.tree->root, "http"), "access_log", start->access_log);
 	finish(&im, NGINX_VERSION, result);
 }
 

@@ -21,9 +21,15 @@ void import_file(struct arena *, const char *path, const char *version, struct i
 void import_text(struct arena *, const char *name, struct slice text, const char *version,
 		 struct import_result *);
 
-/* As nginx would be started with it: a main file, `directives` before its own (NULL: none), names of logs and the like seen
- * from `prefix`, a folder with its slash.  Whatever nginx would refuse is wrong, and so is a directive that is not known. */
-void import_serve(struct arena *, const char *path, const char *prefix, const char *directives,
+/* How nginx was started. */
+struct import_start {
+	const char *prefix;     /* a folder with its slash: logs and files are seen from there */
+	const char *directives; /* before those of the file; NULL: none */
+	const char *access_log, *error_log; /* where the file names none; NULL: as Weir has it */
+};
+
+/* A main file that is to be served.  Whatever nginx would refuse is wrong, and so is a directive that is not known. */
+void import_serve(struct arena *, const char *path, const struct import_start *,
 		  struct import_result *);
 
 /* "exact" "adapted" "not needed" "lost" "unknown" */

@@ -254,6 +254,8 @@ static const char *target_text(struct import *im, struct directive *at)
 		return to;
 	if (*to == '/')
 		return text_yaml(im, to);
+	if (im->prefix != NULL)
+		return text_yaml(im, text_prefixed(im, to));
 	judge(im, at, ADAPTED, "it is looked for beside the configuration");
 	return text_yaml(im, *im->folder == '\0' ? text_printf(im, "./%s", to)
 						 : text_printf(im, "%s%s", im->folder, to));

@@ -105,7 +105,7 @@ const char *serve_pid_file(struct arena *arena, const struct serving *s, const s
 {
 	const char *path = word_of(t, "pid");
 
-	return under(arena, s->prefix, path != NULL ? path : s->pid_file);
+	return under(arena, s->start.prefix, path != NULL ? path : s->pid_file);
 }
 
 const char *serve_error_log(struct arena *arena, const struct serving *s, const struct tree *t)
@@ -115,7 +115,7 @@ const char *serve_error_log(struct arena *arena, const struct serving *s, const 
 	if (path != NULL && (strcmp(path, "stderr") == 0 || strncmp(path, "syslog:", 7) == 0 ||
 			     strncmp(path, "memory:", 7) == 0))
 		return NULL;
-	return under(arena, s->prefix, path != NULL ? path : s->error_log);
+	return under(arena, s->start.prefix, path != NULL ? path : s->start.error_log);
 }
 
 static bool is_off(const struct tree *t, const char *name)
@@ -190,7 +190,7 @@ static struct config *load(void *arg, struct arena *arena, struct diags *diags)
 
 	s->yaml = slice_of(NULL, 0);
 	arena_init(&own, NULL);
-	import_serve(&own, s->how->conf, s->how->prefix, s->how->directives, &r);
+	import_serve(&own, s->how->conf, &s->how->start, &r);
 	wrong = serve_wrong(&own, &r, &hint);
 	if (wrong != NULL)
 		diag_error(diags, (struct place){ 0 }, "E001", "%s", wrong)->help =
@@ -363,7 +363,7 @@ static bool look_first(struct served *s, bool *foreground)
 	struct arena arena;
 
 	arena_init(&arena, NULL);
-	import_serve(&arena, s->how->conf, s->how->prefix, s->how->directives, &r);
+	import_serve(&arena, s->how->conf, &s->how->start, &r);
 	wrong = serve_wrong(&arena, &r, &hint);
 	if (wrong == NULL) {
 		log = serve_error_log(&arena, s->how, r.tree);

@@ -8,11 +8,10 @@
 #include "nginx-compat/import.h"
 
 struct serving {
-	const char *conf, *prefix; /* the main file; a folder with its slash */
-	const char *directives;    /* of the command line; NULL: none */
-	const char *pid_file;      /* where none is configured; NULL: none is written then */
-	const char *error_log;     /* the same */
-	bool foreground;           /* whatever `daemon` says */
+	const char *conf; /* the main file */
+	struct import_start start;
+	const char *pid_file; /* where none is configured; NULL: none is written then */
+	bool foreground;      /* whatever `daemon` says */
 };
 
 /* NULL, or why nginx, or Weir in its place, would not start with it: in nginx's words, in the arena.  `hint`: what Weir has to

@@ -148,6 +148,8 @@ static const char *type_of(struct import *im, const struct directive *block, con
 
 static const char *absolute(struct import *im, const char *path)
 {
+	if (im->prefix != NULL)
+		return text_prefixed(im, path);
 	return *path == '/' ? path : text_printf(im, "%s%s", im->folder, path);
 }
 
