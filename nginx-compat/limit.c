@@ -90,6 +90,10 @@ static bool read_key(struct limit *l)
 		return false;
 	}
 	judge(l->im, l->zone_at, EXACT, NULL);
+	for (uint32_t i = 2; i < l->zone_at->n; i++)
+		if (slice_is(l->zone_at->word[i], "sync"))
+			judge(l->im, l->zone_at, ADAPTED,
+			      "each instance counts by itself; see `store: redis`");
 	if (l->key.nothing)
 		judge(l->im, l->at, NOT_NEEDED, "its key is empty");
 	return !l->key.nothing;

@@ -139,7 +139,8 @@ static const char *regex_match(struct import *im, struct slice s)
 	    im, text_printf(im, "~%s %.*s", caseless ? "*" : "", (int)(s.n - skip), s.p + skip));
 }
 
-static bool put_map_line(struct lookup *l, const struct directive *line, enum map_turn turn)
+static bool put_map_line(struct lookup *l, const struct directive *line, enum map_turn turn,
+			 bool hosts)
 {
 	struct slice s = line->word[0];
 	const char *value = phrase(l, line->word[1], turn == TURN_REGEX), *match;
@@ -148,6 +149,11 @@ static bool put_map_line(struct lookup *l, const struct directive *line, enum ma
 		return false;
 	if (turn == TURN_REGEX)
 		match = regex_match(l->im, s);
+	else if (turn == TURN_TEXT && hosts &&
+		 s.n > 0) /* a name that is complete ends with a dot */
+		match = text_printf(
+		    l->im, "[%s, %s]", text_match(l, s),
+		    text_match(l, slice_str(text_printf(l->im, "%.*s.", SLICE_FMT(s)))));
 	else
 		match = turn == TURN_TEXT ? text_match(l, s) : host_match(l->im, s, turn);
 	put_entry(l, match, value);
@@ -180,12 +186,12 @@ static bool put_turn(struct lookup *l, enum map_turn turn, bool hosts)
 	if (turn == TURN_BEHIND || turn == TURN_BEFORE) {
 		for (const struct directive *line = NULL;
 		     ok && hosts && (line = next_longest(l->at, turn, line)) != NULL;)
-			ok = put_map_line(l, line, turn);
+			ok = put_map_line(l, line, turn, hosts);
 		return ok;
 	}
 	DIRECTIVE_EACH (line, l->at)
 		if (ok && turn_of(line, hosts) == turn)
-			ok = put_map_line(l, line, turn);
+			ok = put_map_line(l, line, turn, hosts);
 	return ok;
 }
 
@@ -262,7 +268,8 @@ static uint32_t v4_of(const struct ip *ip)
 /* "10.0.0.1-10.0.0.9", or one address, as networks. */
 static bool add_range(struct lookup *l, struct networks *all, const struct directive *line)
 {
-	struct slice rest = line->word[0], from = slice_cut(&rest, '-');
+	struct slice rest = line->word[directive_is(line, "delete") ? 1 : 0],
+		     from = slice_cut(&rest, '-');
 	struct ip a, b;
 	uint64_t at, end;
 
@@ -310,7 +317,7 @@ static bool read_geo_line(struct lookup *l, struct networks *all, const struct d
 	}
 	if (slice_is(text, "include"))
 		return true;
-	if (slice_is(text, "proxy") || (deletes && ranges))
+	if (slice_is(text, "proxy"))
 		return lost(
 		    l, "whose word is taken for an address is said once, with set_real_ip_from");
 	if (ranges)
@@ -330,7 +337,8 @@ static void put_network(struct lookup *l, const struct network *n)
 
 	ip_format(&n->cidr.ip, text);
 	put_entry(l, text_yaml(l->im, text_printf(l->im, "%s/%u", text, v4 ? bits - 96 : bits)),
-		  literal(l->im, n->line->word[1]));
+		  directive_is(n->line, "delete") ? (l->dflt != NULL ? l->dflt : "")
+						  : literal(l->im, n->line->word[1]));
 }
 
 static bool read_geo(struct lookup *l)
