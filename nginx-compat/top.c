@@ -259,6 +259,17 @@ static void put_networks(struct import *im, struct directive *first, struct buf 
 	}
 }
 
+static const char *lower_case(struct import *im, const char *text)
+{
+	char *copy = arena_printf(im->arena, "%s", text);
+
+	if (copy == NULL)
+		tree_no_memory(im->tree);
+	for (char *c = copy; c != NULL && *c != '\0'; c++)
+		*c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+	return copy == NULL ? "" : copy;
+}
+
 static void put_client_ip(struct import *im, const struct directive *server)
 {
 	struct directive *from = block_find(server, "set_real_ip_from");
@@ -273,26 +284,19 @@ static void put_client_ip(struct import *im, const struct directive *server)
 		      "whoever connects is believed: `proxy_protocol` of the listener");
 		return;
 	}
-	if (strcasecmp(name, "x-forwarded-for") != 0) {
-		for (struct directive *d = from; d != NULL; d = block_next(d))
-			judge(im, d, LOST,
-			      "the client's address is read from X-Forwarded-For or Forwarded, not "
-			      "from %s",
-			      name);
-		if (header != NULL)
-			judge(im, header, LOST,
-			      "the client's address is read from X-Forwarded-For or Forwarded");
+	if (strcasecmp(name, "forwarded") == 0) {
+		judge(im, header, LOST,
+		      "nginx takes Forwarded for a list of addresses, which it is not");
 		return;
 	}
 	put_networks(im, from, &b);
-	judge(im, header, EXACT, NULL);
-	if (!block_is_on(server, "real_ip_recursive", false))
-		judge(im, header, ADAPTED,
-		      "of several trusted addresses the last that is not trusted is taken, as with "
-		      "real_ip_recursive");
+	if (header != NULL)
+		judge(im, header, EXACT, NULL);
 	if (b.n > 0) {
-		buf_printf(&im->top, "client_ip: { trust: [%s], header: x-forwarded-for }",
-			   text_buf(im, &b));
+		buf_printf(&im->top, "client_ip: { trust: [%s], header: %s%s }", text_buf(im, &b),
+			   text_yaml(im, lower_case(im, name)),
+			   block_is_on(server, "real_ip_recursive", false) ? ""
+									   : ", nearest: true");
 		text_end(im, &im->top, from);
 	}
 	buf_fini(&b);

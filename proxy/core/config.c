@@ -11,6 +11,7 @@
 #include "conf/value.h"
 #include "conf/yaml_text.h"
 #include "filters/registry.h"
+#include "http/scan.h"
 
 #define KIB  UINT64_C(1024)
 #define MIB  (1024 * KIB)
@@ -135,13 +136,20 @@ static const struct schema probes_schema = {
 
 /*---------------------------------------------------------------- client_ip */
 
-static const char *const forwarded_names[] = { "x-forwarded-for", "forwarded", NULL };
-
 static bool check_client_ip(struct conf_load *l, const struct node *n, void *conf)
 {
 	const struct client_ip_conf *c = conf;
 
-	if (c->trust.n == 0 && strcmp(c->header, forwarded_names[0]) != 0)
+	for (const char *h = c->header; *h != '\0'; h++) {
+		if (char_is(*h, CH_TOKEN))
+			continue;
+		diag_error(
+		    l->diags, node_get(n, "header")->at, "E015",
+		    "`header`: it is the name of a field, such as x-forwarded-for, forwarded or "
+		    "x-real-ip");
+		return false;
+	}
+	if (c->trust.n == 0 && strcmp(c->header, "x-forwarded-for") != 0)
 		diag_warning(l->diags, node_place(n), "W107",
 			     "`client_ip` without `trust` changes nothing: nobody is believed");
 	return true;
@@ -159,8 +167,16 @@ static const struct field client_ip_fields[] = {
 	  .type = C_STRING,
 	  .offset = offsetof(struct client_ip_conf, header),
 	  .dflt = "x-forwarded-for",
-	  .names = forwarded_names,
-	  .doc = "The field in which they say it." },
+	  .min = 1,
+	  .max = 128,
+	  .doc = "The field in which they say it: x-forwarded-for, forwarded (RFC 7239), or "
+		 "another that "
+		 "holds addresses, such as x-real-ip." },
+	{ .key = "nearest",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct client_ip_conf, nearest),
+	  .dflt = "false",
+	  .doc = "Whether the last address named is the client's, even if it is trusted, too." },
 	{ .key = NULL },
 };
 
@@ -229,8 +245,9 @@ static const struct field http2_fields[] = {
 	  .dflt = "1MiB",
 	  .min = 64 * KIB,
 	  .max = 256 * MIB,
-	  .doc = "The same of all bodies of a client's connection; at most twice that is kept. An "
-		 "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
+	  .doc =
+	      "The same of all bodies of a client's connection; at most twice that is kept. An "
+	      "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
 #include "http/h2_flood.def"
 	{ .key = NULL },
 };

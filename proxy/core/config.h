@@ -22,7 +22,9 @@ struct listen_conf {
 
 struct client_ip_conf {
 	struct conf_list trust; /* of struct cidr */
-	const char *header;     /* "x-forwarded-for" (default) or "forwarded" */
+	const char
+	    *header;  /* "x-forwarded-for" (default), "forwarded", or another with such a list */
+	bool nearest; /* the last address counts, whoever it is */
 };
 
 /* Of each HTTP/2 connection. */
