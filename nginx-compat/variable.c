@@ -228,9 +228,9 @@ static bool put_passed(const struct directive *block, struct slice variable, str
 	host = port = slice_cut(&url, '/');
 	slice_cut(&port, ':');
 	if (slice_is(variable, "proxy_host"))
-		put_literal(host, b);
+		variable_literal(host, b);
 	else if (port.n > 0 && memchr(host.p, ':', host.n) != NULL)
-		put_literal(port, b);
+		variable_literal(port, b);
 	else
 		buf_puts(b, secure ? "443" : "80");
 	return true;
