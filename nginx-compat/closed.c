@@ -12,9 +12,9 @@
 
 /* Of a location itself; blocks inside do not inherit it. */
 static const char *const own_only[] = {
-	"return",     "internal",  "limit_except",   "if",  "fastcgi_pass", "uwsgi_pass",
-	"scgi_pass",  "grpc_pass", "memcached_pass", "flv", "mp4",          "perl",
-	"js_content", "echo",      "rewrite",        NULL,
+	"return",    "limit_except",   "if",  "fastcgi_pass", "uwsgi_pass", "scgi_pass",
+	"grpc_pass", "memcached_pass", "flv", "mp4",          "perl",       "js_content",
+	"echo",      "rewrite",        NULL,
 };
 /* Of a server, for all its locations. */
 static const char *const of_server[] = { "return", "if", NULL };

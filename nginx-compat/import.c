@@ -44,6 +44,7 @@ static void put_yaml(struct import *im, const char *accept, struct buf *out)
 	put_section(out, "upstreams", &im->upstreams);
 	put_section(out, "policies", &im->policies);
 	put_section(out, "routes", &im->routes);
+	errors_write_default(out);
 }
 
 /* Warnings that a faithful translation may bring. */

@@ -15,6 +15,7 @@
  *   field.c     proxy_set_header
  *   when.c      `if` as a condition of a route
  *   answer.c    return, add_header, proxy_hide_header, expires
+ *   error.c     error_page, and the pages that nginx has of its own
  *   redirect.c  what redirects and cookies say: proxy_redirect, proxy_cookie_*
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
@@ -45,7 +46,7 @@ struct import {
 	struct directive *http; /* NULL: there is none */
 	bool fragment;
 	struct buf top, values, upstreams, policies, routes;
-	struct made *value, *policy, *upstream, *log;
+	struct made *value, *policy, *upstream, *log, *named;
 	struct buf logs, events; /* of text */
 	const char *log_default; /* what the first server logs to; NULL: nobody has asked */
 	bool logs_json;          /* somewhere the access log is Weir's own */
@@ -288,6 +289,14 @@ struct proxied {
 void answer_fields(struct import *, const struct site *, const struct directive *block,
 		   const struct proxied *, struct buf *out);
 
+/*------------------------------------------------------------------ error.c */
+
+/* `errors:` of all routes. */
+void errors_write_default(struct buf *);
+/* Of one; "": it has none.  `proxied`: an upstream's errors may be meant, too. */
+const char *errors_text(struct import *, const struct site *, const struct directive *block,
+			bool proxied);
+
 /*--------------------------------------------------------------- redirect.c */
 
 /* What nginx puts before the path of a redirect: "{scheme}://{host}:8080"; "": nothing, NULL: it differs by listener. */
@@ -321,6 +330,8 @@ struct directive *closed_access(const struct directive *block);
 /*------------------------------------------------------------------ route.c */
 
 void routes_write(struct import *, const struct site *, const char *hosts);
+/* The name of the route that a named location becomes, which is written; NULL: it cannot be had. */
+const char *route_named(struct import *, const struct site *, const char *name);
 
 /*-------------------------------------------------------------------- log.c */
 

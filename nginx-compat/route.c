@@ -19,6 +19,9 @@ struct routing {
 	const char *hosts; /* NULL: any */
 	struct spot *spot;
 	uint32_t n;
+	const char *from;    /* who sends calls there; NULL: anyone */
+	const char *methods; /* NULL: any */
+	bool named;          /* errors lead there, and from there nowhere else */
 };
 
 /*------------------------------------------------------------------ switches */
@@ -118,6 +121,10 @@ static void put_route(struct routing *r, const struct spot *s, const char *more,
 		put_part(&match, "hosts", text_printf(im, "[%s]", r->hosts), "");
 	if (strcmp(path, "/*") != 0 || (r->hosts == NULL && when.n == 0))
 		put_part(&match, "path", text_yaml(im, path), "");
+	if (r->methods != NULL)
+		put_part(&match, "methods", text_printf(im, "[%s]", r->methods), "");
+	if (r->from != NULL)
+		put_part(&match, "from", r->from, "");
 	if (when.n > 0)
 		put_part(&match, "when", text_printf(im, "{ %s }", text_buf(im, &when)), "");
 	buf_printf(&im->routes, "  - match: { %s }", text_buf(im, &match));
@@ -220,14 +227,14 @@ static bool denies_all(const struct directive *block)
 
 static void put_closed(struct routing *r, const struct spot *s, unsigned status)
 {
-	put_route(r, s, NULL, text_printf(r->im, "    respond: %u\n", status));
+	put_route(r, s, NULL,
+		  text_printf(r->im, "    respond: %u\n%s", status,
+			      errors_text(r->im, r->site, s->at, false)));
 }
 
 static void judge_closed(struct import *im, struct directive *at, const struct directive *closer)
 {
-	if (directive_is(closer, "internal"))
-		judge(im, at, ADAPTED, "no call comes from inside: it is answered with 404");
-	else if (closer->parent == at)
+	if (closer->parent == at)
 		judge(im, at, LOST, "it is answered with 501 until `%s` is seen to",
 		      closer->word[0].p);
 	else
@@ -244,6 +251,7 @@ static const char *denied(struct routing *r, const struct directive *block, cons
 		return "";
 	buf_printf(&b, "    respond: 403\n%s", use);
 	answer_fields(r->im, r->site, block, NULL, &b);
+	buf_puts(&b, errors_text(r->im, r->site, block, false));
 	return text_buf(r->im, &b);
 }
 
@@ -252,13 +260,11 @@ static void write_closed(struct routing *r, const struct spot *s, const struct p
 	bool is_location = directive_is(s->at, "location");
 
 	if (p->closer != NULL) {
-		if (directive_is(p->closer, "internal"))
-			judge(r->im, p->closer, EXACT, NULL);
-		else if (directive_is(p->closer, "allow") || directive_is(p->closer, "deny"))
+		if (directive_is(p->closer, "allow") || directive_is(p->closer, "deny"))
 			judge(r->im, p->closer, LOST, "only networks are known");
 		if (is_location)
 			judge_closed(r->im, s->at, p->closer);
-		put_closed(r, s, directive_is(p->closer, "internal") ? 404 : 501);
+		put_closed(r, s, 501);
 		return;
 	}
 	if (is_location && denies_all(s->at))
@@ -292,11 +298,11 @@ static const char *use_line(struct import *im, const char *limits, const char *m
 		   : text_printf(im, "    use: [%s%s]\n", limits, more);
 }
 
-static void write_open(struct routing *r, const struct spot *s, const struct passing *p,
-		       const struct target *t)
+/* What a route to an upstream says. */
+static const char *open_text(struct routing *r, const struct spot *s, const struct passing *p,
+			     const struct target *t, const char *limits)
 {
 	struct import *im = r->im;
-	const char *limits = use_of(r, s, p);
 	struct buf b = { 0 };
 
 	buf_printf(&b, "    to: %s", t->name);
@@ -307,10 +313,21 @@ static void write_open(struct routing *r, const struct spot *s, const struct pas
 	put_max_body(im, p->block, &b);
 	fields_write(im, r->site, p->block, t, &b);
 	answer_fields(im, r->site, p->block, &(struct proxied){ p->pass, s, t }, &b);
+	if (!r->named)
+		buf_puts(&b, errors_text(im, r->site, p->block, true));
 	judge_switches(im, p->block);
 	judge(im, p->pass, EXACT, NULL);
 	judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b), denied(r, p->block, use_line(im, limits, "")));
+	return text_buf(im, &b);
+}
+
+static void write_open(struct routing *r, const struct spot *s, const struct passing *p,
+		       const struct target *t)
+{
+	struct import *im = r->im;
+	const char *limits = use_of(r, s, p), *rest = open_text(r, s, p, t, limits);
+
+	put_routes(r, s, rest, denied(r, p->block, use_line(im, limits, "")));
 	im->n_routes++;
 }
 
@@ -326,6 +343,7 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 		return false;
 	}
 	answer_fields(r->im, r->site, s->at, NULL, &b);
+	buf_puts(&b, errors_text(r->im, r->site, d->parent, false));
 	judge(r->im, s->at, EXACT, NULL);
 	put_route(r, s, NULL, text_buf(r->im, &b));
 	r->im->n_routes++;
@@ -343,6 +361,7 @@ static void write_conditions(struct routing *r, const struct spot *s, const stru
 			continue;
 		answer_write(r->im, r->site, d, answer, &b);
 		answer_fields(r->im, r->site, d, NULL, &b);
+		buf_puts(&b, errors_text(r->im, r->site, d, false));
 		judge(r->im, d, EXACT, NULL);
 		put_route(r, s, when_text(r->im, d), text_buf(r->im, &b));
 	}
@@ -370,6 +389,17 @@ static void write_slash(struct routing *r, const struct spot *s)
 	}
 }
 
+/* Of a location that no client sees: what it answers inside comes first. */
+static bool is_internal(struct import *im, const struct spot *s)
+{
+	struct directive *d = directive_is(s->at, "location") ? block_own(s->at, "internal") : NULL;
+
+	if (d != NULL)
+		judge(im, d, EXACT, NULL);
+	return d != NULL;
+}
+
+static void write_inside(struct routing *r, const struct spot *s);
 static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
 {
 	struct target t;
@@ -456,6 +486,7 @@ static void write_static(struct routing *r, const struct spot *s)
 	buf_puts(&b, use_line(im, limits, ""));
 	put_max_body(im, s->at, &b);
 	answer_fields(im, r->site, s->at, NULL, &b);
+	buf_puts(&b, errors_text(im, r->site, s->at, false));
 	if (directive_is(s->at, "location"))
 		judge(im, s->at, EXACT, NULL);
 	put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
@@ -468,20 +499,24 @@ static void write_static(struct routing *r, const struct spot *s)
 
 static void write_spot(struct routing *r, const struct spot *s)
 {
-	struct passing p;
-
 	if (s->slash) {
 		write_slash(r, s);
 		return;
 	}
-	if (directive_is(s->at, "location") && block_own(s->at, "internal") != NULL) {
-		judge(r->im, block_own(s->at, "internal"), EXACT, NULL);
-		judge_closed(r->im, s->at, block_own(s->at, "internal"));
-		if (block_own(s->at, "return") != NULL)
-			judge(r->im, block_own(s->at, "return"), NOT_NEEDED, NULL);
-		put_closed(r, s, 404);
+	if (!is_internal(r->im, s)) {
+		write_inside(r, s);
 		return;
 	}
+	r->from = "route";
+	write_inside(r, s);
+	r->from = NULL;
+	put_closed(r, s, 404);
+}
+
+static void write_inside(struct routing *r, const struct spot *s)
+{
+	struct passing p;
+
 	if (directive_is(s->at, "location"))
 		write_conditions(r, s, s->at);
 	if (write_answer(r, s, closed_return(r->im, s->at)))
@@ -496,6 +531,48 @@ static void write_spot(struct routing *r, const struct spot *s)
 		return;
 	}
 	write_passed(r, s, &p);
+}
+
+/* What a named location says; NULL: it cannot be said. */
+static const char *named_text(struct routing *r, const struct spot *s)
+{
+	struct directive *answer = block_own(s->at, "return");
+	struct passing p = { .block = s->at, .pass = block_own(s->at, "proxy_pass") };
+	struct buf b = { 0 };
+	struct target t;
+
+	if (closed_return(r->im, s->at) == answer && answer != NULL) {
+		if (!answer_write(r->im, r->site, s->at, answer, &b))
+			return NULL;
+		answer_fields(r->im, r->site, s->at, NULL, &b);
+		judge(r->im, s->at, EXACT, NULL);
+		return text_buf(r->im, &b);
+	}
+	p.closer = closed_by(r->im, s->at);
+	if (p.closer != NULL || p.pass == NULL || closed_access(s->at) != NULL ||
+	    cluster_write(r->im, s->at, p.pass, s, &t) != NULL)
+		return NULL;
+	return open_text(r, s, &p, &t, "");
+}
+
+const char *route_named(struct import *im, const struct site *site, const char *name)
+{
+	struct spot s = { .kind = SPOT_REGEX, .path = SLICE("") };
+	struct routing r = { .im = im, .site = site, .named = true };
+	const char *body, *made;
+	bool is_new;
+
+	s.at = location_named(site, name);
+	body = s.at == NULL ? NULL : named_text(&r, &s);
+	if (body == NULL)
+		return NULL;
+	made = text_made(im, &im->named, name, body, &is_new);
+	if (is_new) {
+		buf_printf(&im->routes, "  - name: %s", text_yaml(im, made));
+		text_end(im, &im->routes, s.at);
+		buf_printf(&im->routes, "    match: { from: name }\n%s", body);
+	}
+	return made;
 }
 
 /* All that a server says is said by its `return`. */

@@ -493,12 +493,24 @@ void exchange_begin_own(struct exchange *x)
 	exchange_identify(x);
 }
 
+/* An error without a word to it is one like others. */
+static bool respond_is_handed_on(struct exchange *x, const struct respond *r)
+{
+	const struct error_pages *pages = exchange_pages(x);
+
+	return pages != NULL && pages->hands && r->status >= 300 && !r->has_body &&
+	       r->files == NULL && !r->has_location &&
+	       exchange_hand_on(x, reason_responded, r->status, PAGE_WEIR);
+}
+
 /* Its policies have let it in, and it goes nowhere.  No client of gRPC reads files. */
 void exchange_respond(struct exchange *x)
 {
 	const struct respond *r = x->route->respond;
 
 	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (respond_is_handed_on(x, r))
+		return;
 	if (r->files != NULL && (!x->grpc || r->status == 0)) {
 		serve(x, r);
 	} else if (r->status == 0) {

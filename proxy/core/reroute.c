@@ -46,6 +46,10 @@ struct head *reroute_head(const struct reroute *r, const struct template_values 
 static void forget_body(struct head *h)
 {
 	static const struct slice get = SLICE("GET");
+	static const char *const asked[] = {
+		"Range",         "If-Range",          "If-Match",
+		"If-None-Match", "If-Modified-Since", "If-Unmodified-Since"
+	};
 
 	if (h->method_id != METHOD_HEAD) {
 		h->method_id = METHOD_GET;
@@ -54,6 +58,8 @@ static void forget_body(struct head *h)
 	h->body = BODY_NONE;
 	h->length = 0;
 	h->expect_continue = h->upgrade = false;
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
+		head_remove_name(h, slice_str(asked[i]));
 	head_remove(h, F_CONTENT_LENGTH);
 	head_remove(h, F_TRANSFER_ENCODING);
 	head_remove(h, F_EXPECT);

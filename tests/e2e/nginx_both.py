@@ -71,7 +71,11 @@ def seen(*names):
 
     def look(status, body, fields):
         ours = b"<hr><center>" in body
-        return (status, b"" if ours else body, sorted((n.lower(), v) for n, v in fields if n.lower() in wanted))
+        if ours:  # all of it but who says so
+            body = body[:body.index(b"<hr><center>")]
+            fields = [(n, v) for n, v in fields if n.lower() != "retry-after"]
+            return status, body, sorted((n.lower(), v) for n, v in fields if n.lower() in wanted)
+        return (status, body, sorted((n.lower(), v) for n, v in fields if n.lower() in wanted))
     return look
 
 

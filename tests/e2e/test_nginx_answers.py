@@ -30,7 +30,7 @@ def test_redirects_are_absolute(both):
     both.compare("""server { listen 127.0.0.1:PORT; server_name s.org; location /a { return 301 /b; }
     location /uri/ { return 307 $request_uri; } location /no/ { absolute_redirect off; return 302 /x; }
     location /name/ { server_name_in_redirect on; port_in_redirect off; return 302 /x; }
-    location /abs { return http://$host/y; } location /code { return 308 https://$http_host$request_uri; } }""", requests, LED)
+    location /abs { return http://$host/y; } location /code { return 308 https://$http_host$request_uri; } }""", requests)
 
 
 def test_cookies(both):
@@ -53,3 +53,31 @@ def test_fields(both):
     location /d { proxy_pass_header X-Accel-Expires; expires 1h; proxy_pass http://127.0.0.1:APP; }
     location /e { expires -1; proxy_pass http://127.0.0.1:APP; } location /f { expires 30d; return 200 x; } }""",
                  requests, seen("x-all", "x-own", "x-other", "x-accel-expires", "cache-control"))
+
+
+def test_errors_of_nginx_itself(both):
+    gone = both.app + 1
+    requests = [(m, p, "a.org", {}, b) for m, b in (("GET", b""), ("POST", b"x=y")) for p in (
+        "/none", "/gone/x?y", "/named/x?y", "/own/x", "/as/", "/ret404", "/ret401", "/ret403", "/denied", "/only", "/plain/", "/url/")]
+    both.compare("""server { listen 127.0.0.1:PORT; error_page 404 /nf; error_page 500 502 =503 /down; error_page 401 http://$host/login;
+    location = /nf { return 200 "not found $uri $request_uri"; } location /down { return 200 "down"; }
+    location = /none { return 404; } location /gone/ { proxy_pass http://127.0.0.1:GONE; }
+    location /named/ { error_page 502 @up; proxy_pass http://127.0.0.1:GONE/z; }
+    location /own/ { error_page 502 = @up; proxy_pass http://127.0.0.1:GONE; } location @up { proxy_set_header X-Told named; proxy_pass http://127.0.0.1:APP; }
+    location /as/ { error_page 502 =200 /nf; proxy_pass http://127.0.0.1:GONE; } location /ret404 { return 404; }
+    location /ret401 { return 401; } location /ret403 { return 403; } location /denied { deny all; error_page 403 = /down; return 200 x; }
+    location /only { internal; return 200 only; } location /plain/ { error_page 500 /x; proxy_pass http://127.0.0.1:GONE; }
+    location /url/ { error_page 502 =301 https://x.org$request_uri; proxy_pass http://127.0.0.1:GONE; } }""".replace("GONE", str(gone)),
+                 requests)
+
+
+def test_errors_of_upstreams(both):
+    requests = [(m, p, "a.org", {"X-Status": s, "X-Other": "o"}, b) for m, b in (("GET", b""), ("POST", b"x=y"), ("HEAD", b""))
+                for p in ("/off/", "/on/a?b", "/named/a?b", "/in/") for s in ("200", "404", "403", "503", "401", "301")]
+    both.compare("""server { listen 127.0.0.1:PORT; error_page 404 /nf; error_page 503 = @up; error_page 401 http://$host/login;
+    location /off/ { proxy_pass http://127.0.0.1:APP; } location /nf { return 200 "not found $uri"; }
+    location /on/ { proxy_intercept_errors on; proxy_pass http://127.0.0.1:APP; }
+    location @up { proxy_set_header X-Status ""; proxy_set_header X-Told named; proxy_pass http://127.0.0.1:APP; }
+    location /named/ { proxy_intercept_errors on; error_page 404 403 @up; proxy_pass http://127.0.0.1:APP/q/; }
+    location /in/ { proxy_intercept_errors on; error_page 404 =404 /inner; proxy_pass http://127.0.0.1:APP; }
+    location /inner { internal; return 200 "inner $request_method"; } }""", requests, seen("location", "content-type", "x-other"))
