@@ -58,18 +58,6 @@ static bool if_closes(const struct directive *d)
 	return false;
 }
 
-/* Of a rewrite: every path is meant. */
-static bool takes_all(const struct directive *d)
-{
-	static const char *const all[] = { "^",  "^(.*)$", "^(.*)", "^.*$", "^.*",     "(.*)", ".*",
-					   "^/", "^/(.*)", "/",     "^/.*", "^/(.*)$", "^/.*$" };
-
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (strcmp(directive_word(d, 1), all[i]) == 0)
-			return true;
-	return false;
-}
-
 /* A rewrite that sends the client elsewhere changes no path on the way. */
 static bool rewrite_closes(const struct directive *d)
 {
@@ -100,7 +88,17 @@ static bool is_guard(const struct directive *d)
 	return false;
 }
 
-static bool closes(struct import *im, const struct directive *d)
+/* Of limit_except: networks, and nothing else. */
+static bool is_plain_list(const struct directive *d)
+{
+	DIRECTIVE_EACH (line, d)
+		if (!(directive_is(line, "allow") || directive_is(line, "deny")) ||
+		    !is_network(line))
+			return false;
+	return true;
+}
+
+static bool closes(struct import *im, struct directive *d)
 {
 	const char *off =
 	    strncmp(directive_word(d, 0), "proxy_pass_request_", 19) == 0 ? "on" : "off";
@@ -109,9 +107,11 @@ static bool closes(struct import *im, const struct directive *d)
 		return d->verdict == CLOSES || is_guard(d);
 	if (directive_is(d, "allow") || directive_is(d, "deny"))
 		return !is_network(d);
+	if (directive_is(d, "limit_except"))
+		return !is_plain_list(d);
 	if (directive_is(d, "rewrite"))
-		return strcmp(directive_word(d, 3), "break") != 0 &&
-		       (rewrite_closes(d) || takes_all(d));
+		return !rewrite_known(im, d) && strcmp(directive_word(d, 3), "break") != 0 &&
+		       (rewrite_closes(d) || rewrite_takes_all(d));
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))
 		return false;
 	if (directive_is(d, "if"))
@@ -140,7 +140,7 @@ static bool holds(const struct directive *block, const struct directive *d)
 	bool server = directive_is(d->parent, "server");
 
 	if (directive_is(d, "rewrite") && server)
-		return takes_all(d);
+		return rewrite_takes_all(d);
 	if (is_among(d, own_only))
 		return d->parent == block || (server && is_among(d, of_server));
 	return d->rule == NULL || nearest(block, d) == d->parent;
@@ -159,8 +159,8 @@ struct directive *closed_by(struct import *im, const struct directive *block)
 /* What comes before it may have gone another way. */
 static bool is_first(struct import *im, const struct directive *d)
 {
-	for (const struct directive *b = d->parent->first; b != d; b = b->next)
-		if (directive_is(b, "rewrite") ||
+	for (struct directive *b = d->parent->first; b != d; b = b->next)
+		if ((directive_is(b, "rewrite") && !rewrite_known(im, b)) ||
 		    (directive_is(b, "if") && when_return(im, b) == NULL))
 			return false;
 	return true;
@@ -169,7 +169,7 @@ static bool is_first(struct import *im, const struct directive *d)
 static bool has_unknown(struct import *im, const struct directive *server)
 {
 	DIRECTIVE_EACH (d, server)
-		if (directive_is(d, "rewrite") ||
+		if ((directive_is(d, "rewrite") && !rewrite_known(im, d)) ||
 		    (directive_is(d, "if") && when_return(im, d) == NULL))
 			return true;
 	return false;
@@ -190,6 +190,15 @@ struct directive *closed_return(struct import *im, const struct directive *block
 		return NULL;
 	return server == NULL || !has_unknown(im, server) || closed_by(im, block) == own ? own
 											 : NULL;
+}
+
+struct directive *closed_step(const struct directive *block)
+{
+	DIRECTIVE_EACH (d, block)
+		if (directive_is(d, "if") || directive_is(d, "limit_except") ||
+		    (directive_is(d, "rewrite") && strcmp(directive_word(d, 3), "break") != 0))
+			return d;
+	return NULL;
 }
 
 struct directive *closed_access(const struct directive *block)

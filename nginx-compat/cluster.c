@@ -612,22 +612,18 @@ static bool always_matches(const struct spot *s, const char *regex)
 static const char *read_rewrite(struct import *im, const struct directive *block,
 				const struct spot *s, struct target *t)
 {
-	static const struct site nobody = { .first_name = "" };
-	struct directive *d = block_own(block, "rewrite");
-	const char *path;
+	const char *path, *query, *why = NULL;
+	struct directive *d;
 
-	if (d == NULL)
-		return NULL;
-	path = variable_phrase(im, &nobody, block, d->word[2].p, true);
-	if (block_next(d) != NULL || strcmp(directive_word(d, 3), "break") != 0 || path == NULL ||
-	    path[0] != '/' || strchr(path, '?') != NULL)
-		return "of `rewrite`, one with `break` and without a query is known";
+	if (!rewrite_break(im, block, &d, &path, &query, &why))
+		return why;
 	if (*t->rewrite != '\0' && !always_matches(s, d->word[1].p))
 		return "a path behind the address, where `rewrite` may find nothing, is not known";
 	judge(im, d, EXACT, NULL);
 	t->rewrite =
-	    text_printf(im, "    rewrite: { pattern: %s, path: %s }\n",
-			text_yaml(im, text_printf(im, "~ %s", d->word[1].p)), text_yaml(im, path));
+	    text_printf(im, "    rewrite: { pattern: %s, path: %s%s }\n",
+			text_yaml(im, text_printf(im, "~ %s", d->word[1].p)), text_yaml(im, path),
+			query == NULL ? "" : text_printf(im, ", query: %s", text_yaml(im, query)));
 	return NULL;
 }
 

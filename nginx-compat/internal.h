@@ -16,6 +16,7 @@
  *   when.c      `if` as a condition of a route
  *   answer.c    return, add_header, proxy_hide_header, expires
  *   error.c     error_page, and the pages that nginx has of its own
+ *   rewrite.c   rewrites that send a call elsewhere
  *   redirect.c  what redirects and cookies say: proxy_redirect, proxy_cookie_*
  *   route.c     a location becomes routes
  *   closed.c    what keeps a location from being let in
@@ -50,10 +51,10 @@ struct import {
 	struct buf logs, events; /* of text */
 	const char *log_default; /* what the first server logs to; NULL: nobody has asked */
 	bool logs_json;          /* somewhere the access log is Weir's own */
-	bool serves_files; /* some location does */
-	bool unverified;   /* an upstream is not verified */
-	unsigned lookups;  /* under way */
-	unsigned n_routes; /* that lead somewhere */
+	bool serves_files;       /* some location does */
+	bool unverified;         /* an upstream is not verified */
+	unsigned lookups;        /* under way */
+	unsigned n_routes;       /* that lead somewhere */
 	uint32_t n_sites;
 	struct site *site;
 	const struct site *first; /* whose settings hold where Weir has one for all */
@@ -108,6 +109,8 @@ void text_end(struct import *, struct buf *, const struct directive *);
 const char *text_path(struct import *, const char *);
 /* A file that nginx would look for under its prefix: logs, pages. */
 const char *text_prefixed(struct import *, const char *);
+/* As a regular expression that finds it and nothing else. */
+const char *text_quoted(struct import *, const char *);
 /* A string as YAML. */
 const char *text_yaml(struct import *, const char *);
 const char *text_printf(struct import *, const char *fmt, ...)
@@ -156,7 +159,7 @@ struct spot {
 	enum spot_kind kind;
 	struct slice path;   /* decoded, as nginx has it; or the regular expression */
 	bool caseless, stop; /* ~* and ^~ */
-	bool slash;          /* of one that passes calls on: its path without the slash at its end */
+	bool slash; /* of one that passes calls on: its path without the slash at its end */
 	uint32_t order;
 	struct directive *at; /* the location, or the server */
 	/* Of a regular expression inside a location: that, and what else the path has to meet. */
@@ -230,12 +233,12 @@ void limits_write(struct import *, const struct site *, const struct directive *
 /*---------------------------------------------------------------- cluster.c */
 
 struct target {
-	const char *name;    /* of the upstream */
-	const char *use;     /* policies, as ", a, b"; "" */
-	const char *host;    /* the address as proxy_pass has it */
+	const char *name;       /* of the upstream */
+	const char *use;        /* policies, as ", a, b"; "" */
+	const char *host;       /* the address as proxy_pass has it */
 	const char *proxy_host; /* what nginx would send as Host */
-	const char *uri;     /* behind the address; "" when there is none */
-	const char *rewrite; /* of the route, a line; "" */
+	const char *uri;        /* behind the address; "" when there is none */
+	const char *rewrite;    /* of the route, a line; "" */
 	bool tls;
 };
 
@@ -250,8 +253,8 @@ struct elsewhere {
 	struct directive *named; /* a location of calls for which there is no file; NULL: none */
 	const struct spot *spot; /* the same, with another path */
 	const char *path;
-	bool query; /* it keeps the query */
-	const char *otherwise;   /* "404", "/index.html", "next"; NULL: as it is */
+	bool query;            /* it keeps the query */
+	const char *otherwise; /* "404", "/index.html", "next"; NULL: as it is */
 };
 
 /* Whether a location that neither passes calls on nor answers them serves files. */
@@ -311,9 +314,23 @@ void redirects_write(struct import *, const struct site *, const struct directiv
 void cookies_write(struct import *, const struct site *, const struct directive *block,
 		   struct buf *);
 
+/*---------------------------------------------------------------- rewrite.c */
+
+/* Whether it sends calls elsewhere by itself: it can be a route of its own. */
+bool rewrite_known(struct import *, struct directive *);
+/* `put`: a route for the paths in which the regular expression is found; `more`: another condition, NULL: none. */
+/* The one that changes the path on its way up; its query NULL: it stays.  False: there is none, or *why it cannot be said. */
+bool rewrite_break(struct import *, const struct directive *block, struct directive **,
+		   const char **path, const char **query, const char **why);
+/* Whether it takes every path of its location, or server. */
+bool rewrite_takes_all(const struct directive *);
+void rewrite_write(struct import *, const struct site *, struct directive *,
+		   void (*put)(void *, const char *find, const char *more, const char *rest),
+		   void *user);
+
 /*------------------------------------------------------------------- when.c */
 
-/* The `return` of an `if` that can be said; NULL: it cannot. */
+/* The `return` or `rewrite` of an `if` that can be said; NULL: it cannot. */
 struct directive *when_return(struct import *, const struct directive *);
 /* Its condition: "header.x: y". */
 const char *when_text(struct import *, const struct directive *);
@@ -324,6 +341,8 @@ const char *when_text(struct import *, const struct directive *);
 struct directive *closed_by(struct import *, const struct directive *block);
 /* The `return` that answers all calls of a location, before anything else could; NULL: none. */
 struct directive *closed_return(struct import *, const struct directive *block);
+/* What of a block is a route of its own; NULL: nothing. */
+struct directive *closed_step(const struct directive *block);
 /* The first of the block's allow and deny; NULL: there are none. */
 struct directive *closed_access(const struct directive *block);
 

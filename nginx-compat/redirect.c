@@ -76,19 +76,6 @@ const char *redirect_absolute(struct import *im, const struct site *site,
 
 /*-------------------------------------------------------------------- pieces */
 
-/* As a regular expression that finds it and nothing else. */
-static const char *quoted(struct import *im, struct slice text)
-{
-	struct buf b = { 0 };
-
-	for (size_t i = 0; i < text.n; i++) {
-		if (strchr("\\^$.[]|()?*+{}#-", text.p[i]) != NULL)
-			buf_putc(&b, '\\');
-		buf_putc(&b, text.p[i]);
-	}
-	return b.n == 0 ? "" : text_buf(im, &b);
-}
-
 /* One of the lines, cut into what it compares and what it says in its place. */
 struct swap {
 	const char *find; /* quoted, or a regular expression */
@@ -111,7 +98,7 @@ static bool read_swap(struct import *im, const struct site *site, const struct d
 		s->caseless = find.n > 1 && find.p[1] == '*';
 		s->find = find.p + (s->caseless ? 2 : 1);
 	} else {
-		s->find = quoted(im, find);
+		s->find = text_quoted(im, find.p);
 	}
 	s->with = variable_phrase(im, site, block, d->word[2].p, s->regex);
 	if (s->with != NULL && (s->regex || !has_variable(find)))
@@ -187,7 +174,7 @@ static void put_default(struct import *im, const struct site *site, const struct
 
 	if (has_variable(url))
 		return;
-	s.find = text_printf(im, "%s%s", quoted(im, url), *t->uri == '\0' ? "/" : "");
+	s.find = text_printf(im, "%s%s", text_quoted(im, url.p), *t->uri == '\0' ? "/" : "");
 	if (*t->uri != '\0')
 		s.with = variable_phrase(im, site, block,
 					 text_printf(im, "%.*s", SLICE_FMT(spot->path)), false);
@@ -351,7 +338,7 @@ static void put_flags(struct import *im, const struct directive *block, struct b
 	for (struct directive *d = first; d != NULL; d = block_next(d)) {
 		struct slice name = d->word[1];
 		bool any = slice_is(name, "~"), ok = any || (name.n > 0 && name.p[0] != '~');
-		const char *cookie = any ? "[^=;]*" : quoted(im, name);
+		const char *cookie = any ? "[^=;]*" : text_quoted(im, name.p);
 
 		if (d->n == 2)
 			continue;

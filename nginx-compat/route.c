@@ -21,6 +21,7 @@ struct routing {
 	uint32_t n;
 	const char *from;    /* who sends calls there; NULL: anyone */
 	const char *methods; /* NULL: any */
+	const char *find;    /* paths, in place of the location's; NULL: its own */
 	bool named;          /* errors lead there, and from there nowhere else */
 };
 
@@ -106,13 +107,26 @@ static void put_part(struct buf *b, const char *key, const char *text, const cha
 	buf_printf(b, "%s%s: %s%s", b->n > 0 ? ", " : "", key, text, end);
 }
 
+/* The location as a condition, where the path is said by something else. */
+static const char *path_when(struct import *im, const struct spot *s)
+{
+	const char *path =
+	    s->kind == SPOT_REGEX ? path_of(im, s) : text_quoted(im, location_path(im, s->path));
+
+	if (s->kind == SPOT_PREFIX && s->path.n == 1)
+		return NULL;
+	if (s->kind != SPOT_REGEX)
+		path = text_printf(im, "~ ^%s%s", path, s->kind == SPOT_EXACT ? "$" : "");
+	return text_printf(im, "path: %s", text_yaml(im, path));
+}
+
 /* `more`: another condition, NULL: none.  `rest`: the lines below. */
 static void put_route(struct routing *r, const struct spot *s, const char *more, const char *rest)
 {
 	struct import *im = r->im;
-	const char *path = path_of(im, s);
+	const char *path = r->find != NULL ? r->find : path_of(im, s);
 	struct buf match = { 0 }, when = { 0 };
-	const char *const all[] = { im->when, s->also, more };
+	const char *const all[] = { im->when, r->find != NULL ? path_when(im, s) : s->also, more };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i] != NULL)
@@ -145,10 +159,10 @@ static void put_run(struct routing *r, const struct spot *s, bool allow, struct 
 }
 
 /* One route for each run of allow and of deny; what comes after the last rule is let in. */
-static void put_routes(struct routing *r, const struct spot *s, const char *rest,
-		       const char *denied)
+static void put_list(struct routing *r, const struct spot *s, const struct directive *block,
+		     const char *rest, const char *denied)
 {
-	struct directive *d = closed_access(s->at);
+	struct directive *d = closed_access(block);
 	struct buf nets = { 0 };
 	bool allow = true;
 
@@ -172,6 +186,12 @@ static void put_routes(struct routing *r, const struct spot *s, const char *rest
 	put_route(r, s, NULL, rest);
 }
 
+static void put_routes(struct routing *r, const struct spot *s, const char *rest,
+		       const char *denied)
+{
+	put_list(r, s, s->at, rest, denied);
+}
+
 /*-------------------------------------------------------------------- targets */
 
 /* What passes the calls of a location on, and the block whose settings hold for that. */
@@ -189,6 +209,8 @@ static void pass_named(struct routing *r, struct directive *named, struct passin
 		judge(r->im, named, EXACT, NULL);
 	if (p->closer == NULL)
 		p->closer = closed_by(r->im, named);
+	if (p->closer == NULL)
+		p->closer = closed_step(named);
 }
 
 /* try_files ... @name, and nobody says where the files are: all goes there. */
@@ -321,13 +343,32 @@ static const char *open_text(struct routing *r, const struct spot *s, const stru
 	return text_buf(im, &b);
 }
 
+/* limit_except: its methods are let in as the location says, all others as it says itself. */
+static void put_excepted(struct routing *r, const struct spot *s, const char *rest, const char *use)
+{
+	struct directive *d = block_own(s->at, "limit_except");
+	struct buf methods = { 0 };
+
+	judge(r->im, d, EXACT, NULL);
+	for (uint32_t i = 1; i < d->n; i++)
+		buf_printf(&methods, "%s%s", i > 1 ? ", " : "",
+			   slice_is(d->word[i], "GET") ? "GET, HEAD" : d->word[i].p);
+	r->methods = text_buf(r->im, &methods);
+	put_routes(r, s, rest, denied(r, s->at, use));
+	r->methods = NULL;
+	put_list(r, s, d, rest, denied(r, d, use));
+}
+
 static void write_open(struct routing *r, const struct spot *s, const struct passing *p,
 		       const struct target *t)
 {
 	struct import *im = r->im;
 	const char *limits = use_of(r, s, p), *rest = open_text(r, s, p, t, limits);
 
-	put_routes(r, s, rest, denied(r, p->block, use_line(im, limits, "")));
+	if (block_own(s->at, "limit_except") != NULL)
+		put_excepted(r, s, rest, use_line(im, limits, ""));
+	else
+		put_routes(r, s, rest, denied(r, p->block, use_line(im, limits, "")));
 	im->n_routes++;
 }
 
@@ -350,21 +391,70 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 	return true;
 }
 
-/* Conditions that answer, each before what comes behind it. */
-static void write_conditions(struct routing *r, const struct spot *s, const struct directive *block)
+/* A rewrite under way. */
+struct stepping {
+	struct routing *r;
+	const struct spot *spot;
+	const char *more; /* of the `if` around it; NULL: none */
+};
+
+static void put_step(void *user, const char *find, const char *more, const char *rest)
+{
+	struct stepping *st = user;
+	const char *all = st->more == NULL || more == NULL
+			      ? (more == NULL ? st->more : more)
+			      : text_printf(st->r->im, "%s, %s", st->more, more);
+
+	st->r->find = find;
+	put_route(st->r, st->spot, all, rest);
+	st->r->find = NULL;
+}
+
+static void write_rewrite(struct routing *r, const struct spot *s, struct directive *d,
+			  const char *more)
+{
+	struct stepping st = { .r = r, .spot = s, .more = more };
+	const char *from = r->from;
+
+	if (s->also != NULL) { /* three patterns at once */
+		judge(r->im, d, LOST, "not inside of a location that is inside of another");
+		put_closed(r, s, 501);
+		return;
+	}
+	if (directive_is(s->at, "server") && from == NULL)
+		r->from = "client"; /* once, before a location is chosen */
+	rewrite_write(r->im, r->site, d, put_step, &st);
+	r->from = from;
+}
+
+/* Conditions and rewrites that decide, each before what comes behind it.  True: nothing is left to the location. */
+static bool write_conditions(struct routing *r, const struct spot *s, const struct directive *block)
 {
 	DIRECTIVE_EACH (d, block) {
 		struct directive *answer = when_return(r->im, d);
 		struct buf b = { 0 };
 
+		if (directive_is(d, "return") || directive_is(d, "break"))
+			return false;
+		if (directive_is(d, "rewrite") && rewrite_known(r->im, d)) {
+			write_rewrite(r, s, d, NULL);
+			if (rewrite_takes_all(d) && directive_is(block, "location"))
+				return true;
+		}
 		if (answer == NULL)
 			continue;
+		if (directive_is(answer, "rewrite")) {
+			judge(r->im, d, EXACT, NULL);
+			write_rewrite(r, s, answer, when_text(r->im, d));
+			continue;
+		}
 		answer_write(r->im, r->site, d, answer, &b);
 		answer_fields(r->im, r->site, d, NULL, &b);
 		buf_puts(&b, errors_text(r->im, r->site, d, false));
 		judge(r->im, d, EXACT, NULL);
 		put_route(r, s, when_text(r->im, d), text_buf(r->im, &b));
 	}
+	return false;
 }
 
 /* Before any condition, limit or rule of the location. */
@@ -424,7 +514,7 @@ static void write_named(struct routing *r, const struct spot *s, struct directiv
 		write_passed(r, s, &p);
 		return;
 	}
-	if (write_answer(r, s, closed_return(r->im, named))) {
+	if (closed_step(named) == NULL && write_answer(r, s, closed_return(r->im, named))) {
 		judge(r->im, named, EXACT, NULL);
 		return;
 	}
@@ -478,7 +568,8 @@ static void write_static(struct routing *r, const struct spot *s)
 		why = "try_files beside rules of access";
 	if (why != NULL) {
 		buf_fini(&b);
-		judge(im, s->at, LOST, "it is answered with 501 until its files are seen to: %s", why);
+		judge(im, s->at, LOST, "it is answered with 501 until its files are seen to: %s",
+		      why);
 		put_closed(r, s, 501);
 		return;
 	}
@@ -517,8 +608,11 @@ static void write_inside(struct routing *r, const struct spot *s)
 {
 	struct passing p;
 
-	if (directive_is(s->at, "location"))
-		write_conditions(r, s, s->at);
+	if (directive_is(s->at, "location") && write_conditions(r, s, s->at)) {
+		judge(r->im, s->at, EXACT, NULL);
+		r->im->n_routes++;
+		return;
+	}
 	if (write_answer(r, s, closed_return(r->im, s->at)))
 		return;
 	find_pass(r, s, &p);
@@ -541,7 +635,7 @@ static const char *named_text(struct routing *r, const struct spot *s)
 	struct buf b = { 0 };
 	struct target t;
 
-	if (closed_return(r->im, s->at) == answer && answer != NULL) {
+	if (answer != NULL && closed_step(s->at) == NULL && closed_return(r->im, s->at) == answer) {
 		if (!answer_write(r->im, r->site, s->at, answer, &b))
 			return NULL;
 		answer_fields(r->im, r->site, s->at, NULL, &b);
@@ -549,6 +643,8 @@ static const char *named_text(struct routing *r, const struct spot *s)
 		return text_buf(r->im, &b);
 	}
 	p.closer = closed_by(r->im, s->at);
+	if (p.closer == NULL)
+		p.closer = closed_step(s->at);
 	if (p.closer != NULL || p.pass == NULL || closed_access(s->at) != NULL ||
 	    cluster_write(r->im, s->at, p.pass, s, &t) != NULL)
 		return NULL;
@@ -591,7 +687,7 @@ void routes_write(struct import *im, const struct site *site, const char *hosts)
 	struct spot all = whole;
 
 	all.at = site->at;
-	write_conditions(&r, &all, site->at);
+	(void)write_conditions(&r, &all, site->at);
 	if (is_answered_whole(im, site->at) && write_answer(&r, &all, closed_return(im, site->at)))
 		return;
 	r.spot = locations_read(im, site, &r.n);

@@ -57,6 +57,18 @@ const char *text_yaml(struct import *im, const char *text)
 	return text_buf(im, &b);
 }
 
+const char *text_quoted(struct import *im, const char *text)
+{
+	struct buf b = { 0 };
+
+	for (; *text != '\0'; text++) {
+		if (strchr("\\^$.[]|()?*+{}#-", *text) != NULL)
+			buf_putc(&b, '\\');
+		buf_putc(&b, *text);
+	}
+	return b.n == 0 ? "" : text_buf(im, &b);
+}
+
 const char *text_path(struct import *im, const char *path)
 {
 	return text_yaml(im, *path == '/' ? path : text_printf(im, "%s%s", im->folder, path));

@@ -111,7 +111,8 @@ static struct directive *only_return(const struct directive *d)
 	struct directive *found = NULL;
 
 	DIRECTIVE_EACH (line, d) {
-		if (directive_is(line, "return") && found == NULL)
+		if ((directive_is(line, "return") || directive_is(line, "rewrite")) &&
+		    found == NULL)
 			found = line;
 		else if (!directive_is(line, "add_header"))
 			return NULL;
@@ -125,7 +126,8 @@ struct directive *when_return(struct import *im, const struct directive *d)
 	struct asked a;
 
 	if (answer == NULL || !read_condition(im, d, &a) || wanted(im, &a) == NULL ||
-	    !answer_known(im, d, answer))
+	    !(directive_is(answer, "rewrite") ? rewrite_known(im, answer)
+					      : answer_known(im, d, answer)))
 		return NULL;
 	return answer;
 }

@@ -81,3 +81,30 @@ def test_errors_of_upstreams(both):
     location /named/ { proxy_intercept_errors on; error_page 404 403 @up; proxy_pass http://127.0.0.1:APP/q/; }
     location /in/ { proxy_intercept_errors on; error_page 404 =404 /inner; proxy_pass http://127.0.0.1:APP; }
     location /inner { internal; return 200 "inner $request_method"; } }""", requests, seen("location", "content-type", "x-other"))
+
+
+def test_rewrites(both):
+    paths = ["/s/x", "/t/a/b", "/old/a.b", "/moved/x/y", "/moved/z", "/add/x", "/none/x", "/last/x", "/last/in", "/loop/", "/flagless/a",
+             "/if/x", "/ifre/x/y", "/exact", "/re.php", "/other", "/brk/a/b", "/x.jsp", "/two/1", "/two/2"]
+    requests = [("GET", p + q, "a.org", f) for p in paths for q in ("", "?a=b&c") for f in ({}, {"X-Go": "1"})]
+    both.compare("""server { listen 127.0.0.1:PORT; rewrite ^/s/(.*)$ https://$host/t/$1 permanent; rewrite ^/old/([a-z]+)\\.b$ /new/$1 last;
+    location /t/ { return 200 "t $uri $args"; } location /new/ { return 200 "new $uri $request_uri"; }
+    location /moved/ { rewrite ^/moved/(.)/(.*)$ /t/$2/$1 redirect; rewrite /z$ http://z.org/? permanent; return 200 "stays"; }
+    location /add/ { rewrite ^(.*)$ $1?x=1 redirect; } location /none/ { rewrite ^ /t/none? redirect; }
+    location /last/ { rewrite ^/last/x$ /t/last?y=2 last; rewrite ^/last/in$ /inside last; return 200 "last"; }
+    location /inside { internal; return 200 "inside $uri"; } location /loop/ { rewrite ^ /loop/ last; }
+    location /flagless/ { rewrite ^/flagless/(.*) /new/$1; }
+    location /if/ { if ($http_x_go) { rewrite ^ /t/if redirect; } return 200 "no"; }
+    location /ifre/ { if ($http_x_go = 1) { rewrite ^/ifre/(.*)/(.*)$ /new/$2/$1 last; } return 200 "no"; }
+    location = /exact { rewrite ^ /t/exact last; } location ~ \\.php$ { rewrite ^/(.*)\\.php$ /new/$1 last; return 200 x; }
+    location /brk/ { rewrite ^/brk/(.*)$ /b?p=$1 break; proxy_pass http://127.0.0.1:APP; }
+    location /two/ { rewrite ^/two/(1)$ /t/$1 redirect; rewrite ^/two/(.*)$ /one break; proxy_pass http://127.0.0.1:APP; }
+    location / { rewrite \\.jsp$ /t/jsp permanent; proxy_pass http://127.0.0.1:APP; } }""", requests)
+
+
+def test_limit_except(both):
+    requests = [(m, p, "a.org", {}) for m in ("GET", "HEAD", "POST", "PUT", "DELETE") for p in ("/a", "/b", "/c", "/d")]
+    both.compare("""server { listen 127.0.0.1:PORT; location /a { limit_except GET { deny all; } proxy_pass http://127.0.0.1:APP; }
+    location /b { limit_except POST PUT { allow 127.0.0.1; deny all; } proxy_pass http://127.0.0.1:APP; }
+    location /c { deny 127.0.0.1; limit_except GET { allow all; } proxy_pass http://127.0.0.1:APP; }
+    location /d { limit_except POST { deny 127.0.0.0/8; } error_page 403 = /a; proxy_pass http://127.0.0.1:APP; } }""", requests)
