@@ -159,6 +159,7 @@ struct spot {
 	enum spot_kind kind;
 	struct slice path;   /* decoded, as nginx has it; or the regular expression */
 	bool caseless, stop; /* ~* and ^~ */
+	bool before;         /* the server's regular expressions are not asked */
 	bool slash; /* of one that passes calls on: its path without the slash at its end */
 	uint32_t order;
 	struct directive *at; /* the location, or the server */
@@ -172,6 +173,8 @@ struct spot {
 struct spot *locations_read(struct import *, const struct site *, uint32_t *n);
 /* "@name" of a server; NULL: there is none. */
 struct directive *location_named(const struct site *, const char *name);
+/* Whether the regular expression of a location has this group: "1", or a name. */
+bool location_has_group(const struct directive *block, struct slice name);
 /* The path of a route: "/x", percent-encoded. */
 const char *location_path(struct import *, struct slice decoded);
 

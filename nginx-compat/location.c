@@ -58,11 +58,43 @@ static uint32_t count(const struct directive *block)
 	return n;
 }
 
+/* Those that capture. */
+static unsigned group_count(struct slice regex)
+{
+	unsigned n = 0;
+
+	for (const char *c = regex.p; *c != '\0'; c++) {
+		if (*c == '\\' && c[1] != '\0')
+			c++;
+		else if (*c == '[')
+			c = strchr(c, ']') != NULL ? strchr(c, ']') : c;
+		else if (*c == '(' && (c[1] != '?' || (c[2] == '<' && c[3] != '=' && c[3] != '!')))
+			n++;
+	}
+	return n;
+}
+
 static bool is_regex(const struct directive *d)
 {
 	struct slice path;
 
 	return directive_is(d, "location") && form_of(d, &path)->kind == SPOT_REGEX;
+}
+
+bool location_has_group(const struct directive *block, struct slice name)
+{
+	struct slice path;
+	const char *at;
+
+	if (!is_regex(block))
+		return false;
+	form_of(block, &path);
+	if (name.n == 1 && name.p[0] >= '1' && name.p[0] <= '9')
+		return group_count(path) >= (unsigned)(name.p[0] - '0');
+	for (at = strstr(path.p, "(?<"); at != NULL; at = strstr(at + 1, "(?<"))
+		if (strncmp(at + 3, name.p, name.n) == 0 && at[3 + name.n] == '>')
+			return true;
+	return false;
 }
 
 /* Conditions on the path that are of the location's own would be one too many. */
@@ -159,30 +191,11 @@ static void add(struct import *im, struct directive *block, struct spot *spots, 
 	}
 }
 
-/* A prefix below one with `^~` would come too late. */
-static void lift(struct import *im, struct spot *spots, uint32_t n)
-{
-	bool regex = false;
-
-	for (uint32_t i = 0; i < n; i++)
-		regex |= spots[i].kind == SPOT_REGEX;
-	for (uint32_t i = 0; i < n; i++)
-		for (uint32_t j = 0; j < n; j++) {
-			if (spots[i].kind != SPOT_PREFIX || spots[i].stop || !spots[j].stop ||
-			    !slice_starts(spots[i].path, spots[j].path))
-				continue;
-			spots[i].stop = true;
-			if (regex)
-				judge(im, spots[i].at, ADAPTED,
-				      "below a `^~`: regular expressions are not asked");
-		}
-}
-
 static int rank(const struct spot *s)
 {
 	return s->kind == SPOT_EXACT   ? 0
 	       : s->around.n > 0       ? 1
-	       : s->stop               ? 2
+	       : s->before             ? 2
 	       : s->kind == SPOT_REGEX ? 3
 				       : 4;
 }
@@ -265,6 +278,51 @@ static void find_around(struct import *im, struct spot *nested, const struct spo
 	buf_fini(&b);
 }
 
+/* The one of the server that it stands in, or itself. */
+static const struct directive *top_of(const struct directive *d)
+{
+	while (directive_is(d->parent, "location"))
+		d = d->parent;
+	return d;
+}
+
+/* A `^~` keeps the server's regular expressions from all that is inside of it, and from nothing else: inside of another
+ * location it is about the ones there. */
+static void find_stops(struct spot *spots, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct slice path;
+
+		spots[i].before = spots[i].kind == SPOT_PREFIX &&
+				  directive_is(spots[i].at, "location") &&
+				  form_of(top_of(spots[i].at), &path)->sign[0] == '^';
+	}
+}
+
+/* Where a longer prefix of the server is chosen before a `^~`, regular expressions are asked. */
+static void make_way(struct import *im, struct spot *spots, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct buf b = { 0 };
+		struct slice top;
+
+		if (!spots[i].before || spots[i].also != NULL)
+			continue;
+		form_of(top_of(spots[i].at), &top);
+		for (uint32_t k = 0; k < n; k++)
+			if (spots[k].kind == SPOT_PREFIX && !spots[k].before &&
+			    directive_is(spots[k].at, "location") &&
+			    directive_is(spots[k].at->parent, "server") &&
+			    spots[k].path.n > top.n && slice_starts(spots[k].path, top))
+				buf_printf(&b, "(?!%s)", letters(im, spots[k].path));
+		if (b.n > 0)
+			spots[i].also =
+			    text_printf(im, "path: %s",
+					text_yaml(im, text_printf(im, "~ ^%s", text_buf(im, &b))));
+		buf_fini(&b);
+	}
+}
+
 static bool is_there(const struct spot *spots, uint32_t n, struct slice path)
 {
 	for (uint32_t i = 0; i < n; i++)
@@ -309,7 +367,8 @@ struct spot *locations_read(struct import *im, const struct site *s, uint32_t *n
 	for (uint32_t i = 0; i < *n; i++)
 		if (spots[i].outer != NULL)
 			find_around(im, &spots[i], spots, *n);
-	lift(im, spots, *n);
+	find_stops(spots, *n);
+	make_way(im, spots, *n);
 	for (uint32_t i = 0; i < *n; i++)
 		spots[i].order = i;
 	qsort(spots, *n, sizeof(*spots), in_order);

@@ -101,6 +101,8 @@ static bool read_swap(struct import *im, const struct site *site, const struct d
 		s->find = text_quoted(im, find.p);
 	}
 	s->with = variable_phrase(im, site, block, d->word[2].p, s->regex);
+	if (s->with != NULL && !s->regex && strstr(s->with, "{match.") != NULL)
+		s->with = NULL; /* groups of the location: here they are others */
 	if (s->with != NULL && (s->regex || !has_variable(find)))
 		return true;
 	judge(im, d, LOST, "`%s` is not known beforehand",
@@ -178,7 +180,7 @@ static void put_default(struct import *im, const struct site *site, const struct
 	if (*t->uri != '\0')
 		s.with = variable_phrase(im, site, block,
 					 text_printf(im, "%.*s", SLICE_FMT(spot->path)), false);
-	if (s.with != NULL)
+	if (s.with != NULL && strstr(s.with, "{match.") == NULL)
 		put_redirect(im, site, block, &s, d != NULL ? d : pass, b);
 }
 

@@ -150,7 +150,9 @@ static void add_name(struct import *im, struct site *s, struct directive *d, con
 /* A name that no host can be: what people write for "none". */
 static bool is_no_name(const char *name)
 {
-	return *name == '\0' || strcmp(name, "_") == 0 || strchr(name, '.') == name + strlen(name);
+	return *name == '\0' || strcmp(name, "_") == 0 ||
+	       strchr(name, '.') == name + strlen(name) ||
+	       name[strlen(name) - 1] == '.'; /* hosts have no dot at their end here */
 }
 
 static void read_name(struct import *im, struct site *s, struct directive *d, const char *name)

@@ -242,6 +242,10 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	struct directive *set = find_set(block, variable);
 	size_t before = b->n;
 
+	if (!groups && set == NULL && when != AT_END && location_has_group(block, variable)) {
+		buf_printf(b, "{match.%.*s}", SLICE_FMT(variable));
+		return true;
+	}
 	if (groups && variable.n == 1 && variable.p[0] >= '0' && variable.p[0] <= '9') {
 		buf_printf(b, "{match.%c}", variable.p[0]);
 	} else if (slice_is(variable, "binary_remote_addr") && im->lookups > 0) {

@@ -539,6 +539,8 @@ bool route_hides(const struct route *earlier, const struct route *later)
 {
 	const struct route_matcher *a = earlier->matcher, *b = later->matcher;
 
+	if (b->from == FROM_NAME) /* nobody seeks it */
+		return false;
 	if (a->needs_file)
 		return false;
 	if (a->n_when > 0 && !conditions_same(&earlier->conf->match.when, &later->conf->match.when))

@@ -133,3 +133,42 @@ def test_conditions(both, tmp_path):
                 for method in ("GET", "OPTIONS", "POST", "DELETE")]
     text = HEAD.format(app=app, folder=folder) + CONDITIONS.format(port=port, app=app)
     compare(requests, both(text, port, requests))
+
+
+NESTED = """
+location /a/ { return 200 "NAME a"; location /a/b/ { return 200 "NAME ab"; location ~ \\.x$ { return 200 "NAME ab.x"; } }
+    location ~ \\.x$ { return 200 "NAME a.x"; } location = /a/b/eq { return 200 "NAME eq"; } location ^~ /a/s/ { return 200 "NAME as"; } }
+location ^~ /k/ { return 200 "NAME k"; location ~ ^/k/(\\d+) { return 200 "NAME k$1"; } location /k/l/ { return 200 "NAME kl"; } }
+location /k/o/ { return 200 "NAME ko"; }
+location ~ \\.x$ { return 200 "NAME .x"; }
+location ~* ^/U/ { return 200 "NAME u"; }
+location ~ ^/(?<part>[a-z]+)/named$ { return 200 "NAME named"; }
+location /m { return 200 "NAME m"; }
+location = /m { return 200 "NAME =m"; }
+location /m/n { return 200 "NAME mn $uri"; }
+location @hidden { return 200 "NAME hidden"; }
+location /fall/ { error_page 418 = @hidden; return 418; }
+location /jump { rewrite ^/jump/(.*)$ /a/$1 last; return 200 "NAME jump"; }
+location "/quo ted" { return 200 "NAME quoted"; }
+location /pct%20x { return 200 "NAME pct"; }
+location /~tilde { return 200 "NAME tilde"; }
+location /a.b { return 200 "NAME dot"; }
+"""
+
+NESTED_PATHS = ["/", "/a", "/a/", "/a/x", "/a/y.x", "/a/b", "/a/b/", "/a/b/y.x", "/a/b/eq", "/a/b/eq/", "/a/s/", "/a/s/y.x", "/a/s",
+                "/k", "/k/", "/k/y.x", "/k/12", "/k/12.x", "/k/l/", "/k/l/1", "/k/l/y.x", "/y.x", "/y.X", "/u/1", "/U/1", "/u",
+                "/q/named", "/q/named/", "/Q/named", "/m", "/m/", "/mm", "/m/n", "/m/nn", "/m//n", "/m/./n", "/m/x/../n", "/a/l/y.x", "/k/o/p.x", "/k/o/",
+                "/fall/", "/jump/b/y.x", "/jump/", "/jump", "/quo%20ted", "/quo%20ted/x", "/pct%2520x", "/%7Etilde", "/~tilde/x",
+                "/a.b", "/aab", "/%61/x", "/a/b/../y.x", "//a/x", "/a/%2e%2e/m", "/a/..", "/m?/a/", "/a/b/?x=/m"]
+
+
+def test_nested_locations(both, tmp_path):
+    port, app = harness.free_port(), harness.free_port()
+    names = {"N": "~^(?<sub>.+)\\.re\\.org$", "O": "www.o.org *.o.org", "P": "o.*", "Q": "*.sub.o.org q.org.", "E": "~^www\\."}
+    text = HEAD.format(app=app, folder=tmp_path) + "".join(
+        f'server {{ listen 127.0.0.1:{port}; server_name {s}; '
+        f"{NESTED.replace('NAME', n)} }}\n" for n, s in names.items()) + "}"
+    requests = [("GET", path, host, {}) for path in NESTED_PATHS for host in ("a.re.org", "www.o.org")]
+    requests += [("GET", "/m", host, {}) for host in ("o.com", "o.org", "x.o.org", "x.sub.o.org", "sub.o.org", "www.re.org", "www.x.y",
+                                                       "q.org", "q.org.", "WWW.O.ORG", "www.o.org.", "none", "re.org", "x.y.re.org:8")]
+    compare(requests, both(text, port, requests))
