@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "nginx-compat/internal.h"
 
+enum { AWAIT_MAX = 16 << 20 };
+
 struct routing {
 	struct import *im;
 	const struct site *site;
@@ -35,7 +37,6 @@ struct on_off {
 
 static const struct on_off switches[] = {
 	{ "proxy_buffering", "on", ADAPTED, "answers are passed on as they come" },
-	{ "proxy_request_buffering", "on", ADAPTED, "bodies are passed on as they come" },
 	{ "proxy_ignore_client_abort", "on", LOST, "a call ends when its client goes" },
 	{ "gzip", "on", LOST, "Weir compresses nothing: let the app do it" },
 	{ "merge_slashes", "off", ADAPTED, "Weir matches paths in a normal form of its own" },
@@ -81,6 +82,21 @@ static void put_timeout(struct import *im, const struct directive *block, struct
 	text_end(im, b, read);
 }
 
+/* nginx has all of a body before it asks an upstream, on disk if need be. */
+static void put_await(struct import *im, const struct directive *block, uint64_t most,
+		      struct buf *b)
+{
+	struct directive *d = block_find(block, "proxy_request_buffering");
+
+	if (d != NULL)
+		judge(im, d, EXACT, NULL);
+	if (!block_is_on(block, "proxy_request_buffering", true))
+		return;
+	if (d != NULL && most > AWAIT_MAX)
+		judge(im, d, ADAPTED, "bodies of more than 16MiB are passed on as they come");
+	buf_printf(b, "    await_body: %s\n", size_text(im, most > AWAIT_MAX ? AWAIT_MAX : most));
+}
+
 static void put_max_body(struct import *im, const struct directive *block, struct buf *b)
 {
 	struct directive *d = block_find(block, "client_max_body_size");
@@ -92,6 +108,7 @@ static void put_max_body(struct import *im, const struct directive *block, struc
 		bytes = most;
 	buf_printf(b, "    max_body: %s", size_text(im, bytes));
 	text_end(im, b, d);
+	put_await(im, block, bytes, b);
 }
 
 static const char *path_of(struct import *im, const struct spot *s)

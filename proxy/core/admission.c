@@ -112,6 +112,12 @@ static bool keep_plain(struct exchange *x)
 	return x->plain != NULL;
 }
 
+static void begin_tries(struct exchange *x)
+{
+	if (!collect_begin(x))
+		leg_start(x, TRY);
+}
+
 static void go_up(struct exchange *x)
 {
 	const struct reason *why = NULL;
@@ -121,7 +127,7 @@ static void go_up(struct exchange *x)
 	if (why == NULL && !(keep_plain(x) && forward(x)))
 		why = reason_out_of_memory;
 	if (why == NULL)
-		leg_start(x, TRY);
+		begin_tries(x);
 	else
 		exchange_reply(x, why, why == reason_out_of_memory ? 1000 : 0);
 }

@@ -254,6 +254,7 @@ struct route_conf {
 	struct place auth_at;
 	struct timeout_conf timeout;
 	uint64_t max_body;
+	uint64_t await_body; /* bytes; 0: it is passed on as it comes */
 	struct conf_list set; /* of struct set_conf */
 	struct rewrite_conf rewrite;
 	struct text_conf host;     /* "client", "upstream", or the text itself */

@@ -986,6 +986,14 @@ static const struct field route_fields[] = {
 	  .offset = offsetof(struct route_conf, timeout),
 	  .sub = &timeout_schema,
 	  .doc = "How long things may take." },
+	{ .key = "await_body",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct route_conf, await_body),
+	  .dflt = "0",
+	  .max = 64 * MIB,
+	  .doc = "A request's body of up to so many bytes is awaited, in memory, before an upstream "
+		 "is asked, so that a slow sender occupies none; where its length was not known it "
+		 "is then. Longer ones, gRPC and WebSockets are passed on as they come. 0: all are." },
 	{ .key = "max_body",
 	  .type = C_BYTES,
 	  .offset = offsetof(struct route_conf, max_body),

@@ -12,6 +12,8 @@
  * A route's own answer comes of ADMITTING, and a page in place of an upstream's error of AWAITING;
  * they, too, are REPLYING.
  *
+ * A route may await the request's body behind ADMITTING (COLLECTING, collect.c).
+ *
  * NEW and ADMITTING are in admission.c, the tries from CONNECTING on in leg.c.
  *
  * One timer; its meaning is the state: a filter's delay or the end of its queue's patience, the
@@ -440,6 +442,9 @@ static void on_timer(struct timer *t)
 	case X_AWAITING:
 		unanswered(x);
 		return;
+	case X_COLLECTING:
+		exchange_reply(x, reason_body_timeout, 0);
+		return;
 	case X_BACKOFF:
 		leg_start(x, TRY);
 		return;
@@ -620,6 +625,10 @@ static void on_client_body(void *owner, struct slice s, bool end)
 		end_request(x);
 	x->half_closed = x->half_closed || (x->tunnel && end);
 	keep(x, s);
+	if (x->state == X_COLLECTING) {
+		collect_more(x, end);
+		return;
+	}
 	pump_body(&x->up, s, end);
 	exchange_touch(x);
 }
@@ -642,6 +651,10 @@ static void on_client_trailers(void *owner, struct head *h)
 	struct exchange *x = owner;
 
 	end_request(x);
+	if (x->state == X_COLLECTING) {
+		collect_more(x, true);
+		return;
+	}
 	drop_kept(x); /* trailers are not kept */
 	if (x->up.dst == NULL)
 		return;

@@ -11,6 +11,7 @@
 enum exchange_state {
 	X_NEW,
 	X_ADMITTING,
+	X_COLLECTING,
 	X_CONNECTING,
 	X_AWAITING,
 	X_BACKOFF,
@@ -221,6 +222,11 @@ void exchange_rearm(struct exchange *);
 bool exchange_is_draining(const struct exchange *);
 /* Bytes moved, either way. */
 void exchange_touch(struct exchange *);
+
+/* collect.c.  Let in, and before its first try; false: nothing is awaited. */
+bool collect_begin(struct exchange *);
+/* More of the body has come, and is kept. */
+void collect_more(struct exchange *, bool end);
 
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */

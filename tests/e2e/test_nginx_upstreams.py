@@ -53,12 +53,16 @@ class Scripted:
                     time.sleep(1.5)
                     return
                 c.sendall(self.answer())
+                while self.does == "switch" and (data := c.recv(4096)):
+                    c.sendall(data.upper())
 
     def answer(self):
         if self.does == "garbage":
             return b"HTTP/1.1 200 OK\r\nno field\r\n\r\n"
         if self.does == "big":
             return b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100000 + b"\r\n\r\n"
+        if self.does == "switch":
+            return b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
         if self.does == "hints":
             return b"HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"
         return b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n%d" % (self.does, self.port % 100000)
@@ -77,7 +81,7 @@ class Scripted:
                 body += c.recv(65536)
         except OSError:
             return None
-        return head.decode("latin1")
+        return (head + b"\r\n\r\n" + body).decode("latin1")
 
 
 def ask(port, path="/", method="GET", fields=None, source=None):
@@ -291,3 +295,48 @@ def test_the_head(rig, method):
     (nginx, nginx_log), (weir, weir_log) = rig(text, port, lambda: [ask(port, path, method, CLIENT)[0] for path in paths])
     wrong = [f"{path}\n  nginx {n}\n  weir  {w}" for path, n, w in zip(paths, nginx_log, weir_log) if as_seen(n[1]) != as_seen(w[1])]
     assert not wrong and nginx == weir, "\n".join(wrong)
+
+
+def tell(port, *pieces):
+    """The pieces, a while between them; what comes back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
+        for piece in pieces:
+            c.sendall(piece)
+            time.sleep(0.1)
+        got = b""
+        while b"\r\n\r\n" not in got or not got.split(b"\r\n\r\n", 1)[1]:
+            if not (more := c.recv(65536)):
+                break
+            got += more
+    return got.split(b"\r\n")[0], got.split(b"\r\n\r\n", 1)[-1]
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+BODIES = {"chunked": [CHUNKED + b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"], "slow": [CHUNKED, b"3\r\nabc\r\n", b"0\r\n\r\n"],
+          "empty": [CHUNKED, b"0\r\n\r\n"], "trailers": [CHUNKED + b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"],
+          "length": [b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", b"def"],
+          "large": [CHUNKED + b"20000\r\n" + b"x" * 0x20000 + b"\r\n0\r\n\r\n"], "too large": [CHUNKED + b"30000\r\n" + b"x" * 0x30000 + b"\r\n0\r\n\r\n"],
+          "expected": [b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n", b"abc"]}
+
+
+@pytest.mark.parametrize("more", ["", "proxy_http_version 1.1;"], ids=["1.0", "1.1"])
+@pytest.mark.parametrize("body", BODIES)
+def test_bodies(rig, body, more):
+    port, app = harness.free_port(), rig.upstream()
+    text = server(port, f"client_max_body_size 130k; location / {{ {more} proxy_pass http://127.0.0.1:{app}; }}")
+    (nginx, nginx_log), (weir, weir_log) = rig(text, port, lambda: tell(port, *BODIES[body])[0][:12])
+    assert nginx == weir and [as_seen(h) for _, h in nginx_log] == [as_seen(h) for _, h in weir_log]
+
+
+UPGRADE = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+
+
+@pytest.mark.parametrize("more", ["", UPGRADE], ids=["plain", "upgrade"])
+def test_upgrade(rig, more):
+    port, app = harness.free_port(), rig.upstream("switch" if more else 200)
+    text = server(port, f"location / {{ {more} proxy_pass http://127.0.0.1:{app}; }}")
+    asked = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    (nginx, nginx_log), (weir, weir_log) = rig(text, port, lambda: tell(port, asked, b"hello" if more else b""))
+    assert nginx[0][:12] == weir[0][:12] and nginx[1] == weir[1]
+    assert [h.lower().split("\r\n")[0] for _, h in nginx_log] == [h.lower().split("\r\n")[0] for _, h in weir_log]
+    assert sorted(nginx_log[0][1].lower().split("\r\n")) == sorted(weir_log[0][1].lower().split("\r\n"))

@@ -83,7 +83,7 @@ static const struct row limits[] = {
 	{ LIMITED(IP "10r/m;", "limit_req zone=z;"), "rate: 166/1000s,", " 0 lost" },
 	{ LIMITED(IP "10r/m;", "limit_req zone=z burst=2;"), "burst: 1, wait: 12s49ms, queue: 2,",
 	  " 0 lost" },
-	{ LIMITED(IP "1r/m;", "limit_req zone=z burst=100;"), "!wait",
+	{ LIMITED(IP "1r/m;", "limit_req zone=z burst=100;"), "!wait:",
 	  "wait for more than an hour" },
 	{ LIMITED(IP "10r/s;", "limit_req zone=z; limit_req_status 429;"), "!status: ", " 0 lost" },
 	{ LIMITED(IP "10r/s;", "limit_req zone=z; limit_req_dry_run on;"), "shadow: true",
