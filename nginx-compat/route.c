@@ -82,21 +82,6 @@ static void put_timeout(struct import *im, const struct directive *block, struct
 	text_end(im, b, read);
 }
 
-/* nginx has all of a body before it asks an upstream, on disk if need be. */
-static void put_await(struct import *im, const struct directive *block, uint64_t most,
-		      struct buf *b)
-{
-	struct directive *d = block_find(block, "proxy_request_buffering");
-
-	if (d != NULL)
-		judge(im, d, EXACT, NULL);
-	if (!block_is_on(block, "proxy_request_buffering", true))
-		return;
-	if (d != NULL && most > AWAIT_MAX)
-		judge(im, d, ADAPTED, "bodies of more than 16MiB are passed on as they come");
-	buf_printf(b, "    await_body: %s\n", size_text(im, most > AWAIT_MAX ? AWAIT_MAX : most));
-}
-
 static void put_max_body(struct import *im, const struct directive *block, struct buf *b)
 {
 	struct directive *d = block_find(block, "client_max_body_size");
@@ -108,7 +93,25 @@ static void put_max_body(struct import *im, const struct directive *block, struc
 		bytes = most;
 	buf_printf(b, "    max_body: %s", size_text(im, bytes));
 	text_end(im, b, d);
-	put_await(im, block, bytes, b);
+}
+
+/* nginx has all of a body before it asks an upstream, on disk if need be. */
+static void put_await(struct import *im, const struct directive *block, struct buf *b)
+{
+	struct directive *d = block_find(block, "proxy_request_buffering");
+	uint64_t most = 1 << 20;
+
+	if (d != NULL)
+		judge(im, d, EXACT, NULL);
+	if (!block_is_on(block, "proxy_request_buffering", true))
+		return;
+	(void)block_size(im, block, "client_max_body_size", &most);
+	if (most == 0 || most > AWAIT_MAX) {
+		most = AWAIT_MAX;
+		if (d != NULL)
+			judge(im, d, ADAPTED, "bodies of more than 16MiB are passed on as they come");
+	}
+	buf_printf(b, "    await_body: %s\n", size_text(im, most));
 }
 
 static const char *path_of(struct import *im, const struct spot *s)
@@ -350,6 +353,7 @@ static const char *open_text(struct routing *r, const struct spot *s, const stru
 	buf_puts(&b, t->rewrite);
 	put_timeout(im, p->block, &b);
 	put_max_body(im, p->block, &b);
+	put_await(im, p->block, &b);
 	fields_write(im, r->site, p->block, t, &b);
 	answer_fields(im, r->site, p->block, &(struct proxied){ p->pass, s, t }, &b);
 	if (!r->named)
