@@ -247,7 +247,9 @@ static struct slice decode(struct slice path, struct arena *arena)
 	for (size_t i = 0; p != NULL && i < path.n; i++) {
 		int high = path.p[i] == '%' && i + 2 < path.n ? hex(path.p[i + 1]) : -1;
 
-		p[n++] = high < 0 ? path.p[i] : (char)(high << 4 | hex(path.p[i + 2]));
+		p[n++] = path.p[i];
+		if (high >= 0)
+			p[n - 1] = (char)(high << 4 | hex(path.p[i + 2]));
 		if (high >= 0 && (p[n - 1] == '/' || p[n - 1] == '\0'))
 			return slice_of(NULL, 0);
 		i += high >= 0 ? 2 : 0;

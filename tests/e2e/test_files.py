@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from certificates import certs
 from h2wire import H2Client
 from harness import until
 
@@ -216,6 +217,13 @@ def test_over_http2(files):
     streams = [c.ask("/big") for _ in range(5)] + [c.ask("/a.txt"), c.ask("/big", method="HEAD")]
     for s, body in zip(streams, [BIG] * 5 + [b"hello", b""]):
         c.expect(s, 200, body)
+
+
+def test_over_tls(files):
+    w = files(tls=certs().listener())
+    for _ in range(2):
+        get(w, "/big", body=BIG)
+    get(w, "/big", status=206, body=BIG[7:8], headers={"Range": "bytes=7-7"})
 
 
 def test_one_file(files, www):
