@@ -27,7 +27,8 @@ static const char *const handlers[] = { "stub_status", "empty_gif", "random_inde
 
 bool static_serves(struct import *im, const struct directive *block)
 {
-	if (block_find(block, "root") == NULL && block_own(block, "alias") == NULL)
+	if (im->prefix == NULL && block_find(block, "root") == NULL &&
+	    block_own(block, "alias") == NULL)
 		return false;
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
 		const struct directive *d = block_own(block, handlers[i]);
@@ -38,7 +39,6 @@ bool static_serves(struct import *im, const struct directive *block)
 	DIRECTIVE_EACH (d, block)
 		if (d->rule == NULL && directive_is(block, "location"))
 			return false;
-	(void)im;
 	return true;
 }
 
@@ -150,18 +150,20 @@ static const char *absolute(struct import *im, const char *path)
 {
 	if (im->prefix != NULL)
 		return text_prefixed(im, path);
-	return *path == '/' ? path : text_printf(im, "%s%s", im->folder, path);
+	if (*path == '/')
+		return path;
+	return text_printf(im, "%s%s", im->prefix != NULL ? im->prefix : im->folder, path);
 }
 
 /* "/srv/{host}/www" as a folder and what is below it, before the path. */
-static const char *split_place(struct serving *s, struct directive *d, bool alias)
+static const char *split_place(struct serving *s, const char *word, bool alias)
 {
 	struct import *im = s->im;
-	const char *text = variable_phrase(im, s->site, s->spot->at, d->word[1].p, alias), *brace;
+	const char *text = variable_phrase(im, s->site, s->spot->at, word, alias), *brace;
 	const char *cut;
 
 	if (text == NULL)
-		return text_printf(im, "`%s` is not known to Weir", d->word[1].p);
+		return text_printf(im, "`%s` is not known to Weir", word);
 	text = absolute(im, text);
 	brace = strchr(text, '{');
 	cut = brace;
@@ -233,11 +235,12 @@ static const char *find_place(struct serving *s)
 	struct directive *d = place_of(s->spot->at, &alias);
 	const char *why;
 
-	if (d == NULL)
-		return "its folder is not known";
+	if (d == NULL) /* where nginx looks if nobody says where */
+		return s->im->prefix != NULL ? split_place(s, "html", false)
+					     : "its folder is not known";
 	if (alias && d->parent != s->spot->at)
 		return "the alias of the location around it";
-	why = split_place(s, d, alias);
+	why = split_place(s, d->word[1].p, alias);
 	if (why == NULL)
 		why = alias ? put_alias(s) : put_root(s);
 	judge(s->im, d, why == NULL ? EXACT : LOST, why == NULL ? NULL : "%s", why);
@@ -286,8 +289,8 @@ static bool is_alike(const struct serving *s, const struct spot *other)
 	const struct directive *a = place_of(s->spot->at, &alias), *b;
 
 	b = place_of(other->at, &other_alias);
-	return a != NULL && b != NULL && !alias && !other_alias &&
-	       slice_eq(a->word[1], b->word[1]) && static_serves(s->im, other->at) &&
+	return (a == NULL) == (b == NULL) && !alias && !other_alias &&
+	       (a == NULL || slice_eq(a->word[1], b->word[1])) && static_serves(s->im, other->at) &&
 	       closed_by(s->im, other->at) == NULL && closed_return(s->im, other->at) == NULL &&
 	       block_own(other->at, "proxy_pass") == NULL &&
 	       block_own(other->at, "try_files") == NULL &&

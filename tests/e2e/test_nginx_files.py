@@ -105,3 +105,19 @@ def test_files(folder, binary, run):
     assert run("check", "--strict", "-c", "weir.yaml").returncode == 0
     compare(requests, [play_with(ask, command, port, requests) for command in ([NGINX, "-p", folder, "-c", conf], [
         binary, "run", "-c", folder / "weir.yaml"])])
+
+
+def test_where_nobody_says_where(folder, binary):
+    port = harness.free_port()
+    for sub in ("html", "conf"):
+        (folder / sub).mkdir()
+    (folder / "html/index.html").write_text("html")
+    (folder / "rel").mkdir()
+    (folder / "rel/x.html").write_text("rel")
+    conf = folder / "conf/nginx.conf"
+    conf.write_text(f"daemon off; user root; pid {folder}/nginx.pid; error_log /dev/null; events {{ }} http {{ access_log off; server {{ "
+                    f"listen 127.0.0.1:{port}; location /x.html {{ root rel; }} }} }}")
+    requests = [("GET", p, {}) for p in ("/", "/index.html", "/x.html", "/none")]
+    (folder / "nginx").symlink_to(binary)
+    compare(requests, [play_with(ask, [command, "-p", f"{folder}/", "-c", conf], port, requests)
+                       for command in (NGINX, folder / "nginx")])
