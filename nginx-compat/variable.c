@@ -248,6 +248,8 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	}
 	if (groups && variable.n == 1 && variable.p[0] >= '0' && variable.p[0] <= '9') {
 		buf_printf(b, "{match.%c}", variable.p[0]);
+	} else if (slice_is(variable, "binary_remote_addr") && when == AT_END) {
+		buf_puts(b, "{client.bytes}");
 	} else if (slice_is(variable, "binary_remote_addr") && im->lookups > 0) {
 		buf_puts(b, "{client.ip}"); /* for keys, one is as good as the other */
 	} else if (slice_is(variable, "server_name")) {

@@ -103,6 +103,16 @@ static bool read_peer_ip(struct reader *r, struct slice *out)
 	return put_text(out, r->scratch);
 }
 
+/* Four of them, or sixteen. */
+static bool read_client_bytes(struct reader *r, struct slice *out)
+{
+	const struct ip *ip = &r->v->call->client;
+	size_t from = ip_is_v4(ip) ? 12 : 0;
+
+	*out = slice_of((const char *)ip->b + from, sizeof(ip->b) - from);
+	return true;
+}
+
 static bool read_peer_port(struct reader *r, struct slice *out)
 {
 	return put(r, out, "%u", addr_port(&r->v->x->conn->peer));
@@ -488,6 +498,7 @@ static bool read_try_field(struct reader *r, struct slice *out)
 /*---------------------------------------------------------------- the table */
 
 static const struct value_source sources[] = {
+	{ "client.bytes", read_client_bytes, false, AT_END },
 	{ "client.port", read_client_port, false, AT_REQUEST },
 	{ "peer.ip", read_peer_ip, false, AT_REQUEST },
 	{ "peer.port", read_peer_port, false, AT_REQUEST },

@@ -16,6 +16,7 @@
  *	{upstream.duration} {upstream.header.NAME}	of each try, joined by `, `
  *   and when the call is over:
  *	{request.bytes} {response.bytes} {response.body_bytes} {response.header.NAME}
+ *	{client.bytes}	its address as bytes, which logs escape
  *	{upstream.received} {upstream.sent} {upstream.body}	bytes of each try
  *   and where the route knows them:
  *	{match.N} {match.NAME}	a group of the regular expression that was met: of `rewrite.pattern`,
