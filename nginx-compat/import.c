@@ -196,6 +196,30 @@ static void fini(struct import *im)
 	buf_fini(&im->events);
 }
 
+/* As if it were the last line of the block, which has none of the name. */
+static void add_line(struct tree *t, struct directive *block, const char *name, const char *word)
+{
+	struct directive *d;
+
+	if (word == NULL || block == NULL || block_own(block, name) != NULL)
+		return;
+	d = tree_add(t, block, 2);
+	if (d == NULL)
+		return;
+	d->file = t->name;
+	d->word[0] = slice_str(name);
+	d->word[1] = slice_str(word);
+	d->rule = table_find(name);
+}
+
+static void add_logs(struct import *im)
+{
+	if (im->start == NULL)
+		return;
+	add_line(im->tree, &im->tree->root, "error_log", im->start->error_log);
+	add_line(im->tree, block_own(&im->tree->root, "http"), "access_log", im->start->access_log);
+}
+
 static void finish(struct import *im, const char *version, struct import_result *result)
 {
 	struct tree *t = im->tree;
@@ -203,8 +227,10 @@ static void finish(struct import *im, const char *version, struct import_result 
 	result->tree = t;
 	im->folder = folder_of(im->arena, t->name);
 	if ((im->serve ? table_check_whole(t, version) : table_check(t, version)) &&
-	    valid_check(t, &t->root))
+	    valid_check(t, &t->root)) {
+		add_logs(im);
 		translate(im, result);
+	}
 	count_list(&t->root, result);
 	result->wrong = t->wrong;
 	if (t->wrong != NULL)
@@ -233,32 +259,17 @@ void import_file(struct arena *arena, const char *path, const char *version,
 	finish(&(struct import){ .arena = arena, .tree = t }, version, result);
 }
 
-/* As if it were the last line of the block, which has none of the name. */
-static void add_line(struct tree *t, struct directive *block, const char *name, const char *word)
-{
-	struct directive *d;
-
-	if (word == NULL || block == NULL || block_own(block, name) != NULL)
-		return;
-	d = tree_add(t, block, 2);
-	if (d == NULL)
-		return;
-	d->file = t->name;
-	d->word[0] = slice_str(name);
-	d->word[1] = slice_str(word);
-}
-
 void import_serve(struct arena *arena, const char *path, const struct import_start *start,
 		  struct import_result *result)
 {
-	struct import im = { .arena = arena, .prefix = start->prefix, .serve = true };
+	struct import im = {
+		.arena = arena, .prefix = start->prefix, .serve = true, .start = start
+	};
 
 	im.tree = tree_new(arena, result);
 	if (im.tree == NULL)
 		return;
 	read_main(im.tree, path, start->directives);
-	add_line(im.tree, &im.tree->root, "error_log", start->error_log);
-	add_line(im.tree, block_own(&im.tree->root, "http"), "access_log", start->access_log);
 	finish(&im, NGINX_VERSION, result);
 }
 

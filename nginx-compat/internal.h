@@ -37,6 +37,7 @@ struct made {
 };
 
 struct site;
+struct import_start;
 
 struct import {
 	struct arena *arena;
@@ -44,6 +45,7 @@ struct import {
 	const char *folder;     /* of the main file, with its slash; cut off names */
 	const char *prefix;     /* of nginx, with its slash; NULL: not known */
 	bool serve;             /* it is to be started at once, as nginx would be */
+	const struct import_start *start; /* how; NULL: it is not */
 	struct directive *http; /* NULL: there is none */
 	bool fragment;
 	struct buf top, values, upstreams, policies, routes;

@@ -30,7 +30,7 @@ bool valid_check(struct tree *, struct directive *block);
 bool table_check_whole(struct tree *, const char *version);
 
 /* Whose grammar it is: no row is younger. */
-#define NGINX_VERSION "1.27.4"
+#define NGINX_VERSION "1.29.6"
 
 /* The row of a name, whichever comes first; NULL: there is none. */
 const struct directive_rule *table_find(const char *name);

@@ -214,6 +214,15 @@ def test_a_pid_file_of_ones_own_under_the_prefix(hands):
     assert hands.say("-p", hands.folder, "-s", "stop")[0] == 0 and p.wait(TIMEOUT) == 0
 
 
+def test_logs_are_where_nginx_would_write_them(hands):
+    with open(hands.path("conf/nginx.conf"), "w", encoding="utf-8") as f:
+        f.write(f"daemon off; events {{ }} http {{ server {{ listen 127.0.0.1:{hands.port}; return 200; }} }}")
+    hands.start()
+    hands.get("/told")
+    until(lambda: os.path.exists(hands.path("logs/access.log")) and '"GET /told HTTP/1.1" 200 0' in
+          hands.read("logs/access.log"), "a line of the access log")
+
+
 def test_daemon_on_leaves_when_all_is_bound(hands):
     hands.write(main="daemon on;")
     assert hands.say("-p", hands.folder) == (0, "", "")
