@@ -339,8 +339,8 @@ static void add_slashes(struct spot *spots, uint32_t *n)
 		const struct spot *s = &spots[i];
 		struct slice bare = slice_of(s->path.p, s->path.n - 1);
 
-		if (s->kind != SPOT_PREFIX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
-		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, given, bare))
+		if (s->kind == SPOT_REGEX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
+		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, *n, bare))
 			continue;
 		spots[*n] = (struct spot){ .kind = SPOT_EXACT, .path = bare, .at = s->at };
 		spots[(*n)++].slash = true;
