@@ -369,6 +369,9 @@ static bool look_first(struct served *s, bool *foreground)
 		log = serve_error_log(&arena, s->how, r.tree);
 		wrong = log == NULL ? NULL : told_to(log);
 		*foreground = s->how->foreground || is_off(r.tree, "daemon");
+		if (geteuid() == 0 && word_of(r.tree, "user") != NULL)
+			told_log("warn", "\"user\" changes nothing: all is done by the user that "
+					 "started it");
 	}
 	if (wrong != NULL)
 		told("emerg", "%s", wrong);
