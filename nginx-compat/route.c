@@ -485,6 +485,10 @@ static void write_slash(struct routing *r, const struct spot *s)
 	const char *path = text_printf(im, "%s/", location_path(im, s->path)), *to;
 	bool same;
 
+	if (block_own(s->at, "internal") != NULL) {
+		put_closed(r, s, 404);
+		return;
+	}
 	to = redirect_absolute(im, r->site, s->at, path, &same);
 	if (!same)
 		judge(im, block_own(s->at, "proxy_pass"), ADAPTED,
