@@ -331,6 +331,15 @@ static bool is_there(const struct spot *spots, uint32_t n, struct slice path)
 	return false;
 }
 
+/* Its exact location, which nginx would say it with; else the one itself. */
+static const struct spot *exact_of(const struct spot *spots, uint32_t n, const struct spot *s)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (spots[i].kind == SPOT_EXACT && slice_eq(spots[i].path, s->path))
+			return &spots[i];
+	return s;
+}
+
 static void add_slashes(struct spot *spots, uint32_t *n)
 {
 	uint32_t given = *n;
@@ -342,7 +351,9 @@ static void add_slashes(struct spot *spots, uint32_t *n)
 		if (s->kind == SPOT_REGEX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
 		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, *n, bare))
 			continue;
-		spots[*n] = (struct spot){ .kind = SPOT_EXACT, .path = bare, .at = s->at };
+		spots[*n] = (struct spot){ .kind = SPOT_EXACT,
+					   .path = bare,
+					   .at = exact_of(spots, given, s)->at };
 		spots[(*n)++].slash = true;
 	}
 }

@@ -491,14 +491,14 @@ static void write_slash(struct routing *r, const struct spot *s)
 	}
 	to = redirect_absolute(im, r->site, s->at, path, &same);
 	if (!same)
-		judge(im, block_own(s->at, "proxy_pass"), ADAPTED,
+		judge(im, s->at, ADAPTED,
 		      "the redirect of its path without the slash at its end stays a path");
 	for (int query = 1; query >= 0; query--) {
 		struct buf b = { 0 };
 
 		buf_printf(&b, "    respond: { status: 301, location: %s }",
 			   text_yaml(im, text_printf(im, "%s%s", to, query ? "?{query}" : "")));
-		text_end(im, &b, block_own(s->at, "proxy_pass"));
+		text_end(im, &b, s->at);
 		answer_fields(im, r->site, s->at, NULL, &b);
 		put_route(r, s, query ? "query: \"*\"" : NULL, text_buf(im, &b));
 	}
