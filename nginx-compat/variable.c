@@ -241,9 +241,11 @@ static bool is_rewritten(const struct directive *block, struct slice variable)
 {
 	if (!slice_is(variable, "uri") && !slice_is(variable, "document_uri"))
 		return false;
-	for (; block != NULL; block = block->parent)
-		if (block_own(block, "rewrite") != NULL)
+	for (bool inner = true; block != NULL; block = block->parent) {
+		if ((inner || directive_is(block, "server")) && block_own(block, "rewrite") != NULL)
 			return true;
+		inner = inner && directive_is(block, "if");
+	}
 	return false;
 }
 

@@ -9,7 +9,7 @@ from nginx_both import both, needs_nginx as pytestmark, seen  # noqa: F401
 NAMES = ["/", "/a", "/a/", "/a/b", "/a/b/", "/x/", "= /a", "= /x/", "^~ /a/", "^~ /x", "~ \\.php$", "~* ^/A/.*P", "~ ^/x/(\\d+)", "~ b"]
 PATHS = ["/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/x", "/x/", "/x/1", "/x/y.php", "/a/p", "/b", "/x//1", "/a/../x/1", "/a/./b.php",
          "/ax", "/A/B.PHP", "/%61/%62", "/xb"]
-EDITS = ["add_header X-A $uri;", "add_header X-B $arg_q always;", "allow 127.0.0.1; deny all;", "deny 127.0.0.0/8;", "allow 10.0.0.0/8; deny all;",
+EDITS = ["add_header X-A $request_uri;", "add_header X-B $arg_q always;", "allow 127.0.0.1; deny all;", "deny 127.0.0.0/8;", "allow 10.0.0.0/8; deny all;",
          "proxy_set_header Host $host:99;", "proxy_hide_header X-Other;", "if ($arg_q = 1) { return 418; }",
          "if ($request_method = POST) { return 302 /posted; }", "rewrite ^/[ax]/(.*)$ /n/$1 break;"]
 
