@@ -137,6 +137,7 @@ struct value_conf {
 	struct place at;
 	struct text_conf of, dflt;
 	struct conf_list map, split; /* of struct value_choice_conf */
+	struct client_ip_conf forwarded; /* by address: who may tell another than `of` is */
 	int by;                      /* enum value_by */
 	bool caseless;
 };
@@ -300,6 +301,7 @@ struct config {
 };
 
 extern const struct schema config_schema;
+extern const struct schema client_ip_schema;
 /* config_value.c */
 extern const struct schema value_schema;
 /* config_route.c */

@@ -101,8 +101,8 @@ static const struct row limits[] = {
 	  "key: \"{client.ip}{header.a}\"", " 0 lost" },
 	{ LIMITED("limit_req_zone $request_uri zone=z:1m rate=1r/s;", "limit_req zone=z;"),
 	  "key: value.key, missing: skip", " 0 lost" },
-	{ LIMITED("limit_req_zone $no_such zone=z:1m rate=1r/s;", "limit_req zone=z;"), "!rate:",
-	  "no key like `$no_such`" },
+	{ LIMITED("limit_req_zone $no_such zone=z:1m rate=1r/s;", "limit_req zone=z;"),
+	  "!rate:", "no key like `$no_such`" },
 	{ LIMITED("limit_req_zone $server_name zone=z:1m rate=1r/s;", "limit_req zone=z;"),
 	  "z-s.org: { rate: 1/s, burst: 1, algorithm: leaky-bucket", " 0 lost" },
 	{ LIMITED("limit_req_zone all zone=z:1m rate=1r/s;", "limit_req zone=z;"),
@@ -119,10 +119,13 @@ static const struct row limits[] = {
 	  "k: { of: \"{header.a}\", caseless: true, map: [{ match: x, value: \"\" }], default: "
 	  "\"{client.ip}\" }",
 	  " 0 lost" },
-	{ LIMITED("geo $http_a $k { default b; 1.2.3.4 x; proxy 1.1.1.1; } limit_req_zone $k "
-		  "zone=z:1m rate=1r/s;",
+	{ LIMITED("geo $k { default b; 1.2.3.4 x; proxy 1.1.1.1; } limit_req_zone $k zone=z:1m "
+		  "rate=1r/s;",
 		  "limit_req zone=z;"),
-	  "!rate:", "lost: geo" },
+	  "forwarded: { trust: [1.1.1.1], nearest: true }", " 0 lost" },
+	{ LIMITED("geo $k { default b; 1.2.3.x x; } limit_req_zone $k zone=z:1m rate=1r/s;",
+		  "limit_req zone=z;"),
+	  "!rate:", "is no network" },
 	{ LIMITED("split_clients $binary_remote_addr $k { 10% a; * \"\"; } limit_req_zone $k "
 		  "zone=z:1m rate=1r/s;",
 		  "limit_req zone=z;"),
