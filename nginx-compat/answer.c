@@ -25,11 +25,27 @@ static void put_location(struct import *im, const struct site *site, struct dire
 		   text_yaml(im, text));
 }
 
+/* What nginx calls $uri has no escapes where it is no part of a URI. */
+static const char *decoded(struct import *im, const char *text)
+{
+	static const char path[] = "{path}";
+	struct buf b = { 0 };
+
+	for (const char *c = text; *c != '\0'; c++) {
+		bool is_path =
+		    strncmp(c, path, sizeof(path) - 1) == 0 && (c == text || c[-1] != '{');
+
+		buf_puts(&b, is_path ? "{path.decoded}" : (char[]){ *c, '\0' });
+		c += is_path ? sizeof(path) - 2 : 0;
+	}
+	return b.n == 0 ? "" : text_buf(im, &b);
+}
+
 static void put_body(struct import *im, const struct directive *block, uint64_t status,
 		     const char *text, struct buf *out)
 {
 	buf_printf(out, "    respond: { status: %" PRIu64 ", body: %s, content_type: %s }", status,
-		   text_yaml(im, text),
+		   text_yaml(im, decoded(im, text)),
 		   text_yaml(im, block_word(block, "default_type", "text/plain")));
 }
 
