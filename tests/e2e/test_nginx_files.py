@@ -39,6 +39,9 @@ location /idx/ {{ index first.html second.html; }}
 location /fb/ {{ try_files $uri /papi/x; }}
 location /fq/ {{ try_files $uri $uri/ /papi/y?$args; }}
 location /papi/ {{ proxy_pass http://127.0.0.1:{app}/changed/; }}
+location /chars/ {{ charset utf-8; alias {folder}/www/; }}
+location /charst/ {{ charset koi8-r; charset_types image/gif text/plain; alias {folder}/www/; }}
+location /charsp/ {{ charset utf-8; proxy_pass http://127.0.0.1:{app}; }}
 location /ia/ {{ index none.html /index.html; }}
 }} }}"""
 
@@ -55,7 +58,7 @@ PATHS = ["/", "/index.html", "/a.txt", "/a.txt?x=y", "/noext", "/x.GIF", "/empty
          "/al", "/al/none", "/nosir/b.html", "/nos", "/one.html", "/re/a.x", "/re/none.x", "/try/t.txt", "/try/d", "/try/d/", "/try/e/", "/try/e",
          "/try/none", "/spa/", "/spa/f.js", "/spa/any/where", "/app/s.css", "/app/d", "/app/d/", "/app/api?x=1", "/front/", "/front/index.html",
          "/front/none", "/html/p", "/html/p.html", "/html/q", "/html/none", "/in/a.txt", "/in/deeper/y.txt", "/in/deeper.txt", "/add/a.txt",
-         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/fb/none?x=1", "/fq/none?x=1", "/fq/none", "/papi/z", "/ia/", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
+         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/fb/none?x=1", "/fq/none?x=1", "/fq/none", "/papi/z", "/ia/", "/chars/", "/chars/x.GIF", "/chars/a.txt", "/chars/noext", "/charst/a.txt", "/charst/x.GIF", "/charst/", "/charsp/x", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
 
 FIELDS = [{"If-Modified-Since": AGE}, {"If-Modified-Since": AGE.replace("2026", "2027")}, {"If-None-Match": '"x"'}, {"If-None-Match": "*"},
           {"If-Match": '"x"'}, {"If-Match": "*"}, {"If-Unmodified-Since": AGE}, {"If-Unmodified-Since": "Fri, 20 Nov 2026 06:00:00 GMT"},
