@@ -229,7 +229,8 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	if (x->admitted)
 		chain_done(exchange_call(x));
 	authenticate_end(x);
-	serve_end(x);
+	if (x->serving != NULL)
+		serve_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
