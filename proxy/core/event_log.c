@@ -1,6 +1,7 @@
 /* event_log.c - what befell calls; see event_log.h. */
 #include "core/event_log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +80,15 @@ static void put(struct line *l, const char *fmt, ...)
 		l->n = sizeof(l->text) - 1;
 }
 
+static void put_address(struct line *l, const struct endpoint *ep)
+{
+	char addr[ADDR_TEXT_MAX];
+
+	if (ep->host == NULL)
+		addr_format(&ep->fixed, addr);
+	put(l, "%s", ep->host == NULL ? addr : ep->authority);
+}
+
 static void put_name(struct line *l, const struct event *e, struct slice name)
 {
 	if (slice_is(name, "excess"))
@@ -91,6 +101,8 @@ static void put_name(struct line *l, const struct event *e, struct slice name)
 		put(l, "not told why");
 	else if (slice_is(name, "phase") && e->phase != NULL)
 		put(l, "%s", e->phase);
+	else if (slice_is(name, "address") && e->leg != NULL)
+		put_address(l, e->leg->member->endpoint);
 	else if (slice_is(name, "bytes"))
 		put(l, "%" PRIu64, e->bytes);
 	else if (slice_is(name, "reason") && e->why != NULL)
@@ -281,6 +293,18 @@ static const char *phase_of(const struct leg *l, const struct reason *why)
 				   : "sending request to upstream";
 }
 
+/* The network's failures come and go; others do not, such as a socket that is not there. */
+static bool is_of_the_net(int error)
+{
+	static const int errors[] = { 0,        EAGAIN,      ECONNREFUSED, ECONNRESET,
+				      ENETDOWN, ENETUNREACH, EHOSTDOWN,    EHOSTUNREACH };
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (error == errors[i])
+			return true;
+	return false;
+}
+
 void event_try(struct leg *l, const struct reason *why)
 {
 	struct event e = { .x = l->x,
@@ -293,6 +317,8 @@ void event_try(struct leg *l, const struct reason *why)
 
 	if (!is_heard(l->x) || !(why->flags & R_FAILURE) || why == reason_upstream_stale)
 		return;
+	if (why == reason_connect_failed && l->at_once)
+		e.level = is_of_the_net(l->error) ? EVENT_ERROR : EVENT_CRIT;
 	if (why == reason_connect_failed && l->at_once)
 		e.text = pick(words->connect_at_once, own_words.connect_at_once);
 	write_event(&e);

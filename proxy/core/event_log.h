@@ -3,7 +3,7 @@
  *
  *	2026/11/21 19:00:00 [error] PID#TID: *CONN TEXT, client: A, server: LABEL, request: "LINE", upstream: "URL", host: "H"
  *
- * TEXT is of a table of words (event_words_use), in which {excess} {policy} {error} {phase} {bytes} {reason} stand for what is
+ * TEXT is of a table of words (event_words_use), in which {excess} {policy} {error} {phase} {address} {bytes} {reason} stand for what is
  * known.  Lines go to the event logs that the call's route, or the configuration, names (text_log.h), by their level. */
 #ifndef CORE_EVENT_LOG_H
 #define CORE_EVENT_LOG_H
