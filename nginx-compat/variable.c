@@ -236,14 +236,17 @@ static bool put_passed(const struct directive *block, struct slice variable, str
 	return true;
 }
 
-/* The path is another then; Weir's is the client's to the end. */
+/* What goes upstream is another then; {path} is not. */
 static bool is_rewritten(const struct directive *block, struct slice variable)
 {
 	if (!slice_is(variable, "uri") && !slice_is(variable, "document_uri"))
 		return false;
 	for (bool inner = true; block != NULL; block = block->parent) {
-		if ((inner || directive_is(block, "server")) && block_own(block, "rewrite") != NULL)
-			return true;
+		DIRECTIVE_EACH (d, block)
+			if ((inner || directive_is(block, "server")) &&
+			    directive_is(d, "rewrite") &&
+			    strcmp(directive_word(d, 3), "break") == 0)
+				return true;
 		inner = inner && directive_is(block, "if");
 	}
 	return false;
