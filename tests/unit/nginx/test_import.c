@@ -270,6 +270,9 @@ static const struct row routes[] = {
 	  "{ path: /a*, when: { path: \"~ ^(?!\\\\Q/a/b\\\\E)\" } }", " 0 lost" },
 	{ SERVER("location /a { " PASS "location ^~ /a/b { " PASS "} } location ~ x { " PASS "}"),
 	  "path: \"~ x\" } # nginx.conf:1\n    to", " 0 lost" },
+	{ SERVER("location ^~ /a/ { if ($uri ~ x) { return 403; } " PASS "} location /a/b { " PASS
+		 "} location ~ y { deny all; }"),
+	  "path: /a/b*", "adapted: location /a/b (below a `^~`: regular expressions are not asked)" },
 	{ SERVER("add_header X \"${host\"; location / { " PASS "}"), NULL,
 	  "the closing bracket in \"host\" variable is missing" },
 	{ SERVER("add_header X a$; location / { " PASS "}"), NULL, "invalid variable name" },
