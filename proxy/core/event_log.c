@@ -31,6 +31,7 @@ static const struct event_words own_words = {
 				 "way" },
 	.nowhere = "no endpoint of the upstream can be tried",
 	.disabled = "the endpoint is passed over from here: {reason}",
+	.broken = "the upstream broke the connection ({error}) while {phase}",
 	.connect_at_once = "could not connect to the upstream ({error})",
 };
 
@@ -321,6 +322,8 @@ void event_try(struct leg *l, const struct reason *why)
 		e.level = is_of_the_net(l->error) ? EVENT_ERROR : EVENT_CRIT;
 	if (why == reason_connect_failed && l->at_once)
 		e.text = pick(words->connect_at_once, own_words.connect_at_once);
+	if ((why == reason_upstream_reset || why == reason_upstream_truncated) && l->error != 0)
+		e.text = pick(words->broken, own_words.broken);
 	write_event(&e);
 }
 

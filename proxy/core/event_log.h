@@ -35,6 +35,7 @@ struct event_words {
 	const char *nowhere;         /* no endpoint could be tried */
 	const char *disabled;        /* an endpoint is passed over from here */
 	const char *connect_at_once; /* a connect that failed before it began */
+	const char *broken;          /* a connection that was reset, and not closed */
 	const char *body_announced;  /* too large by its Content-Length */
 	const char *reason[REASON_COUNT];
 };

@@ -4,7 +4,9 @@ import itertools
 import os
 import re
 import socket
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -201,3 +203,24 @@ def test_log_that_cannot_be_opened(binary, tmp_path):
         (tmp_path / "n.conf").write_text(conf)
         got = subprocess.run(command + [tmp_path / "n.conf"], capture_output=True, text=True, timeout=20)
         assert got.returncode == 1 and re.search(r'\[emerg\].* open\(\) "/nowhere/a.log" failed \(2: No such file', got.stderr)
+
+
+def break_off(server):
+    """Answers by what is asked: not at all, with a reset, with what is no answer, with half of one."""
+    answers = {b"/close": b"", b"/reset": None, b"/big": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000 + b"\r\n\r\n"}
+    while True:
+        c = server.accept()[0]
+        answer = answers.get(c.recv(65536).split()[1], b"")
+        if answer is None:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif answer:
+            c.sendall(answer)
+        c.close()
+
+
+def test_words_of_broken_answers(errors):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=break_off, args=(server,), daemon=True).start()
+        conf = f"server {{ listen 127.0.0.1:PORT; server_name a.org; location / {{ proxy_pass http://127.0.0.1:{server.getsockname()[1]}; }} }}"
+        seen = errors(conf, get("/close"), get("/reset"), get("/big"), get("/close"))
+    assert "recv() failed (104: Connection reset by peer) while reading response header from upstream" in seen["error.log"][1]
