@@ -291,7 +291,7 @@ static const char *denied(struct routing *r, const struct directive *block, cons
 
 	if (closed_access(block) == NULL)
 		return "";
-	buf_printf(&b, "    respond: 403\n%s", use);
+	buf_printf(&b, "    respond: { status: 403, tell: access forbidden by rule }\n%s", use);
 	answer_fields(r->im, r->site, block, NULL, &b);
 	buf_puts(&b, errors_text(r->im, r->site, block, false));
 	return text_buf(r->im, &b);

@@ -175,6 +175,7 @@ struct respond_conf {
 	struct text_conf body, location;
 	const char *content_type;
 	struct conf_list headers; /* of struct set_conf */
+	const char *tell;         /* of events; NULL: nothing */
 	bool close;
 	const char *file, *files; /* NULL: none */
 	struct place files_at;    /* of either */

@@ -46,6 +46,7 @@ struct event {
 	struct exchange *x;
 	enum event_level level;
 	const char *text; /* NULL: Weir's own of the reason */
+	bool plain;       /* nothing in it is to be replaced */
 	const char *policy, *phase;
 	const struct reason *why;
 	uint64_t excess, bytes;
@@ -120,6 +121,10 @@ static void put_words(struct line *l, const struct event *e)
 			put(l, " (%d: %s)", e->error, strerror(e->error));
 		if (e->phase != NULL)
 			put(l, " while %s", e->phase);
+		return;
+	}
+	if (e->plain) {
+		put(l, "%s", at);
 		return;
 	}
 	while (*at != '\0') {
@@ -369,4 +374,12 @@ void event_refused(struct exchange *x, const struct reason *why)
 		e.bytes = x->up.bytes;
 	}
 	write_event(&e);
+}
+
+void event_told(struct exchange *x, const char *text)
+{
+	struct event e = { .x = x, .level = EVENT_ERROR, .text = text, .plain = true };
+
+	if (is_heard(x))
+		write_event(&e);
 }

@@ -49,6 +49,8 @@ void event_limit(struct exchange *, const struct filter *, struct verdict, uint6
 void event_try(struct leg *, const struct reason *);
 void event_disabled(struct leg *, const struct reason *);
 void event_nowhere(struct exchange *);
+/* What its route says of all calls that it answers. */
+void event_told(struct exchange *, const char *text);
 /* The call is refused for what it is. */
 void event_refused(struct exchange *, const struct reason *);
 

@@ -515,6 +515,8 @@ void exchange_respond(struct exchange *x)
 	const struct respond *r = x->route->respond;
 
 	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (x->route->conf->respond.tell != NULL)
+		event_told(x, x->route->conf->respond.tell);
 	if (respond_is_handed_on(x, r))
 		return;
 	if (r->files != NULL && (!x->grpc || r->status == 0)) {

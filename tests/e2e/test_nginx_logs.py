@@ -192,9 +192,10 @@ def test_words_of_upstreams(errors):
 
 
 def test_words_of_requests(errors):
-    conf = server("location / { client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }", "location /quiet { error_log LOGS/q.log crit; client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }")
+    conf = server("location /deny { deny all; return 200; proxy_pass http://127.0.0.1:DEAD; } location /shut { deny 127.0.0.1; proxy_pass http://127.0.0.1:DEAD; }",
+                  "location / { client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }", "location /quiet { error_log LOGS/q.log crit; client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }")
     big = "POST {} HTTP/1.1\nHost: a.org\nContent-Length: 9\nConnection: close\n\n123456789"
-    assert len(errors(conf, big.format("/"), big.format("/quiet"))["error.log"]) == 1
+    assert len(errors(conf, big.format("/"), big.format("/quiet"), get("/shut"), get("/deny"))["error.log"]) == 2
 
 
 def test_log_that_cannot_be_opened(binary, tmp_path):
