@@ -311,7 +311,7 @@ static bool is_of_the_net(int error)
 	return false;
 }
 
-void event_try(struct leg *l, const struct reason *why)
+static void tell_try(struct leg *l, const struct reason *why)
 {
 	struct event e = { .x = l->x,
 			   .level = EVENT_ERROR,
@@ -321,8 +321,6 @@ void event_try(struct leg *l, const struct reason *why)
 			   .phase = phase_of(l, why),
 			   .leg = l };
 
-	if (!is_heard(l->x) || !(why->flags & R_FAILURE) || why == reason_upstream_stale)
-		return;
 	if (why == reason_connect_failed && l->at_once)
 		e.level = is_of_the_net(l->error) ? EVENT_ERROR : EVENT_CRIT;
 	if (why == reason_connect_failed && l->at_once)
@@ -330,6 +328,12 @@ void event_try(struct leg *l, const struct reason *why)
 	if ((why == reason_upstream_reset || why == reason_upstream_truncated) && l->error != 0)
 		e.text = pick(words->broken, own_words.broken);
 	write_event(&e);
+}
+
+void event_try(struct leg *l, const struct reason *why)
+{
+	if (is_heard(l->x) && why->flags & R_FAILURE && why != reason_upstream_stale)
+		tell_try(l, why);
 }
 
 void event_disabled(struct leg *l, const struct reason *why)
