@@ -603,7 +603,7 @@ static const char *read_uri(struct import *im, const struct spot *s, struct dire
 	} else if (s->kind == SPOT_PREFIX && to && !from) {
 		judge(im, pass, ADAPTED, "where nginx doubles a slash there is one");
 	}
-	t->rewrite = text_printf(im, "    rewrite: { %s: %s }\n", key, text_yaml(im, uri));
+	t->rewrite = text_printf(im, "%s: %s", key, text_yaml(im, uri));
 	return NULL;
 }
 
@@ -638,19 +638,21 @@ static const char *read_rewrite(struct import *im, const struct directive *block
 		return "a path behind the address, where `rewrite` may find nothing, is not known";
 	judge(im, d, EXACT, NULL);
 	t->rewrite =
-	    text_printf(im, "    rewrite: { pattern: %s, path: %s%s }\n",
+	    text_printf(im, "pattern: %s, path: %s%s",
 			text_yaml(im, text_printf(im, "~ %s", d->word[1].p)), text_yaml(im, path),
 			query == NULL ? "" : text_printf(im, ", query: %s", text_yaml(im, query)));
 	return NULL;
 }
 
-const char *cluster_write(struct import *im, const struct directive *block, struct directive *pass,
-			  const struct spot *spot, struct target *t)
+const char *cluster_write(struct import *im, const struct site *site, const struct directive *block,
+			  struct directive *pass, const struct spot *spot, struct target *t)
 {
 	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
 	const char *url = variable_expand(im, block, pass->word[1].p), *why;
 
-	*t = (struct target){ .use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "" };
+	*t = (struct target){
+		.use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "", .sent = ""
+	};
 	if (c == NULL || url == NULL)
 		return c == NULL ? "out of memory" : "where it goes is not known beforehand";
 	c->im = im;
@@ -661,6 +663,8 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 		why = read_uri(im, spot, pass, t);
 	if (why == NULL)
 		why = read_rewrite(im, block, spot, t);
+	if (why == NULL)
+		why = request_read(im, site, block, t);
 	if (why != NULL)
 		return why;
 	c->upstream = find_upstream(im, t->host);

@@ -243,13 +243,23 @@ struct target {
 	const char *host;       /* the address as proxy_pass has it */
 	const char *proxy_host; /* what nginx would send as Host */
 	const char *uri;        /* behind the address; "" when there is none */
-	const char *rewrite;    /* of the route, a line; "" */
+	const char *rewrite;    /* what stands in `rewrite:` of the route; "" */
+	const char *method;     /* in place of the call's; NULL: its own */
+	const char *sent;       /* what else the route says of what is sent, lines; "" */
 	bool tls;
 };
 
 /* NULL, or why it cannot be had; `spot`: whose path the URI takes the place of. */
-const char *cluster_write(struct import *, const struct directive *block, struct directive *pass,
-			  const struct spot *, struct target *);
+const char *cluster_write(struct import *, const struct site *, const struct directive *block,
+			  struct directive *pass, const struct spot *, struct target *);
+
+/*---------------------------------------------------------------- request.c */
+
+/* `method` and `sent` of the target.  NULL, or why they cannot be had. */
+const char *request_read(struct import *, const struct site *, const struct directive *block,
+			 struct target *);
+/* Whether the upstream gets a body. */
+bool request_has_body(const struct directive *block);
 
 /*----------------------------------------------------------------- static.c */
 

@@ -340,6 +340,16 @@ static const char *use_line(struct import *im, const char *limits, const char *m
 		   : text_printf(im, "    use: [%s%s]\n", limits, more);
 }
 
+static void put_rewrite(const struct target *t, struct buf *b)
+{
+	if (t->method != NULL)
+		buf_printf(b, "    rewrite: { %s%smethod: %s }\n", t->rewrite,
+			   *t->rewrite == '\0' ? "" : ", ", t->method);
+	else if (*t->rewrite != '\0')
+		buf_printf(b, "    rewrite: { %s }\n", t->rewrite);
+	buf_puts(b, t->sent);
+}
+
 /* What a route to an upstream says. */
 static const char *open_text(struct routing *r, const struct spot *s, const struct passing *p,
 			     const struct target *t, const char *limits)
@@ -350,7 +360,7 @@ static const char *open_text(struct routing *r, const struct spot *s, const stru
 	buf_printf(&b, "    to: %s", t->name);
 	text_end(im, &b, p->pass);
 	buf_puts(&b, use_line(im, limits, t->use));
-	buf_puts(&b, t->rewrite);
+	put_rewrite(t, &b);
 	put_timeout(im, p->block, &b);
 	put_max_body(im, p->block, &b);
 	put_await(im, p->block, &b);
@@ -518,7 +528,7 @@ static void write_inside(struct routing *r, const struct spot *s);
 static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
 {
 	struct target t;
-	const char *why = cluster_write(r->im, p->block, p->pass, s, &t);
+	const char *why = cluster_write(r->im, r->site, p->block, p->pass, s, &t);
 
 	if (why == NULL) {
 		write_open(r, s, p, &t);
@@ -671,7 +681,7 @@ static const char *named_text(struct routing *r, const struct spot *s)
 	if (p.closer == NULL)
 		p.closer = closed_step(s->at);
 	if (p.closer != NULL || p.pass == NULL || closed_access(s->at) != NULL ||
-	    cluster_write(r->im, s->at, p.pass, s, &t) != NULL)
+	    cluster_write(r->im, r->site, s->at, p.pass, s, &t) != NULL)
 		return NULL;
 	return open_text(r, s, &p, &t, "");
 }

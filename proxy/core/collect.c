@@ -4,6 +4,7 @@
  *
  * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
  * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
+#include "core/action.h"
 #include "core/exchange.h"
 
 #include "base/clock.h"
@@ -21,6 +22,23 @@ static bool say_continue(struct exchange *x)
 	h->status = 100;
 	x->continued = true;
 	return x->client->ops->head(x->client, h, false);
+}
+
+bool exchange_has_own_body(const struct exchange *x)
+{
+	return x->redirect != NULL && x->redirect->body.p != NULL && !x->grpc;
+}
+
+/* No upstream sees that it is waited for. */
+bool collect_own(struct exchange *x)
+{
+	struct head *req = x->req;
+
+	if (!exchange_has_own_body(x) || !req->expect_continue)
+		return true;
+	req->expect_continue = false;
+	head_remove(req, F_EXPECT);
+	return say_continue(x);
 }
 
 bool collect_begin(struct exchange *x)

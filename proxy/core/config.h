@@ -227,7 +227,7 @@ struct page_conf {
 struct rewrite_conf {
 	bool present;
 	struct place at;
-	const char *prefix, *pattern;
+	const char *prefix, *pattern, *method;
 	struct place prefix_at, pattern_at;
 	struct text_conf path, query;
 };
@@ -260,6 +260,7 @@ struct route_conf {
 	struct conf_list set; /* of struct set_conf */
 	struct rewrite_conf rewrite;
 	struct text_conf host;     /* "client", "upstream", or the text itself */
+	struct text_conf body;     /* in place of the request's; NULL: its own, "": none */
 	struct conf_list response; /* of struct edit_conf; none: the configuration's */
 	struct conf_list errors;   /* of struct page_conf; the same */
 	struct conf_list log;      /* of const char *: names of logs; the same */
@@ -268,6 +269,7 @@ struct route_conf {
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 	bool forwarded; /* the upstream is told who calls, and both sides of us (Via) */
+	bool client_fields; /* of the head; false: none but those that are set */
 };
 
 struct use_conf {

@@ -588,7 +588,7 @@ static void keep(struct exchange *x, struct slice s)
 	struct kept *k = NULL;
 
 	x->call.body_bytes += s.n;
-	if (!x->call.resendable || s.n == 0)
+	if (!x->call.resendable || s.n == 0 || exchange_has_own_body(x))
 		return;
 	if (x->call.body_bytes <= x->call.keep_body)
 		k = arena_alloc(&x->kept_arena, sizeof(*k));
@@ -643,6 +643,8 @@ static void sift_trailers(const struct exchange *x, struct head *h)
 	const struct route *r = x->route;
 
 	head_strip_hop_by_hop(h, false);
+	if (!r->conf->client_fields)
+		h->n = 0;
 	forward_sift_trailers(h);
 	auth_strip(&x->use->policy->config->auth, h);
 	for (uint32_t i = 0; i < r->n_set; i++)

@@ -173,6 +173,8 @@ static inline const struct error_pages *exchange_pages(const struct exchange *x)
 	return x->route != NULL ? x->route->pages : x->use->policy->pages;
 }
 
+/* A text of the route goes upstream; what comes of the client's body is dropped. */
+bool exchange_has_own_body(const struct exchange *);
 /* The route's last word on the head of an answer; false: memory is out. */
 bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
 static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
@@ -225,6 +227,8 @@ void exchange_touch(struct exchange *);
 
 /* collect.c.  Let in, and before its first try; false: nothing is awaited. */
 bool collect_begin(struct exchange *);
+/* Where a text goes upstream: the client is told to send what will be dropped.  False: memory is out. */
+bool collect_own(struct exchange *);
 /* More of the body has come, and is kept. */
 void collect_more(struct exchange *, bool end);
 
