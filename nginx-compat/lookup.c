@@ -464,7 +464,7 @@ const char *lookup_name(struct import *im, const struct site *site, struct slice
 	im->lookups--;
 	buf_fini(&l.entries);
 	buf_fini(&l.proxies);
-	judge(im, l.at, name != NULL ? EXACT : LOST, name != NULL ? NULL : l.why);
+	judge(im, l.at, name != NULL ? EXACT : LOST, name != NULL ? NULL : "%s", l.why);
 	DIRECTIVE_EACH (line, l.at)
 		judge(im, line, name != NULL ? EXACT : LOST,
 		      name != NULL ? NULL : "so is what it stands in");
