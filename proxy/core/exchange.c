@@ -617,7 +617,9 @@ static void on_client_body(void *owner, struct slice s, bool end)
 {
 	struct exchange *x = owner;
 
-	if (x->route != NULL && !x->tunnel && x->up.bytes + s.n > x->route->conf->max_body) {
+	if (x->route != NULL && !x->tunnel && x->state != X_COLLECTING &&
+	    x->up.bytes + s.n > x->route->conf->max_body) {
+		drop_kept(x); /* these bytes are in none of it */
 		if (x->state == X_AWAITING)
 			exchange_reply(x, reason_body_too_large, 0);
 		else if (x->state == X_RELAYING)
@@ -682,6 +684,7 @@ static void on_client_bad(void *owner, const struct reason *why)
 {
 	struct exchange *x = owner;
 
+	x->malformed = true;
 	if (x->resp != NULL)
 		exchange_cut(x, why);
 	else if (x->state != X_REPLYING)
@@ -751,6 +754,7 @@ static void on_bad_request(void *user, struct stream *s, struct head *head,
 	struct exchange *x = attach(user, s, head);
 	struct conn *c = user;
 
+	x->malformed = true;
 	x->call.client = addr_ip(&c->peer);
 	stats_call_begin(x->record.route, x->worker->index);
 	exchange_reply(x, why, 0);

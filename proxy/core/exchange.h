@@ -105,6 +105,7 @@ struct exchange {
 	bool grpc;         /* it is a call of gRPC (grpc.h) */
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
 	bool handed;  /* in place of an error */
+	bool malformed; /* what the client sends: no upstream gets any of it */
 	uint16_t handed_status;   /* of what is answered then; 0: as it is */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */

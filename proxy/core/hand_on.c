@@ -52,9 +52,11 @@ static bool can_be_sent(const struct exchange *x, const struct error_page *page,
 {
 	if (to->cluster == NULL)
 		return to->respond != NULL;
+	if (x->malformed)
+		return false;
 	if (page->has_path)
 		return x->request_ended;
-	return !x->admitted || x->call.resendable;
+	return x->call.body_bytes <= to->conf->max_body && (!x->admitted || x->call.resendable);
 }
 
 /* The route of the page; NULL: there is none, and nothing has changed. */
@@ -97,6 +99,7 @@ static bool begin_again(struct exchange *x, const struct reason *why, uint16_t s
 		x->call.out.why = why;
 		x->call.out.status = status;
 		chain_done(exchange_call(x));
+		x->admitted = false;
 	}
 	if (!exchange_begin_free(x))
 		return false;
@@ -132,7 +135,7 @@ bool exchange_hand_on(struct exchange *x, const struct reason *why, uint16_t sta
 	to = h == NULL ? NULL : find_page(x, page, h);
 	if (to == NULL)
 		return false;
-	legs_abort(x, ENDPOINT_ABORTED, why);
+	legs_abort(x, from == PAGE_UPSTREAM ? ENDPOINT_OK : ENDPOINT_ABORTED, why);
 	x->handed = true;
 	x->handed_status = page->status;
 	x->redirect = NULL;

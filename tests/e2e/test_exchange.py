@@ -442,6 +442,13 @@ def test_no_more_than_that_of_a_body_is_awaited(weir):
     c.expect(200, b"ok")
 
 
+def test_a_body_that_is_awaited_is_too_large(weir):
+    w = weir(route={"await_body": "64KiB", "max_body": "1KiB"})
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    w.client().send(head + b"800\r\n" + b"x" * 0x800 + b"\r\n0\r\n\r\n").refused(413)
+    w.upstream.untouched()
+
+
 def test_who_calls_is_not_told(weir):
     w = weir(route={"forwarded": False})
     c = w.client().ask("/a", headers={"X-Forwarded-For": "1.2.3.4"})
