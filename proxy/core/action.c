@@ -168,6 +168,8 @@ bool error_pages_watch(const struct error_pages *pages)
 	for (uint32_t i = 0; pages != NULL && i < pages->n; i++) {
 		const struct respond *r = pages->item[i].respond;
 
+		if (pages->item[i].hands) /* that route may tell of the tries */
+			return true;
 		if (r == NULL)
 			continue;
 		if (r->body.known >= AT_ANSWER || r->location.known >= AT_ANSWER ||
@@ -415,6 +417,7 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 {
 	const struct route_conf *conf = r->conf;
 	const struct maker m = { .route = r, .config = config, .arena = arena, .diags = diags };
+	const struct maker late = in_answers(&m);
 	bool edits = conf->response.n > 0, ok;
 
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
@@ -423,7 +426,7 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 	if (conf->reroute.present)
 		ok = make_reroute(&m, &conf->reroute) && ok;
 	if (conf->respond.present)
-		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
+		ok = make_respond(&late, &conf->respond, &r->respond) && ok;
 	if (conf->rewrite.present || conf->body.text != NULL ||
 	    (conf->host.text != NULL && !slice_is(slice_str(conf->host.text), "client")))
 		ok = make_rewrite(&m, conf) && ok;

@@ -333,6 +333,13 @@ static const struct field limits_fields[] = {
 	  .dflt = "false",
 	  .doc = "Heads of HTTP/1, of clients and of upstreams, may have lines that end without CR; they go "
 		 "on with it. Else 400, or 502." },
+	{ .key = "half_close",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, half_close),
+	  .dflt = "true",
+	  .doc = "Whether a client of HTTP/1 that has ended its side of the connection may still "
+		 "read the answer. False: its call ends as one whose client went away, unless the "
+		 "answer has begun or needs no upstream." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),

@@ -43,7 +43,7 @@ struct limits_conf {
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
-	bool bare_lf;
+	bool bare_lf, half_close;
 	struct http2_conf http2;
 };
 
@@ -184,6 +184,7 @@ struct respond_conf {
 	const char *otherwise; /* NULL: 404 */
 	struct conf_list types; /* of struct type_conf; none: the configuration's */
 	int links;              /* enum links */
+	int since;              /* enum since_rule */
 };
 
 /* An access log of lines of text. */

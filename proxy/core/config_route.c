@@ -466,6 +466,8 @@ static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 	return wrong == NULL && check_texts(l, n, r);
 }
 
+static const char *const since_names[] = { "exact", "before", "off", NULL };
+
 static const char *const links_names[] = {
 	[LINKS_BELOW] = "below", [LINKS_ANYWHERE] = "anywhere", NULL
 };
@@ -529,9 +531,10 @@ static const struct field respond_fields[] = {
 	  .at = offsetof(struct respond_conf, location.at),
 	  .min = 1,
 	  .max = 8 * KIB,
-	  .doc = "Where a redirect leads: `https://{host}{uri}`. Of `files`: what stands before the "
-		 "path that "
-		 "leads to a folder." },
+	  .doc =
+	      "Where a redirect leads: `https://{host}{uri}`. Of `files`: what stands before the "
+	      "path that "
+	      "leads to a folder." },
 	{ .key = "headers",
 	  .type = C_NAMED,
 	  .offset = offsetof(struct respond_conf, headers),
@@ -622,6 +625,13 @@ static const struct field respond_fields[] = {
 	  .names = links_names,
 	  .doc = "Where symbolic links may lead: `below` (within the folder; 403 beyond it) or "
 		 "`anywhere`." },
+	{ .key = "if_modified_since",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct respond_conf, since),
+	  .dflt = "exact",
+	  .names = since_names,
+	  .doc = "Which date in If-Modified-Since finds a file unchanged: `exact` (its own), "
+		 "`before` (that, or a later one) or `off` (none)." },
 	{ .key = NULL },
 };
 

@@ -868,7 +868,8 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 	}
 	tls->trust = client->trust;
 	tls->to = target->quiet ? NULL : target->name;
-	resume(tls, target->resume);
+	if (client->resume)
+		resume(tls, target->resume);
 	SSL_set_connect_state(tls->ssl);
 	tls->state = CONNECTING;
 	take_over(tls);

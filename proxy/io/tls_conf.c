@@ -185,6 +185,12 @@ static const struct field client_fields[] = {
 	  .dflt = "1.2",
 	  .names = version_names,
 	  .doc = "The oldest version of TLS that is spoken." },
+	{ .key = "resume",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct tls_client_conf, resume),
+	  .dflt = "true",
+	  .doc = "Whether a connection takes up the session of an earlier one, which saves time "
+		 "and work." },
 	{ .key = "ciphers",
 	  .type = C_STRING,
 	  .offset = offsetof(struct tls_client_conf, ciphers),

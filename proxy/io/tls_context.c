@@ -718,6 +718,7 @@ static void fill_client(struct making *m, struct tls_client *t, const struct tls
 {
 	t->ctx = new_context(TLS_client_method(), c->min_version);
 	t->verify = c->verify;
+	t->resume = c->resume;
 	t->server_name = c->server_name == NULL ? NULL : strdup(c->server_name);
 	t->cert_path = c->cert == NULL ? NULL : strdup(c->cert);
 	if (t->ctx == NULL || !set_alpn(t->ctx, m->protocols) ||

@@ -393,6 +393,14 @@ def test_upgrade_not_allowed_is_not_passed_on(weir):
 
 # ---- half-close and other endings
 
+def test_half_close_is_an_abort_where_it_is_said(weir):
+    w = weir(limits={"half_close": False})
+    c = w.client().ask()
+    w.upstream.expect_request()
+    c.half_close()
+    c.expect_closed()
+
+
 def test_half_close_after_the_request_is_no_abort(weir):
     w = weir()
     c = w.client().ask().half_close()
