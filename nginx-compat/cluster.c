@@ -301,8 +301,9 @@ struct tls_line {
 };
 
 static const struct tls_line tls_lines[] = {
-	{ "proxy_ssl_trusted_certificate", "ca" }, { "proxy_ssl_name", "server_name" },
-	{ "proxy_ssl_certificate", "cert" },       { "proxy_ssl_certificate_key", "key" },
+	{ "proxy_ssl_trusted_certificate", "ca" },
+	{ "proxy_ssl_certificate", "cert" },
+	{ "proxy_ssl_certificate_key", "key" },
 	{ "proxy_ssl_ciphers", "ciphers" },
 };
 
@@ -316,10 +317,35 @@ static bool is_file(const char *key)
 	return strcmp(key, "ca") == 0 || strcmp(key, "cert") == 0 || strcmp(key, "key") == 0;
 }
 
+/* Without one of its own, that of the upstream; endpoints that are none have their hosts'. */
+static void put_peer_name(struct cluster *c, bool verified, struct buf *b)
+{
+	struct directive *own = block_find(c->block, "proxy_ssl_name");
+	struct directive *asked = block_find(c->block, "proxy_ssl_server_name");
+	bool asks = block_is_on(c->block, "proxy_ssl_server_name", false);
+	const char *name = own != NULL ? own->word[1].p : c->upstream != NULL ? c->name : "";
+
+	if (asks)
+		judge(c->im, asked, EXACT, NULL);
+	if (strchr(name, '$') != NULL) {
+		judge(c->im, own, LOST, "it is not known beforehand");
+		return;
+	}
+	if (own != NULL)
+		judge(c->im, own, EXACT, NULL);
+	if (*name != '\0' && (own != NULL || asks || verified))
+		buf_printf(b, ", server_name: %s",
+			   text_yaml(c->im, text_printf(c->im, "%.*s",
+							*name == '[' ? (int)strlen(name)
+								     : (int)strcspn(name, ":"),
+							name)));
+}
+
 static void put_tls(struct cluster *c, struct buf *b)
 {
 	struct directive *verify = block_find(c->block, "proxy_ssl_verify");
 	struct directive *protocols = block_find(c->block, "proxy_ssl_protocols");
+	struct directive *resumed = block_find(c->block, "proxy_ssl_session_reuse");
 	bool verified = block_is_on(c->block, "proxy_ssl_verify", false);
 
 	if (!c->tls)
@@ -328,6 +354,7 @@ static void put_tls(struct cluster *c, struct buf *b)
 	c->im->unverified |= !verified;
 	if (verify != NULL)
 		judge(c->im, verify, EXACT, NULL);
+	put_peer_name(c, verified, b);
 	for (size_t i = 0; i < sizeof(tls_lines) / sizeof(tls_lines[0]); i++) {
 		struct directive *d = block_find(c->block, tls_lines[i].name);
 
@@ -345,7 +372,10 @@ static void put_tls(struct cluster *c, struct buf *b)
 	if (protocols != NULL)
 		judge(c->im, protocols, is_only_13(protocols) ? EXACT : ADAPTED,
 		      is_only_13(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
-	buf_printf(b, "%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "");
+	if (resumed != NULL)
+		judge(c->im, resumed, EXACT, NULL);
+	buf_printf(b, "%s%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "",
+		   block_is_on(c->block, "proxy_ssl_session_reuse", true) ? "" : ", resume: false");
 }
 
 /*------------------------------------------------------------------ failures */

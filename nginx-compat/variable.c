@@ -212,14 +212,15 @@ static bool is_secure(struct slice url)
 }
 
 /* What the location's proxy_pass names; elsewhere there is none. */
-static bool put_passed(const struct directive *block, struct slice variable, struct buf *b)
+static bool put_passed(const struct directive *block, struct slice variable, bool log,
+		       struct buf *b)
 {
 	const struct directive *pass = block_own(block, "proxy_pass");
 	struct slice url = pass == NULL ? slice_of("", 0) : pass->word[1], host, port;
 	bool secure = is_secure(url);
 
 	if (pass == NULL) {
-		buf_putc(b, '-');
+		buf_puts(b, log ? "-" : "");
 		return true;
 	}
 	if (memchr(url.p, '$', url.n) != NULL || url.n < 8 || strstr(url.p, "unix:") != NULL)
@@ -277,9 +278,9 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	} else if (when == AT_END &&
 		   (slice_is(variable, "uri") || slice_is(variable, "document_uri"))) {
 		buf_puts(b, "{path.decoded}");
-	} else if (when == AT_END &&
+	} else if (when >= AT_ANSWER &&
 		   (slice_is(variable, "proxy_host") || slice_is(variable, "proxy_port"))) {
-		return put_passed(block, variable, b);
+		return put_passed(block, variable, when == AT_END, b);
 	} else if (when == AT_END && is_framing(variable)) {
 		return false;
 	} else if (set != NULL) {

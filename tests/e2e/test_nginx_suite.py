@@ -1,0 +1,26 @@
+"""What nginx's public tests of its own look at, played by the real nginx and by Weir started from the same nginx.conf."""
+
+from nginx_both import both, needs_nginx as pytestmark, seen  # noqa: F401
+
+LATER, EARLIER = "Wed, 08 Jul 2037 22:53:52 GMT", "Mon, 28 Sep 1970 06:00:00 GMT"
+
+
+def test_dates_of_files(both):
+    (both.folder / "t").write_text("x")
+    requests = [("GET", p + "t", "a.org", {"If-Modified-Since": d}) for p in ("/", "/before/", "/off/") for d in (LATER, EARLIER, "soon")]
+    both.compare("""server { listen 127.0.0.1:PORT; root FOLDER; location / { }
+    location /before/ { alias FOLDER/; if_modified_since before; } location /off/ { alias FOLDER/; if_modified_since off; } }"""
+                 .replace("FOLDER", str(both.folder)), requests)
+
+
+def test_tries_in_texts(both):
+    requests = [("GET", p, "a.org", {"X-Status": s}) for p in ("/a", "/b", "/t") for s in ("404", "500", "200")]
+    both.compare("""upstream u { server 127.0.0.1:APP; } server { listen 127.0.0.1:PORT; proxy_intercept_errors on; error_page 404 500 /t;
+    location /a { proxy_pass http://u; } location /b { error_page 404 =200 /t; proxy_pass http://127.0.0.1:APP; }
+    location /t { return 200 "x${upstream_status}x $upstream_addr"; } }""", requests)
+
+
+def test_fields_of_where_it_goes(both):
+    both.compare("""server { listen 127.0.0.1:PORT; add_header X-To $proxy_host:$proxy_port; location / { return 200 x; }
+    location /up { proxy_pass http://127.0.0.1:APP; } }""", [("GET", p, "a.org", {}) for p in ("/", "/up")], seen("x-to"))
+
