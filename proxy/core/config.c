@@ -20,6 +20,8 @@
 
 /*---------------------------------------------------------------- listeners */
 
+static const char *const field_names_names[] = { "any", "plain", "underscored", NULL };
+
 static const struct field listen_fields[] = {
 	{ .key = "addr",
 	  .type = C_ADDR,
@@ -37,6 +39,15 @@ static const struct field listen_fields[] = {
 	  .offset = offsetof(struct listen_conf, http2),
 	  .dflt = "true",
 	  .doc = "Whether a connection that begins with HTTP/2's preface is spoken to in HTTP/2." },
+	{ .key = "field_names",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct listen_conf, field_names),
+	  .dflt = "any",
+	  .names = field_names_names,
+	  .doc = "What header fields of requests may be called: `any` name that HTTP allows, `plain` "
+		 "(letters, digits and hyphens) or `underscored` (these and underscores). Fields "
+		 "with other names are dropped: to applications that read fields as CGI does, "
+		 "`X_A` and `X.A` are `X-A`." },
 	{ .key = "backlog",
 	  .type = C_U32,
 	  .offset = offsetof(struct listen_conf, backlog),

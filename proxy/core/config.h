@@ -11,11 +11,15 @@
 #include "redis/conf.h"
 #include "upstream/upstream.h"
 
+/* What fields of requests may be called; those with other names are dropped. */
+enum field_names { NAMES_ANY, NAMES_PLAIN, NAMES_UNDERSCORED };
+
 struct listen_conf {
 	struct addr addr;
 	struct place at;
 	bool proxy_protocol;
 	bool http2;
+	int field_names; /* enum field_names */
 	uint32_t backlog;
 	struct conf_list tls; /* of struct tls_server_conf; none: plain */
 };

@@ -739,7 +739,10 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 {
 	struct conn *c = user;
 	struct exchange *x = attach(c, s, head);
+	const struct worker_listener *wl = c->owner;
 
+	if (wl->field_names != NAMES_ANY)
+		head_remove_odd(head, wl->field_names == NAMES_UNDERSCORED);
 	x->request_ended = end;
 	/* from the first moment, be it that new connections are still taken: who goes elsewhere now
 	 * has no call under way when idle ones are closed */

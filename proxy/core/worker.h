@@ -55,6 +55,7 @@ struct worker_listener {
 	struct listener_stats *stats;
 	struct tls_server *tls; /* of the policy in force, held; NULL: plain */
 	bool http2;             /* the same: whether it is spoken, too */
+	int field_names;        /* the same: enum field_names */
 	struct list link;
 	uint32_t conns;
 	bool closed; /* freed with its last connection */

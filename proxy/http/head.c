@@ -238,6 +238,26 @@ void head_remove_alike(struct head *h, struct slice name)
 			h->fields[i].id = F_REMOVED;
 }
 
+static bool name_is_plain(struct slice name, bool underscores)
+{
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = char_lower(name.p[i]);
+
+		if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' &&
+		    !(c == '_' && underscores))
+			return false;
+	}
+	return true;
+}
+
+void head_remove_odd(struct head *h, bool underscores_may_stay)
+{
+	for (unsigned i = 0; i < h->n; i++)
+		if (h->fields[i].id == F_OTHER &&
+		    !name_is_plain(h->fields[i].name, underscores_may_stay))
+			h->fields[i].id = F_REMOVED;
+}
+
 /*---------------------------------------- hop-by-hop fields */
 
 struct slice list_next(struct slice *rest)

@@ -116,6 +116,8 @@ bool head_set_name(struct head *, struct slice name, struct slice value);
 /* Removes fields that differ from `name` by `_` for `-` only: to an application that reads them as
  * CGI does they are the same. */
 void head_remove_alike(struct head *, struct slice name);
+/* Removes fields whose names hold more than letters, digits and hyphens. */
+void head_remove_odd(struct head *, bool underscores_may_stay);
 
 /* Takes out Connection, what it nominates (but never a FIELD_PROTECTED one) and
  * every FIELD_HOP field (RFC 9110 section 7.6.1).  `keep_upgrade` leaves Upgrade in:

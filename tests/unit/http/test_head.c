@@ -308,10 +308,31 @@ static void a_normal_path_stays_as_it_is(void **state)
 	}
 }
 
+static void test_odd_names(void **state)
+{
+	static const char *const names[] = { "X-A", "x_b", "X.C", "Content-Type", "!" };
+	static const unsigned left[] = { 2, 3 }; /* without and with underscores */
+
+	(void)state;
+	for (unsigned u = 0; u < 2; u++) {
+		struct head h;
+		unsigned n = 0;
+
+		head_init(&h, &arena);
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			assert_true(head_add_name(&h, slice_str(names[i]), slice_str("v")));
+		head_remove_odd(&h, u == 1);
+		for (unsigned i = 0; i < h.n; i++)
+			n += h.fields[i].id != F_REMOVED;
+		assert_int_equal(n, left[u]);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_odd_names, begin, end),
 		TEST(every_field_name_is_found_in_any_case),
 		TEST(near_names_are_not_found),
 		TEST(methods_are_case_sensitive),
