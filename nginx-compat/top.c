@@ -405,28 +405,6 @@ static void put_streams(struct import *im, const struct directive *server)
 	text_end(im, &im->top, d);
 }
 
-/* ignore_invalid_headers and underscores_in_headers: those of the default server count, for what is
- * read before it is known for whom it is. */
-static void put_names(struct import *im, const struct directive *server)
-{
-	static const char *const names[] = { "underscores_in_headers", "ignore_invalid_headers" };
-	bool ignores = block_is_on(server, names[1], true);
-	bool drops = ignores && !block_is_on(server, names[0], false);
-
-	for (size_t i = 0; i < 2; i++) {
-		struct directive *d = block_find(server, names[i]);
-
-		judge_others(im, names[i], d);
-		if (d != NULL)
-			judge(im, d, drops ? EXACT : ADAPTED,
-			      drops ? NULL : "`$http_a_b` is the field A-B alone, not a_b");
-	}
-	if (drops)
-		buf_puts(&im->top, "  underscores: drop\n");
-	if (ignores)
-		buf_puts(&im->top, "  unusual_names: drop\n");
-}
-
 static void put_limits(struct import *im, const struct directive *server)
 {
 	struct directive *body = block_find(server, "client_body_timeout");
@@ -435,7 +413,6 @@ static void put_limits(struct import *im, const struct directive *server)
 	put_times(im, server);
 	put_heads(im, server);
 	put_streams(im, server);
-	put_names(im, server);
 	if (im->serve)
 		buf_puts(&im->top, "  bare_lf: true\n");
 	buf_puts(&im->top, "  half_close: false\n");

@@ -271,10 +271,6 @@ static const struct schema http2_schema = {
 	.fields = http2_fields,
 };
 
-static const char *const name_rules[] = {
-	[NAMES_PASS] = "pass", [NAMES_DROP] = "drop", [NAMES_REJECT] = "reject", NULL
-};
-
 static const struct field limits_fields[] = {
 	{ .key = "header_bytes",
 	  .type = C_BYTES,
@@ -355,20 +351,6 @@ static const struct field limits_fields[] = {
 	  .doc = "Whether a client of HTTP/1 that has ended its side of the connection may still "
 		 "read the answer. False: its call ends as one whose client went away, unless the "
 		 "answer has begun or needs no upstream." },
-	{ .key = "underscores",
-	  .type = C_ENUM,
-	  .offset = offsetof(struct limits_conf, underscores),
-	  .dflt = "pass",
-	  .names = name_rules,
-	  .doc = "Fields of requests with `_` in their names, which many an application takes for `-`: passed "
-		 "on, left out as if they had not come, or 400." },
-	{ .key = "unusual_names",
-	  .type = C_ENUM,
-	  .offset = offsetof(struct limits_conf, unusual_names),
-	  .dflt = "pass",
-	  .names = name_rules,
-	  .doc = "The same of names with `.`, `!` and whatever else is no letter, no digit, no `-` and no "
-		 "`_`." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),

@@ -48,7 +48,6 @@ struct limits_conf {
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
 	bool bare_lf, half_close;
-	int underscores, unusual_names; /* enum name_rule: of requests' fields */
 	struct http2_conf http2;
 };
 

@@ -28,9 +28,7 @@ static void set_limits(struct policy *p)
 						 .target_bytes = (uint32_t)l->target_bytes,
 						 .headers = (uint16_t)l->headers,
 						 .bare_lf = l->bare_lf,
-						 .no_half_close = !l->half_close,
-						 .underscores = (uint8_t)l->underscores,
-						 .unusual_names = (uint8_t)l->unusual_names };
+						 .no_half_close = !l->half_close };
 }
 
 static bool open_filters(struct policy *p, struct registries *r, struct diags *diags)

@@ -90,7 +90,6 @@ static void follow(struct worker *w, struct policy_use *use)
 	w->codec_limits = use->policy->codec_limits;
 	w->codec_limits.h2 = &w->h2_limits;
 	w->upstream_limits = w->codec_limits;
-	w->upstream_limits.underscores = w->upstream_limits.unusual_names = NAMES_PASS;
 	w->times = (struct conn_times){ .handshake_ns = limits->handshake_timeout_ns,
 					.header_ns = limits->header_timeout_ns,
 					.idle_ns = limits->idle_timeout_ns,

@@ -51,18 +51,13 @@ struct codec_events {
 	void (*flood)(void *user, unsigned kind);
 };
 
-/* What becomes of a field by its name: it is kept, left out, or the head is refused. */
-enum name_rule { NAMES_PASS, NAMES_DROP, NAMES_REJECT };
-
 /* Bounds on one message head. */
 struct codec_limits {
-	uint32_t head_bytes;   /* start line and fields and their line ends */
-	uint32_t target_bytes; /* the request target alone: 414 */
-	uint16_t headers;      /* fields */
-	bool bare_lf;          /* lines of HTTP/1 heads may end with it */
-	uint8_t underscores;   /* enum name_rule: of names with '_' */
-	uint8_t unusual_names; /* of names with what is no letter, no digit, no '-' and no '_' */
-	bool no_half_close;    /* a client that has ended its side reads no answer */
+	uint32_t head_bytes;        /* start line and fields and their line ends */
+	uint32_t target_bytes;      /* the request target alone: 414 */
+	uint16_t headers;           /* fields */
+	bool bare_lf;               /* lines of HTTP/1 heads may end with it */
+	bool no_half_close;         /* a client that has ended its side reads no answer */
 	const struct h2_limits *h2; /* what HTTP/2 has beside; NULL: it is not spoken */
 };
 

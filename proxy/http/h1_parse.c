@@ -235,26 +235,6 @@ bool value_is_valid(struct slice value)
 	return true;
 }
 
-static bool is_usual(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
-}
-
-enum name_rule name_rule_of(const struct codec_limits *limits, struct slice name)
-{
-	uint8_t rule = NAMES_PASS;
-
-	if ((limits->underscores | limits->unusual_names) == NAMES_PASS)
-		return NAMES_PASS;
-	for (size_t i = 0; i < name.n; i++) {
-		uint8_t more = name.p[i] == '_' ? limits->underscores : limits->unusual_names;
-
-		if (!is_usual(name.p[i]) && more > rule)
-			rule = more;
-	}
-	return (enum name_rule)rule;
-}
-
 static struct slice trim_value(const char *p, const char *end)
 {
 	while (p < end && (*p == ' ' || *p == '\t'))
@@ -283,16 +263,6 @@ static const struct reason *parse_field(const char **at, const char *end, struct
 									   : reason_out_of_memory;
 }
 
-/* NULL: it is kept, or was left out. */
-static const struct reason *judge_name(struct head *h, const struct codec_limits *limits)
-{
-	enum name_rule rule = name_rule_of(limits, h->fields[h->n - 1].name);
-
-	if (rule == NAMES_DROP)
-		h->n--;
-	return rule == NAMES_REJECT ? reason_bad_field : NULL;
-}
-
 /* All field lines from `p` to the empty one, whose end is `end`. */
 static const struct reason *parse_fields(const char *p, const char *end,
 					 const struct codec_limits *limits, struct parse *parse)
@@ -310,10 +280,7 @@ static const struct reason *parse_fields(const char *p, const char *end,
 		if (why != NULL)
 			return why;
 		f = &h->fields[h->n - 1];
-		if (f->id == F_OTHER)
-			why = judge_name(h, limits);
-		else
-			why = notes[f->id] == NULL ? NULL : notes[f->id](parse, f->value);
+		why = notes[f->id] == NULL ? NULL : notes[f->id](parse, f->value);
 		if (why != NULL)
 			return why;
 	}
@@ -733,18 +700,13 @@ const struct reason *h1_parse_trailers(struct slice text, const struct codec_lim
 		return reason_bad_field;
 	while (at < end - 2) {
 		const struct reason *why;
-		unsigned before = h->n;
 
 		if (h->n == limits->headers)
 			return reason_head_too_large;
 		why = parse_field(&at, end, h);
 		if (why != NULL)
 			return why;
-		if (h->fields[h->n - 1].id == F_OTHER)
-			why = judge_name(h, limits);
-		if (why != NULL)
-			return why;
-		if (h->n > before && !field_may_trail(&h->fields[h->n - 1]))
+		if (!field_may_trail(&h->fields[h->n - 1]))
 			h->fields[h->n - 1].id = F_REMOVED;
 	}
 	return at == end - 2 ? NULL : reason_bad_field;

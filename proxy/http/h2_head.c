@@ -195,7 +195,6 @@ static const struct reason *take_regular(struct h2_reading *r, struct slice name
 {
 	struct head *h = r->head;
 	enum field_id id;
-	enum name_rule rule;
 	struct slice copy;
 	const struct reason *why = NULL;
 
@@ -204,10 +203,6 @@ static const struct reason *take_regular(struct h2_reading *r, struct slice name
 	if (!name_is_valid(name))
 		return reason_bad_field;
 	id = field_lookup(name);
-	if (id == F_OTHER && (rule = name_rule_of(r->limits, name)) != NAMES_PASS) {
-		r->regular = true;
-		return rule == NAMES_REJECT ? reason_bad_field : NULL;
-	}
 	copy = arena_copy(h->arena, value);
 	name = id != F_OTHER ? field_names[id] : arena_copy(h->arena, name);
 	if (copy.p == NULL || name.p == NULL || !head_add_name(h, name, copy))

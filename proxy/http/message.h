@@ -3,7 +3,6 @@
 #ifndef HTTP_MESSAGE_H
 #define HTTP_MESSAGE_H
 
-#include "http/codec.h"
 #include "http/head.h"
 
 struct scheme {
@@ -23,8 +22,6 @@ void target_split(struct slice, struct head *);
 bool length_parse(struct slice, uint64_t *length);
 /* A field value without control characters but tab (RFC 9110 section 5.5). */
 bool value_is_valid(struct slice);
-/* What the limits say of a field with this name, which is a token and no known one. */
-enum name_rule name_rule_of(const struct codec_limits *, struct slice name);
 /* Whether a field may stand in a trailer section (RFC 9110 section 6.5.1). */
 bool field_may_trail(const struct header *);
 

@@ -429,53 +429,9 @@ static void trailers_are_sifted(void **state)
 	}
 }
 
-static void check_names(uint8_t underscores, uint8_t unusual, const char *names)
-{
-	struct codec_limits limits = rig_limits;
-	struct slice text = slice_str("GET / HTTP/1.1\r\nHost: a\r\nx_a: 1\r\nx.b: 2\r\nx_.c: 3\r\n"
-				      "x-D9: 4\r\n\r\n");
-	struct slice trailers = slice_str("x_a: 1\r\nage: 1\r\n\r\n");
-	struct arena a;
-	struct head h;
-	struct buf got = { 0 };
-
-	limits.underscores = underscores;
-	limits.unusual_names = unusual;
-	arena_init(&a, NULL);
-	head_init(&h, &a);
-	if (h1_parse_request(text, &limits, &h) == reason_bad_field)
-		buf_puts(&got, "refused");
-	else
-		for (unsigned i = 1; i < h.n; i++)
-			buf_printf(&got, "%.*s ", SLICE_FMT(h.fields[i].name));
-	buf_putc(&got, '\0');
-	assert_string_equal(got.p, names);
-	head_init(&h, &a);
-	assert_ptr_equal(h1_parse_trailers(trailers, &limits, &h),
-			 underscores == NAMES_REJECT ? reason_bad_field : NULL);
-	if (underscores == NAMES_DROP) {
-		assert_int_equal(h.n, 1);
-		assert_int_equal(h.fields[0].id, F_REMOVED);
-	}
-	buf_fini(&got);
-	arena_fini(&a);
-}
-
-static void names_that_are_not_wanted(void **state)
-{
-	(void)state;
-	check_names(NAMES_PASS, NAMES_PASS, "x_a x.b x_.c x-D9 ");
-	check_names(NAMES_DROP, NAMES_PASS, "x.b x-D9 ");
-	check_names(NAMES_PASS, NAMES_DROP, "x_a x-D9 ");
-	check_names(NAMES_DROP, NAMES_DROP, "x-D9 ");
-	check_names(NAMES_REJECT, NAMES_DROP, "refused");
-	check_names(NAMES_DROP, NAMES_REJECT, "refused");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_that_are_not_wanted),
 		cmocka_unit_test(bad_requests_are_refused),
 		cmocka_unit_test(good_requests_are_understood),
 		cmocka_unit_test(a_refused_head_says_what_was_understood),
