@@ -211,6 +211,27 @@ static void judge_listener(struct import *im, const struct listener *l, const ch
 		judge(im, l->at, ADAPTED, "the client is who the PROXY header says");
 }
 
+/* As the default server has it: which one is meant is known only behind the fields. */
+static void put_field_names(struct import *im, const struct listener *l)
+{
+	static const char *const names[] = { "ignore_invalid_headers", "underscores_in_headers" };
+	const struct site *dflt = default_of(im, l->addr);
+
+	for (const struct site *s = im->site; s < im->site + im->n_sites; s++)
+		for (size_t i = 0; i < 2; i++) {
+			struct directive *d = block_find(s->at, names[i]);
+			bool on = block_is_on(s->at, names[i], i == 0);
+
+			if (d != NULL && s->chosen && is_at(s, l->addr) &&
+			    on != block_is_on(dflt->at, names[i], i == 0))
+				judge(im, d, ADAPTED,
+				      "as the default server of the address has it");
+		}
+	if (block_is_on(dflt->at, names[0], true))
+		buf_printf(&im->top, "    field_names: %s\n",
+			   block_is_on(dflt->at, names[1], false) ? "underscored" : "plain");
+}
+
 static void put_listener(struct import *im, const struct listener *l, const char *addr)
 {
 	struct buf *b = &im->top, tls = { 0 };
@@ -222,6 +243,7 @@ static void put_listener(struct import *im, const struct listener *l, const char
 	text_end(im, b, l->at);
 	if (!l->http2)
 		buf_puts(b, "    http2: false\n");
+	put_field_names(im, l);
 	if (l->proxy_protocol)
 		buf_puts(b, "    proxy_protocol: true\n");
 	if (l->backlog > 0)

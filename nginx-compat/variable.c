@@ -103,6 +103,8 @@ static const struct value values[] = {
 	{ "request_method", "{method}" },
 	{ "request_id", "{request_id}" },
 	{ "http_", "{header.", true },
+	{ "content_type", "{header.content-type}" },
+	{ "content_length", "{header.content-length}" },
 	{ "arg_", "{query." },
 	{ "cookie_", "{cookie." },
 	{ "remote_port", "{client.port}" },

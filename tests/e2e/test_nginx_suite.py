@@ -24,3 +24,14 @@ def test_fields_of_where_it_goes(both):
     both.compare("""server { listen 127.0.0.1:PORT; add_header X-To $proxy_host:$proxy_port; location / { return 200 x; }
     location /up { proxy_pass http://127.0.0.1:APP; } }""", [("GET", p, "a.org", {}) for p in ("/", "/up")], seen("x-to"))
 
+
+
+def test_names_of_fields(both):
+    requests = [("GET", "/", "a.org", {n: "told"}) for n in ("X-Told", "X_Told", "x_told", "_x", "X.Told")]
+    for more in ("", "underscores_in_headers on;", "ignore_invalid_headers off;"):
+        both.compare("server { listen 127.0.0.1:PORT; " + more + " location / { proxy_pass http://127.0.0.1:APP; } }", requests)
+
+
+def test_lengths_and_types_in_texts(both):
+    both.compare("""server { listen 127.0.0.1:PORT; location / { add_header X-T $content_type; add_header X-L $content_length; return 200 x; } }""",
+                 [("POST", "/", "a.org", {"Content-Type": "a/b"}, b"abc")], seen("x-t", "x-l"))

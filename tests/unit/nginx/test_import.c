@@ -465,7 +465,8 @@ static const struct row routes[] = {
 	{ SERVER("listen 82 ssl; ssl_certificate /a; ssl_certificate_key /b; location / { " PASS
 		 "}") SERVER("listen 83 ssl; ssl_certificate /c; ssl_certificate_key /d; "
 			     "location / { " PASS "}"),
-	  "0.0.0.0:83 # nginx.conf:1\n    http2: false\n    tls:\n        - { cert: /c, key: /d }",
+	  "0.0.0.0:83 # nginx.conf:1\n    http2: false\n    field_names: plain\n    tls:\n        "
+	  "- { cert: /c, key: /d }",
 	  " 0 lost" },
 	{ "upstream u { server a; } " SERVER("proxy_ssl_session_reuse off; location / { "
 					     "proxy_ssl_server_name on; proxy_pass https://u; }"),
