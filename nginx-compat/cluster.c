@@ -515,6 +515,29 @@ static const char *policies_of(struct cluster *c)
 	return make_retry(c, &f, text_buf(c->im, &f.when));
 }
 
+/* nginx answers 500 where the address is none of this machine's; an error of the configuration. */
+static void put_source(struct cluster *c, struct buf *b)
+{
+	struct directive *d = block_find(c->block, "proxy_bind");
+	struct ip ip;
+
+	if (d == NULL)
+		return;
+	if (d->n == 2 && slice_is(d->word[1], "off")) {
+		judge(c->im, d, EXACT, NULL);
+		return;
+	}
+	if (d->n > 2 || !ip_parse(d->word[1], &ip)) {
+		judge(c->im, d, LOST,
+		      d->n > 2 ? "Weir cannot come from addresses that are not its own"
+			       : "an address without a port is known: the system chooses");
+		return;
+	}
+	judge(c->im, d, EXACT, NULL);
+	buf_printf(b, "    source: %s", text_yaml(c->im, d->word[1].p));
+	text_end(c->im, b, d);
+}
+
 /*---------------------------------------------------------------------- whole */
 
 static const char *write_cluster(struct cluster *c)
@@ -541,6 +564,7 @@ static const char *write_cluster(struct cluster *c)
 	} else {
 		buf_puts(&b, "    keepalive: 0\n");
 	}
+	put_source(c, &b);
 	put_version(c, &b);
 	buf_puts(&b, "    unavailable: 502\n");
 	put_tls(c, &b);

@@ -3,6 +3,7 @@
 import pytest
 
 import harness
+from nginx_both import both  # noqa: F401
 from test_nginx_upstreams import BODIES, as_seen, ask, pytestmark, rig, server, tell  # noqa: F401
 
 CLIENT = {"User-Agent": "it", "X-Told": "me", "Cookie": "c=d", "Content-Type": "text/x"}
@@ -39,6 +40,21 @@ def test_another_body_goes_to_the_next_server_too(rig):  # noqa: F811
     text += server(port, "proxy_set_body new; location / { proxy_pass http://u; }")
     (nginx, nginx_log), (weir, weir_log) = rig(text, port, lambda: [ask(port, "/", "PUT") for _ in range(2)])
     assert nginx == weir and [as_seen(h) for _, h in nginx_log] == [as_seen(h) for _, h in weir_log]
+
+
+BACK = "server { listen 127.0.0.1:PORT; server_name back; return 200 $remote_addr; }"
+
+
+def test_where_calls_come_from(both):  # noqa: F811
+    both.compare(BACK + """server { listen 127.0.0.1:PORT default_server; proxy_set_header Host back; proxy_bind 127.0.0.7;
+        location / { proxy_pass http://127.0.0.1:PORT; } location /off { proxy_bind off; proxy_pass http://127.0.0.1:PORT; }
+        location /else { proxy_bind 127.0.0.9; proxy_pass http://127.0.0.1:PORT; } }""",
+                 [("GET", "/"), ("GET", "/off"), ("GET", "/else"), ("GET", "/")])
+
+
+def test_calls_come_from_nowhere(weir):
+    w = weir(upstreams={"app": {"endpoints": "127.0.0.1:1", "source": "192.0.2.1"}})
+    w.client().ask().expect(502)
 
 
 def test_what_cannot_be_said_is_not_let_in(run, tmp_path):
