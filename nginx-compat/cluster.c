@@ -638,6 +638,21 @@ static const char *escaped_uri(struct import *im, const char *uri)
 	return text_buf(im, &b);
 }
 
+/* With variables it is all that the upstream is asked for. */
+static const char *read_whole(struct import *im, struct target *t)
+{
+	const char *query = strchr(t->uri, '?');
+	size_t n = query == NULL ? strlen(t->uri) : (size_t)(query - t->uri);
+
+	if (t->uri[0] != '/' || strchr(t->uri, '#') != NULL)
+		return "a path behind the address begins with a slash";
+	t->rewrite =
+	    text_printf(im, "path: %s, query: %s",
+			text_yaml(im, escaped_uri(im, text_printf(im, "%.*s", (int)n, t->uri))),
+			text_yaml(im, query == NULL ? "" : query + 1));
+	return NULL;
+}
+
 /* What stands behind the address takes the place of the location's path, character by character: a
  * `prefix` of Weir ends with a slash where the location's path does. */
 static const char *read_uri(struct import *im, const struct spot *s, struct directive *pass,
@@ -648,6 +663,8 @@ static const char *read_uri(struct import *im, const struct spot *s, struct dire
 
 	if (*t->uri == '\0')
 		return NULL;
+	if (strchr(pass->word[1].p, '$') != NULL)
+		return read_whole(im, t);
 	if (s->kind == SPOT_REGEX || strchr(t->uri, '?') != NULL || strchr(t->uri, '#') != NULL)
 		return "a path behind the address is known only without a query";
 	uri = escaped_uri(im, t->uri);
@@ -699,10 +716,11 @@ static const char *read_rewrite(struct import *im, const struct directive *block
 }
 
 const char *cluster_write(struct import *im, const struct site *site, const struct directive *block,
-			  struct directive *pass, const struct spot *spot, struct target *t)
+			  struct directive *pass, const char *url, const struct spot *spot,
+			  struct target *t)
 {
 	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
-	const char *url = variable_expand(im, block, pass->word[1].p), *why;
+	const char *why;
 
 	*t = (struct target){
 		.use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "", .sent = ""

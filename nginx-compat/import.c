@@ -179,6 +179,7 @@ static void translate(struct import *im, struct import_result *result)
 		top_write(im);
 		static_types(im);
 	}
+	sets_judge(im, &im->tree->root);
 	judge_rest(im);
 	result->routes = im->n_routes;
 	if (im->tree->wrong == NULL && (im->n_routes > 0 || im->serve))

@@ -24,6 +24,7 @@ struct routing {
 	const char *from;    /* who sends calls there; NULL: anyone */
 	const char *methods; /* NULL: any */
 	const char *find;    /* paths, in place of the location's; NULL: its own */
+	const char *choice;  /* which of several upstreams; NULL: there is one */
 	bool named;          /* errors lead there, and from there nowhere else */
 };
 
@@ -146,7 +147,8 @@ static void put_route(struct routing *r, const struct spot *s, const char *more,
 	struct import *im = r->im;
 	const char *path = r->find != NULL ? r->find : path_of(im, s);
 	struct buf match = { 0 }, when = { 0 };
-	const char *const all[] = { im->when, r->find != NULL ? path_when(im, s) : s->also, more };
+	const char *const all[] = { im->when, r->find != NULL ? path_when(im, s) : s->also,
+				    r->choice, more };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i] != NULL)
@@ -525,10 +527,11 @@ static bool is_internal(struct import *im, const struct spot *s)
 }
 
 static void write_inside(struct routing *r, const struct spot *s);
-static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
+static void write_target(struct routing *r, const struct spot *s, const struct passing *p,
+			 const char *url)
 {
 	struct target t;
-	const char *why = cluster_write(r->im, r->site, p->block, p->pass, s, &t);
+	const char *why = cluster_write(r->im, r->site, p->block, p->pass, url, s, &t);
 
 	if (why == NULL) {
 		write_open(r, s, p, &t);
@@ -537,6 +540,29 @@ static void write_passed(struct routing *r, const struct spot *s, const struct p
 	judge(r->im, p->pass, LOST, "%s", why);
 	judge(r->im, s->at, LOST, "it is answered with 501 until its proxy_pass is seen to");
 	put_closed(r, s, 501);
+}
+
+/* A route for each; nginx answers 500 where the variable names no upstream at all. */
+static void write_choices(struct routing *r, const struct spot *s, const struct passing *p,
+			  const struct choices *c)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		r->choice = c->when[i];
+		write_target(r, s, p, c->url[i]);
+	}
+	r->choice = NULL;
+	put_closed(r, s, 500);
+}
+
+static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	const char *text = p->pass->word[1].p;
+	struct choices choices;
+
+	if (choices_read(r->im, p->block, text, &choices))
+		write_choices(r, s, p, &choices);
+	else
+		write_target(r, s, p, variable_expand(r->im, p->block, text));
 }
 
 /* Calls for which there is no file. */
@@ -681,7 +707,8 @@ static const char *named_text(struct routing *r, const struct spot *s)
 	if (p.closer == NULL)
 		p.closer = closed_step(s->at);
 	if (p.closer != NULL || p.pass == NULL || closed_access(s->at) != NULL ||
-	    cluster_write(r->im, r->site, s->at, p.pass, s, &t) != NULL)
+	    cluster_write(r->im, r->site, s->at, p.pass,
+			  variable_expand(r->im, s->at, p.pass->word[1].p), s, &t) != NULL)
 		return NULL;
 	return open_text(r, s, &p, &t, "");
 }

@@ -46,17 +46,6 @@ struct slice variable_alone(const char *text)
 
 /*------------------------------------------------------------------ constants */
 
-/* The one `set $x VALUE` that is seen from here, outside of any `if`. */
-static struct directive *find_set(const struct directive *block, struct slice variable)
-{
-	for (; block != NULL; block = block->parent)
-		DIRECTIVE_EACH (d, block)
-			if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
-			    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
-				return d;
-	return NULL;
-}
-
 const char *variable_expand(struct import *im, const struct directive *block, const char *text)
 {
 	struct slice s = slice_str(text);
@@ -64,17 +53,45 @@ const char *variable_expand(struct import *im, const struct directive *block, co
 
 	while (s.n > 0) {
 		struct slice variable, part = take_part(&s, &variable);
-		struct directive *set = variable.p == NULL ? NULL : find_set(block, variable);
+		const char *may[SET_CHOICES_MAX];
 
 		if (variable.p == NULL) {
 			buf_put(&b, part.p, part.n);
-		} else if (set != NULL && strchr(set->word[2].p, '$') == NULL) {
-			judge(im, set, EXACT, NULL);
-			buf_puts(&b, set->word[2].p);
+		} else if (set_choices(im, block, variable, may) == 1) {
+			buf_puts(&b, may[0]);
 		} else {
 			buf_fini(&b);
 			return NULL;
 		}
+	}
+	return text_buf(im, &b);
+}
+
+struct slice variable_open(struct import *im, const struct directive *block, const char *text)
+{
+	struct slice s = slice_str(text), variable;
+	const char *may[SET_CHOICES_MAX];
+
+	while (s.n > 0) {
+		take_part(&s, &variable);
+		if (variable.p != NULL && set_choices(im, block, variable, may) != 1)
+			return variable;
+	}
+	return slice_of(NULL, 0);
+}
+
+const char *variable_put(struct import *im, const char *text, struct slice variable,
+			 const char *with)
+{
+	struct slice s = slice_str(text), one, part;
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		part = take_part(&s, &one);
+		if (one.p != NULL && slice_eq(one, variable))
+			buf_puts(&b, with);
+		else
+			buf_put(&b, part.p, part.n);
 	}
 	return text_buf(im, &b);
 }
@@ -183,11 +200,29 @@ void variable_literal(struct slice s, struct buf *b)
 	}
 }
 
-const char *variable_name(struct import *im, struct slice variable)
+/* Of a variable of `set`. */
+static const char *set_name(struct import *im, const char *text, struct slice variable)
+{
+	const char *end = text == NULL ? NULL : strchr(text, '}');
+
+	if (text == NULL)
+		return NULL;
+	if (text[0] == '{' && text[1] != '{' && end != NULL && end[1] == '\0')
+		return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
+	return text_printf(im, "value.%s",
+			   lookup_made(im, text_printf(im, "%.*s", SLICE_FMT(variable)),
+				       text_yaml(im, text), NULL));
+}
+
+const char *variable_name(struct import *im, const struct directive *block, struct slice variable)
 {
 	struct buf b = { 0 };
-	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL, *name;
+	const char *made;
+	const char *text = NULL, *name;
 
+	if (set_phrase(im, NULL, block, variable, &made))
+		return set_name(im, made, variable);
+	text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
 	buf_fini(&b);
 	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
 		return text_printf(im, "value.%s", name);
@@ -258,10 +293,14 @@ static bool is_rewritten(const struct directive *block, struct slice variable)
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
 			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
-	struct directive *set = find_set(block, variable);
 	size_t before = b->n;
+	const char *made;
 
-	if (!groups && set == NULL && when != AT_END && location_has_group(block, variable)) {
+	if (set_phrase(im, site, block, variable, &made)) {
+		buf_puts(b, made == NULL ? "" : made);
+		return made != NULL;
+	}
+	if (!groups && when != AT_END && location_has_group(block, variable)) {
 		buf_printf(b, "{match.%.*s}", SLICE_FMT(variable));
 		return true;
 	}
@@ -285,11 +324,6 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		return put_passed(block, variable, when == AT_END, b);
 	} else if (when == AT_END && is_framing(variable)) {
 		return false;
-	} else if (set != NULL) {
-		if (strchr(set->word[2].p, '$') != NULL)
-			return false;
-		judge(im, set, EXACT, NULL);
-		variable_literal(set->word[2], b);
 	} else {
 		const char *name =
 		    put_value(variable, when, b) ? NULL : lookup_name(im, site, variable);
