@@ -123,7 +123,7 @@ static void check_loose(struct slice in, int64_t strict)
 		return;
 	in.n = (size_t)end;
 	CHECK(h1_loose_text(&in));
-	CHECK(h1_head_end(in, &again, &wider, &why) == (int64_t)in.n);
+	CHECK(in.p[0] == '\r' || h1_head_end(in, &again, &wider, &why) == (int64_t)in.n);
 	arena_init(&arena, NULL);
 	head_init(&head, &arena);
 	if (h1_parse_request(in, &limits, &head) == NULL) {
