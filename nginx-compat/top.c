@@ -435,6 +435,7 @@ static void put_limits(struct import *im, const struct directive *server)
 	put_times(im, server);
 	put_heads(im, server);
 	put_streams(im, server);
+	buf_puts(&im->top, "  escaped_slashes: decode\n");
 	if (im->serve)
 		buf_puts(&im->top, "  bare_lf: true\n");
 	buf_puts(&im->top, "  half_close: false\n");

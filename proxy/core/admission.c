@@ -208,7 +208,7 @@ void exchange_go_on_admitting(struct exchange *x)
 
 static const struct route *find_route(struct exchange *x, bool *too_hard)
 {
-	struct slice path = route_path(x->req, &x->arena);
+	struct slice path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	const struct policy *policy = x->use->policy;
 	struct template_values values;
 

@@ -271,6 +271,10 @@ static const struct schema http2_schema = {
 	.fields = http2_fields,
 };
 
+static const char *const slash_rules[] = {
+	[SLASHES_KEEP] = "keep", [SLASHES_REJECT] = "reject", [SLASHES_DECODE] = "decode", NULL
+};
+
 static const struct field limits_fields[] = {
 	{ .key = "header_bytes",
 	  .type = C_BYTES,
@@ -351,6 +355,13 @@ static const struct field limits_fields[] = {
 	  .doc = "Whether a client of HTTP/1 that has ended its side of the connection may still "
 		 "read the answer. False: its call ends as one whose client went away, unless the "
 		 "answer has begun or needs no upstream." },
+	{ .key = "escaped_slashes",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct limits_conf, escaped_slashes),
+	  .dflt = "keep",
+	  .names = slash_rules,
+	  .doc = "What `%2F` in a request's path is to routes: no slash, and no file's; 400, as is `%5C`; or "
+		 "a slash. Upstreams get it as it came, unless the path is rewritten." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),

@@ -17,7 +17,7 @@ static const struct route *match(struct exchange *x, bool *too_hard)
 	const struct policy *policy = x->use->policy;
 	struct template_values values;
 
-	x->call.path = route_path(x->req, &x->arena);
+	x->call.path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	exchange_values(x, &values);
 	return route_match(policy, x->req, x->call.path, &values, too_hard);
 }
@@ -73,7 +73,7 @@ static const struct route *find_page(struct exchange *x, const struct error_page
 	if (to == NULL)
 		to = match(x, &too_hard);
 	if (page->has_path)
-		x->call.path = route_path(x->req, &x->arena);
+		x->call.path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	x->route = to;
 	if (to != NULL && exchange_follow(x) == NULL)
 		to = x->route;

@@ -259,7 +259,11 @@ static const struct {
 	{ "/a/", "/a/" },
 	{ "/a.b/c..d/e...", "/a.b/c..d/e..." },
 	{ "/a;b=c,d:@!$&'()*+", "/a;b=c,d:@!$&'()*+" },
-	{ "/a\\b", "/a\\b" },
+	{ "/a\\b", "/a%5Cb" },
+	{ "/a[b]\"<>^`{|}", "/a%5Bb%5D%22%3C%3E%5E%60%7B%7C%7D" },
+	{ "/a b\xc3\xa9", "/a%20b%C3%A9" },
+	{ "/a%21%24%26%27%28%29%2a%2B%2C%3b%3D%3A%40", "/a!$&'()*+,;=:@" },
+	{ "/a%20%5b%22%7B%7f", "/a%20%5B%22%7B%7F" },
 	/* made normal */
 	{ "//", "/" },
 	{ "///a//b///", "/a/b/" },
@@ -294,6 +298,36 @@ static void paths_are_made_normal(void **state)
 					    : got.p == NULL || !slice_is(got, paths[i].normal))
 			fail_msg("%s -> %.*s, not %s", paths[i].path, SLICE_FMT(got),
 				 paths[i].normal);
+	}
+}
+
+static void escaped_slashes_have_their_rule(void **state)
+{
+	static const struct {
+		const char *path, *kept, *rejected, *decoded;
+	} rows[] = {
+		{ "/a%2Fb", "/a%2Fb", NULL, "/a/b" },
+		{ "/a%2fb%28", "/a%2Fb(", NULL, "/a/b(" },
+		{ "/a%5cb", "/a%5Cb", NULL, "/a%5Cb" },
+		{ "/a%2F..%2F..%2Fb", "/a%2F..%2F..%2Fb", NULL, NULL },
+		{ "/a%2F%2F.%2fb/%2e%2e", "/a%2F%2F.%2Fb/..", NULL, "/a/" },
+		{ "/a%252Fb", "/a%252Fb", "/a%252Fb", "/a%252Fb" },
+		{ "/a/b", "/a/b", "/a/b", "/a/b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *want[] = { rows[i].kept, rows[i].rejected, rows[i].decoded };
+
+		for (unsigned rule = SLASHES_REJECT; rule <= SLASHES_DECODE; rule++) {
+			struct slice got = head_normal_path_by(slice_str(rows[i].path),
+							       (enum slash_rule)rule, &arena);
+
+			if (want[rule] == NULL)
+				assert_null(got.p);
+			else
+				assert_true(slice_is(got, want[rule]));
+		}
 	}
 }
 
@@ -345,6 +379,7 @@ int main(void)
 		TEST(upgrade_stays_when_asked),
 		TEST(lists_skip_what_is_empty),
 		TEST(paths_are_made_normal),
+		TEST(escaped_slashes_have_their_rule),
 		TEST(a_normal_path_stays_as_it_is),
 	};
 
