@@ -276,6 +276,17 @@ static void put_closed(struct routing *r, const struct spot *s, unsigned status)
 			      errors_text(r->im, r->site, s->at, false)));
 }
 
+/* There is nothing, with the fields of the location. */
+static void put_missing(struct routing *r, const struct spot *s, const char *use)
+{
+	struct buf b = { 0 };
+
+	buf_printf(&b, "    respond: 404\n%s", use);
+	answer_fields(r->im, r->site, s->at, NULL, &b);
+	buf_puts(&b, errors_text(r->im, r->site, s->at, false));
+	put_route(r, s, NULL, text_buf(r->im, &b));
+}
+
 static void judge_closed(struct import *im, struct directive *at, const struct directive *closer)
 {
 	if (closer->parent == at)
@@ -299,6 +310,21 @@ static const char *denied(struct routing *r, const struct directive *block, cons
 	return text_buf(r->im, &b);
 }
 
+static const char *use_of(struct routing *r, const struct spot *s, const struct passing *p);
+static const char *use_line(struct import *im, const char *limits, const char *more);
+
+/* What no location takes: nginx looks for files in a folder that only it knows. */
+static void write_nothing(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	const char *use = use_line(r->im, use_of(r, s, p), "");
+	struct buf b = { 0 };
+
+	buf_puts(&b, use);
+	put_max_body(r->im, s->at, &b);
+	put_missing(r, s, text_buf(r->im, &b));
+	buf_fini(&b);
+}
+
 static void write_closed(struct routing *r, const struct spot *s, const struct passing *p)
 {
 	bool is_location = directive_is(s->at, "location");
@@ -317,8 +343,10 @@ static void write_closed(struct routing *r, const struct spot *s, const struct p
 		judge(r->im, s->at, LOST, "nothing is proxied here: it is answered with 501");
 	if (is_location)
 		put_routes(r, s, "    respond: 501\n", denied(r, s->at, ""));
+	else if (block_find(s->at, "root") != NULL)
+		put_closed(r, s, 501);
 	else
-		put_closed(r, s, block_find(s->at, "root") != NULL ? 501 : 404);
+		write_nothing(r, s, p);
 }
 
 /* Limits of the location itself, or of the one that its calls go on to. */
@@ -416,6 +444,8 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 		buf_fini(&b);
 		return false;
 	}
+	if (directive_is(s->at, "location")) /* the server's own comes before bodies are looked at */
+		put_max_body(r->im, s->at, &b);
 	answer_fields(r->im, r->site, s->at, NULL, &b);
 	buf_puts(&b, errors_text(r->im, r->site, d->parent, false));
 	judge(r->im, s->at, EXACT, NULL);
@@ -662,7 +692,7 @@ static void write_spot(struct routing *r, const struct spot *s)
 	r->from = "route";
 	write_inside(r, s);
 	r->from = NULL;
-	put_closed(r, s, 404);
+	put_missing(r, s, "");
 }
 
 static void write_inside(struct routing *r, const struct spot *s)

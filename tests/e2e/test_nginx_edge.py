@@ -22,3 +22,19 @@ def test_escapes_in_paths(both):
     location ~ ^/re/.*/b\\.php$ { return 200 deep; } location ~ \\.php$ { return 200 php; } location /at@/ { return 200 at; }
     location = /exact/one { return 200 one; } location /deny/ { deny all; return 200 x; } location /\xe9 { return 200 e; }
     location /o/ { return 200 "$uri"; } location / { return 200 "other"; } }""", [("GET", p, "a.org", {}) for p in paths])
+
+
+def test_what_no_location_takes(both):
+    requests = [(m, p, "a.org", {}, b) for p in ("/none", "/int/x", "/f/x", "/f/app.conf", "/app.conf", "/r") for m, b in
+                (("GET", b""), ("POST", b"x"), ("POST", b"x" * 300), ("HEAD", b""))]
+    requests += [(m, p, "a.org", {}) for p in ("/int/x", "/f/x", "/f/app.conf", "/r") for m in ("PUT", "DELETE")]
+    both.compare("""server { listen 127.0.0.1:PORT; client_max_body_size 100; add_header X-All a always; error_page 418 /x;
+    location /int/ { internal; add_header X-Int i always; return 200 x; } location /f/ { alias FOLDER/; } location /r { return 200 r; }
+    }
+    """.replace("FOLDER", str(both.folder)), requests, seen("x-all", "x-int"))
+
+
+def test_what_no_location_takes_is_limited(both):
+    requests = [("GET", f"/{p}?k={k}", "a.org", {}) for k in "ab" for p in ("none", "none", "app.conf", "r", "r", "int/x")]
+    both.compare("""limit_req_zone $arg_k zone=z:1m rate=1r/m; limit_req zone=z; server { listen 127.0.0.1:PORT; limit_req_status 429;
+    location /r { return 200 r; } location /int/ { internal; return 200 x; } location /up { proxy_pass http://127.0.0.1:APP; } }""", requests)
