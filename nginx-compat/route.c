@@ -671,7 +671,11 @@ static void write_static(struct routing *r, const struct spot *s)
 	buf_puts(&b, errors_text(im, r->site, s->at, false));
 	if (directive_is(s->at, "location"))
 		judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
+	if (block_own(s->at, "limit_except") != NULL && elsewhere.named == NULL &&
+	    elsewhere.spot == NULL)
+		put_excepted(r, s, text_buf(im, &b), use_line(im, limits, ""));
+	else
+		put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
 	im->n_routes++;
 	if (elsewhere.named != NULL)
 		write_named(r, s, elsewhere.named);

@@ -35,3 +35,10 @@ def test_names_of_fields(both):
 def test_lengths_and_types_in_texts(both):
     both.compare("""server { listen 127.0.0.1:PORT; location / { add_header X-T $content_type; add_header X-L $content_length; return 200 x; } }""",
                  [("POST", "/", "a.org", {"Content-Type": "a/b"}, b"abc")], seen("x-t", "x-l"))
+
+
+def test_methods_of_files(both):
+    (both.folder / "f").write_text("x")
+    requests = [(m, p, "a.org", {}) for m in ("GET", "HEAD", "POST", "DELETE") for p in ("/f", "/none", "/all/f")]
+    both.compare("""server { listen 127.0.0.1:PORT; root FOLDER; location / { limit_except GET { deny all; } }
+    location /all/ { alias FOLDER/; } }""".replace("FOLDER", str(both.folder)), requests)
