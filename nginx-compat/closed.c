@@ -92,8 +92,9 @@ static bool is_guard(const struct directive *d)
 static bool is_plain_list(const struct directive *d)
 {
 	DIRECTIVE_EACH (line, d)
-		if (!(directive_is(line, "allow") || directive_is(line, "deny")) ||
-		    !is_network(line))
+		if (!directive_is(line, "include") &&
+		    (!(directive_is(line, "allow") || directive_is(line, "deny")) ||
+		     !is_network(line)))
 			return false;
 	return true;
 }

@@ -117,8 +117,8 @@ static struct directive *only_return(const struct directive *d)
 		if ((directive_is(line, "return") || directive_is(line, "rewrite")) &&
 		    found == NULL)
 			found = line;
-		else if (!directive_is(line, "add_header"))
-			return NULL;
+		else if (!directive_is(line, "add_header") && !directive_is(line, "include"))
+			return NULL; /* what an include holds stands behind it */
 	}
 	return found;
 }

@@ -42,3 +42,11 @@ def test_methods_of_files(both):
     requests = [(m, p, "a.org", {}) for m in ("GET", "HEAD", "POST", "DELETE") for p in ("/f", "/none", "/all/f")]
     both.compare("""server { listen 127.0.0.1:PORT; root FOLDER; location / { limit_except GET { deny all; } }
     location /all/ { alias FOLDER/; } }""".replace("FOLDER", str(both.folder)), requests)
+
+
+def test_includes_in_blocks(both):
+    (both.folder / "text.conf").write_text("return 200 included;")
+    (both.folder / "list.conf").write_text("deny all;")
+    both.compare("""server { listen 127.0.0.1:PORT; if ($arg_s) { include text.conf; } location / { if ($arg_l) { include text.conf; } return 200 no; }
+    location /lmt { limit_except GET { include list.conf; } proxy_pass http://127.0.0.1:APP; } }""",
+                 [(m, p, "a.org", {}) for m in ("GET", "POST") for p in ("/", "/?s=1", "/?l=1", "/lmt", "/lmt?l=1")])
