@@ -56,6 +56,8 @@ static bool can_be_sent(const struct exchange *x, const struct error_page *page,
 		return false;
 	if (page->has_path)
 		return x->request_ended;
+	if (exchange_has_own_body(x) && x->call.body_bytes > 0)
+		return false; /* what the client sent was not kept */
 	return x->call.body_bytes <= to->conf->max_body && (!x->admitted || x->call.resendable);
 }
 

@@ -726,6 +726,14 @@ def test_no_body_goes_elsewhere_with_a_hole(weir):
     c.send(b"800\r\n" + b"x" * 0x800 + b"\r\n0\r\n\r\n").refused(413)
 
 
+def test_a_body_that_was_dropped_goes_nowhere(weir, failing):
+    w = handing(weir, {"when": [503], "route": "second"}, failing, route={"body": "own"})
+    w.client().ask("/x", method="POST", body=b"theirs").expect(503, b"theirs")
+    assert failing.requests == 1
+    get(w, "/x", 503, b"theirs")
+    assert failing.requests == 3
+
+
 def test_a_page_names_a_route(run, tmp_path):
     (tmp_path / "w.yaml").write_text("version: 1\nlisten: 127.0.0.1:80\nroutes: [{ respond: 404, errors: { when: 404, route: none } }]\n")
     got = run("check", "-c", "w.yaml")
