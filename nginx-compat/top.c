@@ -437,7 +437,7 @@ static void put_limits(struct import *im, const struct directive *server)
 	put_streams(im, server);
 	buf_puts(&im->top, "  escaped_slashes: decode\n");
 	if (im->serve)
-		buf_puts(&im->top, "  bare_lf: true\n");
+		buf_puts(&im->top, "  bare_lf: true\n  loose_host: true\n");
 	buf_puts(&im->top, "  half_close: false\n");
 	if (body != NULL)
 		judge(im, body, ADAPTED, "see `timeout.idle` of the routes");

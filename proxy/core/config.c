@@ -348,6 +348,12 @@ static const struct field limits_fields[] = {
 	  .dflt = "false",
 	  .doc = "Heads of HTTP/1, of clients and of upstreams, may have lines that end without CR; they go "
 		 "on with it. Else 400, or 502." },
+	{ .key = "loose_host",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, loose_host),
+	  .dflt = "false",
+	  .doc = "A request of HTTP/1 for an absolute URL may have another Host, which is ignored "
+		 "(RFC 9112 section 3.2.2). Else 400." },
 	{ .key = "half_close",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct limits_conf, half_close),

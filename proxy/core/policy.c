@@ -28,6 +28,7 @@ static void set_limits(struct policy *p)
 						 .target_bytes = (uint32_t)l->target_bytes,
 						 .headers = (uint16_t)l->headers,
 						 .bare_lf = l->bare_lf,
+						 .loose_host = l->loose_host,
 						 .no_half_close = !l->half_close };
 }
 

@@ -393,6 +393,12 @@ def test_upgrade_not_allowed_is_not_passed_on(weir):
 
 # ---- half-close and other endings
 
+def test_the_host_of_an_absolute_url_counts_where_it_is_said(weir):
+    w = weir(limits={"loose_host": True})
+    w.client().send(b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    w.upstream.expect_request("GET /x", host="b.example")
+
+
 def test_half_close_is_an_abort_where_it_is_said(weir):
     w = weir(limits={"half_close": False})
     c = w.client().ask()
