@@ -386,7 +386,7 @@ struct failure {
 };
 
 static const struct failure failures[] = {
-	{ "error", "connect, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
+	{ "error", "refused, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
 	{ "http_500", "500" },       { "http_502", "502" },    { "http_503", "503" },
 	{ "http_504", "504" },       { "http_429", "429" },    { "http_403", "403" },
 	{ "http_404", "404" },       { "updating", "" },       { "no_live", NULL },

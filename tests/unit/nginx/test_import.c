@@ -404,6 +404,9 @@ static const struct row routes[] = {
 	{ "upstream u { server a; server b backup; } " SERVER(
 	      "location / { proxy_pass http://u; }"),
 	  "retry: 1, when: [connect, cut, timeout]", " 0 lost" },
+	{ "upstream u { server a; server b; } " SERVER(
+	      "location / { proxy_pass http://u; proxy_next_upstream error; }"),
+	  "retry: 1, when: [refused, cut]", " 0 lost" },
 	{ "upstream u { server a; } " SERVER("location / { proxy_pass http://u; }"), "!retry",
 	  " 0 lost" },
 	{ "upstream u { server a; server b; } " SERVER(
