@@ -231,6 +231,8 @@ static void finish(struct import *im, const char *version, struct import_result 
 	    valid_check(t, &t->root)) {
 		add_logs(im);
 		translate(im, result);
+		if (im->serve && t->wrong == NULL)
+			(void)known_check(t);
 	}
 	count_list(&t->root, result);
 	result->wrong = t->wrong;
