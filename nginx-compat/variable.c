@@ -162,8 +162,23 @@ static const struct value values[] = {
 	{ "sent_http_", "{response.header.", true, AT_END },
 };
 
-static bool put_value(struct slice variable, enum template_time when, struct buf *b)
+/* Who sent a PROXY header is not known any more once that is believed. */
+static bool is_forgotten(const struct import *im, struct slice variable)
 {
+	static const struct slice peers = SLICE("realip_remote_");
+
+	for (uint32_t i = 0; slice_starts(variable, peers) && i < im->n_sites; i++)
+		for (uint32_t k = 0; k < im->site[i].n_listeners; k++)
+			if (im->site[i].listener[k].proxy_protocol)
+				return true;
+	return false;
+}
+
+static bool put_value(const struct import *im, struct slice variable, enum template_time when,
+		      struct buf *b)
+{
+	if (is_forgotten(im, variable))
+		return false;
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		struct slice name = slice_str(values[i].name);
 
@@ -222,7 +237,7 @@ const char *variable_name(struct import *im, const struct directive *block, stru
 
 	if (set_phrase(im, NULL, block, variable, &made))
 		return set_name(im, made, variable);
-	text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
+	text = put_value(im, variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
 	buf_fini(&b);
 	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
 		return text_printf(im, "value.%s", name);
@@ -326,7 +341,7 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		return false;
 	} else {
 		const char *name =
-		    put_value(variable, when, b) ? NULL : lookup_name(im, site, variable);
+		    put_value(im, variable, when, b) ? NULL : lookup_name(im, site, variable);
 
 		if (name != NULL)
 			buf_printf(b, "{value.%s}", name);

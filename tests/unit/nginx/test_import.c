@@ -407,6 +407,11 @@ static const struct row routes[] = {
 	{ "upstream u { server a; server b; } " SERVER(
 	      "location / { proxy_pass http://u; proxy_next_upstream error; }"),
 	  "retry: 1, when: [refused, cut]", " 0 lost" },
+	{ "server { listen 80; add_header A $realip_remote_addr; location / { " PASS "} }", "{peer.ip}",
+	  " 0 lost" },
+	{ "server { listen 80 proxy_protocol; location / { add_header A $realip_remote_addr; " PASS
+	  "} }",
+	  "!{peer.ip}", "add_header" },
 	{ "upstream u { server a; } " SERVER("location / { proxy_pass http://u; }"), "!retry",
 	  " 0 lost" },
 	{ "upstream u { server a; server b; } " SERVER(
