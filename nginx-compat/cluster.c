@@ -312,6 +312,15 @@ static bool is_only_13(const struct directive *d)
 	return d != NULL && d->n == 2 && slice_is(d->word[1], "TLSv1.3");
 }
 
+/* As it is said: 1.3 alone, or 1.2 as well. */
+static bool is_spoken(const struct directive *d)
+{
+	return is_only_13(d) ||
+	       (d->n == 3 &&
+		((slice_is(d->word[1], "TLSv1.2") && slice_is(d->word[2], "TLSv1.3")) ||
+		 (slice_is(d->word[1], "TLSv1.3") && slice_is(d->word[2], "TLSv1.2"))));
+}
+
 static bool is_file(const char *key)
 {
 	return strcmp(key, "ca") == 0 || strcmp(key, "cert") == 0 || strcmp(key, "key") == 0;
@@ -333,7 +342,13 @@ static void put_peer_name(struct cluster *c, bool verified, struct buf *b)
 	}
 	if (own != NULL)
 		judge(c->im, own, EXACT, NULL);
-	if (*name != '\0' && (own != NULL || asks || verified))
+	if (*name == '\0' && verified)
+		judge(c->im, block_find(c->block, "proxy_ssl_verify"), ADAPTED,
+		      "a certificate may name an address, too");
+	if (*name != '\0' && verified && !asks)
+		judge(c->im, block_find(c->block, "proxy_ssl_verify"), ADAPTED,
+		      "the name that is verified is sent as well (SNI)");
+	if (*name != '\0' && (asks || verified))
 		buf_printf(b, ", server_name: %s",
 			   text_yaml(c->im, text_printf(c->im, "%.*s",
 							*name == '[' ? (int)strlen(name)
@@ -370,8 +385,8 @@ static void put_tls(struct cluster *c, struct buf *b)
 						     : text_yaml(c->im, d->word[1].p));
 	}
 	if (protocols != NULL)
-		judge(c->im, protocols, is_only_13(protocols) ? EXACT : ADAPTED,
-		      is_only_13(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
+		judge(c->im, protocols, is_spoken(protocols) ? EXACT : ADAPTED,
+		      is_spoken(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
 	if (resumed != NULL)
 		judge(c->im, resumed, EXACT, NULL);
 	buf_printf(b, "%s%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "",
