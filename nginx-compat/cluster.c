@@ -365,7 +365,7 @@ static void put_tls(struct cluster *c, struct buf *b)
 
 	if (!c->tls)
 		return;
-	buf_printf(b, "    tls: { verify: %s", verified ? "true" : "false");
+	buf_printf(b, "    tls: { verify: %s", verified ? "true, common_name: true" : "false");
 	c->im->unverified |= !verified;
 	if (verify != NULL)
 		judge(c->im, verify, EXACT, NULL);

@@ -45,6 +45,17 @@ def test_upstreams(both, back, line, named):  # noqa: F811
     both.compare(text, [("GET", "/")] * 2, look if "verify on" in line and "server_name on" not in line else seen(), lost="$" in line)
 
 
+@pytest.mark.parametrize("name", ["old.test", "new.test"])
+def test_a_certificate_with_a_common_name_alone(both, name):  # noqa: F811
+    folder, port = both.folder, harness.free_port()
+    certs().openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{folder}/old.key", "-out", f"{folder}/old.pem", "-subj", "/CN=old.test")
+    (folder / "back.conf").write_text(HEAD.format(folder=folder, name="back") + f"""server {{ listen 127.0.0.1:{port} ssl;
+        ssl_certificate {folder}/old.pem; ssl_certificate_key {folder}/old.key; return 200 x; }} }}""")
+    with serving([NGINX, "-p", folder, "-c", folder / "back.conf"], port):
+        both.compare(f"""server {{ listen 127.0.0.1:PORT; location / {{ proxy_pass https://127.0.0.1:{port}; proxy_ssl_server_name on;
+            proxy_ssl_verify on; proxy_ssl_name {name}; proxy_ssl_trusted_certificate {folder}/old.pem; }} }}""", [("GET", "/")], seen())
+
+
 LISTENER = """ssl_certificate {server}; ssl_certificate_key {server}; ssl_client_certificate {ca}; ssl_protocols TLSv1.2 TLSv1.3;
 server {{ listen 127.0.0.1:PORT ssl default_server; server_name app.test; VERIFY return 200 "app $ssl_server_name $ssl_protocol"; }}
 server {{ listen 127.0.0.1:PORT ssl; server_name other.test *.wild.test; ssl_certificate {other}; ssl_certificate_key {other}; return 200 "$host"; }}
