@@ -2,6 +2,8 @@
  *
  *   ADMITTING --let in--> COLLECTING --all of it, or as much as is awaited--> CONNECTING
  *
+ * With limits.awaited held for all calls of a worker no more is awaited.
+ *
  * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
  * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
 #include "core/action.h"
@@ -63,15 +65,37 @@ bool collect_begin(struct exchange *x)
 	return true;
 }
 
+void collect_forget(struct exchange *x)
+{
+	x->worker->awaited_bytes -= x->awaited;
+	x->awaited = 0;
+}
+
+/* Whether all calls together hold as much as they may. */
+static bool is_full(struct exchange *x)
+{
+	struct worker *w = x->worker;
+
+	if (x->call.body_bytes > x->awaited) {
+		w->awaited_bytes += x->call.body_bytes - x->awaited;
+		x->awaited = x->call.body_bytes;
+	}
+	if (w->awaited_bytes < x->use->policy->config->limits.awaited_bytes)
+		return false;
+	x->call.keep_body = x->call.body_bytes + SLACK;
+	return true;
+}
+
 void collect_more(struct exchange *x, bool end)
 {
 	const struct route_conf *conf = x->route->conf;
+	bool full = is_full(x);
 
 	if (x->call.body_bytes > conf->max_body) {
 		exchange_reply(x, reason_body_too_large, 0);
 	} else if (!x->call.resendable) {
 		exchange_reply(x, reason_out_of_memory, 1000);
-	} else if (!end && x->call.body_bytes < conf->await_body) {
+	} else if (!end && !full && x->call.body_bytes < conf->await_body) {
 		exchange_set_deadline(x, conf->timeout.idle_ns);
 	} else {
 		if (end && x->req->body == BODY_CHUNKED) {

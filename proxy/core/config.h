@@ -48,7 +48,8 @@ struct limits_conf {
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
 	bool bare_lf, half_close, loose_host;
-	int escaped_slashes;            /* enum slash_rule */
+	uint64_t awaited_bytes; /* of each worker */
+	int escaped_slashes; /* enum slash_rule */
 	struct http2_conf http2;
 };
 

@@ -231,6 +231,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	authenticate_end(x);
 	if (x->serving != NULL)
 		serve_end(x);
+	collect_forget(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
@@ -580,6 +581,7 @@ static void drop_kept(struct exchange *x)
 	x->call.resendable = false;
 	list_init(&x->kept);
 	arena_fini(&x->kept_arena);
+	collect_forget(x);
 }
 
 /* Keeps what was sent, so that another try costs the client nothing. */

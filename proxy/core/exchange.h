@@ -95,6 +95,7 @@ struct exchange {
 	struct member_set tried;
 	struct pump up, down;
 	struct arena kept_arena;
+	uint64_t awaited; /* bytes that the worker counts as held for it (collect.c) */
 	struct list kept; /* of struct kept: the request's body so far, while it may go out again */
 	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
 	size_t queued_seen;       /* of the client's stream, when the timer last looked */
@@ -232,6 +233,8 @@ bool collect_begin(struct exchange *);
 bool collect_own(struct exchange *);
 /* More of the body has come, and is kept. */
 void collect_more(struct exchange *, bool end);
+/* None of it is kept any more. */
+void collect_forget(struct exchange *);
 
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */

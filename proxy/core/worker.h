@@ -93,6 +93,7 @@ struct worker {
 	struct list exchanges; /* under way */
 	struct list spare;     /* for reuse */
 	uint32_t n_exchanges, n_spare;
+	uint64_t awaited_bytes; /* of bodies, by all calls (collect.c) */
 	unsigned
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
 	uint64_t trim_ns; /* not before this again */

@@ -463,6 +463,18 @@ def test_a_body_that_is_awaited_is_too_large(weir):
     w.upstream.untouched()
 
 
+def test_all_bodies_that_are_awaited_are_bounded(weir):
+    w = weir(limits={"awaited": "64KiB"}, route={"await_body": "1MiB"})
+    head, piece = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"f000\r\n" + b"x" * 0xf000 + b"\r\n"
+    first = w.client().send(head + piece)
+    assert not harness.readable([w.upstream.sock], 0.1)
+    second = w.client().send(head + piece)
+    w.upstream.expect_request("POST /a", read_body=False, transfer_encoding="chunked")
+    first.close(), second.close(), w.upstream.close()
+    w.client().send(head + b"3\r\nabc\r\n").quiet().send(b"0\r\n\r\n")
+    w.upstream.expect_request("POST /a", body=b"abc", content_length="3")
+
+
 def test_who_calls_is_not_told(weir):
     w = weir(route={"forwarded": False})
     c = w.client().ask("/a", headers={"X-Forwarded-For": "1.2.3.4"})
