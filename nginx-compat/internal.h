@@ -56,6 +56,7 @@ struct import {
 	bool serves_files;       /* some location does */
 	bool unverified;         /* an upstream is not verified */
 	unsigned lookups, sets;  /* under way */
+	unsigned walking, walks; /* of set.c: under way, and for the question that was asked first */
 	const struct directive *before; /* the line of `set` that is read; NULL: none */
 	unsigned n_routes;       /* that lead somewhere */
 	uint32_t n_sites;

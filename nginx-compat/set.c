@@ -9,7 +9,7 @@
 
 #include "nginx-compat/internal.h"
 
-enum { SETS_MAX = 8, BLOCKS_MAX = 8, TEXT_MAX = 4096 };
+enum { SETS_MAX = 8, BLOCKS_MAX = 8, TEXT_MAX = 4096, WALKS_MAX = 1024 };
 
 static bool sets(const struct directive *d, struct slice variable)
 {
@@ -177,9 +177,17 @@ static void walk(struct walk *w, const struct directive *block)
 	const struct directive *chain[BLOCKS_MAX];
 	uint32_t n = chain_of(block, chain);
 
+	if (w->im->walking == 0)
+		w->im->walks = 0;
+	if (++w->im->walks > WALKS_MAX) { /* conditions on what conditions have set, on and on */
+		*w = (struct walk){ .im = w->im, .variable = w->variable, .seen = true };
+		return;
+	}
+	w->im->walking++;
 	for (uint32_t i = 0; i < n; i++)
 		walk_block(w, chain[i],
 			   i + 1 < n && directive_is(chain[i + 1], "if") ? chain[i + 1] : NULL);
+	w->im->walking--;
 }
 
 bool set_phrase(struct import *im, const struct site *site, const struct directive *block,
