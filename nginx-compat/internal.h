@@ -322,9 +322,6 @@ bool static_serves(struct import *, const struct directive *block);
 /* `respond:` and `rewrite:` of it.  NULL, or why it cannot be had. */
 const char *static_write(struct import *, const struct site *, const struct spot *all, uint32_t n,
 			 const struct spot *, struct elsewhere *, struct buf *out);
-/* "file: /srv/50x.html, content_type: text/html", for a page of that path in this server; NULL: it
- * is no file, or not known to be one. */
-const char *static_page(struct import *, const struct site *, const char *uri);
 /* `types:` of all, if any were needed. */
 void static_types(struct import *);
 

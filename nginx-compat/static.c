@@ -558,28 +558,3 @@ const char *static_write(struct import *im, const struct site *site, const struc
 	buf_fini(&s.tries);
 	return why;
 }
-
-/*---------------------------------------------------------------------- pages */
-
-const char *static_page(struct import *im, const struct site *site, const char *uri)
-{
-	struct elsewhere nowhere;
-	struct serving s = { .im = im, .site = site, .elsewhere = &nowhere };
-	const struct spot *spot;
-
-	if (*uri != '/' || strpbrk(uri, "$?") != NULL || uri[strlen(uri) - 1] == '/')
-		return NULL;
-	s.all = locations_read(im, site, &s.n);
-	spot = s.all == NULL ? NULL : spot_of(&s, uri);
-	if (spot == NULL || !static_serves(im, spot->at) || closed_return(im, spot->at) != NULL ||
-	    block_own(spot->at, "proxy_pass") != NULL || block_own(spot->at, "try_files") != NULL)
-		return NULL;
-	s.spot = spot;
-	if (find_place(&s) != NULL || (s.file == NULL && s.rewrite != NULL))
-		return NULL;
-	if (s.file == NULL)
-		s.file = text_printf(im, "%s%s", s.folder, uri);
-	judge_settings(im, spot->at);
-	return text_printf(im, "file: %s, content_type: %s", text_yaml(im, s.file),
-			   text_yaml(im, type_of(im, spot->at, uri)));
-}

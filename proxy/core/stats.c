@@ -490,11 +490,6 @@ void stats_attempt(struct stats *s, unsigned w, const char *upstream, uint64_t n
 
 /*---------------------------------------------------------------- reading */
 
-unsigned stats_workers(const struct stats *s)
-{
-	return s->workers;
-}
-
 void stats_overhead(const struct stats *s, struct stat_sum *sum)
 {
 	*sum = (struct stat_sum){ 0 };

@@ -105,7 +105,6 @@ void stats_attempt(struct stats *, unsigned w, const char *upstream, uint64_t ns
  * reason.def that is Weir's own and neither the upstream's fault nor a time-out. */
 bool call_record_is_refusal(const struct call_record *);
 
-unsigned stats_workers(const struct stats *);
 void stats_overhead(const struct stats *, struct stat_sum *);
 void stats_lag(const struct stats *, struct stat_sum *);
 uint64_t stats_auth_read(const struct stats *, enum auth_method, enum auth_outcome);
