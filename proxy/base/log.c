@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/event.h"
 
 enum { LINE_BYTES = 2048 };
 
@@ -59,26 +60,37 @@ static void write_line(const char *line, size_t n)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
+static void clean(char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+			text[i] = text[i] == '\t' ? '\t' : '?';
+}
+
 void log_at(enum log_level l, const char *fmt, ...)
 {
+	bool printed = l >= log_get_level();
+	uint64_t wall_ns = clock_wall_ns();
 	char line[LINE_BYTES], when[25];
+	size_t n, start;
 	va_list ap;
-	size_t n;
 	int more;
 
-	if (l < log_get_level())
+	if (!printed && l < LOG_INFO)
 		return;
-	clock_format(clock_wall_ns(), when);
-	n = (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	clock_format(wall_ns, when);
+	start = n = (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	va_end(ap);
 	if (more < 0)
 		return;
 	n = n + (size_t)more < sizeof(line) - 2 ? n + (size_t)more : sizeof(line) - 2;
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
-			line[i] = line[i] == '\t' ? '\t' : '?';
+	line[n] = '\0';
+	clean(line, n);
+	if (l >= LOG_INFO)
+		events_add(l, wall_ns, line + start);
 	line[n++] = '\n';
-	write_line(line, n);
+	if (printed)
+		write_line(line, n);
 }
