@@ -3,14 +3,13 @@
 
 #include <string.h>
 
+#include "admin/order.h"
 #include "admin/page.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/stat.h"
 #include "conf/schema.h"
 #include "filters/breaker.h"
-
-enum { ORDER_BYTES_MAX = 1024 };
 
 /*---------------------------------------------------------------- to show */
 
@@ -107,36 +106,15 @@ static const struct schema order_schema = {
 	.fields = order_fields,
 };
 
-/* JSON is YAML, but for what no JSON has: a dollar would read files. */
-static bool read_body(struct slice body, struct arena *arena, struct diags *diags,
-		      struct order_conf *out)
-{
-	struct conf_load load = { .arena = arena, .diags = diags };
-	struct slice text = slice_trim(body);
-	const struct node *root;
-
-	if (text.n == 0 || text.n > ORDER_BYTES_MAX || text.p[0] != '{' ||
-	    memchr(text.p, '$', text.n) != NULL)
-		return false;
-	root = node_read_text("body", text, arena, diags);
-	return root != NULL && diags->errors == 0 && schema_load(&load, &order_schema, root, out);
-}
-
 static bool parse_order(const struct service_request *req, struct arena *arena,
 			struct breaker_order *o, struct service_reply *reply)
 {
-	struct order_conf conf;
-	struct diags diags;
+	struct order_conf conf = { 0 };
 
-	diags_init(&diags, arena);
-	if (!read_body(req->body, arena, &diags, &conf)) {
-		page_text(
-		    reply, 400,
-		    diags.first != NULL
-			? diags.first->message
-			: "the body is to be {\"state\":\"open|closed|auto\",\"for\":\"10m\"}");
+	if (!order_read(req, &order_schema,
+			"the body is to be {\"state\":\"open|closed|auto\",\"for\":\"10m\"}", arena,
+			&conf, reply))
 		return false;
-	}
 	o->mode = state_modes[conf.state];
 	o->for_ns = o->mode == BREAKER_CLOSED ? 0 : conf.for_ns;
 	return true;

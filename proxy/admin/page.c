@@ -45,6 +45,20 @@ struct slice page_decode(struct slice s, struct arena *arena)
 	return slice_of(out, n);
 }
 
+struct slice page_query(const struct service_request *req, const char *name)
+{
+	struct slice rest = req->query;
+
+	while (rest.p != NULL && rest.n > 0) {
+		struct slice value = slice_cut(&rest, '&');
+		struct slice key = slice_cut(&value, '=');
+
+		if (slice_is(key, name))
+			return value.p != NULL ? value : slice_of("", 0);
+	}
+	return slice_of(NULL, 0);
+}
+
 /*---------------------------------------------------------------- choosing */
 
 static bool path_is(const struct page *page, struct slice path)
@@ -101,13 +115,19 @@ static bool is_json(const struct head *req)
 	return slice_ieq(slice_trim(slice_cut(&rest, ';')), json);
 }
 
+/* No form sends one, and no script of another origin may. */
+static bool is_bare_delete(const struct service_request *req)
+{
+	return req->head->method_id == METHOD_DELETE && req->body.n == 0;
+}
+
 static bool may_change(const struct service_request *req, struct service_reply *reply)
 {
 	if (!origin_is_ours(req->head)) {
 		page_text(reply, 403, "a page of another origin may change nothing here");
 		return false;
 	}
-	if (!is_json(req->head)) {
+	if (!is_json(req->head) && !is_bare_delete(req)) {
 		page_text(reply, 415, "the body must be application/json, and say so");
 		return false;
 	}

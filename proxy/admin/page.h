@@ -7,8 +7,7 @@
 struct page {
 	const char *path;      /* a slash at its end: all paths that begin with it */
 	enum method_id method; /* METHOD_OTHER: to read, GET and HEAD; else it changes something */
-	void (*show)(const struct process_view *, const struct service_request *,
-		     struct service_reply *);
+	service_page *show;
 };
 
 /* Shows the page of that path and method; 404 when there is no such path, 405 when it has no such
@@ -18,6 +17,8 @@ void page_show(const struct page *pages, const struct process_view *,
 	       const struct service_request *, struct service_reply *);
 /* A short answer: the text and a newline. */
 void page_text(struct service_reply *, unsigned status, const char *text);
+/* The value of a parameter of the query, as it came; p NULL: there is none. */
+struct slice page_query(const struct service_request *, const char *name);
 /* A part of a path, each %XX replaced (RFC 3986 section 2.1).  p NULL: it is malformed, or memory
  * is out. */
 struct slice page_decode(struct slice, struct arena *);

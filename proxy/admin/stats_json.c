@@ -238,7 +238,7 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	item(j);
 	open_with(j, '{');
 	text(j, "endpoint", e->text);
-	number(j, "weight", m->weight);
+	number(j, "weight", cluster_member_weight(m));
 	boolean(j, "backup", m->backup);
 	text(j, "state", endpoint_state(e));
 	if (atomic_load_explicit(&e->health.checked, memory_order_relaxed))

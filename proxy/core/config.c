@@ -80,6 +80,8 @@ static bool check_admin(struct conf_load *l, const struct node *n, void *conf)
 	return true;
 }
 
+static const char *const anonymous_names[] = { "nothing", "read", NULL };
+
 static const struct field admin_fields[] = {
 	{ .key = "listen",
 	  .type = C_ADDR,
@@ -94,6 +96,40 @@ static const struct field admin_fields[] = {
 	  .min = 1,
 	  .max = 4096,
 	  .doc = "What callers have to show as `Authorization: Bearer ...`." },
+	{ .key = "anonymous",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct admin_conf, anonymous),
+	  .names = anonymous_names,
+	  .dflt = "nothing",
+	  .doc = "What callers may do who do not show the token: `nothing`, or `read` what is there." },
+	{ .key = "connections",
+	  .type = C_U32,
+	  .offset = offsetof(struct admin_conf, connections),
+	  .dflt = "64",
+	  .min = 1,
+	  .max = 10000,
+	  .doc = "Connections at once, apart from those of `limits`; beyond it 503." },
+	{ .key = "streams",
+	  .type = C_U32,
+	  .offset = offsetof(struct admin_conf, streams),
+	  .dflt = "8",
+	  .min = 0,
+	  .max = 1000,
+	  .doc = "Callers that may follow `/events` at once; beyond it 503." },
+	{ .key = "events",
+	  .type = C_U32,
+	  .offset = offsetof(struct admin_conf, events),
+	  .dflt = "500",
+	  .min = 1,
+	  .max = 100000,
+	  .doc = "How many events are kept; 256 bytes each." },
+	{ .key = "top_keys",
+	  .type = C_U32,
+	  .offset = offsetof(struct admin_conf, top_keys),
+	  .dflt = "32",
+	  .min = 0,
+	  .max = 1024,
+	  .doc = "How many of the keys that are refused most each policy and worker remembers; 0: none." },
 	{ .key = NULL },
 };
 
@@ -122,6 +158,13 @@ static const struct field probes_fields[] = {
 	  .offset = offsetof(struct probes_conf, addr),
 	  .at = offsetof(struct probes_conf, at),
 	  .doc = "Where `/live`, `/ready` and `/metrics` are answered, and nothing else." },
+	{ .key = "connections",
+	  .type = C_U32,
+	  .offset = offsetof(struct probes_conf, connections),
+	  .dflt = "64",
+	  .min = 1,
+	  .max = 10000,
+	  .doc = "Connections at once, apart from those of `limits`; beyond it 503." },
 	{ .key = NULL },
 };
 

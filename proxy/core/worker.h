@@ -66,6 +66,8 @@ struct shared {
 	struct access_log *log;
 	struct mailbox *control;
 	struct reload_status reload;
+	struct hand_orders orders;
+	_Atomic uint32_t streams; /* of events, open; worker 0 writes it */
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
 	_Atomic uint32_t handshakes;                 /* of their TLS, under way */
@@ -104,6 +106,9 @@ struct worker {
 	struct mailbox mailbox;
 	struct event *mail;
 	struct message wake_mail; /* from other workers: there are wakes */
+	struct message event_mail; /* from who logged something; worker 0 */
+	_Atomic bool event_told;
+	struct list streams; /* of struct service_call: clients that follow events */
 	struct deferred wake_later;
 	pthread_t thread;
 };
@@ -134,6 +139,9 @@ struct worker_ack {
 };
 
 void worker_order_run(void *worker, struct message *);
+
+/* Any thread: there is a new event (base/event.h); `worker` is worker 0. */
+void worker_tell_event(void *worker);
 
 /* Takes a hold on the policy in force, for a call that starts. */
 struct policy_use *worker_use_get(struct worker *);

@@ -22,6 +22,7 @@ struct fixture {
 	struct policy *policy;
 	struct listener_stats *listener;
 	struct reload_status reload;
+	struct hand_orders orders;
 	struct process_view view;
 	struct arena arena; /* of requests */
 	struct service_reply reply;
@@ -82,6 +83,7 @@ static int fixture_setup(void **state)
 					 .stats = f->registries.stats,
 					 .workers = 2,
 					 .reload = &f->reload,
+					 .orders = &f->orders,
 					 .ready = true,
 					 .policies = 1,
 					 .start_wall_ns = UINT64_C(1700000000) * CLOCK_S,

@@ -293,8 +293,9 @@ static void test_endpoints_are_taken_out_and_back(void **state)
 
 	assert_int_equal(f->reply.status, 200);
 	check_json(text);
-	assert_string_equal(text, "{\"endpoints\":[{\"upstream\":\"pair\",\"endpoint\":"
-				  "\"127.0.0.1:13002\",\"state\":\"drain\"}]}\n");
+	assert_string_equal(
+	    text, "{\"endpoints\":[{\"upstream\":\"pair\",\"endpoint\":"
+		  "\"127.0.0.1:13002\",\"state\":\"drain\",\"weight\":1,\"backup\":false}]}\n");
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
 	assert_non_null(strstr(text, "\"1 of 2 endpoints are up\""));
 	assert_int_equal(status_for(f, order(f, "/upstreams/pair/127.0.0.1:13001",
@@ -306,8 +307,8 @@ static void test_endpoints_are_taken_out_and_back(void **state)
 	assert_int_equal(status_for(f, order(f, path, "{\"state\":\"up\"}")), 200);
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/upstreams"));
 	check_json(text);
-	assert_non_null(strstr(text, "13001\",\"state\":\"down\"}"));
-	assert_non_null(strstr(text, "13002\",\"state\":\"up\"}"));
+	assert_non_null(strstr(text, "13001\",\"state\":\"down\",\"weight\":1"));
+	assert_non_null(strstr(text, "13002\",\"state\":\"up\",\"weight\":1"));
 }
 
 static void test_orders_to_endpoints_that_make_no_sense(void **state)
