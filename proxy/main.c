@@ -3,10 +3,12 @@
 
 #include "admin/admin.h"
 #include "core/cli.h"
+#include "ctl/ctl.h"
 
 int main(int argc, char **argv)
 {
 	const struct cli_host host = {
+		.ctl = ctl_commands(),
 		.services = { .probes = &probes_service, .admin = &admin_service },
 		.event_version = event_get_version(),
 		.event_built = LIBEVENT_VERSION,

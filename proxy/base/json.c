@@ -8,7 +8,7 @@ struct reader {
 	const char *at, *end;
 	struct arena *arena;
 	const char *wrong;
-	unsigned depth, values;
+	unsigned depth, values, values_max;
 };
 
 static struct json *fail(struct reader *r, const char *wrong)
@@ -160,7 +160,7 @@ static struct json *value_new(struct reader *r, enum json_kind kind)
 {
 	struct json *v;
 
-	if (++r->values > JSON_VALUES_MAX)
+	if (++r->values > r->values_max)
 		return fail(r, "there are too many values");
 	v = arena_zalloc(r->arena, sizeof(*v));
 	if (v == NULL)
@@ -275,10 +275,10 @@ static struct json *read_value(struct reader *r)
 	return r->wrong == NULL ? v : NULL;
 }
 
-const struct json *json_read_to(struct slice text, struct arena *arena, const char **wrong,
-				size_t *stop)
+static const struct json *read_text(struct slice text, struct arena *arena, unsigned values_max,
+				    const char **wrong, size_t *stop)
 {
-	struct reader r = { .at = text.p, .end = text.p, .arena = arena };
+	struct reader r = { .at = text.p, .end = text.p, .arena = arena, .values_max = values_max };
 	const struct json *v;
 
 	if (text.n > 0)
@@ -292,6 +292,19 @@ const struct json *json_read_to(struct slice text, struct arena *arena, const ch
 	}
 	*wrong = r.wrong;
 	return v;
+}
+
+const struct json *json_read_to(struct slice text, struct arena *arena, const char **wrong,
+				size_t *stop)
+{
+	return read_text(text, arena, JSON_VALUES_MAX, wrong, stop);
+}
+
+const struct json *json_read_long(struct slice text, struct arena *arena, const char **wrong)
+{
+	size_t stop;
+
+	return read_text(text, arena, JSON_VALUES_LONG_MAX, wrong, &stop);
 }
 
 const struct json *json_read(struct slice text, struct arena *arena, const char **wrong)

@@ -5,7 +5,10 @@
 #include "core/control.h"
 
 /* What the program at the top knows and this room cannot. */
+struct cli_command;
+
 struct cli_host {
+	const struct cli_command *ctl; /* the commands behind `weir ctl`; NULL: none */
 	struct control_services services;
 	const char *event_version,
 	    *event_built; /* of the event library: that runs, that it was built with */
