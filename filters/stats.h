@@ -35,6 +35,8 @@ void filter_stats_refused(struct filter_stats *, unsigned worker, uint64_t now_n
 /* Any thread: the keys that were refused most, at most `max` (1 or more) of them, the first first, by all workers
  * since *since_ns; how many.  0 when memory is out, too. */
 struct top_key;
+/* How many they remember, in both windows. */
+uint32_t filter_stats_top_used(const struct filter_stats *);
 void filter_stats_forget_top(struct filter_stats *); /* nobody counts any more */
 uint32_t filter_stats_top(const struct filter_stats *, uint64_t now_ns, struct top_key *out,
 			  uint32_t max, uint64_t *since_ns);

@@ -118,6 +118,11 @@ void top_add(const struct top *t, uint64_t now_ns, struct top_key *out, uint32_t
 	}
 }
 
+uint32_t top_used(const struct top *t)
+{
+	return atomic_load(&t->window[0].used) + atomic_load(&t->window[1].used);
+}
+
 uint32_t top_room(const struct top *t)
 {
 	return 2 * t->keys;

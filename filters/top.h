@@ -31,6 +31,8 @@ void top_count(struct top *, uint64_t now_ns, uint64_t key);
  * earlier of it and of the begin of what is counted. */
 void top_add(const struct top *, uint64_t now_ns, struct top_key *out, uint32_t *n, uint32_t max,
 	     uint64_t *since_ns);
+/* How many keys it remembers. */
+uint32_t top_used(const struct top *);
 /* How many keys top_add may add. */
 uint32_t top_room(const struct top *);
 /* Most refused first. */

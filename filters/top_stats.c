@@ -30,6 +30,19 @@ void filter_stats_forget_top(struct filter_stats *stats)
 		top_free(atomic_load(&stats->worker[w].top));
 }
 
+uint32_t filter_stats_top_used(const struct filter_stats *stats)
+{
+	uint32_t keys = 0;
+
+	for (unsigned w = 0; w < FILTER_WORKERS_MAX; w++) {
+		const struct top *top =
+		    atomic_load_explicit(&stats->worker[w].top, memory_order_acquire);
+
+		keys += top == NULL ? 0 : top_used(top);
+	}
+	return keys;
+}
+
 /* Twice as many as a worker remembers, of each: so that none is lost before all were added up. */
 static uint32_t room_of(const struct filter_stats *stats)
 {

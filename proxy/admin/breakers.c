@@ -15,6 +15,7 @@
 
 struct listing {
 	struct buf *out;
+	uint64_t now_ns;
 	const struct filter *filter;
 	const struct breaker_order *of; /* NULL: all */
 	unsigned n;
@@ -46,14 +47,20 @@ static void list_one(void *ctx, const struct breaker_view *v)
 	buf_printf(b, ",\"state\":\"%s\",\"forced\":%s,\"left\":", v->state,
 		   v->forced ? "true" : "false");
 	stat_print_seconds(b, v->left_ns);
-	buf_putc(b, '}');
+	buf_puts(b, ",\"since\":");
+	if (v->since_ns == 0)
+		buf_puts(b, "null");
+	else
+		stat_print_seconds(b, l->now_ns > v->since_ns ? l->now_ns - v->since_ns : 0);
+	buf_printf(b, ",\"calls\":%u,\"failures\":%u,\"slow\":%u,\"in_a_row\":%u}", v->window.calls,
+		   v->window.failures, v->window.slow, v->in_a_row);
 }
 
 /* `only` NULL: of all policies. */
 static void list(const struct process_view *view, const struct filter *only,
 		 const struct breaker_order *of, struct service_reply *reply)
 {
-	struct listing l = { .out = &reply->body, .of = of };
+	struct listing l = { .out = &reply->body, .now_ns = view->now_ns, .of = of };
 
 	reply->status = 200;
 	reply->content_type = "application/json";

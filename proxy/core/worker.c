@@ -181,13 +181,30 @@ static uint32_t service_bound(const struct worker_listener *wl)
 							     : c->probes.connections;
 }
 
+/* Those who only hold a connection open, to come back or not to say anything at all, do not keep others from being
+ * heard: the one that has done so for longest goes.  False: all are busy. */
+static bool make_room(struct worker_listener *wl)
+{
+	LIST_EACH (n, &wl->worker->loop.conns) {
+		struct conn *c = LIST_ENTRY(n, struct conn, link);
+
+		if (c->times == NULL || c->owner != wl || c->closing ||
+		    c->timed_phase != CODEC_IDLE)
+			continue;
+		conn_close(c, NULL);
+		stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+		return true;
+	}
+	return false;
+}
+
 static bool over_bound(struct worker_listener *wl)
 {
 	struct worker *w = wl->worker;
 	_Atomic uint32_t *count = &w->shared->connections;
 
 	if (wl->slot->service != NULL)
-		return wl->conns >= service_bound(wl);
+		return wl->conns >= service_bound(wl) && !make_room(wl);
 	if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) <
 	    w->use->policy->config->limits.connections)
 		return false;

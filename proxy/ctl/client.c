@@ -46,6 +46,7 @@ static bool init_admin(struct client *c, const char *text)
 	struct slice rest = slice_str(text), http = SLICE("http://"), host, port;
 	char host_text[256], port_text[16];
 	const char *colon;
+	struct ip ip;
 
 	if (strncmp(text, "unix:", 5) == 0)
 		return init_unix(c, text);
@@ -62,6 +63,8 @@ static bool init_admin(struct client *c, const char *text)
 	if (host.n > 2 && host.p[0] == '[')
 		host = slice_of(host.p + 1, host.n - 2);
 	snprintf(host_text, sizeof(host_text), "%.*s", SLICE_FMT(host));
+	/* an admin listener has no name (rebinding), however it was found */
+	c->named = !ip_parse(host, &ip);
 	snprintf(port_text, sizeof(port_text), "%.*s", SLICE_FMT(port));
 	return resolve(c, host_text, port_text);
 }
@@ -168,7 +171,7 @@ static bool send_request(const struct client *c, int fd, const char *method, con
 
 	buf_printf(&b,
 		   "%s %s HTTP/1.0\r\nHost: %s\r\nAccept: application/json, text/event-stream\r\n",
-		   method, target, c->host);
+		   method, target, c->named ? "localhost" : c->host);
 	if (c->token[0] != '\0')
 		buf_printf(&b, "Authorization: Bearer %s\r\n", c->token);
 	if (strcmp(method, "GET") != 0)

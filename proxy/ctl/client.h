@@ -10,7 +10,8 @@ enum { CLIENT_ANSWER_MAX = 64 << 20, CLIENT_TIMEOUT_S = 10, CLIENT_RELOAD_TIMEOU
 /* Whom to ask, and as whom. */
 struct client {
 	struct addr addr;
-	char host[256];   /* of the Host field */
+	char host[256];   /* as it was given */
+	bool named;       /* it is no address */
 	char token[4097]; /* "": none */
 };
 

@@ -198,7 +198,8 @@ void view_breakers(const struct ctl *c, const struct json *root, struct buf *out
 {
 	struct table t;
 
-	table_begin(&t, "POLICY UPSTREAM ENDPOINT STATE FORCED >LEFT", c->colour);
+	table_begin(&t, "POLICY UPSTREAM ENDPOINT STATE FORCED >SINCE >LEFT >FAILED >OF >IN-A-ROW",
+		    c->colour);
 	for (const struct json *b = pick_first(root, "breakers"); b != NULL; b = b->next) {
 		table_cell(&t, pick_text(b, "policy"));
 		table_cell(&t, pick_text(b, "upstream"));
@@ -207,7 +208,11 @@ void view_breakers(const struct ctl *c, const struct json *root, struct buf *out
 				   : pick_text(b, "endpoint"));
 		table_cell(&t, pick_text(b, "state"));
 		table_cell(&t, slice_str(pick_true(b, "forced") ? "by order" : "no"));
+		cell_time(&t, pick_number(b, "since"));
 		cell_time(&t, pick_number(b, "left"));
+		cell_number(&t, b, "failures");
+		cell_number(&t, b, "calls");
+		cell_number(&t, b, "in_a_row");
 	}
 	table_end(&t, out);
 }

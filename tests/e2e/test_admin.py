@@ -101,6 +101,17 @@ def test_methods_that_a_page_does_not_take(weir):
     assert order(w, "PATCH", "/reload").get("allow") == "POST"
 
 
+def test_busy_callers_are_not_sent_away_for_others(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 3})
+    busy = [w.client(addr) for _ in range(3)]
+    for c in busy:
+        c.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+    until(lambda: w.metric("weir_connections_active", listener=addr) == 3, "they are there")
+    until(lambda: w.fetch("/health", addr=addr).status == 503, "no room for others")
+    for c in busy:
+        c.send(b"\r\n"), c.expect(200), c.close()
+
+
 def test_a_flood_of_admin_connections_takes_nothing_from_calls(weir):
     w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 5},
              limits={"connections": 3})
@@ -341,3 +352,38 @@ def test_slots_come_back_by_themselves(weir):
     assert order(w, "DELETE", "/limits/c/key?value=ann").status == 409
     w.upstream.answer()
     c.expect(200)
+
+
+def test_what_is_remembered_is_bounded(weir):
+    w = weir(serve=True, admin={"listen": f"127.0.0.1:{harness.free_port()}", "top_keys": 4},
+             policies={"p": {"rate": "1/d", "burst": 1, "key": "header.x-user"}}, use=["p"])
+    for user in range(30):
+        ask_as(w, f"u{user}", 2)
+    assert w.metric("weir_limit_refused_keys", policy="p") == 4
+
+
+# ---- what others ask for
+
+def test_breakers_say_since_when_and_of_how_many(weir):
+    w = weir(policies={"guard": {"breaker": "90%", "min_requests": 10}}, use=["guard"],
+             serve=lambda r: harness.response(500 if r.path == "/bad" else 200))
+    assert w.admin("/breakers").json()["breakers"][0]["since"] is None
+    w.fetch("/bad"), w.fetch()
+    b = w.admin("/breakers").json()["breakers"][0]
+    assert (b["calls"], b["failures"], b["state"]) == (2, 1, "closed")
+    order(w, "PUT", "/breakers/guard/app", {"state": "closed"})
+    assert 0 <= w.admin("/breakers").json()["breakers"][0]["since"] < 60
+
+
+def test_stats_say_which_policies_a_route_has(weir):
+    w = limited(weir)
+    assert w.stats()["chains"] == [{"route": "app", "to": "app", "policies": ["p"]}]
+
+
+def test_idle_callers_make_room(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 3})
+    idle = [w.client(addr) for _ in range(20)]
+    w.admin_addr = addr
+    assert all(w.admin("/health").status == 200 for _ in range(5))
+    for c in idle:
+        c.close()

@@ -225,7 +225,7 @@ static void test_breakers_are_listed(void **state)
 	check_json(text);
 	assert_non_null(strstr(text, "{\"policy\":\"guard\",\"upstream\":\"pair\",\"endpoint\":"
 				     "\"127.0.0.1:13002\",\"state\":\"closed\",\"forced\":false,"
-				     "\"left\":0}"));
+				     "\"left\":0,\"since\":null,"));
 }
 
 static void test_breakers_obey(void **state)
@@ -238,7 +238,8 @@ static void test_breakers_obey(void **state)
 	assert_int_equal(f->reply.status, 200);
 	check_json(text);
 	assert_null(strstr(text, "13001"));
-	assert_non_null(strstr(text, "\"state\":\"open\",\"forced\":true,\"left\":600}"));
+	assert_non_null(
+	    strstr(text, "\"state\":\"open\",\"forced\":true,\"left\":600,\"since\":null,"));
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
 	check_json(text);
 	assert_non_null(strstr(text, "{\"name\":\"breaker.guard\",\"status\":\"degraded\","
