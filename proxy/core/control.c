@@ -472,6 +472,8 @@ void control_task_run(void *control, struct message *m)
 		return;
 	}
 	run_task(c, &t->task);
+	if (t->task.kind == TASK_RELOAD)
+		atomic_store(&c->shared.orders.reloading, false);
 	m->run = t->done;
 	mailbox_post(t->back, m);
 }

@@ -26,6 +26,7 @@ struct hand_orders {
 	_Atomic uint64_t drain_until_ns; /* monotonic; 0: until the next order */
 	_Atomic bool level_forced;       /* the log's level is not the configuration's */
 	_Atomic uint64_t level_until_ns;
+	_Atomic bool reloading; /* a reload was ordered, and has not ended */
 };
 
 enum control_task_kind { TASK_RELOAD, TASK_DRAIN, TASK_UNDRAIN, TASK_LOG_LEVEL };

@@ -317,9 +317,24 @@ static void ask_control(struct service_call *sc)
 	mailbox_post(sc->worker->shared->control, &asked->message.message);
 }
 
+/* One reload at a time: a storm of them would keep control from hearing anything else. */
+static bool is_too_much(struct service_call *sc)
+{
+	struct service_reply *r = &sc->reply;
+
+	if (r->task.kind != TASK_RELOAD ||
+	    !atomic_exchange(&sc->worker->shared->orders.reloading, true))
+		return false;
+	*r = (struct service_reply){ .status = 409,
+				     .content_type = "application/json",
+				     .retry_after = "1" };
+	buf_puts(&r->body, "{\"error\":\"a reload is under way\"}\n");
+	return true;
+}
+
 static void answer(struct service_call *sc)
 {
-	if (sc->reply.has_task)
+	if (sc->reply.has_task && !is_too_much(sc))
 		ask_control(sc);
 	else if (sc->reply.streams)
 		begin_stream(sc);

@@ -24,9 +24,11 @@ static void ctl_fini(struct ctl *c)
 
 static void print_refusal(const struct ctl *c, const struct client_answer *a)
 {
-	struct slice text = slice_trim(slice_of(a->body.p, a->body.n));
+	struct slice text = slice_of(a->body.p, a->body.n);
 	struct buf out = { 0 };
 
+	while (text.n > 0 && strchr(" \r\n", text.p[text.n - 1]) != NULL)
+		text.n--;
 	if (c->json && a->json) {
 		buf_put(&out, text.p, text.n);
 	} else if (c->json) {

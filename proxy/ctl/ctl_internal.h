@@ -48,7 +48,7 @@ void view_status(const struct ctl *, const struct json *health, const struct jso
 		 struct buf *out);
 /* "3d 04:12:07" "04:12:07" */
 void put_span(struct buf *, double seconds);
-/* "850us" "12.3ms" "1.25s" */
+/* "850us" "12.3ms" "1.25s", from 100 s on as put_span; "-": none */
 void put_time(struct buf *, double seconds);
 
 int ctl_top(int argc, char **argv, const struct cli_host *);

@@ -53,7 +53,7 @@ void table_begin(struct table *t, const char *head, bool bold)
 
 void table_cell(struct table *t, struct slice s)
 {
-	put_plain(&t->text, s);
+	put_plain(&t->text, s.n > 0 ? s : slice_str("-"));
 	buf_putc(&t->text, '\0');
 	t->cells++;
 }

@@ -15,7 +15,7 @@ struct table {
 	unsigned indent;
 };
 
-/* Column names with spaces between them. */
+/* Column names with spaces between them; an empty cell is shown as a dash. */
 void table_begin(struct table *, const char *head, bool bold);
 void table_cell(struct table *, struct slice);
 void table_printf(struct table *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -21,8 +21,10 @@ void put_time(struct buf *b, double s)
 		buf_printf(b, "%.0fus", s * 1e6);
 	else if (s < 1)
 		buf_printf(b, "%.1fms", s * 1e3);
-	else
+	else if (s < 100)
 		buf_printf(b, "%.2fs", s);
+	else
+		put_span(b, s);
 }
 
 static void cell_time(struct table *t, double s)

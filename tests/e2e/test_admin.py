@@ -150,8 +150,17 @@ def test_reloads_that_nobody_waits_for(weir):
     for _ in range(20):
         c = w.client(w.admin_addr).ask("/reload", method="POST", host=w.admin_addr, headers=JSON, body=b"{}")
         c.close()
-    assert order(w, "POST", "/reload").status == 200
-    assert w.fetch().status == 200
+    until(lambda: order(w, "POST", "/reload").status == 200, "one has room")
+    assert w.fetch().status == 200 and w.reloads() <= 21
+
+
+def test_reloads_come_one_at_a_time(weir):
+    w = weir(serve=True)
+    many = [w.client(w.admin_addr).ask("/reload", method="POST", host=w.admin_addr, headers=JSON, body=b"{}") for _ in range(20)]
+    got = [c.expect() for c in many]
+    assert {r.status for r in got} <= {200, 409} and got[0].status == 200
+    assert all(r.get("retry-after") == "1" for r in got if r.status == 409)
+    until(lambda: w.reloads() == sum(r.status == 200 for r in got), "each was one")
 
 
 # ---- drain
