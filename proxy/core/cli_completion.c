@@ -8,6 +8,7 @@ struct writer {
 	struct buf *out;
 	const char *about; /* of the command: where the meaning of an option stands */
 	bool values;       /* which of two passes over the options */
+	const char *rest;  /* values of arguments that are no options */
 };
 
 /* The line of `about` that tells of the option: "  -c, --config FILE   the configuration". */
@@ -35,6 +36,12 @@ static bool takes_value(const struct cli_option *o)
 	return o->flag == NULL;
 }
 
+/* Not an option, but what stands behind them all. */
+static bool is_rest(const struct cli_option *o)
+{
+	return o->letter == 0 && o->name == NULL;
+}
+
 static bool is_file(const struct cli_option *o)
 {
 	return o->values != NULL && strcmp(o->values, CLI_FILE) == 0;
@@ -46,6 +53,10 @@ static void bash_option(void *arg, const struct cli_option *o)
 {
 	struct writer *w = arg;
 
+	if (is_rest(o)) {
+		w->rest = o->values;
+		return;
+	}
 	if (!w->values && o->name != NULL)
 		buf_printf(w->out, " %s", o->name);
 	if (!w->values && o->letter != 0 && o->name == NULL)
@@ -72,7 +83,7 @@ static void bash_command(struct writer *w, const struct cli_command *c, const ch
 	buf_puts(w->out, " --help'\n\t\tcase $prev in\n");
 	w->values = true;
 	cli_options_of(c, host, bash_option, w);
-	buf_puts(w->out, "\t\tesac ;;\n");
+	buf_printf(w->out, "\t\tesac\n\t\targuments='%s' ;;\n", w->rest == NULL ? "" : w->rest);
 }
 
 static void put_names(struct buf *out, const struct cli_command *c)
@@ -85,13 +96,12 @@ static void print_bash(struct writer *w, const struct cli_host *host)
 {
 	const struct cli_command *all = cli_commands();
 
-	buf_puts(
-	    w->out,
-	    "# bash completion for weir, made by `weir completion bash`\n"
-	    "_weir() {\n"
-	    "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words command\n"
-	    "\tCOMPREPLY=()\n"
-	    "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W '");
+	buf_puts(w->out, "# bash completion for weir, made by `weir completion bash`\n"
+			 "_weir() {\n"
+			 "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} "
+			 "words arguments command\n"
+			 "\tCOMPREPLY=()\n"
+			 "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W '");
 	put_names(w->out, all);
 	buf_puts(w->out, "' -- \"$cur\")); return\n\tfi\n\tcommand=${COMP_WORDS[1]}\n"
 			 "\tif [ \"$COMP_CWORD\" -eq 2 ]; then\n\t\tcase $command in\n"
@@ -100,13 +110,10 @@ static void print_bash(struct writer *w, const struct cli_host *host)
 	buf_puts(w->out, "' -- \"$cur\")); return ;;\n"
 			 "\t\thelp) COMPREPLY=($(compgen -W '");
 	put_names(w->out, all);
-	buf_puts(w->out,
-		 "' -- \"$cur\")); return ;;\n"
-		 "\t\tcompletion) COMPREPLY=($(compgen -W 'bash zsh' -- \"$cur\")); return ;;\n"
-		 "\t\tman) COMPREPLY=($(compgen -W 'weir.1 weir.yaml.5' -- \"$cur\")); return ;;\n"
-		 "\t\tesac\n\tfi\n"
-		 "\t[ \"$command\" != ctl ] || command=\"ctl ${COMP_WORDS[2]}\"\n"
-		 "\tcase $command in\n");
+	buf_puts(w->out, "' -- \"$cur\")); return ;;\n"
+			 "\t\tesac\n\tfi\n"
+			 "\t[ \"$command\" != ctl ] || command=\"ctl ${COMP_WORDS[2]}\"\n"
+			 "\tcase $command in\n");
 	for (const struct cli_command *c = all; c->name != NULL; c++)
 		bash_command(w, c, "", host);
 	for (const struct cli_command *c = host->ctl; c != NULL && c->name != NULL; c++)
@@ -114,7 +121,9 @@ static void print_bash(struct writer *w, const struct cli_host *host)
 	buf_puts(w->out, "\tesac\n"
 			 "\tcase $cur in\n"
 			 "\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-			 "\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
+			 "\t*) if [ -n \"$arguments\" ]; then "
+			 "COMPREPLY=($(compgen -W \"$arguments\" -- \"$cur\"));\n"
+			 "\t   else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n"
 			 "\tesac\n}\ncomplete -o filenames -F _weir weir\n");
 }
 
@@ -151,6 +160,8 @@ static void zsh_option(void *arg, const struct cli_option *o)
 {
 	char letter[3] = { '-', o->letter, '\0' };
 
+	if (is_rest(o))
+		((struct writer *)arg)->rest = o->values;
 	if (o->letter != 0)
 		zsh_one(arg, letter, o->list != NULL, o);
 	if (o->name != NULL)
@@ -174,7 +185,8 @@ static void zsh_command(struct writer *w, const struct cli_command *c, const cha
 	w->about = c->about;
 	buf_printf(w->out, "\t'%s%s')\n\t\t_arguments -s", before, c->name);
 	cli_options_of(c, host, zsh_option, w);
-	buf_puts(w->out, " \\\n\t\t\t'*:argument:_files' ;;\n");
+	buf_printf(w->out, " \\\n\t\t\t'*:argument:%s%s%s' ;;\n", w->rest == NULL ? "_files" : "(",
+		   w->rest == NULL ? "" : w->rest, w->rest == NULL ? "" : ")");
 }
 
 static void print_zsh(struct writer *w, const struct cli_host *host)
@@ -190,8 +202,6 @@ static void print_zsh(struct writer *w, const struct cli_host *host)
 			 "\tif (( CURRENT == 3 )); then\n\t\tcase $command in\n"
 			 "\t\tctl) _describe command ctl; return ;;\n"
 			 "\t\thelp) _describe command commands; return ;;\n"
-			 "\t\tcompletion) compadd bash zsh; return ;;\n"
-			 "\t\tman) compadd weir.1 weir.yaml.5; return ;;\n"
 			 "\t\tesac\n\tfi\n"
 			 "\tshift words; (( CURRENT-- ))\n"
 			 "\tif [[ $command == ctl ]]; then command=\"ctl $words[2]\"; shift words; "
@@ -208,7 +218,7 @@ static void print_zsh(struct writer *w, const struct cli_host *host)
 int cli_completion(int argc, char **argv, const struct cli_host *host)
 {
 	const struct cli_option options[] = { { 0 } };
-	struct cli_words words = { .max = 1 };
+	struct cli_words words = { .max = 1, .values = "bash zsh" };
 	struct buf out = { 0 };
 	struct writer w = { .out = &out };
 

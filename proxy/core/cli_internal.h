@@ -45,6 +45,7 @@ enum { CLI_WORDS_MAX = 10 };
 struct cli_words {
 	unsigned n, max;
 	const char *word[CLI_WORDS_MAX];
+	const char *values; /* as in an option, of all of them */
 };
 
 struct cli_command {
@@ -56,7 +57,8 @@ struct cli_command {
  * printed. */
 bool cli_parse(int argc, char **argv, const struct cli_option *, struct cli_words *);
 /* Calls the command only to learn its options: what it would hand to cli_parse is seen by `see`, and nothing else
- * happens.  So every command hands its options over first of all. */
+ * happens.  So every command hands its options over first of all.  The last that is seen has neither
+ * letter nor name, and the values of what is no option. */
 void cli_options_of(const struct cli_command *, const struct cli_host *,
 		    void (*see)(void *arg, const struct cli_option *), void *arg);
 /* The commands, and those behind `ctl`, end with one without a name. */

@@ -321,7 +321,7 @@ static void print_weir_yaml_5(struct buf *out)
 int cli_man(int argc, char **argv, const struct cli_host *host)
 {
 	const struct cli_option options[] = { { 0 } };
-	struct cli_words words = { .max = 1 };
+	struct cli_words words = { .max = 1, .values = "weir.1 weir.yaml.5" };
 	struct buf out = { 0 };
 
 	if (!cli_parse(argc, argv, options, &words))

@@ -120,18 +120,21 @@ void cli_options_of(const struct cli_command *c, const struct cli_host *host,
 	sight = NULL;
 }
 
-static bool show_options(const struct cli_option *o)
+static bool show_options(const struct cli_option *o, const struct cli_words *words)
 {
+	const struct cli_option rest = { .values = words->values };
+
 	if (sight == NULL)
 		return false;
 	for (; is_option(o); o++)
 		sight(sight_arg, o);
+	sight(sight_arg, &rest);
 	return true;
 }
 
 bool cli_parse(int argc, char **argv, const struct cli_option *options, struct cli_words *words)
 {
-	if (show_options(options))
+	if (show_options(options, words))
 		return false;
 	for (int at = 1; at < argc; at++) {
 		const char *arg = argv[at];

@@ -300,7 +300,7 @@ static int ctl_key(int argc, char **argv, const struct cli_host *host)
 
 static int ctl_breaker(int argc, char **argv, const struct cli_host *host)
 {
-	struct cli_words words = { .max = 4 };
+	struct cli_words words = { .max = 4, .values = "open closed auto" };
 	const char *span = NULL;
 	struct ctl c = { 0 };
 	const struct cli_option options[] = { { 0, "--for", &span }, CTL_OPTIONS(c), { 0 } };
@@ -324,7 +324,7 @@ static int ctl_breaker(int argc, char **argv, const struct cli_host *host)
 
 static int ctl_upstream(int argc, char **argv, const struct cli_host *host)
 {
-	struct cli_words words = { .max = 3 };
+	struct cli_words words = { .max = 3, .values = "up drain down" };
 	const char *weight = NULL;
 	struct ctl c = { 0 };
 	const struct cli_option options[] = { { 0, "--weight", &weight }, CTL_OPTIONS(c), { 0 } };
@@ -372,7 +372,7 @@ static int ctl_drain(int argc, char **argv, const struct cli_host *host)
 
 static int ctl_log_level(int argc, char **argv, const struct cli_host *host)
 {
-	struct cli_words words = { .max = 1 };
+	struct cli_words words = { .max = 1, .values = "debug info warn error auto" };
 	const char *span = NULL;
 	struct ctl c = { 0 };
 	const struct cli_option options[] = { { 0, "--for", &span }, CTL_OPTIONS(c), { 0 } };

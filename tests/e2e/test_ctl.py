@@ -303,7 +303,8 @@ COMP_WORDS=({' '.join(repr(w) for w in ("weir", *words))}); COMP_CWORD={len(word
 
 @pytest.mark.parametrize("words, want", [
     (("ch",), {"check"}), (("ctl", "un"), {"undrain"}), (("ctl", "log"), {"log-level"}), (("check", "--format", ""), {"human", "gcc", "json", "github"}),
-    (("check", "--st"), {"--strict"}), (("ctl", "top", "--on"), {"--once"}), (("run", "--rate", ""), set()), (("completion", "z"), {"zsh"})])
+    (("check", "--st"), {"--strict"}), (("ctl", "top", "--on"), {"--once"}), (("run", "--rate", ""), set()), (("completion", "z"), {"zsh"}), (("ctl", "log-level", "de"), {"debug"}),
+    (("ctl", "breaker", "p", "app", ""), {"open", "closed", "auto"}), (("man", "weir.y"), {"weir.yaml.5"})])
 def test_bash_completes(run, words, want):
     assert set(complete(run, *words)) == want
 
