@@ -157,6 +157,21 @@ static struct diag *add(struct diags *d, enum diag_severity severity, struct pla
 					.path = d->path });
 }
 
+void diags_accept(struct diags *d, struct slice code)
+{
+	for (const struct diag_code *c = diag_codes; c->code != NULL; c++)
+		if (c->code[0] == 'W' && slice_is(code, c->code) && d->n_accepted < DIAG_ACCEPT_MAX)
+			d->accepted[d->n_accepted++] = c->code;
+}
+
+static bool is_accepted(const struct diags *d, const char *code)
+{
+	for (unsigned i = 0; i < d->n_accepted; i++)
+		if (strcmp(d->accepted[i], code) == 0)
+			return true;
+	return false;
+}
+
 struct diag *diag_error(struct diags *d, struct place at, const char *code, const char *fmt, ...)
 {
 	struct diag *out;
@@ -173,6 +188,8 @@ struct diag *diag_warning(struct diags *d, struct place at, const char *code, co
 	struct diag *out;
 	va_list ap;
 
+	if (is_accepted(d, code))
+		return spare(d);
 	va_start(ap, fmt);
 	out = add(d, DIAG_WARNING, at, code, fmt, ap);
 	va_end(ap);

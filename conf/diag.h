@@ -14,6 +14,7 @@
 enum {
 	DIAG_MAX = 20,   /* printed */
 	DIAG_KEEP = 250, /* remembered of each severity; the rest is only counted */
+	DIAG_ACCEPT_MAX = 32,
 };
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
@@ -44,8 +45,15 @@ struct source {
 	struct source *next;
 };
 
+/* Names that texts may ask for; known NULL: any. */
+struct diag_names {
+	bool (*known)(const void *of, struct slice name);
+	const void *of;
+};
+
 struct diags {
 	struct arena *arena;
+	struct diag_names values;   /* what {value.NAME} may be, while texts are checked */
 	struct diag *first, **tail; /* in the order of sources, lines and columns */
 	unsigned errors, warnings;
 	bool oom;
@@ -55,6 +63,8 @@ struct diags {
 	unsigned kept[2]; /* by severity */
 	struct source *sources, **sources_tail;
 	const char *path; /* given to every finding made meanwhile */
+	unsigned n_accepted;
+	const char *accepted[DIAG_ACCEPT_MAX];
 	struct diag spare; /* what callers fill in when there is no room */
 };
 
@@ -67,6 +77,8 @@ struct diag *diag_error(struct diags *, struct place, const char *code, const ch
 	__attribute__((format(printf, 4, 5)));
 struct diag *diag_warning(struct diags *, struct place, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Warnings of this code are meant so: from now on none is made.  Other words are passed over. */
+void diags_accept(struct diags *, struct slice code);
 /* Memory is out: an error, remembered once. */
 void diags_out_of_memory(struct diags *);
 /* The text must live as long as the diags; so does the name that findings of this file get. */

@@ -83,6 +83,13 @@ static bool concurrency_check(struct conf_load *load, const struct node *map, vo
 		    "is a number");
 		ok = false;
 	}
+	if (c->pool != NULL &&
+	    (c->queue.size > 0 || c->cap.kind == CAP_AUTO || c->sharing.store == STORE_REDIS)) {
+		find_fault(load, map, "pool", "E019",
+			   "policies of a `pool` have no `queue`, no `concurrency: auto` and no "
+			   "`store: redis`");
+		ok = false;
+	}
 	if (c->queue.priority.n > 1) {
 		find_fault(load, map, "queue", "E019", "`priority` is one value, not several");
 		ok = false;
@@ -258,7 +265,8 @@ static const struct field concurrency_fields[] = {
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What is counted by itself: client.ip[/v4/v6] header.NAME query.NAME cookie.NAME "
-		 "jwt.CLAIM api_key tls.san host path method route upstream const.x, or a list of "
+		 "jwt.CLAIM api_key tls.san host path method route upstream value.NAME const.x, or "
+		 "a list of "
 		 "them; without one, all calls are counted together." },
 	{ .key = "missing",
 	  .type = C_ENUM,
@@ -281,6 +289,13 @@ static const struct field concurrency_fields[] = {
 	  .max = 10000000,
 	  .doc = "How many keys may have calls under way at once; 64 bytes each. Calls of one more "
 		 "are refused. With `store: redis` up to 500 bytes each." },
+	{ .key = "pool",
+	  .type = C_STRING,
+	  .offset = AT(pool),
+	  .min = 1,
+	  .max = 64,
+	  .doc = "A name: policies with the same `pool` and `key` count the same calls, each up to "
+		 "its own limit. Not given: the policy counts by itself." },
 	{ .key = "queue",
 	  .type = C_MAP,
 	  .offset = AT(queue),
@@ -331,8 +346,8 @@ static void limiter_free(struct limiter *l)
 static bool open_slots(const struct filter *f, struct limiter *l)
 {
 	const struct concurrency_conf *c = f->conf;
-	struct table_id id = { .policy = f->name,
-			       .kind = f->ops->name,
+	struct table_id id = { .policy = c->pool != NULL ? c->pool : f->name,
+			       .kind = c->pool != NULL ? "pool" : f->ops->name,
 			       .key = c->key.text == NULL ? "" : c->key.text,
 			       .store = "local" };
 
@@ -369,6 +384,7 @@ static bool concurrency_open(struct filter *f, struct table_registry *registry, 
 {
 	struct limiter *l = limiter_new(f, registry);
 
+	f->pool = ((const struct concurrency_conf *)f->conf)->pool;
 	if (l == NULL) {
 		diag_error(diags, at, "E099", "out of memory for policy `%s`", f->name);
 		return false;
@@ -417,7 +433,10 @@ static struct verdict make_ask(const struct filter *f, const struct call *call,
 	struct limiter *l = f->state;
 	struct verdict v = verdict_pass();
 
-	*ask = (struct slots_ask){ .env = call->env, .serial = l->rule.serial, .cap = l->rule.cap };
+	*ask = (struct slots_ask){ .env = call->env,
+				   .serial = l->rule.serial,
+				   .cap = l->rule.cap,
+				   .pooled = c->pool != NULL };
 	if (c->key.n > 0)
 		v = scope_find(&c->key, c->missing, call, &ask->key);
 	if (v.kind == V_PASS && l->n_overrides > 0)
@@ -741,6 +760,7 @@ uint8_t concurrency_urgency(struct slice value)
 
 const struct filter_ops concurrency_ops = {
 	.name = "concurrency",
+	.family = FAMILY_CONCURRENCY,
 	.schema = &concurrency_schema,
 	.mem_size = sizeof(struct holder),
 	.refusals = { REASON_concurrency_limited, REASON_concurrency_full, REASON_missing_key,

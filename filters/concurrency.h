@@ -35,6 +35,7 @@ struct concurrency_conf {
 	int missing;                /* enum missing */
 	struct conf_list overrides; /* of struct concurrency_override; the first match wins */
 	uint32_t max_keys;
+	const char *pool; /* what policies count in together; NULL: each by itself */
 	struct queue_conf queue;
 	struct sharing_conf sharing;
 };

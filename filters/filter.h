@@ -34,6 +34,10 @@
  *  F10 Who calls is proven (call.prove) behind the limits by address at the
  *      front, which pay for it: they bound how often a stranger has it done.
  *      All other limits count calls of those who have proven it.
+ *  F11 Filters side by side that are `together` are asked at once, and hold a
+ *      call all of them or none: also of those that are only tried out, the
+ *      ones before one that would refuse get done then, and the ones behind it
+ *      are not asked.  The longest of their delays is the call's.  None waits.
  *
  * Every answer of admit and attempt is counted once, by the chain (but for an
  * attempt that is not a filter's business), and so is shadow mode applied: no
@@ -51,6 +55,7 @@
 #include "http/head.h"
 
 struct chain;
+struct filter;
 struct identity;
 struct wakes;          /* filters/wait.h */
 struct table_registry; /* filters/table.h */
@@ -99,6 +104,7 @@ extern const char *const again_names[AGAIN_LABELS];
 struct again { /* one more try? */
 	bool yes;
 	uint64_t ms; /* not before */
+	bool elsewhere; /* only at an endpoint that has not been tried */
 	enum again_label label;
 };
 
@@ -156,7 +162,20 @@ struct limit_info {
 	uint64_t reset_ms;  /* until it is at rest again    */
 };
 
+/* What the limits of a kind said of a call, all together: the word that weighs most. */
+enum limit_family { FAMILY_NONE, FAMILY_RATE, FAMILY_CONCURRENCY, LIMIT_FAMILIES };
+enum limit_word {
+	LIMIT_UNASKED,
+	LIMIT_PASSED,
+	LIMIT_DELAYED_TRIAL,
+	LIMIT_DELAYED,
+	LIMIT_REJECTED_TRIAL,
+	LIMIT_REJECTED
+};
+
 struct outcome {
+	uint8_t limited[LIMIT_FAMILIES]; /* enum limit_word */
+	uint64_t excess; /* of the rate that spoke last, when it delayed or denied */
 	const struct reason *why;
 	uint16_t
 	    status; /* of the answer; before there is one, what the denier wants it to be, or 0 */
@@ -213,12 +232,18 @@ struct call {
 	bool repeat;
 	bool resendable;     /* all of the request that was sent so far can be sent once more */
 	uint64_t body_bytes; /* of the request's body, that were sent */
+	/* Hears of delays and refusals, and of what would have been one; may be NULL.  `excess`: calls above the rate, in
+	 * thousandths, this one included. */
+	void (*tell)(struct call *, const struct filter *, struct verdict, uint64_t excess);
 	/* Where the call goes on after V_PENDING: PASS (chain_admit goes on), DENY or DELAY. */
 	void (*resume)(struct call *, struct verdict);
 	/* Says who calls: asked once, behind the filters at the front that are by_address, so that
 	 * they bound how often one client can have it asked.  Not NULL: the call is refused for
 	 * that, and pays them as if it had been let in.  May be NULL: nobody has to know. */
 	const struct reason *(*prove)(struct call *);
+	/* A value of the configuration's own, by its name, in the arena.  False: it is empty.  May be
+	 * NULL: there are none. */
+	bool (*value)(const struct call *, struct slice name, struct slice *out);
 	struct outcome out;
 	/* Of the answer that is passed on: by what status its success is judged, where that is not
 	 * its own (gRPC says it in a field); else 0. */
@@ -299,6 +324,7 @@ struct filter_key {
 
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
+	uint8_t family;              /* enum limit_family */
 	const struct schema *schema; /* option table: parse, check, dump, doc            */
 	size_t mem_size;             /* per-call bytes, zeroed                           */
 	uint8_t refusals[4]; /* enum reason_index: why it may refuse, known to metrics before it
@@ -377,6 +403,9 @@ struct filter {
 	struct filter_stats *stats;
 	bool shadow;     /* count denials and delays, apply none */
 	bool by_address; /* answers at once, of the client's address: before it is known who calls */
+	const char *pool; /* shared with others of this name; NULL: with none */
+	/* F11 */
+	bool together;
 	uint16_t status; /* of its refusals; 0: as the reason's row says */
 };
 
@@ -400,6 +429,8 @@ void chain_begin(const struct chain *, struct call *, void *mem);
 /* Start, and go on after a wait.  PASS, DENY (ms: the longest wait of all that would deny now),
  * DELAY or PENDING. */
 struct verdict chain_admit(struct call *);
+/* Of a filter that is `together`, in done: one of its own kind refused the call. */
+bool chain_denied_together(const struct call *);
 /* PASS or DENY.  Either way the attempt is closed with one chain_attempted.  A first attempt that
  * is denied makes the call a denied one (F7). */
 struct verdict chain_attempt(struct call *, struct attempt *);

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "base/clock.h"
 #include "base/number.h"
 
 /* A bucket fills within 2^57 ns: then every wait, and every time up to 18 years of uptime, fits its
@@ -108,6 +109,32 @@ bool gcra_take(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uin
 	view->full_ns = (uint64_t)(div_ceil(debt, r->count));
 	view->window = 0;
 	return ok;
+}
+
+/* Of a rate that is whole tokens a second all debts are thousandths at whole milliseconds, though a
+ * thousandth may be no whole number of units. */
+static gcra_time round_debt(gcra_time state, const struct gcra_rule *r, uint64_t now_ns)
+{
+	gcra_time debt = gcra_debt(state, r, now_ns);
+	uint64_t grain = r->period / 1000;
+
+	if (r->period % 1000 != 0 || debt == 0 || debt == r->reach)
+		return state;
+	return gcra_state(div_ceil(debt, grain) * grain, r, now_ns);
+}
+
+bool gcra_take_stepwise(gcra_time *state, const struct gcra_rule *r, uint64_t now_ns, uint64_t cost,
+			struct quota_view *view)
+{
+	gcra_time rounded;
+
+	now_ns -= now_ns % CLOCK_MS;
+	rounded = round_debt(*state, r, now_ns);
+	if (!gcra_take(&rounded, r, now_ns, cost, view))
+		return false;
+	*state = rounded;
+	view->delay_ns -= view->delay_ns % CLOCK_MS;
+	return true;
 }
 
 void gcra_give(gcra_time *state, const struct gcra_rule *r, uint64_t cost)

@@ -55,6 +55,10 @@ gcra_time gcra_state(gcra_time debt, const struct gcra_rule *, uint64_t now_ns);
 /* True: the cost is taken.  *view is filled either way. */
 bool gcra_take(gcra_time *state, const struct gcra_rule *, uint64_t now_ns, uint64_t cost,
 	       struct quota_view *view);
+/* The same in steps: time is whole milliseconds, what is owed is rounded up to thousandths of a token
+ * (where the rate has them), and a delay down to milliseconds. */
+bool gcra_take_stepwise(gcra_time *state, const struct gcra_rule *, uint64_t now_ns, uint64_t cost,
+			struct quota_view *view);
 void gcra_give(gcra_time *state, const struct gcra_rule *, uint64_t cost);
 
 /* A debt under one rule as the same share of the bucket under another (4 of 10 left becomes 8 of

@@ -311,6 +311,13 @@ static bool read_upstream(const struct key_part *part, const struct call *call,
 	return out->n > 0;
 }
 
+static bool read_value(const struct key_part *part, const struct call *call,
+		       struct scratch *scratch, struct slice *out)
+{
+	(void)scratch;
+	return call->value != NULL && call->value(call, part->name, out);
+}
+
 static bool read_const(const struct key_part *part, const struct call *call,
 		       struct scratch *scratch, struct slice *out)
 {
@@ -357,6 +364,7 @@ static const struct key_source sources[] = {
 	{ .name = "method", .syntax = "method", .read = read_method },
 	{ .name = "route", .syntax = "route", .read = read_route },
 	{ .name = "upstream", .syntax = "upstream", .read = read_upstream },
+	{ .name = "value.", .syntax = "value.NAME", .parse = parse_any, .read = read_value },
 	{ .name = "const.", .syntax = "const.x", .parse = parse_any, .read = read_const },
 };
 
@@ -545,7 +553,7 @@ static void key_dump(const void *src, struct buf *out)
 
 #define PATTERN                                                      \
 	"\"type\":\"string\",\"pattern\":\"^(client\\\\.ip(/[0-9]+/" \
-	"[0-9]+)?|(header|query|cookie|const|jwt)\\\\..+|"           \
+	"[0-9]+)?|(header|query|cookie|const|value|jwt)\\\\..+|"     \
 	"api_key|tls[.]san|host|path|method|route|upstream)$|[$][{]\""
 
 const struct custom_ops key_custom = {
@@ -743,6 +751,11 @@ unsigned key_identity(const struct key_spec *spec)
 	for (uint32_t i = 0; i < spec->n; i++)
 		kinds |= spec->part[i].source->identity;
 	return kinds;
+}
+
+struct slice key_value_name(const struct key_spec *spec, uint32_t i)
+{
+	return spec->part[i].source->read == read_value ? spec->part[i].name : slice_of(NULL, 0);
 }
 
 static bool has_source(const struct key_spec *spec,

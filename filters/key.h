@@ -63,6 +63,8 @@ bool key_value(const struct key_spec *, const struct call *, char scratch[static
  * they came: control characters are the caller's to escape. */
 void key_describe(const struct key_spec *, const struct call *, struct buf *);
 
+/* Of part i the NAME of value.NAME; p NULL: it is none. */
+struct slice key_value_name(const struct key_spec *, uint32_t i);
 bool key_has_client_ip(const struct key_spec *);
 /* It reads the client's certificate. */
 bool key_has_tls_san(const struct key_spec *);

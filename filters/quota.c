@@ -8,12 +8,19 @@
 
 static bool is_bucket(const struct quota_rule *r)
 {
-	return r->algorithm == TOKEN_BUCKET;
+	return r->algorithm == TOKEN_BUCKET || r->algorithm == LEAKY_BUCKET;
+}
+
+/* States of one are states of the other. */
+static bool is_one_pool(const struct quota_rule *a, const struct quota_rule *b)
+{
+	return a->pooled && b->pooled && a->algorithm == b->algorithm &&
+	       a->bucket.count == b->bucket.count && a->bucket.period == b->bucket.period;
 }
 
 bool quota_rule_eq(const struct quota_rule *a, const struct quota_rule *b)
 {
-	if (a->algorithm != b->algorithm)
+	if (a->algorithm != b->algorithm || a->pooled != b->pooled)
 		return false;
 	return is_bucket(a) ? gcra_rule_eq(&a->bucket, &b->bucket)
 			    : window_rule_eq(&a->window, &b->window);
@@ -135,6 +142,8 @@ quota_state quota_convert(quota_state state, const struct quota_rule *from,
 
 	if (state == 0)
 		return 0;
+	if (is_one_pool(from, to))
+		return state;
 	if (!is_bucket(from) && !is_bucket(to))
 		return window_to_window(state, &from->window, &to->window, e, now_ns);
 	if (!is_bucket(from))
@@ -172,11 +181,24 @@ static quota_state give_share(quota_state state, const struct quota_rule *r,
 quota_state quota_give(quota_state state, const struct quota_rule *r,
 		       const struct quota_rule *taken, uint64_t window, uint64_t cost)
 {
-	if (r != taken)
+	if (r != taken && !is_one_pool(r, taken))
 		return give_share(state, r, taken, cost);
 	if (is_bucket(r))
 		gcra_give(&state, &r->bucket, cost);
 	else
 		window_give(&state, &r->window, window, cost);
 	return state;
+}
+
+uint64_t quota_excess(const struct quota_rule *r, const struct quota_view *view, bool denied)
+{
+	const struct gcra_rule *b = &r->bucket;
+	gcra_time debt, wait = (gcra_time)(denied ? view->wait_ns : view->delay_ns) * b->count;
+
+	if (!is_bucket(r) || view->wait_ns == QUOTA_NEVER)
+		return 0;
+	debt = denied ? b->reach + wait : b->depth + wait; /* with this one */
+	if (debt < b->period)
+		return 0;
+	return (uint64_t)((debt - b->period) * 1000 / b->period);
 }

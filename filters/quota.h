@@ -17,7 +17,7 @@
 #include "filters/gcra.h"
 #include "filters/window.h"
 
-enum algorithm { TOKEN_BUCKET, SLIDING_WINDOW, FIXED_WINDOW };
+enum algorithm { TOKEN_BUCKET, SLIDING_WINDOW, FIXED_WINDOW, LEAKY_BUCKET };
 
 struct quota_rule {
 	union {
@@ -25,6 +25,9 @@ struct quota_rule {
 		struct window_rule window;
 	};
 	uint8_t algorithm; /* enum algorithm */
+	/* Buckets: one that other rules take from, too.  Between two such of the same rate what is
+	 * owed stays what it is, however large the bursts are. */
+	bool pooled;
 };
 
 /* What the wall clock is ahead of the monotonic one; and what it would be, had it never been set
@@ -54,8 +57,14 @@ static inline bool quota_take(quota_state *state, const struct quota_rule *r,
 {
 	if (r->algorithm == TOKEN_BUCKET)
 		return gcra_take(state, &r->bucket, now_ns, cost, view);
+	if (r->algorithm == LEAKY_BUCKET)
+		return gcra_take_stepwise(state, &r->bucket, now_ns, cost, view);
 	return window_take(state, &r->window, quota_unix_ns(&r->window, epoch, now_ns), cost, view);
 }
+
+/* How many calls, in thousandths, a key was above its rate when a call of cost 1 was delayed or denied, this one included
+ * and its first left out; 0 where windows are counted. */
+uint64_t quota_excess(const struct quota_rule *, const struct quota_view *, bool denied);
 
 /* What was taken under rule `taken` (in that window) goes back to a state of rule r. */
 quota_state quota_give(quota_state, const struct quota_rule *r, const struct quota_rule *taken,

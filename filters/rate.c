@@ -15,6 +15,7 @@
  * client that could give back any place could save up those of others and use them all at once. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -101,8 +102,8 @@ static uint32_t cells_wanted(struct limiter *l, const struct rate_conf *c)
 static struct limiter *limiter_new(const struct filter *f, struct table_registry *registry)
 {
 	const struct rate_conf *c = f->conf;
-	struct table_id id = { .policy = f->name,
-			       .kind = f->ops->name,
+	struct table_id id = { .policy = c->pool != NULL ? c->pool : f->name,
+			       .kind = c->pool != NULL ? "rates" : f->ops->name,
 			       .key = c->key.text == NULL ? "" : c->key.text,
 			       .store = store_names[c->sharing.store] };
 	const struct override_conf *o = c->overrides.item;
@@ -113,15 +114,18 @@ static struct limiter *limiter_new(const struct filter *f, struct table_registry
 	l->registry = registry;
 	if (c->sharing.store == STORE_REDIS && table_registry_sharing(registry)->limits != NULL)
 		l->sharing = table_registry_sharing(registry);
-	l->windows = c->algorithm != TOKEN_BUCKET;
+	l->windows = c->algorithm == SLIDING_WINDOW || c->algorithm == FIXED_WINDOW;
 	l->n_overrides = c->overrides.n;
 	rate_rules(c, &c->rate, &c->burst, l->rules.rule, &l->rules.n);
 	for (uint32_t i = 0; i < c->overrides.n; i++)
 		override_init(&l->override[i], c, &o[i]);
-	if (table_get(registry, &id, l->sharing != NULL ? 1 : cells_wanted(l, c), &l->use))
-		return l;
-	free(l);
-	return NULL;
+	if (!table_get(registry, &id, l->sharing != NULL ? 1 : cells_wanted(l, c), &l->use)) {
+		free(l);
+		return NULL;
+	}
+	if (c->pool != NULL)
+		l->use.lane = hash_siphash(hash_boot_key(), f->name, strlen(f->name)) | 1;
+	return l;
 }
 
 static bool out_of_memory(const struct filter *f, struct diags *diags, struct place at)
@@ -136,6 +140,8 @@ static bool rate_open(struct filter *f, struct table_registry *registry, struct 
 	const struct rate_conf *c = f->conf;
 	struct limiter *l;
 
+	f->together = c->charge == CHARGE_ARRIVAL;
+	f->pool = c->pool;
 	f->by_address = c->wait_ns == 0 && key_has_client_ip(&c->key) && key_identity(&c->key) == 0;
 	if (c->wait_ns > 0 && !filter_stats_open_waits(f->stats))
 		return out_of_memory(f, diags, at);
@@ -393,6 +399,8 @@ static struct verdict rate_admit(const struct filter *f, struct call *call, void
 	t->took = take(f->state, t, &t->call, call->env->now_ns);
 	t->denied = !t->took;
 	t->trial = (t->denied || t->view.delay_ns > 0) && !is_enforced(f->conf, call);
+	if (t->denied || t->view.delay_ns > 0)
+		call->out.excess = quota_excess(t->nearest, &t->view, t->denied);
 	if (t->denied)
 		v = rate_refusal(&t->view);
 	else if (t->view.delay_ns > 0)
@@ -580,7 +588,9 @@ static void rate_respond(const struct filter *f, struct call *call, void *mem, s
 {
 	const struct rate_conf *c = f->conf;
 	const struct taken *t = mem;
-	bool comes_back = call->out.denied && t->took; /* what done will give back */
+	/* what done will give back */
+	bool comes_back =
+	    call->out.denied && t->took && (!f->together || chain_denied_together(call));
 	bool never = t->denied && t->view.wait_ns == QUOTA_NEVER;
 
 	if (f->shadow || t->trial || call->out.why == reason_store_unavailable ||
@@ -604,9 +614,9 @@ static void rate_done(const struct filter *f, struct call *call, void *mem)
 	bool left = t->turn_ns > call->env->now_ns; /* while it was delayed */
 
 	end_delay(l, t);
-	if (call->out.denied && t->took)
+	if (call->out.denied && t->took && (!f->together || chain_denied_together(call)))
 		pay_back(l, call, t, &t->call);
-	else if (left)
+	else if (left && !f->together)
 		undo(l, t, &t->call);
 }
 
@@ -632,6 +642,7 @@ static void rate_show(const struct filter *f, filter_emit *emit, void *ctx)
 
 const struct filter_ops rate_ops = {
 	.name = "rate",
+	.family = FAMILY_RATE,
 	.schema = &rate_schema,
 	.mem_size = sizeof(struct taken),
 	.refusals = { REASON_rate_limited, REASON_missing_key, REASON_store_unavailable },

@@ -13,7 +13,11 @@ struct cost_spec {
 	const char *field; /* name; NULL: n */
 };
 
-enum charge { CHARGE_CALL, CHARGE_ATTEMPT };
+enum charge {
+	CHARGE_CALL,
+	CHARGE_ATTEMPT,
+	CHARGE_ARRIVAL, /* filter.together */
+};
 
 struct override_conf {
 	const char *match;      /* a network where the key has client.ip, else the key's value */
@@ -31,6 +35,7 @@ struct rate_conf {
 	struct conf_list overrides; /* of struct override_conf; the first match wins */
 	struct cost_spec cost;
 	int charge;        /* enum charge */
+	const char *pool;  /* what policies count in together; NULL: each by itself */
 	uint64_t wait_ns;  /* 0: refused at once */
 	uint32_t queue;    /* 0: as long as the wait */
 	uint32_t enforced; /* parts per million of the keys, for the others it is a trial; 0: not

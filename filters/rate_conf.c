@@ -15,16 +15,23 @@ static const char *const algorithm_names[] = {
 	[TOKEN_BUCKET] = "token-bucket",
 	[SLIDING_WINDOW] = "sliding-window",
 	[FIXED_WINDOW] = "fixed-window",
+	[LEAKY_BUCKET] = "leaky-bucket",
 	NULL,
 };
 
 static const char *const charge_names[] = {
 	[CHARGE_CALL] = "call",
 	[CHARGE_ATTEMPT] = "attempt",
+	[CHARGE_ARRIVAL] = "arrival",
 	NULL,
 };
 
 /*------------------------------------------------------------------- rules */
+
+static bool rate_has_bucket(const struct rate_conf *c)
+{
+	return c->algorithm == TOKEN_BUCKET || c->algorithm == LEAKY_BUCKET;
+}
 
 static const struct rate *rate_at(const struct conf_list *rates, uint32_t i)
 {
@@ -59,8 +66,8 @@ static const char *make_rule(const struct rate_conf *c, const struct conf_list *
 	const struct rate *r = rate_at(rates, i);
 	const char *wrong;
 
-	*out = (struct quota_rule){ .algorithm = (uint8_t)c->algorithm };
-	if (c->algorithm != TOKEN_BUCKET)
+	*out = (struct quota_rule){ .algorithm = (uint8_t)c->algorithm, .pooled = c->pool != NULL };
+	if (!rate_has_bucket(c))
 		return window_rule_init(&out->window, r->count, r->period_ns,
 					c->algorithm == SLIDING_WINDOW);
 	wrong = gcra_rule_init(&out->bucket, r->count, r->period_ns, burst_of(c, rates, bursts, i));
@@ -145,7 +152,7 @@ static bool check_burst(const struct checking *k)
 {
 	if (k->burst->n == 0)
 		return true;
-	if (k->conf->algorithm != TOKEN_BUCKET)
+	if (!rate_has_bucket(k->conf))
 		return wrong_at(k, "burst", "E019",
 				"a window has no `burst`: its count may come at once");
 	if (k->burst->n != k->rate->n)
@@ -198,7 +205,7 @@ static bool check_rules(const struct checking *k)
 			return wrong_at(k, "rate", "E016", wrong);
 		if (!check_cost(k, &rule))
 			return false;
-		if (k->conf->algorithm == TOKEN_BUCKET)
+		if (rate_has_bucket(k->conf))
 			warn_of_burst(k, i);
 	}
 	return true;
@@ -213,7 +220,7 @@ static bool check_shape(const struct checking *k)
 		return true;
 	if (k->conf->wait_ns == 0)
 		return wrong_at(k, "queue", "E019", "a `queue` needs a `wait`: how long at most");
-	if (k->conf->algorithm != TOKEN_BUCKET)
+	if (!rate_has_bucket(k->conf))
 		return wrong_at(k, key, "E019", "only the token-bucket can delay calls");
 	if (k->rate->n > 1)
 		return wrong_at(
@@ -252,11 +259,32 @@ static bool check_overrides(const struct checking *k)
 /* A turn in a queue that all replicas have together cannot be told by one of them. */
 static bool check_shared(const struct checking *k)
 {
-	if (k->conf->sharing.store != STORE_REDIS || k->conf->wait_ns == 0)
+	static const char *const here[] = { "algorithm", "charge", "pool" };
+	const struct rate_conf *c = k->conf;
+	bool given[] = { c->algorithm == LEAKY_BUCKET, c->charge == CHARGE_ARRIVAL,
+			 c->pool != NULL };
+
+	if (c->sharing.store != STORE_REDIS)
+		return true;
+	for (size_t i = 0; i < sizeof(here) / sizeof(here[0]); i++)
+		if (given[i])
+			return wrong_at(
+			    k, here[i], "E019",
+			    "a leaky-bucket, `charge: arrival` and a `pool` are for limits that "
+			    "are counted here, without `store: redis`");
+	if (c->wait_ns == 0)
 		return true;
 	return wrong_at(k, "wait", "E019",
 			"calls cannot be delayed (`wait`) by a rate with `store: redis`: a shared "
 			"rate refuses");
+}
+
+static bool check_pool(const struct checking *k)
+{
+	if (k->conf->pool == NULL || (rate_has_bucket(k->conf) && k->rate->n == 1))
+		return true;
+	return wrong_at(k, "pool", "E019",
+			"policies of a pool share buckets: each has one rate, and no window");
 }
 
 /* Says itself for whom it is a trial. */
@@ -285,7 +313,7 @@ static bool rate_check(struct conf_load *load, const struct node *map, void *con
 	    scope_check_overrides(load, map, &c->key, &c->overrides, sizeof(struct override_conf));
 	ok &= !ok || check_overrides(&k);
 	ok &= sharing_check(load, map, &c->sharing) && check_shared(&k);
-	return check_enforce(&k, c) && ok;
+	return check_pool(&k) && check_enforce(&k, c) && ok;
 }
 
 /*-------------------------------------------------------------------- cost */
@@ -421,14 +449,16 @@ static const struct field rate_fields[] = {
 	      "How calls are counted. token-bucket: evenly, with a burst. fixed-window: from one "
 	      "multiple of the time to the next, as of the Unix epoch in UTC. sliding-window: in "
 	      "the last such time, if what came in the window before came evenly; at most twice "
-	      "the rate passes in any such time." },
+	      "the rate passes in any such time. leaky-bucket: the token-bucket in steps, of whole "
+	      "milliseconds and thousandths of a call, as nginx counts." },
 	{ .key = "key",
 	  .type = C_CUSTOM,
 	  .offset = AT(key),
 	  .custom = &key_custom,
 	  .doc = "What has a bucket of its own: client.ip[/v4/v6] header.NAME query.NAME "
 		 "cookie.NAME jwt.CLAIM api_key tls.san host path method "
-		 "route upstream const.x, or a list of them; without one, all calls share one "
+		 "route upstream value.NAME const.x, or a list of them; without one, all calls "
+		 "share one "
 		 "bucket." },
 	{ .key = "missing",
 	  .type = C_ENUM,
@@ -456,8 +486,19 @@ static const struct field rate_fields[] = {
 	  .offset = AT(charge),
 	  .dflt = "call",
 	  .names = charge_names,
-	  .doc = "call: a call pays once. attempt: every try after its first pays again, and is "
-		 "not made if it cannot." },
+	  .doc = "call: a call pays once, and gets it back if another policy refuses it. attempt: "
+		 "every try after its first pays again, and is not made if it cannot. arrival: a "
+		 "call pays when it comes; policies of that kind that stand side by side are asked "
+		 "together, all of them are paid or none, and the longest of their waits is all "
+		 "that a call waits. What it meets later, even a refusal, gives nothing back." },
+	{ .key = "pool",
+	  .type = C_STRING,
+	  .offset = AT(pool),
+	  .min = 1,
+	  .max = 64,
+	  .doc = "A name: policies with the same `pool` and `key` take from the same buckets, each "
+		 "up to its own `burst` and `wait`; their rates are the same. Not given: the "
+		 "policy has buckets of its own." },
 	{ .key = "wait",
 	  .type = C_DURATION,
 	  .offset = AT(wait_ns),

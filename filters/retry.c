@@ -14,12 +14,13 @@
 enum {
 	RESERVE_PER_S = 3,
 	PPM_OF_PERCENT = 10000,
+	WHOLE_PPM = 1000000,
 	STATUS_FIRST = 400,
 	STATUS_LAST = 599,
 };
 
 /* What `when` may name. */
-enum failure { CONNECT, RESET, TIMEOUT, FAILURES };
+enum failure { CONNECT, CUT, MALFORMED, TIMEOUT, FAILURES };
 
 struct when_row {
 	const char *name;
@@ -29,9 +30,13 @@ struct when_row {
 
 static const struct when_row when_rows[] = {
 	{ "connect", 1 << CONNECT, 0, 0 },
-	{ "reset", 1 << RESET, 0, 0 },
+	{ "reset", 1 << CUT | 1 << MALFORMED, 0, 0 },
+	{ "cut", 1 << CUT, 0, 0 },
+	{ "malformed", 1 << MALFORMED, 0, 0 },
 	{ "timeout", 1 << TIMEOUT, 0, 0 },
 	{ "5xx", 0, 500, 599 },
+	{ "403", 0, 403, 403 },
+	{ "404", 0, 404, 404 },
 	{ "408", 0, 408, 408 },
 	{ "425", 0, 425, 425 },
 	{ "429", 0, 429, 429 },
@@ -68,6 +73,7 @@ struct retrier {
 struct tries {
 	uint32_t retries;
 	uint64_t paced_ns; /* when the first try began, if it says something of the pace; or 0 */
+	uint64_t start_ns; /* of the call */
 	uint64_t gone_ns;  /* by then the client waits no more; 0: it does not say */
 };
 
@@ -244,6 +250,7 @@ static struct verdict retry_admit(const struct filter *f, struct call *call, voi
 	struct retrier *r = f->state;
 	uint64_t patience_ns = clients_patience_ns(call->req);
 
+	((struct tries *)mem)->start_ns = call->env->now_ns;
 	if (patience_ns != 0)
 		((struct tries *)mem)->gone_ns = call->env->now_ns + patience_ns;
 	if (is_clients_retry(call->req)) {
@@ -307,11 +314,15 @@ static bool is_timeout(const struct reason *why)
 }
 
 /* It broke before it made an answer. */
-static bool is_reset(const struct reason *why)
+static bool is_cut(const struct reason *why)
 {
 	return why == reason_upstream_reset || why == reason_upstream_stale ||
-	       why == reason_upstream_truncated || why == reason_upstream_malformed ||
-	       why == reason_upstream_head_too_large;
+	       why == reason_upstream_truncated;
+}
+
+static bool is_malformed(const struct reason *why)
+{
+	return why == reason_upstream_malformed || why == reason_upstream_head_too_large;
 }
 
 /* What the policy calls this end of a try. */
@@ -326,7 +337,8 @@ static enum again_label failure_of(const struct retrier *r, const struct attempt
 	     a->why == reason_tls_failed) &&
 	    (r->failures & 1 << CONNECT))
 		return AGAIN_CONNECT;
-	if (is_reset(a->why) && (r->failures & 1 << RESET))
+	if ((is_cut(a->why) && (r->failures & 1 << CUT)) ||
+	    (is_malformed(a->why) && (r->failures & 1 << MALFORMED)))
 		return AGAIN_RESET;
 	return is_timeout(a->why) && (r->failures & 1 << TIMEOUT) ? AGAIN_TIMEOUT : AGAIN_NONE;
 }
@@ -402,18 +414,21 @@ static struct again retry_again(const struct filter *f, struct call *call, void 
 	why_not = forbidden(f, call, t, a);
 	if (why_not != AGAIN_NONE)
 		return no(why_not);
+	if (!c->heed)
+		ms = 0;
 	if (ms > c->backoff.max_ns / CLOCK_MS)
 		return no(AGAIN_RETRY_AFTER);
 	if (ms == 0)
 		ms = backoff_ms(&c->backoff, t->retries,
 				mix(now_ns ^ atomic_fetch_add(&r->draws, 1) << 40));
 	if (is_past(call->deadline_ns, now_ns + ms * CLOCK_MS) ||
-	    is_past(t->gone_ns, now_ns + ms * CLOCK_MS))
+	    is_past(t->gone_ns, now_ns + ms * CLOCK_MS) ||
+	    (c->within_ns != 0 && is_past(t->start_ns + c->within_ns, now_ns + ms * CLOCK_MS)))
 		return no(AGAIN_NO_TIME);
-	if (!budget_take(&r->ledger->retries, &r->retry_rule, now_ns))
+	if (c->budget_ppm < WHOLE_PPM && !budget_take(&r->ledger->retries, &r->retry_rule, now_ns))
 		return no(AGAIN_NO_BUDGET);
 	t->retries++;
-	return (struct again){ .yes = true, .ms = ms, .label = label };
+	return (struct again){ .yes = true, .ms = ms, .elsewhere = c->elsewhere, .label = label };
 }
 
 /* How long the first try was waited for, whichever answered in the end.  A failure can be quick:

@@ -38,6 +38,9 @@ struct retry_conf {
 	struct backoff_conf backoff;
 	uint32_t budget_ppm;
 	uint64_t per_try_ns; /* until a try's head has come; 0: no bound */
+	uint64_t within_ns;  /* of the call's start; 0: no bound */
+	bool elsewhere;      /* each endpoint once */
+	bool heed;           /* Retry-After of an upstream */
 	uint64_t body;       /* bytes of a request's body that are kept */
 	struct hedge_conf hedge;
 };

@@ -5,8 +5,9 @@
 
 enum { RETRIES_MAX = 10, PERCENT_MIN = 50, PERCENT_MAX = 99 };
 
-static const char *const when_names[] = { "connect", "reset", "timeout", "5xx", "408", "425",
-					  "429",     "500",   "502",     "503", "504", NULL };
+static const char *const when_names[] = { "connect", "reset", "cut", "malformed", "timeout", "5xx",
+					  "403",     "404",   "408", "425",       "429",     "500",
+					  "502",     "503",   "504", NULL };
 static const char *const method_choice[] = { "GET",     "HEAD",  "POST",  "PUT", "DELETE",
 					     "OPTIONS", "TRACE", "PATCH", NULL };
 
@@ -29,14 +30,12 @@ static const struct field backoff_fields[] = {
 	  .type = C_DURATION,
 	  .offset = AT(base_ns),
 	  .dflt = "25ms",
-	  .min = CLOCK_MS,
 	  .max = 60 * CLOCK_S,
 	  .doc = "The longest wait before the first retry; it doubles with each one more." },
 	{ .key = "max",
 	  .type = C_DURATION,
 	  .offset = AT(max_ns),
 	  .dflt = "250ms",
-	  .min = CLOCK_MS,
 	  .max = 300 * CLOCK_S,
 	  .doc = "The longest wait of all. An upstream that asks for a longer one (Retry-After) is "
 		 "not tried again." },
@@ -122,16 +121,18 @@ static const struct field retry_fields[] = {
 	  .type = C_U32,
 	  .flags = C_REQUIRED,
 	  .offset = AT(retries),
-	  .min = 1,
 	  .max = RETRIES_MAX,
-	  .doc = "How many more tries after the first." },
+	  .doc = "How many more tries after the first. 0: none, not even of a call that could not "
+		 "connect." },
 	{ .key = "when",
 	  .type = C_LIST,
 	  .item = C_STRING,
 	  .offset = AT(when),
 	  .names = when_names,
-	  .doc = "What is tried again: connect, reset (a head that is cut short or malformed too), "
-		 "timeout, 5xx, or one status. Only connect when not given." },
+	  .doc =
+	      "What is tried again: connect, reset (cut: a head that does not come or is cut "
+	      "short, and malformed, which may be told apart), timeout, 5xx, or one status. Only "
+	      "connect when not given." },
 	{ .key = "methods",
 	  .type = C_LIST,
 	  .item = C_STRING,
@@ -151,7 +152,7 @@ static const struct field retry_fields[] = {
 	  .max = 1000000,
 	  .doc =
 	      "Retries at most, as a share of the calls of the last ten seconds; 3/s are allowed "
-	      "besides. A client's own retries count." },
+	      "besides. A client's own retries count. 100%: no bound but `retry`." },
 	{ .key = "per_try",
 	  .type = C_DURATION,
 	  .offset = AT(per_try_ns),
@@ -159,6 +160,26 @@ static const struct field retry_fields[] = {
 	  .max = 3600 * CLOCK_S,
 	  .doc = "How long one try may take until its answer begins, once the whole request has "
 		 "come; no bound when not given." },
+	{ .key = "within",
+	  .type = C_DURATION,
+	  .offset = AT(within_ns),
+	  .min = CLOCK_MS,
+	  .max = 24 * 3600 * CLOCK_S,
+	  .doc = "How long after the call was let in another try may begin; no bound when not "
+		 "given." },
+	{ .key = "elsewhere",
+	  .type = C_BOOL,
+	  .offset = AT(elsewhere),
+	  .dflt = "false",
+	  .doc =
+	      "Whether only endpoints that the call has not been to are tried: when none is left, "
+	      "or none of them takes calls, the upstream counts as unavailable." },
+	{ .key = "heed_retry_after",
+	  .type = C_BOOL,
+	  .offset = AT(heed),
+	  .dflt = "true",
+	  .doc =
+	      "Whether an upstream that says Retry-After is given that time, or not tried again." },
 	{ .key = "body",
 	  .type = C_BYTES,
 	  .offset = AT(body),

@@ -90,6 +90,32 @@ void scope_wants(const struct schema *schema, const void *conf, struct scope_wan
 		add_to->demands |= key_identity(value_of(key, conf));
 }
 
+static struct slice unknown_value(const struct key_spec *key,
+				  bool (*known)(const void *, struct slice), const void *of)
+{
+	for (uint32_t i = 0; i < key->n; i++) {
+		struct slice name = key_value_name(key, i);
+
+		if (name.p != NULL && !known(of, name))
+			return name;
+	}
+	return slice_of(NULL, 0);
+}
+
+struct slice scope_unknown_value(const struct schema *schema, const void *conf,
+				 bool (*known)(const void *of, struct slice name), const void *of)
+{
+	struct slice name = { .p = NULL };
+
+	for (const struct field *f = schema->fields; f->key != NULL && name.p == NULL; f++) {
+		if (f->type == C_CUSTOM && f->custom == &key_custom)
+			name = unknown_value(value_of(f, conf), known, of);
+		else if (f->type == C_MAP)
+			name = scope_unknown_value(f->sub, value_of(f, conf), known, of);
+	}
+	return name;
+}
+
 bool scope_reads_certificate(const struct schema *schema, const void *conf)
 {
 	const struct field *key = schema_field(schema, "key");

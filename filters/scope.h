@@ -41,6 +41,10 @@ struct scope_wants {
 void scope_wants(const struct schema *, const void *conf, struct scope_wants *add_to);
 /* Whether the key of a policy is made of the client's certificate. */
 bool scope_reads_certificate(const struct schema *, const void *conf);
+/* The names of values (value.NAME) that its keys are made of, one after the other: `known` is asked for each.  The first that is
+ * not; p NULL: all are. */
+struct slice scope_unknown_value(const struct schema *, const void *conf,
+				 bool (*known)(const void *of, struct slice name), const void *of);
 /* Whether every override can match under this key; findings stand at its `match`.  Items are of
  * item_size bytes and begin with that, a const char *. */
 bool scope_check_overrides(struct conf_load *, const struct node *map, const struct key_spec *,

@@ -488,7 +488,7 @@ static void look(struct slots *s, const struct gate *g, const struct slots_ask *
 	if (r->adapts)
 		gradient_pass_time(&s->gradient, ask->env->now_ns);
 	*view = (struct slots_view){
-		.cap = gate_cap(s, g),
+		.cap = ask->pooled ? ask->cap : gate_cap(s, g),
 		.in_use = g->in_use,
 		.waiting = g->line == NULL ? 0 : g->line->n,
 	};

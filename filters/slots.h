@@ -55,6 +55,7 @@ struct slots_ask {
 	uint64_t serial; /* of the call's policy */
 	uint64_t key;
 	uint32_t cap; /* of this key, by the call's policy */
+	bool pooled;  /* others have the same slots and another cap; no queue, nothing is learned */
 };
 
 /* How it stands with a key. */

@@ -23,7 +23,7 @@ enum {
 struct generation {
 	struct list link;          /* table.generations, the oldest first */
 	struct generation *before; /* is over when this one comes into force */
-	uint64_t opened_ns;
+	uint64_t opened_ns, lane;
 	_Atomic uint64_t start_ns; /* RULE_NEVER: not in force yet */
 	uint32_t refs;             /* uses */
 	uint32_t n;
@@ -345,11 +345,18 @@ static bool is_pending(const struct generation *g)
 	return atomic_load(&g->start_ns) == RULE_NEVER;
 }
 
-static struct generation *newest(const struct table *t)
+/* Of a lane. */
+static struct generation *newest(const struct table *t, uint64_t lane)
 {
-	return list_empty(&t->generations)
-		   ? NULL
-		   : LIST_ENTRY(t->generations.prev, struct generation, link);
+	struct generation *last = NULL;
+
+	LIST_EACH (n, &t->generations) {
+		struct generation *g = LIST_ENTRY(n, struct generation, link);
+
+		if (g->lane == lane)
+			last = g;
+	}
+	return last;
 }
 
 static void end_rule(struct cell_rule *r, uint64_t at_ns)
@@ -432,16 +439,78 @@ static void generation_retire(struct table *t, struct generation *g)
 	garbage_add(t, garbage);
 }
 
+/* Of a lane that another policy would have to come back to.  NULL: there is no other lane. */
+static const struct generation *heir_of_lane(const struct table *t, const struct generation *g)
+{
+	const struct generation *of = NULL;
+
+	LIST_EACH (n, &t->generations) {
+		const struct generation *other = LIST_ENTRY(n, struct generation, link);
+
+		if (other->lane != g->lane && other->refs > 0 && !is_pending(other))
+			of = other;
+	}
+	return of;
+}
+
+/* What was in force there goes on as what is in force here. */
+static void join_lanes(struct table *t, struct generation *last, const struct generation *to)
+{
+	uint64_t lane = last->lane, now_ns = t->clock();
+
+	name_heirs(last, to);
+	for (uint32_t i = 0; i < last->n; i++)
+		end_rule(last->cell[i], now_ns);
+	LIST_EACH (n, &t->generations) {
+		struct generation *g = LIST_ENTRY(n, struct generation, link);
+
+		if (g->lane != lane)
+			continue;
+		g->lane = to->lane;
+		list_remove(&g->link);
+		list_push_front(&t->generations, &g->link); /* none of them is the newest there */
+	}
+}
+
+/* Of one lane without policies; false: there is no such. */
+static bool end_lane(struct table *t)
+{
+	LIST_EACH (n, &t->generations) {
+		struct generation *g = LIST_ENTRY(n, struct generation, link);
+		const struct generation *to;
+
+		if (g->refs > 0 || is_pending(g) || g != newest(t, g->lane))
+			continue;
+		to = heir_of_lane(t, g);
+		if (to == NULL)
+			continue;
+		join_lanes(t, g, to);
+		return true;
+	}
+	return false;
+}
+
+static bool is_before_pending(const struct table *t, const struct generation *g)
+{
+	const struct generation *last = newest(t, g->lane);
+
+	CHECK(last != NULL);
+	return last != g && is_pending(last) && last->before == g;
+}
+
 /* No cell names a rule that is over after this: those of closed policies can go. */
 static void settle(struct table *t)
 {
-	const struct generation *last = newest(t);
-
+	while (end_lane(t))
+		;
 	for (struct cells *c = cells_of(t); c != NULL; c = cells_previous(c))
 		cells_settle(c, &t->rules);
 	LIST_EACH (n, &t->generations) {
 		struct generation *g = LIST_ENTRY(n, struct generation, link);
+		const struct generation *last = newest(t, g->lane);
 
+		if (is_before_pending(t, g))
+			continue;
 		if (g != last && g->refs == 0)
 			generation_retire(t, g);
 		else if (g != last)
@@ -525,8 +594,8 @@ static bool give_tags(struct table *t, struct generation *g)
 	return count_slots(t, g) <= TABLE_RULES_MAX;
 }
 
-static struct generation *generation_new(struct table *t, const struct table_rule *rules,
-					 uint32_t n)
+static struct generation *generation_new(struct table *t, uint64_t lane,
+					 const struct table_rule *rules, uint32_t n)
 {
 	struct generation *g =
 	    calloc(1, sizeof(*g) + n * (sizeof(g->rule[0]) + sizeof(g->cell[0])));
@@ -534,7 +603,8 @@ static struct generation *generation_new(struct table *t, const struct table_rul
 	if (g == NULL)
 		return NULL;
 	g->cell = (void *)(g->rule + n);
-	g->before = newest(t);
+	g->lane = lane;
+	g->before = newest(t, lane);
 	g->opened_ns = t->clock();
 	atomic_init(&g->start_ns, RULE_NEVER);
 	g->n = n;
@@ -565,9 +635,10 @@ static bool same_rules(const struct generation *g, const struct table_rule *rule
 
 /* The newest but for this one is in force, whether it was asked or not: a reload that failed has
  * closed what it opened. */
-static struct generation *find_or_add(struct table *t, const struct table_rule *rules, uint32_t n)
+static struct generation *find_or_add(struct table *t, uint64_t lane,
+				      const struct table_rule *rules, uint32_t n)
 {
-	struct generation *g = newest(t);
+	struct generation *g = newest(t, lane);
 
 	if (g != NULL && same_rules(g, rules, n))
 		return g;
@@ -575,7 +646,7 @@ static struct generation *find_or_add(struct table *t, const struct table_rule *
 		come_into_force(t, g, t->clock());
 	if (t->changes >= CHANGES_MAX || count_slots(t, NULL) < n)
 		settle(t);
-	return generation_new(t, rules, n);
+	return generation_new(t, lane, rules, n);
 }
 
 bool table_rules_get(struct table_use *use, struct table_rule *rules, uint32_t n)
@@ -584,7 +655,7 @@ bool table_rules_get(struct table_use *use, struct table_rule *rules, uint32_t n
 
 	CHECK_MAGIC(use->table, TABLE_MAGIC);
 	CHECK(n > 0 && use->generation == NULL);
-	g = find_or_add(use->table, rules, n);
+	g = find_or_add(use->table, use->lane, rules, n);
 	if (g == NULL)
 		return false;
 	g->refs++;

@@ -14,6 +14,9 @@
  * anything between, so a table that nobody asks changes over at the reload.  What that means for a
  * key's state is law C4 of cells.h.  A policy with the rules of the one in force changes nothing.
  *
+ *  T5  Rules of different lanes (table_use.lane) are in force side by side.  Those of a lane that no
+ * policy uses any more go when others change.
+ *
  *  T3  A table is as large as the largest max_keys of the policies that use it: it grows when one
  * is opened and shrinks when one is closed.  Keys come over as they are asked for.
  *
@@ -49,6 +52,9 @@ struct table_use {
 	struct generation *generation; /* NULL: no rules */
 	uint64_t serial;
 	uint32_t max_keys;
+	/* Which of the policies that share the table: the rules of one come into force without a
+	 * word to the others'.  Set before table_rules_get; 0: it is not shared. */
+	uint64_t lane;
 	struct list link;
 };
 

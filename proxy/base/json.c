@@ -8,7 +8,8 @@ struct reader {
 	const char *at, *end;
 	struct arena *arena;
 	const char *wrong;
-	unsigned depth, values, values_max;
+	unsigned depth, values;
+	unsigned depth_max, values_max;
 };
 
 static struct json *fail(struct reader *r, const char *wrong)
@@ -258,7 +259,7 @@ static struct json *read_value(struct reader *r)
 {
 	struct json *v;
 
-	if (++r->depth > JSON_DEPTH_MAX)
+	if (++r->depth > r->depth_max)
 		return fail(r, "it is nested too deeply");
 	if (take(r, '"')) {
 		v = value_new(r, JSON_STRING);
@@ -275,36 +276,49 @@ static struct json *read_value(struct reader *r)
 	return r->wrong == NULL ? v : NULL;
 }
 
-static const struct json *read_text(struct slice text, struct arena *arena, unsigned values_max,
-				    const char **wrong, size_t *stop)
+static const struct json *read_whole(struct reader *r, struct slice text, size_t *stop)
 {
-	struct reader r = { .at = text.p, .end = text.p, .arena = arena, .values_max = values_max };
 	const struct json *v;
 
+	r->at = r->end = text.p;
 	if (text.n > 0)
-		r.end = text.p + text.n;
-	v = read_value(&r);
-	*stop = text.n > 0 ? (size_t)(r.at - text.p) : 0;
-	skip_space(&r);
-	if (v != NULL && r.at != r.end) {
-		*stop = (size_t)(r.at - text.p);
-		v = fail(&r, "something follows the value");
+		r->end = text.p + text.n;
+	v = read_value(r);
+	*stop = text.n > 0 ? (size_t)(r->at - text.p) : 0;
+	skip_space(r);
+	if (v != NULL && r->at != r->end) {
+		*stop = (size_t)(r->at - text.p);
+		v = fail(r, "something follows the value");
 	}
-	*wrong = r.wrong;
 	return v;
 }
 
 const struct json *json_read_to(struct slice text, struct arena *arena, const char **wrong,
 				size_t *stop)
 {
-	return read_text(text, arena, JSON_VALUES_MAX, wrong, stop);
+	struct reader r = { .arena = arena,
+			    .depth_max = JSON_DEPTH_MAX,
+			    .values_max = JSON_VALUES_MAX };
+	const struct json *v = read_whole(&r, text, stop);
+
+	*wrong = r.wrong;
+	return v;
+}
+
+const struct json *json_read_within(struct slice text, unsigned depth_max, unsigned values_max,
+				    struct arena *arena, const char **wrong)
+{
+	struct reader r = { .arena = arena, .depth_max = depth_max, .values_max = values_max };
+	size_t stop;
+	const struct json *v = read_whole(&r, text, &stop);
+
+	*wrong = r.wrong;
+	return v;
 }
 
 const struct json *json_read_long(struct slice text, struct arena *arena, const char **wrong)
 {
-	size_t stop;
-
-	return read_text(text, arena, JSON_VALUES_LONG_MAX, wrong, &stop);
+	return json_read_within(text, JSON_DEPTH_MAX, JSON_VALUES_LONG_MAX, arena, wrong);
 }
 
 const struct json *json_read(struct slice text, struct arena *arena, const char **wrong)

@@ -27,6 +27,9 @@ const struct json *json_read_long(struct slice text, struct arena *, const char 
 /* As json_read; *stop is how far it came: where what is wrong stands, or ends. */
 const struct json *json_read_to(struct slice text, struct arena *, const char **wrong,
 				size_t *stop);
+/* json_read with bounds of the caller's own. */
+const struct json *json_read_within(struct slice text, unsigned depth_max, unsigned values_max,
+				    struct arena *, const char **wrong);
 /* The value of a member; NULL: there is none. */
 const struct json *json_get(const struct json *object, const char *key);
 

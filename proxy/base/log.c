@@ -16,6 +16,7 @@ enum { LINE_BYTES = 2048 };
 
 static _Atomic int level = LOG_INFO;
 static _Atomic uint64_t dropped;
+static void (*divert)(enum log_level, const char *text);
 
 static const char *const names[] = {
 	[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
@@ -60,6 +61,11 @@ static void write_line(const char *line, size_t n)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
+void log_divert(void (*to)(enum log_level, const char *text))
+{
+	divert = to;
+}
+
 static void clean(char *text, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -79,7 +85,9 @@ void log_at(enum log_level l, const char *fmt, ...)
 	if (!printed && l < LOG_INFO)
 		return;
 	clock_format(wall_ns, when);
-	start = n = (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	start = n = divert != NULL
+			    ? 0
+			    : (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	va_end(ap);
@@ -90,6 +98,11 @@ void log_at(enum log_level l, const char *fmt, ...)
 	clean(line, n);
 	if (l >= LOG_INFO)
 		events_add(l, wall_ns, line + start);
+	if (divert != NULL) {
+		if (printed)
+			divert(l, line);
+		return;
+	}
 	line[n++] = '\n';
 	if (printed)
 		write_line(line, n);

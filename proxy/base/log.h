@@ -18,6 +18,8 @@ bool log_level_parse(const char *, enum log_level *);
 const char *log_level_name(enum log_level);
 void log_at(enum log_level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t log_dropped(void); /* lines */
+/* Lines go there, from any thread, in place of stderr; set before there are others.  NULL: to stderr. */
+void log_divert(void (*to)(enum log_level, const char *text));
 
 #define log_debug(...) (log_get_level() <= LOG_DEBUG ? log_at(LOG_DEBUG, __VA_ARGS__) : (void)0)
 #define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)

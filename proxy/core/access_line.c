@@ -262,7 +262,7 @@ static struct slice outcome_of(const struct call_record *r)
 
 	if (r->denied)
 		return denied;
-	if (r->why == reason_ok)
+	if (r->why == reason_ok || r->why == reason_responded)
 		return ok;
 	if (call_record_is_refusal(r))
 		return refused;

@@ -91,6 +91,7 @@ struct access_log {
 	/* control thread's own */
 	int access;
 	char *file;
+	bool prompt; /* lines are not gathered */
 	bool running;
 	pthread_t thread;
 
@@ -106,6 +107,7 @@ struct access_log {
 	uint64_t give_up_ns; /* 0: not closing */
 	uint64_t summary_ns, summed;
 	struct stat_counter lost;
+	_Atomic uint64_t *total; /* of several logs: what any of them drops; NULL: none is kept */
 };
 
 /*---------------------------------------------------------------- rings */
@@ -147,20 +149,40 @@ static size_t ring_used(const struct ring *r)
 	       atomic_load_explicit(&r->tail, memory_order_acquire);
 }
 
-static bool ring_append(struct ring *r, const char *line, size_t n)
+static void ring_copy(struct ring *r, size_t head, struct slice s)
+{
+	size_t at = head & (r->size - 1), first = r->size - at;
+
+	if (first > s.n)
+		first = s.n;
+	memcpy(r->bytes + at, s.p, first);
+	memcpy(r->bytes, s.p + first, s.n - first);
+}
+
+/* All of it, or nothing. */
+static bool ring_append_parts(struct ring *r, const struct slice *part, unsigned parts)
 {
 	size_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
 	size_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
-	size_t at = head & (r->size - 1), first = r->size - at;
+	size_t n = 0;
 
+	for (unsigned i = 0; i < parts; i++)
+		n += part[i].n;
 	if (n > r->size - (head - tail))
 		return false;
-	if (first > n)
-		first = n;
-	memcpy(r->bytes + at, line, first);
-	memcpy(r->bytes, line + first, n - first);
-	atomic_store_explicit(&r->head, head + n, memory_order_release);
+	for (unsigned i = 0; i < parts; i++) {
+		ring_copy(r, head, part[i]);
+		head += part[i].n;
+	}
+	atomic_store_explicit(&r->head, head, memory_order_release);
 	return true;
+}
+
+static bool ring_append(struct ring *r, const char *line, size_t n)
+{
+	struct slice whole = slice_of(line, n);
+
+	return ring_append_parts(r, &whole, 1);
 }
 
 /*---------------------------------------------------------------- rules */
@@ -318,6 +340,27 @@ void access_log_kick(struct access_log *log, unsigned w)
 		wake_writer(log);
 }
 
+static void add_total(struct access_log *log, uint64_t lines)
+{
+	if (log->total != NULL)
+		atomic_fetch_add_explicit(log->total, lines, memory_order_relaxed);
+}
+
+static const char line_end[] = "\n";
+
+void access_log_put(struct access_log *log, unsigned w, struct slice line)
+{
+	struct log_worker *lw = &log->worker[w];
+	struct slice parts[] = { line, slice_str(line_end) };
+
+	rules_adopt(log, w);
+	if (!ring_append_parts(lw->ring, parts, 2)) {
+		stat_add(&lw->dropped, 1);
+		add_total(log, 1);
+	}
+	access_log_kick(log, w);
+}
+
 uint64_t access_log_dropped(const struct access_log *log)
 {
 	uint64_t n = stat_read(&log->lost);
@@ -455,6 +498,7 @@ static void lose(struct access_log *log, const struct ring *r, size_t from, size
 	for (; from != to; from++)
 		lines += r->bytes[from & (r->size - 1)] == '\n';
 	stat_add(&log->lost, lines);
+	add_total(log, lines);
 	log->torn = log->mid_line;
 }
 
@@ -627,7 +671,7 @@ static void *writer_main(void *arg)
 			drain_worker(log, &log->worker[w]);
 		due = summarise(log);
 		writer_sleep(log, WRITER_IDLE, due);
-		if (!must_look_up(log))
+		if (!log->prompt && !must_look_up(log))
 			writer_sleep(log, WRITER_BATCH, BATCH_MS);
 	}
 	target_adopt(log);
@@ -752,7 +796,7 @@ static bool target_set(struct access_log *log, const struct log_conf *conf, stru
 	return log->running || out_of_memory(diags);
 }
 
-struct access_log *access_log_open(const struct log_conf *conf, unsigned workers,
+static struct access_log *open_log(const struct log_conf *conf, bool prompt, unsigned workers,
 				   struct diags *diags)
 {
 	struct access_log *log = calloc(1, sizeof(*log));
@@ -764,6 +808,7 @@ struct access_log *access_log_open(const struct log_conf *conf, unsigned workers
 	}
 	log->magic = LOG_MAGIC;
 	log->workers = workers;
+	log->prompt = prompt;
 	log->access = ACCESS_NONE;
 	log->fd = log->wake = -1;
 	log->next_fd = -1;
@@ -777,6 +822,31 @@ struct access_log *access_log_open(const struct log_conf *conf, unsigned workers
 		log_free(log);
 		return NULL;
 	}
+	return log;
+}
+
+struct access_log *access_log_open(const struct log_conf *conf, unsigned workers,
+				   struct diags *diags)
+{
+	return open_log(conf, false, workers, diags);
+}
+
+struct access_log *access_log_open_text(const char *target, uint64_t buffer_bytes, unsigned workers,
+					_Atomic uint64_t *total, struct diags *diags)
+{
+	struct access_log *log;
+	const struct log_conf conf = {
+		.access = strcmp(target, "stdout") == 0   ? ACCESS_STDOUT
+			  : strcmp(target, "stderr") == 0 ? ACCESS_STDERR
+							  : ACCESS_FILE,
+		.access_file = target,
+		.buffer_bytes = buffer_bytes,
+		.refusals_per_second = 1,
+	};
+
+	log = open_log(&conf, true, workers, diags);
+	if (log != NULL)
+		log->total = total;
 	return log;
 }
 

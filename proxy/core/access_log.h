@@ -14,6 +14,10 @@ struct access_log;
 /* Control thread.  Opens the target and starts the thread; NULL with a finding when it cannot.
  * ACCESS_NONE: a log that drops everything without a thread. */
 struct access_log *access_log_open(const struct log_conf *, unsigned workers, struct diags *);
+/* The same for lines that others have made: of a file, or "stdout", "stderr".  Each is written as
+ * soon as the writer can.  *total counts what is dropped. */
+struct access_log *access_log_open_text(const char *target, uint64_t buffer_bytes, unsigned workers,
+					_Atomic uint64_t *total, struct diags *);
 /* Writes what is in the rings (for at most a second), stops the thread, closes. */
 void access_log_close(struct access_log *);
 /* A reload changed the log section: takes effect for the lines that follow.  False with a finding:
@@ -24,6 +28,8 @@ void access_log_reopen(struct access_log *);
 
 /* Worker w: formats and appends. */
 void access_log_write(struct access_log *, unsigned w, const struct call_record *);
+/* Worker w: appends a line, without its end, and wakes the writer. */
+void access_log_put(struct access_log *, unsigned w, struct slice line);
 /* Worker w, end of a loop turn: wakes the writer when there is something new. */
 void access_log_kick(struct access_log *, unsigned w);
 uint64_t access_log_dropped(const struct access_log *);

@@ -8,13 +8,18 @@
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/client_ip.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
+#include "core/reroute.h"
 #include "core/route.h"
+#include "core/values.h"
 
 /*---------------------------------------------------------------- what the upstream is told */
 
@@ -38,29 +43,28 @@ static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct
 
 static bool forward(struct exchange *x)
 {
-	const struct route_conf *conf = x->route->conf;
+	struct template_values values;
 	struct head *req = x->req;
 
-	req->upgrade = req->upgrade && conf->upgrade;
+	req->upgrade = req->upgrade && x->route->conf->upgrade;
 	head_strip_hop_by_hop(req, req->upgrade);
-	if (!tell_of_client(x, forward_prepare) || !authenticate_tell(x, req))
+	if (!tell_of_client(x, x->route->conf->forwarded ? forward_prepare : forward_take_note) ||
+	    !authenticate_tell(x, req))
 		return false;
-	for (uint32_t i = 0; i < conf->set.n; i++) {
-		const struct set_conf *set = (const struct set_conf *)conf->set.item + i;
-
-		head_remove_alike(req, slice_str(set->name.name));
-		if (!head_set_name(req, slice_str(set->name.name), slice_str(set->value)))
-			return false;
-	}
-	return true;
+	if (x->route->n_set == 0)
+		return true;
+	exchange_values(x, &values);
+	return action_set_fields(x->route, &values, req);
 }
 
 void exchange_identify(struct exchange *x)
 {
 	if (x->use->policy->config->log.fields.n > 0)
 		(void)forward(x);
-	else
+	else if (x->route == NULL || x->route->conf->forwarded)
 		(void)tell_of_client(x, forward_identify);
+	else
+		(void)tell_of_client(x, forward_take_note);
 }
 
 /*---------------------------------------------------------------- asking the chain */
@@ -77,10 +81,63 @@ static uint64_t longest_wait(struct exchange *x, struct verdict v)
 {
 	uint64_t shut_ms;
 
-	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL)
+	if (!(v.why->flags & R_SHED) || x->route->fallback != NULL || x->cluster == NULL)
 		return v.ms;
 	shut_ms = leg_shut_ms(x);
 	return shut_ms > v.ms ? shut_ms : v.ms;
+}
+
+/* Another path or host for the upstream: what goes there is a copy, the call keeps what it has. */
+static const struct reason *redirect(struct exchange *x)
+{
+	struct template_values values;
+	struct target target;
+	const struct reason *why;
+
+	exchange_values(x, &values);
+	why = action_target(x->route, &values, &target);
+	x->redirect = why != NULL ? NULL : arena_alloc(&x->arena, sizeof(*x->redirect));
+	if (x->redirect == NULL)
+		return why != NULL ? why : reason_out_of_memory;
+	*x->redirect = target;
+	return NULL;
+}
+
+/* Pages for errors may send it on as it came. */
+static bool keep_plain(struct exchange *x)
+{
+	if (x->route->pages == NULL || !x->route->pages->hands || x->handed)
+		return true;
+	x->plain = reroute_copy(x->req, &x->arena);
+	return x->plain != NULL;
+}
+
+static void begin_tries(struct exchange *x)
+{
+	if (!collect_begin(x))
+		leg_start(x, TRY);
+}
+
+static void go_up(struct exchange *x)
+{
+	const struct reason *why = NULL;
+
+	if (x->route->rewrite != NULL)
+		why = redirect(x);
+	if (why == NULL && !(keep_plain(x) && forward(x)))
+		why = reason_out_of_memory;
+	if (why == NULL)
+		begin_tries(x);
+	else
+		exchange_reply(x, why, why == reason_out_of_memory ? 1000 : 0);
+}
+
+void exchange_go_on(struct exchange *x)
+{
+	if (x->route->respond != NULL)
+		exchange_respond(x);
+	else
+		go_up(x);
 }
 
 /* What the chain answered when it was last asked; `asked` to the end if it was PASS. */
@@ -98,10 +155,7 @@ static void on_answer_of_chain(struct exchange *x, struct verdict v)
 	default:
 		break;
 	}
-	if (forward(x))
-		leg_start(x, TRY);
-	else
-		exchange_reply(x, reason_out_of_memory, 1000);
+	exchange_go_on(x);
 }
 
 static void admit(struct exchange *x)
@@ -133,6 +187,15 @@ static const struct reason *on_prove(struct call *call)
 	return authenticate(LIST_ENTRY(call, struct exchange, call));
 }
 
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	struct exchange *x = LIST_ENTRY((struct call *)(uintptr_t)call, struct exchange, call);
+	struct template_values values;
+
+	exchange_values(x, &values);
+	return values_read(x->use->policy->values, &values, name, out);
+}
+
 void exchange_go_on_admitting(struct exchange *x)
 {
 	if (x->call.wait != NULL)
@@ -143,12 +206,17 @@ void exchange_go_on_admitting(struct exchange *x)
 
 /*---------------------------------------------------------------- the beginning */
 
-static const struct route *find_route(struct exchange *x)
+static const struct route *find_route(struct exchange *x, bool *too_hard)
 {
 	struct slice path = route_path(x->req, &x->arena);
+	const struct policy *policy = x->use->policy;
+	struct template_values values;
 
 	x->call.path = path;
-	return path.p == NULL ? NULL : route_match(x->use->policy, x->req, path);
+	if (!policy->conditions)
+		return route_match(policy, x->req, path, NULL, too_hard);
+	exchange_values(x, &values);
+	return route_match(policy, x->req, path, &values, too_hard);
 }
 
 /* What filters keep of a call is of any type: an arena alone does not align for all of them. */
@@ -172,11 +240,16 @@ static void set_total(struct exchange *x, uint64_t asked_ns)
 		x->call.deadline_ns = x->worker->loop.now_ns + total_ns;
 }
 
-static bool begin_call(struct exchange *x, uint64_t asked_ns)
+static void on_tell(struct call *call, const struct filter *f, struct verdict v, uint64_t excess)
+{
+	event_limit(LIST_ENTRY(call, struct exchange, call), f, v, excess);
+}
+
+static bool begin_call(struct exchange *x, const struct chain *chain, uint64_t asked_ns)
 {
 	struct worker *w = x->worker;
 	struct call *call = &x->call;
-	void *mem = chain_memory(&x->arena, x->route->chain.mem_size);
+	void *mem = chain_memory(&x->arena, chain->mem_size);
 
 	if (mem == NULL)
 		return false;
@@ -184,17 +257,31 @@ static bool begin_call(struct exchange *x, uint64_t asked_ns)
 	call->req = x->req;
 	call->arena = &x->arena;
 	call->route = x->route->name;
-	call->upstream = x->cluster->name;
+	call->upstream = x->cluster == NULL ? NULL : x->cluster->name;
 	call->resume = on_resume;
 	call->prove = x->route->auth.looks != 0 ? on_prove : NULL;
 	call->resendable = true;
 	set_total(x, asked_ns);
-	chain_begin(&x->route->chain, call, mem);
+	call->tell = x->route->log.n_events > 0 ? on_tell : NULL;
+	chain_begin(chain, call, mem);
 	/* HTTP/2 says of calls that it did not look at them: any may go again then */
-	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) || x->cluster->conf->http2)
+	if ((method_flags[x->req->method_id] & METHOD_IDEMPOTENT) ||
+	    (x->cluster != NULL && x->cluster->conf->http2) ||
+	    (x->route->pages != NULL && x->route->pages->hands))
 		call->keep_body = REPLAY_MAX_BYTES;
 	x->admitted = true;
 	x->state = X_ADMITTING;
+	return true;
+}
+
+bool exchange_begin_free(struct exchange *x)
+{
+	static const struct chain none = { .n = 0 };
+
+	x->call.deadline_ns = 0;
+	if (!begin_call(x, &none, UINT64_MAX))
+		return false;
+	x->call.prove = NULL;
 	return true;
 }
 
@@ -216,29 +303,55 @@ static const struct reason *heed_timeout(const struct head *req, uint64_t *ns)
 	return *ns == 0 ? reason_deadline_exceeded : NULL;
 }
 
+/* As it came: what goes upstream is made of the other one.  NULL: memory is out. */
+static const struct head *keep_head(struct exchange *x)
+{
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct header *fields = arena_alloc(&x->arena, x->req->n * sizeof(*fields) + 1);
+
+	if (h == NULL || fields == NULL)
+		return NULL;
+	*h = *x->req;
+	if (h->n > 0)
+		memcpy(fields, h->fields, h->n * sizeof(*fields));
+	h->fields = fields;
+	h->cap = h->n;
+	return h;
+}
+
 void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
 	const struct reason *why = NULL;
 	uint64_t asked_ns = UINT64_MAX;
+	bool too_hard;
 
+	x->call.value = x->use->policy->config->values.n > 0 ? on_value : NULL;
 	x->call.client = client_ip_find(client_ip, &x->conn->peer, x->req);
-	x->route = find_route(x);
+	if (x->use->policy->logs.n > 0)
+		x->asked = keep_head(x);
+	x->route = find_route(x, &too_hard);
+	if (x->route != NULL && x->route->reroute != NULL)
+		why = exchange_follow(x);
 	if (x->route != NULL) {
 		x->cluster = x->route->cluster;
 		x->record.route = x->route->stats;
 		x->record.route_name = x->route->name;
 	}
 	stats_call_begin(x->record.route, x->worker->index);
-	if (x->call.path.p == NULL)
+	if (why != NULL)
+		; /* it went round in circles */
+	else if (x->call.path.p == NULL)
 		why = reason_bad_request;
+	else if (too_hard)
+		why = reason_path_too_hard;
 	else if (x->route == NULL)
 		why = reason_no_route;
 	else
 		why = route_refuses(x->route, x->req);
 	if (why == NULL && x->grpc)
 		why = heed_timeout(x->req, &asked_ns);
-	if (why == NULL && !(know_peer(x) && begin_call(x, asked_ns)))
+	if (why == NULL && !(know_peer(x) && begin_call(x, &x->route->chain, asked_ns)))
 		why = reason_out_of_memory;
 	if (why != NULL)
 		exchange_reply(x, why, 0);

@@ -9,15 +9,19 @@
 
 static int help(int argc, char **argv, const struct cli_host *);
 static int ctl(int argc, char **argv, const struct cli_host *);
+static int import_nginx(int argc, char **argv, const struct cli_host *);
 
 static const struct cli_command commands[] = {
 	{ "run",
 	  "weir run [-c FILE] [--watch]\n"
+	  "       weir run --nginx-conf FILE\n"
 	  "       weir run --to ADDRESS [--listen ADDRESS] [--rate RATE [--burst N]]",
 	  "Serves, in the foreground.\n\n"
 	  "  -c, --config FILE   the configuration (" CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE ")\n"
 	  "      --watch         reload when FILE changes, or the link it is behind; files that\n"
 	  "                      it includes are read again then, but not watched\n"
+	  "      --nginx-conf FILE   a configuration of nginx, with nginx's manners: what cannot be\n"
+	  "                      said faithfully is not started; QUIT drains, TERM stops at once\n"
 	  "      --to ADDRESS    without a file: where calls go\n"
 	  "      --listen ADDR   without a file: where they come in (127.0.0.1:8080)\n"
 	  "      --rate RATE     without a file: what each client address may do, such as 100/s\n"
@@ -61,6 +65,18 @@ static const struct cli_command commands[] = {
 	  "Prints the JSON Schema (draft-07) of the configuration, for editors.", cli_schema },
 	{ "reference", "weir reference", "Prints the reference of the configuration, in Markdown.",
 	  cli_reference },
+	{ "import-nginx",
+	  "weir import-nginx [FILE | -] [-o OUT] [--report text|json] [--strict] [--nginx-version V]",
+	  "Makes a configuration of one of nginx, and says what becomes of every line.\n\n"
+	  "  FILE                the main file, with its includes; what `nginx -T` prints; the JSON of\n"
+	  "                      crossplane; or a part: a server, an upstream, a location\n"
+	  "                      (/etc/nginx/nginx.conf)\n"
+	  "  -o, --output OUT    where the YAML goes; stdout when not given\n"
+	  "      --report FORM   text: a line for each that is adapted, lost or unknown; json: all\n"
+	  "      --strict        exit with 1, and write nothing, when something is lost\n"
+	  "      --nginx-version V   of which nginx it is: what is younger is unknown\n\n"
+	  "Exit status: 0 nothing is lost, 3 something is, 1 it cannot be read or nothing is left.",
+	  import_nginx },
 	{ "ctl", "weir ctl COMMAND [ARGUMENT]...",
 	  "Asks a running weir how it is, and gives it orders, over its admin listener.", ctl },
 	{ "healthcheck", "weir healthcheck [--live] [-c FILE | --url URL]",
@@ -120,7 +136,10 @@ static void print_commands(FILE *out)
 {
 	fputs("Weir, a reverse proxy that limits.\n\n", out);
 	list_commands(out, commands);
-	fprintf(out, "\nFor hands that know nginx: %s\n\n", nginx_usage);
+	fprintf(out, "\nFor hands that know nginx: %s\n", nginx_usage);
+	fputs("A link named `nginx`, `-g`, `-e` or a file that ends in .conf: nginx's own options and "
+	      "configuration.\n\n",
+	      out);
 	fputs("`weir help COMMAND` says more.  Exit status: 0 fine, 1 the configuration is wrong "
 	      "or the start\n"
 	      "failed, 2 bad usage, 3 only warnings under --strict.\n",
@@ -159,6 +178,13 @@ static int help(int argc, char **argv, const struct cli_host *host)
 		puts("\n`weir help ctl COMMAND` says more.");
 	}
 	return STATUS_OK;
+}
+
+static int import_nginx(int argc, char **argv, const struct cli_host *host)
+{
+	if (host->import_nginx == NULL)
+		return cli_usage_error("this program was built without import-nginx");
+	return host->import_nginx(argc, argv, host);
 }
 
 int cli_usage_error(const char *fmt, ...)
@@ -223,12 +249,21 @@ static int ctl(int argc, char **argv, const struct cli_host *host)
 	return c->run(argc - 1, argv + 1, host);
 }
 
+static bool is_named_nginx(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash == NULL ? program : slash + 1, "nginx") == 0;
+}
+
 int cli_main(int argc, char **argv, const struct cli_host *host)
 {
 	const struct cli_command *c;
 	const char *meant = NULL;
 	char *help_argv[] = { argv[0], argc > 1 ? argv[1] : NULL, NULL };
 
+	if (host->nginx != NULL && argc > 0 && is_named_nginx(argv[0]))
+		return host->nginx(argc, argv, host);
 	if (argc < 2) {
 		print_commands(stderr);
 		return STATUS_USAGE;

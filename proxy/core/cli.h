@@ -10,6 +10,10 @@ struct cli_command;
 struct cli_host {
 	const struct cli_command *ctl; /* the commands behind `weir ctl`; NULL: none */
 	struct control_services services;
+	int (*import_nginx)(int argc, char **argv, const struct cli_host *); /* NULL: there is none */
+	/* A link to the program that is named so: its options are nginx's then. */
+	int (*nginx)(int argc, char **argv, const struct cli_host *);      /* NULL: the same */
+	int (*run_nginx)(const char *path, const struct cli_host *);       /* the same */
 	const char *event_version,
 	    *event_built; /* of the event library: that runs, that it was built with */
 };

@@ -7,7 +7,7 @@
  *   cli_health.c  healthcheck
  *   cli_explain.c explain
  *   cli_completion.c, cli_man.c   completion and man, made of the tables
- *   cli_nginx.c   -t -T -q -v -V -s -p */
+ *   cli_nginx.c   -t -T -q -v -V -s -p, for files of Weir's own */
 #ifndef CORE_CLI_INTERNAL_H
 #define CORE_CLI_INTERNAL_H
 

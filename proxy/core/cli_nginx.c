@@ -103,6 +103,23 @@ static int run_file(const char *path, const struct cli_host *host)
 	return control_run(&options, &host->services);
 }
 
+/* What only nginx has, or a file that is named as its files are. */
+static bool is_meant_for_nginx(int argc, char **argv)
+{
+	static const char tail[] = ".conf";
+	enum { TAIL = sizeof(tail) - 1 };
+
+	for (int i = 1; i < argc; i++) {
+		size_t n = strlen(argv[i]);
+
+		if (strcmp(argv[i], "-g") == 0 || strcmp(argv[i], "-e") == 0)
+			return true;
+		if (n > TAIL && strcmp(argv[i] + n - TAIL, tail) == 0)
+			return true;
+	}
+	return false;
+}
+
 int cli_nginx(int argc, char **argv, const struct cli_host *host)
 {
 	static char path[4096]; /* control keeps it */
@@ -120,6 +137,8 @@ int cli_nginx(int argc, char **argv, const struct cli_host *host)
 	const struct order *order = NULL;
 	const char *file, *prefix;
 
+	if (host->nginx != NULL && is_meant_for_nginx(argc, argv))
+		return host->nginx(argc, argv, host);
 	if (!cli_parse(argc, argv, options, &none))
 		return STATUS_USAGE;
 	if (w.version || w.whole_version)

@@ -3,12 +3,24 @@
 #include <sys/utsname.h>
 
 #include "core/cli_internal.h"
+#include "core/pattern.h"
 #include "http/h2.h"
 #include "store/resp.h"
+
+static int run_nginx(const char *path, const struct control_options *o, const struct cli_host *host)
+{
+	if (host->run_nginx == NULL)
+		return cli_usage_error("this program was built without import-nginx");
+	if (o->config_path != NULL || o->watch || o->listen != NULL || o->to != NULL ||
+	    o->rate != NULL || o->burst != NULL)
+		return cli_usage_error("`--nginx-conf` says all: no other option goes with it");
+	return host->run_nginx(path, host);
+}
 
 int cli_run(int argc, char **argv, const struct cli_host *host)
 {
 	static struct control_options o; /* control keeps it */
+	const char *nginx_conf = NULL;
 	struct cli_words none = { 0 };
 	const struct cli_option options[] = { { 'c', "--config", &o.config_path,
 						.values = CLI_FILE },
@@ -17,11 +29,14 @@ int cli_run(int argc, char **argv, const struct cli_host *host)
 					      { 0, "--rate", &o.rate, NULL },
 					      { 0, "--burst", &o.burst, NULL },
 					      { 0, "--watch", NULL, &o.watch },
+					      { 0, "--nginx-conf", &nginx_conf, NULL },
 					      { 0 } };
 	bool flags;
 
 	if (!cli_parse(argc, argv, options, &none))
 		return STATUS_USAGE;
+	if (nginx_conf != NULL)
+		return run_nginx(nginx_conf, &o, host);
 	flags = o.listen != NULL || o.to != NULL || o.rate != NULL || o.burst != NULL;
 	if (flags && o.config_path != NULL)
 		return cli_usage_error("either a file, or --to with --listen, --rate and --burst");
@@ -82,6 +97,7 @@ int cli_print_version(const struct cli_host *host, bool whole, bool json)
 		{ "nghttp2", h2_library() },
 		{ "libyaml", node_yaml_version() },
 		{ "hiredis", resp_library() },
+		{ "pcre2", pattern_library() },
 		{ "kernel", uname(&kernel) == 0 ? kernel.release : "unknown" },
 	};
 	size_t n = sizeof(facts) / sizeof(facts[0]);

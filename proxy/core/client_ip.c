@@ -135,24 +135,30 @@ static bool walk_list(struct walk *w, struct slice list)
 		if (!parse_node(w->forwarded ? element_for(element) : element, &ip))
 			return true;
 		w->ip = ip;
-		if (++w->hops >= HOPS_MAX || !is_trusted(w->conf, &ip))
+		if (w->conf->nearest || ++w->hops >= HOPS_MAX || !is_trusted(w->conf, &ip))
 			return true;
 	}
 	return false;
+}
+
+static bool is_it(const struct header *h, enum field_id id, struct slice name)
+{
+	return h->id == id && (id != F_OTHER || slice_ieq(h->name, name));
 }
 
 struct ip client_ip_find(const struct client_ip_conf *conf, const struct addr *peer,
 			 const struct head *head)
 {
 	struct walk w = { .conf = conf, .ip = addr_ip(peer) };
-	enum field_id id;
+	struct slice name = slice_str(conf->header != NULL ? conf->header : "x-forwarded-for");
+	enum field_id id = field_lookup(name);
 
 	if (!client_ip_trusted(conf, peer))
 		return w.ip;
-	w.forwarded = conf->header != NULL && strcasecmp(conf->header, "forwarded") == 0;
-	id = w.forwarded ? F_FORWARDED : F_X_FORWARDED_FOR;
+	w.forwarded = id == F_FORWARDED;
 	for (unsigned i = head->n; i > 0; i--)
-		if (head->fields[i - 1].id == id && walk_list(&w, head->fields[i - 1].value))
+		if (is_it(&head->fields[i - 1], id, name) &&
+		    walk_list(&w, head->fields[i - 1].value))
 			break;
 	return w.ip;
 }

@@ -11,6 +11,7 @@
 #include "conf/value.h"
 #include "conf/yaml_text.h"
 #include "filters/registry.h"
+#include "http/scan.h"
 
 #define KIB  UINT64_C(1024)
 #define MIB  (1024 * KIB)
@@ -178,13 +179,20 @@ static const struct schema probes_schema = {
 
 /*---------------------------------------------------------------- client_ip */
 
-static const char *const forwarded_names[] = { "x-forwarded-for", "forwarded", NULL };
-
 static bool check_client_ip(struct conf_load *l, const struct node *n, void *conf)
 {
 	const struct client_ip_conf *c = conf;
 
-	if (c->trust.n == 0 && strcmp(c->header, forwarded_names[0]) != 0)
+	for (const char *h = c->header; *h != '\0'; h++) {
+		if (char_is(*h, CH_TOKEN))
+			continue;
+		diag_error(
+		    l->diags, node_get(n, "header")->at, "E015",
+		    "`header`: it is the name of a field, such as x-forwarded-for, forwarded or "
+		    "x-real-ip");
+		return false;
+	}
+	if (c->trust.n == 0 && strcmp(c->header, "x-forwarded-for") != 0)
 		diag_warning(l->diags, node_place(n), "W107",
 			     "`client_ip` without `trust` changes nothing: nobody is believed");
 	return true;
@@ -202,8 +210,16 @@ static const struct field client_ip_fields[] = {
 	  .type = C_STRING,
 	  .offset = offsetof(struct client_ip_conf, header),
 	  .dflt = "x-forwarded-for",
-	  .names = forwarded_names,
-	  .doc = "The field in which they say it." },
+	  .min = 1,
+	  .max = 128,
+	  .doc = "The field in which they say it: x-forwarded-for, forwarded (RFC 7239), or "
+		 "another that "
+		 "holds addresses, such as x-real-ip." },
+	{ .key = "nearest",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct client_ip_conf, nearest),
+	  .dflt = "false",
+	  .doc = "Whether the last address named is the client's, even if it is trusted, too." },
 	{ .key = NULL },
 };
 
@@ -272,8 +288,9 @@ static const struct field http2_fields[] = {
 	  .dflt = "1MiB",
 	  .min = 64 * KIB,
 	  .max = 256 * MIB,
-	  .doc = "The same of all bodies of a client's connection; at most twice that is kept. An "
-		 "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
+	  .doc =
+	      "The same of all bodies of a client's connection; at most twice that is kept. An "
+	      "upstream's carries the calls of many clients: of each, `stream_window` is kept." },
 #include "http/h2_flood.def"
 	{ .key = NULL },
 };
@@ -353,6 +370,12 @@ static const struct field limits_fields[] = {
 	  .min = MS,
 	  .max = 24 * HOUR,
 	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = "bare_lf",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, bare_lf),
+	  .dflt = "false",
+	  .doc = "Heads of HTTP/1, of clients and of upstreams, may have lines that end without CR; they go "
+		 "on with it. Else 400, or 502." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),
@@ -516,6 +539,28 @@ static const struct field log_fields[] = {
 	  .min = 1,
 	  .max = 1000000,
 	  .doc = "Lines a second about refused calls; the rest is summed up in one line." },
+	{ .key = "text",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct log_conf, text),
+	  .sub = &text_log_schema,
+	  .doc = "More access logs, of lines of text, by name. They tell of every call, refusals "
+		 "among them." },
+	{ .key = "events",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct log_conf, events),
+	  .sub = &event_log_schema,
+	  .doc = "Logs of what befell calls, a line of text each, by name: refusals and delays by "
+		 "limits, tries that failed, requests that were not understood." },
+	{ .key = "use",
+	  .type = C_LIST,
+	  .flags = C_ONE,
+	  .offset = offsetof(struct log_conf, use),
+	  .at = offsetof(struct log_conf, use_at),
+	  .item = C_STRING,
+	  .min = 1,
+	  .max = 256,
+	  .doc = "The logs of calls whose route says nothing of its own, by name, as in "
+		 "`routes.log`. Not given: all of them." },
 	{ .key = NULL },
 };
 
@@ -548,256 +593,6 @@ static const struct schema shutdown_schema = {
 	.name = "shutdown section",
 	.size = sizeof(struct shutdown_conf),
 	.fields = shutdown_fields,
-};
-
-/*------------------------------------------------------------------- routes */
-
-static bool check_match(struct conf_load *l, const struct node *n, void *conf)
-{
-	const struct match_conf *match = conf;
-	const char *const *method = match->methods.item;
-	bool ok = true;
-
-	for (uint32_t i = 0; i < match->methods.n; i++) {
-		char upper[32];
-		size_t k = 0;
-
-		for (; method[i][k] >= 'a' && method[i][k] <= 'z' && k < sizeof(upper) - 1; k++)
-			upper[k] = (char)(method[i][k] & ~0x20);
-		upper[k] = '\0';
-		if (k == 0 || method[i][k] != '\0')
-			continue;
-		/* methods are case-sensitive (RFC 9110 section 9.1): this one would match nothing
-		 */
-		diag_error(l->diags, node_item(node_get(n, "methods"), i)->at, "E015",
-			   "`methods`: `%s` in lower case is no method anyone sends", method[i])
-		    ->suggestion = arena_strdup(l->diags->arena, upper);
-		ok = false;
-	}
-	return ok;
-}
-
-static const struct field match_fields[] = {
-	{ .key = "hosts",
-	  .type = C_LIST,
-	  .offset = offsetof(struct match_conf, hosts),
-	  .at = offsetof(struct match_conf, hosts_at),
-	  .item = C_STRING,
-	  .min = 1,
-	  .max = 255,
-	  .doc =
-	      "Any of these hosts, whatever the port; `*.example.com` takes one or more labels." },
-	{ .key = "path",
-	  .type = C_STRING,
-	  .offset = offsetof(struct match_conf, path),
-	  .at = offsetof(struct match_conf, path_at),
-	  .min = 1,
-	  .max = 4096,
-	  .doc = "`/x` is this path, `/x/*` what is below it, `/*` any; the query takes no part. Dots "
-		 "that climb for some readers alone (`..%2F`, `..;`) are 400." },
-	{ .key = "methods",
-	  .type = C_LIST,
-	  .offset = offsetof(struct match_conf, methods),
-	  .item = C_STRING,
-	  .min = 1,
-	  .max = 32,
-	  .doc = "Any of these methods." },
-	{ .key = NULL },
-};
-
-static const struct schema match_schema = {
-	.name = "match",
-	.size = sizeof(struct match_conf),
-	.fields = match_fields,
-	.check = check_match,
-};
-
-static const struct field use_fields[] = {
-	{ .key = "policy",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct use_conf, name),
-	  .at = offsetof(struct use_conf, at),
-	  .min = 1,
-	  .doc = "The name of a policy." },
-	{ .key = NULL },
-};
-
-static const struct schema use_schema = {
-	.name = "use",
-	.size = sizeof(struct use_conf),
-	.fields = use_fields,
-	.scalar = "policy",
-};
-
-static const struct field timeout_fields[] = {
-	{ .key = "total",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, total_ns),
-	  .max = 7 * 24 * HOUR,
-	  .doc = "From the request head to the last byte of the answer; 504 when nothing was sent "
-		 "yet. "
-		 "Not given: no bound, as streams need." },
-	{ .key = "idle",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, idle_ns),
-	  .dflt = "60s",
-	  .min = MS,
-	  .max = 7 * 24 * HOUR,
-	  .doc = "How long nothing may come either way, in an answer that has begun as well: a stream of "
-		 "gRPC, a WebSocket or an event stream that is silent for longer by design wants more. "
-		 "PINGs of HTTP/2 are none of the call's and do not count." },
-	{ .key = "first_byte",
-	  .type = C_DURATION,
-	  .offset = offsetof(struct timeout_conf, first_byte_ns),
-	  .max = 7 * 24 * HOUR,
-	  .doc = "From the sent request to the head of the answer; beyond it 504. Not given: as "
-		 "`idle`." },
-	{ .key = NULL },
-};
-
-static const struct schema timeout_schema = {
-	.name = "timeout",
-	.size = sizeof(struct timeout_conf),
-	.fields = timeout_fields,
-	.scalar = "total",
-};
-
-static bool check_set(struct conf_load *l, const struct node *n, void *conf)
-{
-	const struct set_conf *set = conf;
-	const char *wrong = NULL;
-	struct slice name = slice_str(set->name.name);
-	enum field_id id = field_lookup(name);
-
-	for (size_t i = 0; i < name.n && wrong == NULL; i++)
-		if ((unsigned char)name.p[i] <= ' ' || (unsigned char)name.p[i] >= 0x7F ||
-		    strchr("\"(),/:;<=>?@[\\]{}", name.p[i]) != NULL)
-			wrong = "is no name of a header field";
-	if ((field_flags[id] & FIELD_HOP) || id == F_HOST || id == F_CONTENT_LENGTH ||
-	    id == F_TRANSFER_ENCODING || id == F_EXPECT || id == F_TRAILER)
-		wrong = "cannot be set: framing and routing depend on it";
-	if (wrong != NULL) {
-		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", set->name.name, wrong);
-		return false;
-	}
-	for (const char *c = set->value; *c != '\0'; c++) {
-		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7F) {
-			diag_error(l->diags, n->at, "E015",
-				   "the value of `%s` holds a control character", set->name.name);
-			return false;
-		}
-	}
-	return true;
-}
-
-static const struct field set_fields[] = {
-	{ .key = "value",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct set_conf, value),
-	  .max = 16 * KIB,
-	  .doc = "What the field is set to, in place of what the client sent." },
-	{ .key = NULL },
-};
-
-static const struct schema set_schema = {
-	.name = "field to set",
-	.size = sizeof(struct set_conf),
-	.fields = set_fields,
-	.scalar = "value",
-	.check = check_set,
-};
-
-static const char *const dialect_names[] = {
-	[DIALECT_AUTO] = "auto",           [DIALECT_OPENAI] = "openai",
-	[DIALECT_ANTHROPIC] = "anthropic", [DIALECT_GEMINI] = "gemini",
-	[DIALECT_PROBLEM] = "problem",     NULL
-};
-
-static const struct field route_fields[] = {
-	{ .key = "name",
-	  .type = C_STRING,
-	  .offset = offsetof(struct route_conf, name),
-	  .min = 1,
-	  .max = 64,
-	  .doc = "For metrics and logs, unique; made of host and path when it is not given." },
-	{ .key = "match",
-	  .type = C_MAP,
-	  .offset = offsetof(struct route_conf, match),
-	  .sub = &match_schema,
-	  .doc = "Which calls take this route; all that is given must hold. Nothing given: every "
-		 "call." },
-	{ .key = "to",
-	  .type = C_STRING,
-	  .flags = C_REQUIRED,
-	  .offset = offsetof(struct route_conf, to),
-	  .at = offsetof(struct route_conf, to_at),
-	  .min = 1,
-	  .doc = "The name of an upstream." },
-	{ .key = "fallback",
-	  .type = C_STRING,
-	  .offset = offsetof(struct route_conf, fallback),
-	  .at = offsetof(struct route_conf, fallback_at),
-	  .min = 1,
-	  .doc =
-	      "The upstream to go to when a breaker shuts the first one or it has no endpoint." },
-	{ .key = "use",
-	  .type = C_LIST,
-	  .offset = offsetof(struct route_conf, use),
-	  .sub = &use_schema,
-	  .doc = "Policies, by name, asked in this order. Without any the route is not limited. Rates by "
-		 "client.ip that stand first are asked before it is verified who calls, and bad "
-		 "credentials pay for it." },
-	{ .key = "auth",
-	  .type = C_LIST,
-	  .flags = C_ONE,
-	  .offset = offsetof(struct route_conf, auth),
-	  .at = offsetof(struct route_conf, auth_at),
-	  .item = C_STRING,
-	  .names = auth_names,
-	  .doc =
-	      "Who may call: with a verified `jwt`, with an `api_key`, with either of a list; or "
-	      "`none`: nothing is looked at. Not given: what the keys of the policies need. Preflights "
-	      "of browsers (CORS) bring no credentials: let OPTIONS in by a route before it." },
-	{ .key = "timeout",
-	  .type = C_MAP,
-	  .offset = offsetof(struct route_conf, timeout),
-	  .sub = &timeout_schema,
-	  .doc = "How long things may take." },
-	{ .key = "max_body",
-	  .type = C_BYTES,
-	  .offset = offsetof(struct route_conf, max_body),
-	  .dflt = "32MiB",
-	  .max = 1024 * 1024 * MIB,
-	  .doc = "A request body; beyond it 413. Bodies stream, so it may be generous." },
-	{ .key = "set",
-	  .type = C_NAMED,
-	  .offset = offsetof(struct route_conf, set),
-	  .sub = &set_schema,
-	  .doc = "Header fields of the request that goes upstream, by name." },
-	{ .key = "dialect",
-	  .type = C_ENUM,
-	  .offset = offsetof(struct route_conf, dialect),
-	  .dflt = "auto",
-	  .names = dialect_names,
-	  .doc = "The form of the bodies of Weir's own answers; auto goes by the path. Clients of gRPC "
-		 "are told in gRPC's own way whatever it says." },
-	{ .key = "upgrade",
-	  .type = C_BOOL,
-	  .offset = offsetof(struct route_conf, upgrade),
-	  .dflt = "false",
-	  .doc =
-	      "Whether a connection may change its protocol (WebSocket, over HTTP/2 as well) and "
-	      "is tunnelled then." },
-	{ .key = NULL },
-};
-
-static const struct schema route_schema = {
-	.name = "route",
-	.size = sizeof(struct route_conf),
-	.fields = route_fields,
-	.at = offsetof(struct route_conf, at),
 };
 
 /*--------------------------------------------------------------------- root */
@@ -840,6 +635,11 @@ static const struct custom_ops workers_ops = {
 	.what = "a number from 1 to 64, or `auto`: one for each processor",
 };
 
+/* The warnings of diag.def. */
+static const char *const warning_names[] = { "W101", "W102", "W103", "W104", "W105",
+					     "W106", "W107", "W108", "W109", "W110",
+					     "W111", "W112", "W113", "W114", NULL };
+
 static const struct field config_fields[] = {
 	{ .key = "version",
 	  .type = C_U32,
@@ -862,6 +662,12 @@ static const struct field config_fields[] = {
 	  .dflt = "1",
 	  .custom = &workers_ops,
 	  .doc = "Threads that serve; limits hold across them." },
+	{ .key = "accept",
+	  .type = C_LIST,
+	  .item = C_STRING,
+	  .names = warning_names,
+	  .offset = offsetof(struct config, accept),
+	  .doc = "Warnings that are meant so, by their codes: none of them is made." },
 	{ .key = "pid_file",
 	  .type = C_STRING,
 	  .flags = C_RESTART,
@@ -919,9 +725,15 @@ static const struct field config_fields[] = {
 	  .at = offsetof(struct config, redis.at),
 	  .sub = &redis_schema,
 	  .doc = "Where limits with `store: redis` are counted, by all replicas together." },
+	{ .key = "values",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct config, values),
+	  .sub = &value_schema,
+	  .doc = "Texts that are made of a call, by name: `{value.NAME}` in texts, `value.NAME` as "
+		 "a key "
+		 "and in `when`. Each may be made of those before it." },
 	{ .key = "upstreams",
 	  .type = C_NAMED,
-	  .flags = C_REQUIRED,
 	  .offset = offsetof(struct config, upstreams),
 	  .sub = &cluster_schema,
 	  .doc = "Where calls go, by name." },
@@ -937,6 +749,26 @@ static const struct field config_fields[] = {
 	  .offset = offsetof(struct config, routes),
 	  .sub = &route_schema,
 	  .doc = "Which calls go where, under which policies. The first that matches wins." },
+	{ .key = "response",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, response),
+	  .sub = &edit_schema,
+	  .doc = EDIT_DOC
+	  "Of routes that have no `response` of their own, and of answers to calls that "
+	  "no route takes." },
+	{ .key = "errors",
+	  .type = C_LIST,
+	  .offset = offsetof(struct config, errors),
+	  .sub = &page_schema,
+	  .doc = PAGE_DOC
+	  "Behind those of the route; and for calls that no route takes." },
+	{ .key = "types",
+	  .type = C_NAMED,
+	  .offset = offsetof(struct config, types),
+	  .sub = &type_schema,
+	  .doc =
+	      "Media types of files by the ending of their names, in place of the built-in ones, which "
+	      "are those of what is usual on the web." },
 	{ .key = NULL },
 };
 

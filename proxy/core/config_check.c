@@ -5,13 +5,16 @@
 
 #include "conf/suggest.h"
 #include "conf/value.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/config.h"
 #include "core/hash_key.h"
 #include "core/route.h"
+#include "core/values.h"
 #include "filters/filter.h"
 #include "filters/key.h"
 #include "filters/retry.h"
+#include "filters/scope.h"
 #include "filters/sharing.h"
 #include "http/scan.h"
 
@@ -133,19 +136,40 @@ static void check_uses(struct checker *k, const struct route_conf *r)
 	}
 }
 
+static bool has_route(const struct config *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->routes.n; i++)
+		if (same(route_at(c, i)->name, name))
+			return true;
+	return false;
+}
+
+static void check_pages(struct checker *k, const struct conf_list *pages)
+{
+	const struct page_conf *page = pages->item;
+
+	for (uint32_t i = 0; i < pages->n; i++)
+		if (page[i].route != NULL && !has_route(k->config, page[i].route))
+			diag_error(k->diags, page[i].route_at, "E017", "there is no route `%s`",
+				   page[i].route);
+}
+
 static void check_references(struct checker *k)
 {
 	const struct config *c = k->config;
 
+	check_pages(k, &c->errors);
 	for (uint32_t i = 0; i < c->routes.n; i++) {
 		const struct route_conf *r = route_at(c, i);
 
 		check_uses(k, r);
-		/* without a single upstream something is wrong with the section, and was said */
-		if (r->to != NULL && r->to_at.line != 0 && c->upstreams.n > 0 &&
+		/* without a single upstream something may be wrong with the section, and was said */
+		if (r->to != NULL && r->to_at.line != 0 && (k->whole || c->upstreams.n > 0) &&
 		    !has_upstream(c, r->to))
 			unknown_name(k, r->to_at, r->to, true);
-		if (r->fallback != NULL && c->upstreams.n > 0 && !has_upstream(c, r->fallback))
+		check_pages(k, &r->errors);
+		if (r->fallback != NULL && (k->whole || c->upstreams.n > 0) &&
+		    !has_upstream(c, r->fallback))
 			unknown_name(k, r->fallback_at, r->fallback, true);
 	}
 }
@@ -313,19 +337,40 @@ static void check_matches(struct checker *k)
 	const struct config *c = k->config;
 	struct arena scratch;
 	struct route *routes;
-	bool ok = true;
+	struct action_defaults defaults;
+	bool ok = action_prepare_defaults(c, &defaults, k->arena, k->diags);
 
 	arena_init(&scratch, NULL);
 	routes = arena_zalloc(&scratch, c->routes.n * sizeof(*routes));
 	for (uint32_t i = 0; routes != NULL && i < c->routes.n; i++) {
 		routes[i].conf = route_at(c, i);
 		routes[i].name = routes[i].conf->name;
-		ok = route_prepare(&routes[i], &scratch, k->diags) && ok;
+		ok = route_prepare(&routes[i], &scratch, k->diags) &&
+		     action_prepare(&routes[i], c, &scratch, k->diags) && ok;
 	}
 	if (routes == NULL)
 		diags_out_of_memory(k->diags);
 	else if (ok && k->diags->errors == 0)
 		check_hidden(k, routes, c->routes.n);
+	arena_fini(&scratch);
+}
+
+static void check_logs(struct checker *k)
+{
+	const struct config *c = k->config;
+	struct arena scratch;
+	struct text_logs logs;
+	bool ok;
+
+	arena_init(&scratch, NULL);
+	ok = text_logs_open(&logs, c, NULL, &scratch, k->diags);
+	for (uint32_t i = 0; ok && i < c->routes.n; i++) {
+		const struct route_conf *r = route_at(c, i);
+		struct log_choice choice;
+
+		log_choice_make(&choice, &logs, &r->log, r->log_at, &scratch, k->diags);
+	}
+	text_logs_close(&logs, NULL);
 	arena_fini(&scratch);
 }
 
@@ -481,10 +526,11 @@ static void check_sharing(struct checker *k)
 				   "section that says where that is",
 				   p->name.name);
 		else if (s->wait_ns > redis->timeout_ns)
-			diag_error(k->diags, s->at, "E016",
-				   "the `store_wait` of `%s` is longer than the timeout of `redis`: "
-				   "no call waits longer than that",
-				   p->name.name);
+			diag_error(
+			    k->diags, s->at, "E016",
+			    "the `store_wait` of `%s` is longer than the timeout of `redis`: "
+			    "no call waits longer than that",
+			    p->name.name);
 	}
 }
 
@@ -538,6 +584,42 @@ static void redact_credentials(struct checker *k)
 	}
 }
 
+/*------------------------------------------------------------------ values */
+
+static bool known_value(const void *of, struct slice name)
+{
+	return values_known(of, name);
+}
+
+/* From here on texts are held to the names there are. */
+static void check_values(struct checker *k)
+{
+	struct arena scratch;
+
+	arena_init(&scratch, NULL);
+	(void)values_prepare(k->config, &scratch, k->diags);
+	arena_fini(&scratch);
+	k->diags->values = (struct diag_names){ .known = known_value, .of = k->config };
+	for (uint32_t i = 0; i < k->config->policies.n; i++) {
+		const struct conf_variant *v = policy_at(k->config, i);
+		struct slice name = scope_unknown_value(v->schema, v->conf, known_value, k->config);
+
+		if (name.p != NULL)
+			diag_error(k->diags, v->name.at, "E017",
+				   "policy `%s`: there is no value `%.*s` (`values`)", v->name.name,
+				   SLICE_FMT(name));
+	}
+	for (uint32_t i = 0; i < k->config->upstreams.n; i++) {
+		const struct cluster_conf *c = cluster_at(k->config, i);
+		struct slice name = scope_unknown_value(&cluster_schema, c, known_value, k->config);
+
+		if (name.p != NULL)
+			diag_error(k->diags, c->name.at, "E017",
+				   "upstream `%s`: there is no value `%.*s` (`values`)",
+				   c->name.name, SLICE_FMT(name));
+	}
+}
+
 void config_check(struct config *c, bool whole, struct arena *arena, struct diags *diags)
 {
 	struct checker k = { .config = c, .whole = whole, .arena = arena, .diags = diags };
@@ -548,7 +630,10 @@ void config_check(struct config *c, bool whole, struct arena *arena, struct diag
 	if (!whole)
 		return;
 	name_routes(&k);
+	check_values(&k);
 	check_matches(&k);
+	check_logs(&k);
+	diags->values = (struct diag_names){ .known = NULL };
 	check_addresses(&k);
 	check_hashes(&k);
 	check_sharing(&k);

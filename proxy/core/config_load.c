@@ -6,6 +6,16 @@
 #include "conf/yaml_text.h"
 #include "core/config.h"
 
+/* Before anything is found. */
+static void accept_warnings(const struct node *root, struct diags *diags)
+{
+	const struct node *list = root->kind == NODE_MAP ? node_get(root, "accept") : NULL, *code;
+
+	for (uint32_t i = 0; list != NULL && (code = node_item(list, i)) != NULL; i++)
+		if (code->kind == NODE_SCALAR)
+			diags_accept(diags, code->text);
+}
+
 /* root NULL: what is wrong was said already. */
 static struct config *load(const struct node *root, struct arena *arena, struct diags *diags)
 {
@@ -17,6 +27,7 @@ static struct config *load(const struct node *root, struct arena *arena, struct 
 		diags_out_of_memory(diags);
 	if (c == NULL)
 		return NULL;
+	accept_warnings(root, diags);
 	schema_load(&l, &config_schema, root, c);
 	if (!diags->oom)
 		config_check(c, diags->errors == before, arena, diags);
@@ -32,6 +43,12 @@ struct config *config_load(const char *path, struct arena *arena, struct diags *
 	c = load(node_read_file_into(path, &nodes, arena, diags), arena, diags);
 	arena_fini(&nodes);
 	return c;
+}
+
+struct config *config_load_text(const char *name, struct slice text, struct arena *arena,
+				struct diags *diags)
+{
+	return load(node_read_text(name, text, arena, diags), arena, diags);
 }
 
 static void put_entry(struct buf *out, const char *key, const char *value)

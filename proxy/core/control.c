@@ -7,6 +7,8 @@
  *     | ^               |                          |
  *     +-+ HUP: reload   +-------- second TERM -----+--> exit 1 at once
  *
+ * With `term_at_once`, QUIT goes to DRAINING without a delay, and TERM and INT end it at once, exit 0.
+ *
  * A reload: load -> prepare -> commit.  Everything that can fail comes before commit, and is undone
  * if it does. */
 #include "core/control.h"
@@ -67,6 +69,10 @@ static void print_findings(struct control *c, struct loading *l, const char *con
 	    c->options->config_path != NULL ? c->options->config_path : "command line";
 	struct buf out = { 0 };
 
+	if (c->options->source != NULL) {
+		c->options->source->report(c->options->source->arg, &l->diags);
+		return;
+	}
 	if (l->diags.errors == 0 && l->diags.warnings == 0)
 		return;
 	diags_print(&l->diags, DIAG_HUMAN, path, consequence,
@@ -106,16 +112,21 @@ static void follow_files(struct control *c, const struct config *config)
 	watch_follow(&c->watch, files.path, files.n);
 }
 
+static struct config *load_config(const struct control_options *o, struct loading *l)
+{
+	if (o->source != NULL)
+		return o->source->load(o->source->arg, &l->arena, &l->diags);
+	if (o->config_path != NULL)
+		return config_load(o->config_path, &l->arena, &l->diags);
+	return config_from_flags(o->listen, o->to, o->rate, o->burst, &l->arena, &l->diags);
+}
+
 static bool load(struct control *c, struct loading *l)
 {
-	const struct control_options *o = c->options;
-
 	arena_init(&l->arena, NULL);
 	arena_init(&l->diag_arena, NULL);
 	diags_init(&l->diags, &l->diag_arena);
-	l->config = o->config_path != NULL ? config_load(o->config_path, &l->arena, &l->diags)
-					   : config_from_flags(o->listen, o->to, o->rate, o->burst,
-							       &l->arena, &l->diags);
+	l->config = load_config(c->options, l);
 	if (l->config != NULL)
 		follow_files(c, l->config);
 	return l->config != NULL && l->diags.errors == 0;
@@ -496,6 +507,20 @@ static void begin_shutdown(struct control *c, uint64_t now)
 	c->phase_end_ns = now + s->delay_ns;
 }
 
+/* Calls under way may end; or not, and then all is over with the next look. */
+static void begin_end(struct control *c, bool at_once, uint64_t now)
+{
+	if (c->phase == RUNNING) {
+		log_info("shutting down: %s", at_once ? "at once" : "when the calls under way end");
+		atomic_store(&c->shared.draining, true);
+		order_all(c, ORDER_DRAIN, true);
+		c->phase_end_ns = now + c->policy->config->shutdown.drain_ns;
+	}
+	c->phase = DRAINING;
+	if (at_once)
+		c->phase_end_ns = now;
+}
+
 static void log_state(struct control *c)
 {
 	log_info("state: policy %llu (%s), %u policies alive, %u client connections, phase %d",
@@ -514,13 +539,19 @@ static void on_signal(struct control *c, uint64_t now)
 				reload(c, "SIGHUP", NULL);
 			break;
 		case SIGUSR1:
+			if (c->options->source != NULL)
+				c->options->source->reopen(c->options->source->arg);
 			access_log_reopen(c->shared.log);
+			log_files_reopen(c->registries.logs);
 			break;
 		case SIGUSR2:
 			log_state(c);
 			break;
 		default:
-			begin_shutdown(c, now);
+			if (c->options->term_at_once)
+				begin_end(c, si.ssi_signo != SIGQUIT, now);
+			else
+				begin_shutdown(c, now);
 		}
 	}
 }
@@ -662,9 +693,11 @@ static bool init_shared(struct control *c, struct loading *l)
 	c->registries.tables = table_registry_new();
 	c->registries.upstreams = upstream_registry_new();
 	c->shared.log = access_log_open(&l->config->log, c->workers, &l->diags);
+	c->registries.logs = c->shared.logs =
+	    log_files_new(c->workers, l->config->log.buffer_bytes);
 	return c->shared.stats != NULL && c->registries.tables != NULL &&
 	       c->registries.upstreams != NULL && c->shared.log != NULL &&
-	       mailbox_init(&c->mailbox);
+	       c->registries.logs != NULL && mailbox_init(&c->mailbox);
 }
 
 /* Workers wake up for its answers, and listeners open after it. */
@@ -681,6 +714,16 @@ static bool open_redis(struct control *c, struct loading *l)
 	redis_set_sharing(c->shared.redis, &sharing);
 	table_registry_share(c->registries.tables, &sharing);
 	return true;
+}
+
+static bool tell_ready(struct control *c)
+{
+	const struct control_source *s = c->options->source;
+
+	if (s == NULL || s->ready(s->arg))
+		return true;
+	listen_set_unlink(&c->listeners);
+	return false;
 }
 
 static bool start(struct control *c, const struct control_services *services)
@@ -702,11 +745,12 @@ static bool start(struct control *c, const struct control_services *services)
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
 		write_pid_file(c, p->config);
 		atomic_store(&c->shared.ready, true);
+		ok = tell_ready(c);
 		log_info(
 		    "weir %s is ready: %u routes, %u policies, %u workers, configuration %.12s",
 		    WEIR_VERSION, p->n_routes, p->n_filters, c->workers, p->hash);
 	}
-	unload(&l, ok);
+	unload(&l, p != NULL);
 	return ok;
 }
 
@@ -729,6 +773,7 @@ static void stop(struct control *c)
 	mailbox_drain(&c->mailbox, c); /* the policies come back */
 	redis_set_close(c->shared.redis);
 	access_log_close(c->shared.log);
+	log_files_free(c->registries.logs);
 	listen_set_fini(&c->listeners);
 	upstream_registry_free(c->registries.upstreams);
 	table_registry_free(c->registries.tables);

@@ -9,6 +9,11 @@
  *    |            |                 |                           |                             |
  *    +--bad-->  REPLYING <----------+---------------------------+----- last byte written -----+
  *
+ * A route's own answer comes of ADMITTING, and a page in place of an upstream's error of AWAITING;
+ * they, too, are REPLYING.
+ *
+ * A route may await the request's body behind ADMITTING (COLLECTING, collect.c).
+ *
  * NEW and ADMITTING are in admission.c, the tries from CONNECTING on in leg.c.
  *
  * One timer; its meaning is the state: a filter's delay or the end of its queue's patience, the
@@ -31,8 +36,11 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/action.h"
 #include "core/authenticate.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
+#include "core/serve.h"
 #include "core/tunnel.h"
 
 enum {
@@ -132,13 +140,26 @@ static void on_grave(struct deferred *d)
 	exchange_free(LIST_ENTRY(d, struct exchange, grave));
 }
 
+/* What is logged: what upstreams are told, of what the client asked for. */
+static struct head *asked_for(struct exchange *x)
+{
+	struct head *h = x->came;
+
+	if (h == NULL)
+		return x->req;
+	h->fields = x->req->fields;
+	h->n = x->req->n;
+	h->cap = x->req->cap;
+	return h;
+}
+
 static void fill_record(struct exchange *x, const struct reason *why)
 {
 	struct call_record *r = &x->record;
 	struct worker *w = x->worker;
 	const struct addr *peer = x->conn != NULL ? &x->conn->peer : NULL;
 
-	r->req = x->req;
+	r->req = asked_for(x);
 	r->resp = x->resp;
 	r->why = why;
 	exchange_end_queueing(x);
@@ -163,12 +184,42 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	r->overhead_ns -= r->backoff_ns < r->overhead_ns ? r->backoff_ns : r->overhead_ns;
 }
 
+static void log_call(struct exchange *x)
+{
+	const struct log_choice *choice = x->route != NULL ? &x->route->log
+					  : x->use != NULL ? &x->use->policy->logs.dflt
+							   : NULL;
+
+	if (choice == NULL || choice->access)
+		access_log_write(x->worker->shared->log, x->worker->index, &x->record);
+	if (choice != NULL && choice->n > 0)
+		text_log_write(x, choice);
+}
+
+static void exchange_note_bytes(struct exchange *x)
+{
+	x->in_bytes = x->client->in_bytes;
+	x->out_bytes = x->client->out_bytes;
+	x->pipelined = x->client->pipelined;
+}
+
+void exchange_reset(struct exchange *x, const struct reason *why)
+{
+	struct stream *s = x->client;
+
+	exchange_note_bytes(x);
+	x->client = NULL; /* of HTTP/2 it is freed */
+	s->ops->reset(s, why);
+}
+
 /* The client's stream is gone: the one end of every call. */
 void exchange_end(struct exchange *x, const struct reason *why)
 {
 	struct worker *w = x->worker;
 
 	CHECK(x->state != X_OVER);
+	if (x->client != NULL)
+		exchange_note_bytes(x);
 	x->client = NULL;
 	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->call.out.why == NULL || why != reason_ok)
@@ -178,9 +229,10 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	if (x->admitted)
 		chain_done(exchange_call(x));
 	authenticate_end(x);
+	serve_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
-	access_log_write(w->shared->log, w->index, &x->record);
+	log_call(x);
 	if (x->use != NULL)
 		worker_use_put(w, x->use);
 	x->state = X_OVER;
@@ -193,11 +245,10 @@ void exchange_cut_all(struct worker *w, const struct reason *why)
 {
 	LIST_EACH (n, &w->exchanges) {
 		struct exchange *x = LIST_ENTRY(n, struct exchange, link);
-		struct stream *s = x->client;
 
-		if (x->state == X_OVER || s == NULL)
+		if (x->state == X_OVER || x->client == NULL)
 			continue;
-		s->ops->reset(s, why);
+		exchange_reset(x, why);
 		exchange_end(x, why);
 	}
 }
@@ -283,12 +334,10 @@ static const struct reason *awaiting_reason(const struct exchange *x)
 	return x->up.held ? reason_idle_timeout : reason_body_timeout;
 }
 
-static void cut(struct exchange *x, const struct reason *why)
+void exchange_cut(struct exchange *x, const struct reason *why)
 {
-	struct stream *s = x->client;
-
 	legs_abort(x, why->flags & R_FAILURE ? ENDPOINT_FAILED : ENDPOINT_ABORTED, why);
-	s->ops->reset(s, why);
+	exchange_reset(x, why);
 	exchange_end(x, why);
 }
 
@@ -352,17 +401,28 @@ static void relaying_is_late(struct exchange *x)
 {
 	if (client_progresses(x))
 		return;
-	cut(x, x->half_closed          ? reason_ok
-	       : x->client->queued > 0 ? reason_client_stalled
-				       : reason_idle_timeout);
+	exchange_cut(x, x->half_closed          ? reason_ok
+			: x->client->queued > 0 ? reason_client_stalled
+						: reason_idle_timeout);
 }
 
 static void total_is_over(struct exchange *x, const struct reason *why)
 {
 	if (x->state == X_RELAYING)
-		cut(x, why);
+		exchange_cut(x, why);
 	else
 		exchange_reply(x, why, 0);
+}
+
+/* What a client takes of a file may take long. */
+static void replying_is_late(struct exchange *x)
+{
+	if (serve_on_timer(x))
+		return;
+	if (x->serving != NULL && client_progresses(x))
+		exchange_set_deadline(x, x->worker->times.write_ns);
+	else
+		exchange_cut(x, reason_client_stalled);
 }
 
 static void on_timer(struct timer *t)
@@ -382,6 +442,9 @@ static void on_timer(struct timer *t)
 	case X_AWAITING:
 		unanswered(x);
 		return;
+	case X_COLLECTING:
+		exchange_reply(x, reason_body_timeout, 0);
+		return;
 	case X_BACKOFF:
 		leg_start(x, TRY);
 		return;
@@ -389,7 +452,7 @@ static void on_timer(struct timer *t)
 		relaying_is_late(x);
 		return;
 	case X_REPLYING:
-		cut(x, reason_client_stalled);
+		replying_is_late(x);
 		return;
 	default:
 		return;
@@ -398,10 +461,20 @@ static void on_timer(struct timer *t)
 
 /*---------------------------------------------------------------- answers of our own */
 
+static uint16_t exchange_status(const struct exchange *x, const struct reason *why)
+{
+	return x->call.out.status != 0 ? x->call.out.status
+				       : reply_status(x->route, x->call.path, why);
+}
+
 /* A local answer: from a filter's denial, a failed try, or the request itself. */
 void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry_after_ms)
 {
 	CHECK(x->state != X_REPLYING && x->state != X_OVER && x->resp == NULL);
+	if (exchange_pages(x) != NULL && exchange_pages(x)->hands &&
+	    exchange_hand_on(x, why, exchange_status(x, why), PAGE_WEIR))
+		return;
+	event_refused(x, why);
 	legs_abort(x, ENDPOINT_ABORTED, why);
 	if (x->state == X_ADMITTING)
 		chain_leave(exchange_call(x));
@@ -413,6 +486,74 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	if (x->admitted && x->record.request_id.p == NULL)
 		exchange_identify(x);
 	reply_send(x, why, retry_after_ms);
+}
+
+void exchange_begin_own(struct exchange *x)
+{
+	x->state = X_REPLYING;
+	x->up.dst = NULL;
+	x->call.out.why = reason_responded;
+	x->call.deadline_ns = 0;
+	exchange_set_deadline(x, x->worker->times.write_ns);
+	exchange_identify(x);
+}
+
+/* An error without a word to it is one like others. */
+static bool respond_is_handed_on(struct exchange *x, const struct respond *r)
+{
+	const struct error_pages *pages = exchange_pages(x);
+
+	return pages != NULL && pages->hands && r->status >= 300 && !r->has_body &&
+	       r->files == NULL && !r->has_location &&
+	       exchange_hand_on(x, reason_responded, r->status, PAGE_WEIR);
+}
+
+/* Its policies have let it in, and it goes nowhere.  No client of gRPC reads files. */
+void exchange_respond(struct exchange *x)
+{
+	const struct respond *r = x->route->respond;
+
+	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (respond_is_handed_on(x, r))
+		return;
+	if (r->files != NULL && (!x->grpc || r->status == 0)) {
+		serve(x, r);
+	} else if (r->status == 0) {
+		exchange_cut(x, reason_dropped);
+	} else {
+		exchange_begin_own(x);
+		reply_respond(x, r);
+	}
+}
+
+void exchange_values(struct exchange *x, struct template_values *v)
+{
+	static const struct template_match no_match;
+	static const struct head no_head;
+	const struct worker_listener *wl = x->conn->owner;
+
+	if (x->call.req == NULL) { /* it was refused before it began */
+		x->call.req = x->req != NULL ? x->req : &no_head;
+		x->call.arena = &x->arena;
+	}
+	*v = (struct template_values){
+		.call = &x->call,
+		.match = x->route != NULL ? &x->route->match : &no_match,
+		.came = x->came,
+		.scheme = slice_str(x->conn->secure ? "https" : "http"),
+		.request_id = x->record.request_id,
+		.port = addr_port(&wl->slot->addr),
+		.address = wl->slot->text,
+		.x = x,
+	};
+}
+
+bool exchange_apply_edits(struct exchange *x, const struct answer_edits *edits, struct head *h)
+{
+	struct template_values values;
+
+	exchange_values(x, &values);
+	return action_edit_answer(edits, &values, h);
 }
 
 /*---------------------------------------------------------------- the client's stream */
@@ -477,13 +618,17 @@ static void on_client_body(void *owner, struct slice s, bool end)
 		if (x->state == X_AWAITING)
 			exchange_reply(x, reason_body_too_large, 0);
 		else if (x->state == X_RELAYING)
-			cut(x, reason_body_too_large);
+			exchange_cut(x, reason_body_too_large);
 		return;
 	}
 	if (end)
 		end_request(x);
 	x->half_closed = x->half_closed || (x->tunnel && end);
 	keep(x, s);
+	if (x->state == X_COLLECTING) {
+		collect_more(x, end);
+		return;
+	}
 	pump_body(&x->up, s, end);
 	exchange_touch(x);
 }
@@ -492,13 +637,13 @@ static void on_client_body(void *owner, struct slice s, bool end)
  * some applications merge them. */
 static void sift_trailers(const struct exchange *x, struct head *h)
 {
-	const struct conf_list *set = &x->route->conf->set;
+	const struct route *r = x->route;
 
 	head_strip_hop_by_hop(h, false);
 	forward_sift_trailers(h);
 	auth_strip(&x->use->policy->config->auth, h);
-	for (uint32_t i = 0; i < set->n; i++)
-		head_remove_alike(h, slice_str(((const struct set_conf *)set->item)[i].name.name));
+	for (uint32_t i = 0; i < r->n_set; i++)
+		head_remove_alike(h, r->set[i].name);
 }
 
 static void on_client_trailers(void *owner, struct head *h)
@@ -506,6 +651,10 @@ static void on_client_trailers(void *owner, struct head *h)
 	struct exchange *x = owner;
 
 	end_request(x);
+	if (x->state == X_COLLECTING) {
+		collect_more(x, true);
+		return;
+	}
 	drop_kept(x); /* trailers are not kept */
 	if (x->up.dst == NULL)
 		return;
@@ -521,6 +670,7 @@ static void on_client_room(void *owner)
 	if (x->state == X_RELAYING)
 		exchange_touch(x);
 	pump_room(&x->down);
+	serve_on_room(x);
 }
 
 static void on_client_bad(void *owner, const struct reason *why)
@@ -528,7 +678,7 @@ static void on_client_bad(void *owner, const struct reason *why)
 	struct exchange *x = owner;
 
 	if (x->resp != NULL)
-		cut(x, why);
+		exchange_cut(x, why);
 	else if (x->state != X_REPLYING)
 		exchange_reply(x, why, 0);
 }
@@ -572,6 +722,7 @@ static struct exchange *attach(struct conn *c, struct stream *s, struct head *he
 	x->grpc = head != NULL && head->h2 && grpc_is_call(head);
 	s->on = &client_events;
 	s->owner = x;
+	c->calls++;
 	begin_record(x);
 	return x;
 }
@@ -626,7 +777,7 @@ const struct codec_events exchange_codec_events = {
 /* Via by the version received; Date where there is none (RFC 9110 sections 7.6.3 and 6.6.1). */
 static bool add_fields(struct exchange *x, struct head *h)
 {
-	return head_add(h, F_VIA, head_via(h)) &&
+	return (!x->route->conf->forwarded || head_add(h, F_VIA, head_via(h))) &&
 	       (head_find(h, F_DATE) != NULL || head_add(h, F_DATE, worker_date(x->worker)));
 }
 
@@ -645,12 +796,18 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 	h->upgrade = h->upgrade && (h->status == 101 || h->status == 426);
 	head_strip_hop_by_hop(h, h->upgrade);
 	if (h->status >= 200) {
+		exchange_set_status(x, h);
 		if (!add_fields(x, h) || (x->budget_spent && !say_budget_is_spent(h)))
 			return false;
 	}
 	if (h->status >= 200 || h->status == 101)
 		chain_respond(exchange_call(x), h);
-	return x->client->ops->head(x->client, h, end);
+	if (h->status >= 200 && !exchange_edit_answer(x, h))
+		return false;
+	if (!x->client->ops->head(x->client, h, end))
+		return false;
+	x->head_bytes = x->client->out_bytes;
+	return true;
 }
 
 static void try_again(struct exchange *x, uint64_t ms, enum try_kind kind)
@@ -685,12 +842,13 @@ static struct again ask_again(struct exchange *x)
 	again = chain_again(exchange_call(x), &x->leg->attempt);
 	stats_again(x->record.route, x->worker->index, again.label);
 	x->budget_spent = again.label == AGAIN_NO_BUDGET;
+	x->elsewhere = again.elsewhere;
 	return again;
 }
 
 static bool may_be_retried(uint16_t status)
 {
-	return status == 408 || status == 425 || status == 429 || status >= 500;
+	return status >= 400;
 }
 
 /* An answer that a filter would rather not pass on, as long as there may be a better one. */
@@ -699,12 +857,13 @@ static bool answer_is_dropped(struct exchange *x)
 	struct leg *l = x->leg;
 	struct again again;
 
-	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(&x->route->chain))
+	if (!may_be_retried(l->attempt.status) || l->final || !chain_retries(x->call.chain))
 		return false;
 	leg_tell(l); /* a breaker may open by it, and forbid another */
 	again = ask_again(x);
 	if (!again.yes)
 		return false;
+	l->dropped = true;
 	leg_abort(l, ENDPOINT_OK, reason_ok);
 	try_again(x, again.ms, TRY);
 	return true;
@@ -742,6 +901,30 @@ void exchange_note_grpc(struct exchange *x, const struct head *h)
 	x->record.grpc_code = code;
 }
 
+/* An upstream's error may have a page in its place: of the rest of it nothing is wanted. */
+static bool answer_is_replaced(struct exchange *x, const struct head *h)
+{
+	const struct error_pages *pages = exchange_pages(x);
+	const struct respond *page;
+
+	if (pages == NULL || h->status < 300 || x->grpc)
+		return false;
+	if (pages->hands && exchange_hand_on(x, reason_ok, h->status, PAGE_UPSTREAM))
+		return true;
+	page = action_page(pages, h->status, PAGE_UPSTREAM);
+	if (page == NULL)
+		return false;
+	x->call.judged = x->leg->attempt.status;
+	leg_abort(x->leg, ENDPOINT_OK, reason_ok);
+	x->state = X_REPLYING;
+	x->call.out.why = reason_ok;
+	x->call.deadline_ns = 0;
+	exchange_set_deadline(x, x->worker->times.write_ns);
+	drop_kept(x);
+	reply_page(x, page, h);
+	return true;
+}
+
 void exchange_on_head(struct exchange *x, struct head *h, bool end)
 {
 	struct worker *w = x->worker;
@@ -750,7 +933,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_touch(x);
 		x->continued = x->continued || h->status == 100;
 		if (x->req->minor > 0 && !send_head(x, h, false))
-			cut(x, reason_out_of_memory);
+			exchange_cut(x, reason_out_of_memory);
 		return;
 	}
 	if (!switches_well(x, h)) {
@@ -758,7 +941,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 		exchange_on_leg_failed(x, reason_upstream_malformed);
 		return;
 	}
-	if (answer_is_dropped(x))
+	if (answer_is_dropped(x) || answer_is_replaced(x, h))
 		return;
 	x->resp = h;
 	x->call.judged = x->leg->attempt.status;
@@ -772,7 +955,7 @@ void exchange_on_head(struct exchange *x, struct head *h, bool end)
 	drop_kept(x);
 	pump_init(&x->down, x->leg->stream, x->client, &w->loop.now_ns);
 	if (!send_head(x, h, end)) {
-		cut(x, reason_out_of_memory);
+		exchange_cut(x, reason_out_of_memory);
 		return;
 	}
 	exchange_touch(x);
@@ -815,7 +998,7 @@ void exchange_on_leg_failed(struct exchange *x, const struct reason *why)
 		again.yes = true;
 		kind = TRY_REPEAT;
 		x->tried = (struct member_set){ 0 };
-	} else if (chain_retries(&x->route->chain)) {
+	} else if (chain_retries(x->call.chain)) {
 		again = ask_again(x);
 	} else if ((why->flags & R_UNSENT) && x->call.resendable) {
 		kind = TRY_REPEAT;
@@ -835,6 +1018,10 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 
 	if (fallback == NULL || x->cluster == fallback ||
 	    (why != reason_breaker_open && why != reason_no_endpoint)) {
+		if (why == reason_no_endpoint && x->cluster->conf->unavailable != 0) {
+			x->call.out.status = (uint16_t)x->cluster->conf->unavailable;
+			ms = 0;
+		}
 		exchange_reply(x, why, ms);
 		return;
 	}
@@ -848,5 +1035,5 @@ void exchange_on_no_endpoint(struct exchange *x, const struct reason *why, uint6
 
 void exchange_on_answer_cut(struct exchange *x, const struct reason *why)
 {
-	cut(x, why == reason_upstream_reset ? reason_upstream_truncated : why);
+	exchange_cut(x, why == reason_upstream_reset ? reason_upstream_truncated : why);
 }

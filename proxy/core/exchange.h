@@ -11,6 +11,7 @@
 enum exchange_state {
 	X_NEW,
 	X_ADMITTING,
+	X_COLLECTING,
 	X_CONNECTING,
 	X_AWAITING,
 	X_BACKOFF,
@@ -47,9 +48,29 @@ struct leg {
 	bool final;   /* and says that no other try is wanted */
 	bool hurried; /* it was out of a time that its client has set: no fault of the endpoint's */
 	bool told;    /* filters know how it went */
+	bool dropped; /* it has an answer, which gives way to another try */
+	bool at_once; /* its connect failed before it began */
+	int error;    /* what the system calls the failure, for logs; 0: not known */
+	struct try_note *note; /* NULL: nobody wants it */
+};
+
+/* What texts can tell of a try; in the call's arena, where somebody wants it (route.watched). */
+struct try_note {
+	struct try_note *next;
+	const char *address;
+	uint16_t status; /* as logs have it: 502, 504 of one that failed; 0: none */
+	uint64_t start_ns;
+	uint64_t connect_ns, head_ns,
+	    whole_ns; /* since then; UINT64_MAX: it did not come to that */
+	uint64_t in_bytes, out_bytes, body_bytes;
+	const struct head *head; /* of its answer; NULL: none came */
 };
 
 struct auth_result;
+struct respond;
+struct serving;
+struct target;
+struct template_values;
 
 struct exchange {
 	uint32_t magic;
@@ -61,11 +82,15 @@ struct exchange {
 	struct conn *conn;     /* the client's; NULL once it is gone */
 	struct stream *client; /* NULL once it is gone */
 	struct head *req, *resp;
+	struct head *came; /* what the client asked for, where req is something else; else NULL */
+	struct head
+	    *plain; /* req before upstreams are told of the client; NULL: nobody will ask for it */
+	struct target *redirect; /* what goes upstream in place of what req says; NULL: req */
 	struct arena arena;
 	struct auth_result *auth; /* NULL: nothing was looked at */
-	struct cluster *cluster; /* where it goes: the route's, or its fallback */
-	struct leg *leg;         /* the newest */
-	struct leg *rival;       /* an older one that is unanswered, too; else NULL */
+	struct cluster *cluster;  /* where it goes: the route's, or its fallback */
+	struct leg *leg;          /* the newest */
+	struct leg *rival;        /* an older one that is unanswered, too; else NULL */
 	struct leg first;
 	struct member_set tried;
 	struct pump up, down;
@@ -76,13 +101,23 @@ struct exchange {
 	bool request_ended, admitted;
 	bool budget_spent; /* a retry would have been due, but for its budget: clients shall not
 			      retry in its place */
+	bool elsewhere;    /* no endpoint is to be asked twice */
 	bool grpc;         /* it is a call of gRPC (grpc.h) */
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
+	bool handed;  /* in place of an error */
+	uint16_t handed_status;   /* of what is answered then; 0: as it is */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
+	struct serving *serving; /* serve.c: a file's bytes are its answer; NULL: none are */
 	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
+	/* For texts: the request as it came (NULL: nobody asks), tries, and what has gone over the
+	 * client's stream. */
+	const struct head *asked;
+	struct try_note *tries, *last_try;
+	uint64_t in_bytes, out_bytes, head_bytes;
+	bool pipelined;
 	struct list link;
 	struct deferred grave;
 };
@@ -109,6 +144,14 @@ void exchange_fini_spare(struct worker *);
 void exchange_begin(struct exchange *);
 /* A delay is over, or a wait has lasted too long. */
 void exchange_go_on_admitting(struct exchange *);
+/* Its route sends it on: to the one where it ends.  Not NULL: it cannot go on. */
+const struct reason *exchange_follow(struct exchange *);
+/* What another route answers, in place of this error: whether there is one, and the call goes on. */
+bool exchange_hand_on(struct exchange *, const struct reason *, uint16_t status, enum page_of from);
+/* The call is made ready for a route whose policies are not asked. */
+bool exchange_begin_free(struct exchange *);
+/* All have let it in. */
+void exchange_go_on(struct exchange *);
 /* It waits for no filter any more. */
 void exchange_end_queueing(struct exchange *);
 /* A call that goes nowhere has its ids, too: the reply and the log carry them.  Where the log shows
@@ -116,6 +159,31 @@ void exchange_end_queueing(struct exchange *);
 void exchange_identify(struct exchange *);
 /* Answers from here; the leg, if any, is given up. */
 void exchange_reply(struct exchange *, const struct reason *, uint64_t retry_after_ms);
+/* Answers what the route says. */
+void exchange_respond(struct exchange *);
+/* It is answered by what its route says from here. */
+void exchange_begin_own(struct exchange *);
+/* Ends it in the midst of an answer. */
+void exchange_cut(struct exchange *, const struct reason *);
+/* The call, for texts that say something of it. */
+void exchange_values(struct exchange *, struct template_values *);
+/* NULL: errors are answered as they are. */
+static inline const struct error_pages *exchange_pages(const struct exchange *x)
+{
+	return x->route != NULL ? x->route->pages : x->use->policy->pages;
+}
+
+/* The route's last word on the head of an answer; false: memory is out. */
+bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
+static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
+{
+	const struct answer_edits *edits =
+	    x->route != NULL ? x->route->answers : x->use->policy->answers;
+
+	return edits == NULL || exchange_apply_edits(x, edits, h);
+}
+/* Gives the client's stream up; exchange_end follows. */
+void exchange_reset(struct exchange *, const struct reason *);
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
 /* No endpoint takes the call, for `ms`: the fallback may. */
@@ -155,6 +223,11 @@ bool exchange_is_draining(const struct exchange *);
 /* Bytes moved, either way. */
 void exchange_touch(struct exchange *);
 
+/* collect.c.  Let in, and before its first try; false: nothing is awaited. */
+bool collect_begin(struct exchange *);
+/* More of the body has come, and is kept. */
+void collect_more(struct exchange *, bool end);
+
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */
 	TRY_REPEAT, /* nothing was sent: to another endpoint; or it was not looked at: to any */
@@ -181,8 +254,21 @@ void pump_room(struct pump *);
 /* How long src was paused for dst, in all. */
 uint64_t pump_held_ns(const struct pump *);
 
+/* The status that a page for errors has for what its route answers. */
+static inline void exchange_set_status(const struct exchange *x, struct head *h)
+{
+	if (x->handed_status != 0 && h->status != 204 && h->status != 304)
+		h->status = x->handed_status;
+}
+
 /* What a client that comes by this path is told for `why`; route may be NULL. */
 uint16_t reply_status(const struct route *, struct slice path, const struct reason *why);
+/* Writes the route's answer into the client stream. */
+void reply_respond(struct exchange *, const struct respond *);
+/* Writes a page in place of an upstream's answer. */
+void reply_page(struct exchange *, const struct respond *, const struct head *answer);
+/* Writes the head of an answer whose body is a file's, or which has none, and begins with that. */
+void reply_file(struct exchange *, struct head *);
 /* Writes the reply's head and body into the client stream. */
 void reply_send(struct exchange *, const struct reason *, uint64_t retry_after_ms);
 

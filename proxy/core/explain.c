@@ -2,12 +2,18 @@
  *
  * The request is written down as a client would send it and read by the parser that reads clients:
  * what would be refused for its form is refused here. */
+#include "core/reroute.h"
 #include "core/explain.h"
+
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "conf/value.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
+#include "core/file_answer.h"
+#include "core/values.h"
 #include "filters/key.h"
 #include "filters/scope.h"
 #include "http/h1.h"
@@ -115,6 +121,98 @@ static const char *find_client(struct explain *e, const struct explain_request *
 
 /*---------------------------------------------------------------- the route */
 
+/* The listener of the port that the request names; else the first. */
+static const struct listen_conf *listener_of(const struct explain *e)
+{
+	const struct listen_conf *all = e->policy->config->listen.item;
+	struct slice host = e->head->authority;
+	const char *colon = host.n == 0 ? NULL : memrchr(host.p, ':', host.n);
+	uint32_t port;
+
+	if (colon == NULL ||
+	    value_u32(slice_of(colon + 1, (size_t)(host.p + host.n - colon - 1)), &port) != NULL)
+		return &all[0];
+	for (uint32_t i = 0; i < e->policy->config->listen.n; i++)
+		if (addr_port(&all[i].addr) == port)
+			return &all[i];
+	return &all[0];
+}
+
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	const struct explain *e = LIST_ENTRY((struct call *)(uintptr_t)call, struct explain, call);
+
+	return values_read(e->policy->values, &e->values, name, out);
+}
+
+static bool find_values(struct explain *e)
+{
+	static const struct template_match no_match;
+	const struct listen_conf *listen = listener_of(e);
+	char *text = arena_alloc(e->arena, ADDR_TEXT_MAX);
+
+	if (text == NULL)
+		return false;
+	addr_format(&listen->addr, text);
+	e->call.req = e->head;
+	e->call.arena = e->arena;
+	e->call.client = e->client;
+	e->call.value = on_value;
+	e->values = (struct template_values){
+		.call = &e->call,
+		.match = &no_match,
+		.scheme = slice_str(listen->tls.n > 0 ? "https" : "http"),
+		.port = addr_port(&listen->addr),
+		.address = text,
+	};
+	return true;
+}
+
+/* One round through the routes. */
+static void ask_routes(struct explain *e)
+{
+	e->n_routes = 0;
+	e->route = NULL;
+	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
+		struct explain_route *er = &e->routes[e->n_routes];
+
+		er->route = &e->policy->route[e->n_routes++];
+		er->why_not = route_differs(er->route, e->head, e->call.path, &e->values);
+		if (er->why_not == ROUTE_TAKES)
+			e->route = er->route;
+		if (er->why_not == ROUTE_TOO_HARD)
+			break;
+	}
+	if (e->route != NULL)
+		e->values.match = &e->route->match;
+	else if (e->n_routes > 0 && e->routes[e->n_routes - 1].why_not == ROUTE_TOO_HARD)
+		e->why = reason_path_too_hard;
+	else
+		e->why = reason_no_route;
+}
+
+/* What the last round asked for is shown. */
+static bool follow(struct explain *e)
+{
+	for (unsigned i = 0; e->route != NULL && e->route->reroute != NULL; i++) {
+		struct head *h = reroute_head(e->route->reroute, &e->values);
+
+		if (h == NULL || i == REROUTES_MAX) {
+			e->why = h == NULL ? reason_bad_request : reason_rerouted_too_often;
+			return true;
+		}
+		if (e->values.came == NULL)
+			e->values.came = e->head;
+		e->head = h;
+		e->call.req = h;
+		e->call.path = route_path(h, e->arena);
+		if (e->call.path.p == NULL)
+			return false;
+		ask_routes(e);
+	}
+	return true;
+}
+
 static bool find_route(struct explain *e)
 {
 	struct slice path = route_path(e->head, e->arena);
@@ -125,17 +223,13 @@ static bool find_route(struct explain *e)
 	}
 	e->call.path = path;
 	e->routes = arena_zalloc(e->arena, (e->policy->n_routes + 1) * sizeof(*e->routes));
-	if (e->routes == NULL)
+	if (e->routes == NULL || !find_values(e))
 		return false;
-	while (e->route == NULL && e->n_routes < e->policy->n_routes) {
-		struct explain_route *er = &e->routes[e->n_routes];
-
-		er->route = &e->policy->route[e->n_routes++];
-		er->why_not = route_differs(er->route, e->head, path);
-		if (er->why_not == ROUTE_TAKES)
-			e->route = er->route;
-	}
-	e->why = e->route == NULL ? reason_no_route : route_refuses(e->route, e->head);
+	ask_routes(e);
+	if (!follow(e))
+		return false;
+	if (e->route != NULL && e->why == NULL)
+		e->why = route_refuses(e->route, e->head);
 	return true;
 }
 
@@ -151,7 +245,7 @@ static bool begin_call(struct explain *e, const struct env *env)
 	c->arena = e->arena;
 	c->client = e->client;
 	c->route = e->route->name;
-	c->upstream = e->route->cluster->name;
+	c->upstream = e->route->cluster == NULL ? NULL : e->route->cluster->name;
 	c->resendable = true;
 	if (e->route->conf->timeout.total_ns != 0)
 		c->deadline_ns = env->now_ns + e->route->conf->timeout.total_ns;
@@ -251,7 +345,7 @@ static void ask_about_endpoints(struct explain *e, struct explain_policy *p)
 	const struct cluster *cl = e->route->cluster;
 	uint64_t shortest = UINT64_MAX;
 
-	for (uint32_t i = 0; i < cl->n; i++) {
+	for (uint32_t i = 0; cl != NULL && i < cl->n; i++) {
 		uint64_t ns = p->filter->ops->shut(p->filter, &e->call, cl->member[i].endpoint->id);
 
 		if (ns == 0)
@@ -347,6 +441,44 @@ static bool ask_cluster(struct explain *e, const struct cluster *cl, struct expl
 	return true;
 }
 
+/* What stands on this disk at this moment. */
+static bool ask_file(struct explain *e)
+{
+	struct file_answer answer;
+	uint16_t status;
+
+	if (e->why != NULL)
+		return true;
+	e->why =
+	    file_answer_make(e->route->respond, e->route, &e->values, e->answer, &answer, &status);
+	if (answer.fd >= 0)
+		close(answer.fd);
+	return e->why != NULL || e->route->answers == NULL ||
+	       action_edit_answer(e->route->answers, &e->values, e->answer);
+}
+
+static bool ask_action(struct explain *e)
+{
+	const struct template_values *v = &e->values;
+	const struct route *r = e->route;
+	struct slice body;
+
+	if (r->respond != NULL) {
+		e->answer = arena_zalloc(e->arena, sizeof(*e->answer));
+		if (e->answer == NULL)
+			return false;
+		head_init(e->answer, e->arena);
+		if (r->respond->files != NULL)
+			return ask_file(e);
+		return action_respond(r->respond, v, e->answer, &body) &&
+		       (r->answers == NULL || action_edit_answer(r->answers, v, e->answer));
+	}
+	e->redirected = r->rewrite != NULL;
+	if (e->redirected && e->why == NULL)
+		e->why = action_target(r, v, &e->target);
+	return e->why != reason_out_of_memory;
+}
+
 static const struct filter *who_shuts(const struct explain *e)
 {
 	for (uint32_t i = 0; i < e->n_policies; i++)
@@ -386,12 +518,20 @@ static const char *find(struct explain *e, const struct env *env, uint64_t wall_
 		return out_of_memory;
 	if (e->auth.why != NULL)
 		return NULL;
-	if (!ask_cluster(e, e->route->cluster, &e->to) ||
+	if (!ask_action(e) || !ask_cluster(e, e->route->cluster, &e->to) ||
 	    !ask_cluster(e, e->route->fallback, &e->fallback))
 		return out_of_memory;
-	if (e->why == NULL)
+	if (e->why == NULL && e->answer == NULL)
 		choose_cluster(e);
 	return NULL;
+}
+
+uint16_t explain_status(const struct explain *e, uint16_t status)
+{
+	const struct error_pages *pages = e->route != NULL ? e->route->pages : e->policy->pages;
+	const struct respond *page = pages == NULL ? NULL : action_page(pages, status, PAGE_WEIR);
+
+	return page == NULL || page->status == 0 ? status : page->status;
 }
 
 const char *explain_find(const struct policy *policy, const struct env *env,
@@ -409,5 +549,6 @@ const char *explain_find(const struct policy *policy, const struct env *env,
 		e->status = e->denier != NULL && e->denier->status != 0
 				? e->denier->status
 				: reply_status(e->route, e->call.path, e->why);
+	e->status = explain_status(e, e->status);
 	return wrong;
 }

@@ -12,6 +12,7 @@
 #define CORE_EXPLAIN_H
 
 #include "base/buf.h"
+#include "core/action.h"
 #include "core/policy.h"
 #include "core/route.h"
 #include "filters/filter.h"
@@ -67,13 +68,17 @@ struct explain {
 	struct head *head;
 	struct ip peer, client; /* which it comes from, for whom it is */
 	struct call call;       /* as the chain gets it, begun; valid with a route */
+	struct template_values values;
 	struct auth_result auth; /* what became of its credentials */
 	uint32_t n_routes;      /* that were looked at */
 	struct explain_route *routes;
 	const struct route *route; /* NULL: none takes it */
 	uint32_t n_policies; /* with bad credentials: of those that are asked before them */
 	struct explain_policy *policies;
-	struct explain_cluster to, fallback;
+	struct explain_cluster to, fallback; /* none: the route answers by itself */
+	struct head *answer;                 /* then: its head; status 0: it closes */
+	struct target target;                /* else what goes upstream, where `redirected` */
+	bool redirected;
 
 	/* What becomes of it. */
 	const struct reason *why;    /* NULL: it goes on */
@@ -86,6 +91,8 @@ struct explain {
 
 /* What a worker does when it begins to follow a policy; for policies that none follows. */
 void explain_follow(const struct policy *, const struct env *);
+/* What a reply of this status is sent as: there may be a page for it. */
+uint16_t explain_status(const struct explain *, uint16_t status);
 /* NULL; or what is wrong with the request as asked for: a sentence.  All memory is the arena's. */
 const char *explain_find(const struct policy *, const struct env *, const struct explain_request *,
 			 struct arena *, struct explain *);

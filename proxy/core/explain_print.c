@@ -90,12 +90,53 @@ static void text_request(const struct explain *e, struct buf *b)
 	buf_puts(b, "\n\n");
 }
 
+static void text_target(const struct explain *e, struct buf *b)
+{
+	enum host_from host = e->route->rewrite->host_from;
+
+	buf_puts(b, ", as ");
+	put_plain(b, e->target.path);
+	if (e->target.query.p != NULL) {
+		buf_putc(b, '?');
+		put_plain(b, e->target.query);
+	}
+	buf_puts(b, " of ");
+	if (host == HOST_OF_UPSTREAM)
+		buf_puts(b, "the endpoint's own address");
+	else
+		put_plain(b, e->target.authority);
+}
+
+static void text_answer(const struct head *h, struct buf *b)
+{
+	if (h->status == 0) {
+		buf_puts(b, "  is not answered: its connection is closed\n\n");
+		return;
+	}
+	buf_printf(b, "  is answered by its route: %u", h->status);
+	for (uint16_t i = 0; i < h->n; i++) {
+		if (h->fields[i].id == F_REMOVED)
+			continue;
+		buf_puts(b, "\n    ");
+		put_plain(b, h->fields[i].name);
+		buf_puts(b, ": ");
+		put_plain(b, h->fields[i].value);
+	}
+	buf_puts(b, "\n\n");
+}
+
 static void text_outcome(const struct explain *e, struct buf *b)
 {
+	if (e->why == NULL && e->answer != NULL) {
+		text_answer(e->answer, b);
+		return;
+	}
 	if (e->why == NULL) {
 		buf_printf(b, "  goes on to upstream %s",
 			   e->falls_back ? e->fallback.cluster->name : e->to.cluster->name);
 		buf_puts(b, e->falls_back ? ", the fallback" : "");
+		if (e->redirected)
+			text_target(e, b);
 		if (e->delay_ms > 0) {
 			buf_puts(b, ", but not before ");
 			put_ms(b, e->delay_ms);
@@ -136,6 +177,8 @@ static void text_route(const struct explain_route *er, struct buf *b)
 			put_list(b, ", methods", &m->methods);
 		if (m->hosts.n > 0)
 			put_list(b, ", hosts", &m->hosts);
+		if (m->when.n > 0)
+			buf_puts(b, ", and its conditions hold");
 		break;
 	case ROUTE_PATH:
 		buf_printf(b, "no: its path is %s", m->path);
@@ -145,6 +188,18 @@ static void text_route(const struct explain_route *er, struct buf *b)
 		break;
 	case ROUTE_HOST:
 		put_list(b, "no: its hosts are", &m->hosts);
+		break;
+	case ROUTE_WHEN:
+		buf_puts(b, "no: it wants another");
+		for (uint32_t i = 0; i < m->when.n; i++)
+			buf_printf(b, "%s %s", i > 0 ? "," : "",
+				   ((const struct when_conf *)m->when.item)[i].name.name);
+		break;
+	case ROUTE_FILE:
+		buf_puts(b, "no: there is no file for it");
+		break;
+	case ROUTE_TOO_HARD:
+		buf_puts(b, "takes too long to match: the call is refused");
 		break;
 	}
 	buf_putc(b, '\n');
@@ -312,7 +367,7 @@ static void text_stretch(const struct stretch *s, struct buf *b)
 		snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, s->first + 1,
 			 s->first + s->n);
 	buf_printf(b, "  %-16s %u", range, res->status);
-	if (res->why != reason_ok)
+	if (res->why != reason_ok && res->why != reason_responded)
 		buf_printf(b, " %s", res->why->token);
 	if (res->denier != NULL)
 		buf_printf(b, " by %s", res->denier->name);
@@ -462,15 +517,38 @@ static void json_request(const struct explain *e, struct buf *b)
 	buf_putc(b, '}');
 }
 
+static struct slice location_of(const struct head *h)
+{
+	const struct header *f = head_find(h, F_LOCATION);
+
+	return f == NULL ? slice_of(NULL, 0) : f->value;
+}
+
+static void json_target(const struct explain *e, struct buf *b)
+{
+	bool own = e->route->rewrite->host_from == HOST_OF_UPSTREAM;
+
+	json_string(b, ",", "upstream_path", e->target.path);
+	json_string(b, ",", "upstream_query", e->target.query);
+	json_string(b, ",", "upstream_host", own ? slice_of(NULL, 0) : e->target.authority);
+}
+
 static void json_outcome(const struct explain *e, struct buf *b)
 {
 	json_key(b, ",", "outcome");
-	if (e->why == NULL) {
+	if (e->why == NULL && e->answer != NULL) {
+		json_string(b, "{", "decision", slice_str("respond"));
+		json_number(b, ",", "delay_ms", e->delay_ms);
+		json_number(b, ",", "status", e->answer->status);
+		json_string(b, ",", "location", location_of(e->answer));
+	} else if (e->why == NULL) {
 		json_string(b, "{", "decision", slice_str(e->delay_ms > 0 ? "delay" : "allow"));
 		json_number(b, ",", "delay_ms", e->delay_ms);
 		json_string(
 		    b, ",", "upstream",
 		    slice_str(e->falls_back ? e->fallback.cluster->name : e->to.cluster->name));
+		if (e->redirected)
+			json_target(e, b);
 	} else {
 		json_string(b, "{", "decision", slice_str("deny"));
 		json_number(b, ",", "status", e->status);
@@ -486,7 +564,8 @@ static void json_outcome(const struct explain *e, struct buf *b)
 static void json_routes(const struct explain *e, struct buf *b)
 {
 	static const char *const differs[] = {
-		[ROUTE_PATH] = "path", [ROUTE_METHOD] = "method", [ROUTE_HOST] = "host"
+		[ROUTE_PATH] = "path", [ROUTE_METHOD] = "method",     [ROUTE_HOST] = "host",
+		[ROUTE_WHEN] = "when", [ROUTE_TOO_HARD] = "too_hard", [ROUTE_FILE] = "file",
 	};
 
 	json_string(b, ",", "route", slice_str(e->route == NULL ? NULL : e->route->name));

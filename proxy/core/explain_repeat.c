@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/timer.h"
 #include "core/exchange.h"
+#include "core/values.h"
 #include "filters/wait.h"
 
 struct run {
@@ -77,7 +78,7 @@ static void sum_up(struct explain_repeat *ask, const struct one *o,
 	ask->sum_wait_ns += o->waited_ns;
 	if (o->waited_ns > ask->longest_wait_ns)
 		ask->longest_wait_ns = o->waited_ns;
-	if (res->why == reason_ok) {
+	if (res->why == reason_ok || res->why == reason_responded) {
 		ask->admitted++;
 		return;
 	}
@@ -114,6 +115,19 @@ static void respond(struct one *o, uint16_t status)
 	chain_respond(&o->call, &h);
 }
 
+static uint16_t status_of(const struct one *o, const struct reason *why)
+{
+	const struct run *r = o->run;
+
+	if (why == reason_responded)
+		return r->e->answer->status;
+	if (why == reason_ok)
+		return r->ask->status;
+	if (o->call.out.status != 0)
+		return explain_status(r->e, o->call.out.status);
+	return explain_status(r->e, reply_status(r->e->route, r->e->call.path, why));
+}
+
 static void end(struct one *o, const struct reason *why, uint64_t retry_after_ms)
 {
 	struct run *r = o->run;
@@ -123,10 +137,7 @@ static void end(struct one *o, const struct reason *why, uint64_t retry_after_ms
 	*res = (struct explain_result){
 		.why = why,
 		.denier = denier_of(o),
-		.status = why == reason_ok ? r->ask->status
-			  : o->call.out.status != 0
-			      ? o->call.out.status
-			      : reply_status(r->e->route, r->e->call.path, why),
+		.status = status_of(o, why),
 		.wait_ms = (uint32_t)(o->waited_ns / CLOCK_MS),
 		.retry_after_ms = why->flags & R_SHED && retry_after_ms == 0 ? 1 : retry_after_ms,
 	};
@@ -347,8 +358,12 @@ static void on_chain(struct one *o, struct verdict v)
 		begin_waiting(o, v.kind == V_DELAY ? v.ns : v.ms * CLOCK_MS);
 		return;
 	default:
-		try(o);
+		break;
 	}
+	if (o->run->e->answer != NULL)
+		end(o, reason_responded, 0);
+	else
+		try(o);
 }
 
 static void on_verdict(struct one *o, struct verdict v)
@@ -405,6 +420,15 @@ static void on_timer(struct timer *t)
 }
 
 /* What explain_find has found: the call is the same each time. */
+static bool on_value(const struct call *call, struct slice name, struct slice *out)
+{
+	const struct one *o = LIST_ENTRY((struct call *)(uintptr_t)call, struct one, call);
+	struct template_values values = o->run->e->values;
+
+	values.call = call;
+	return values_read(o->run->e->policy->values, &values, name, out);
+}
+
 static const struct reason *on_prove(struct call *c)
 {
 	return LIST_ENTRY(c, struct one, call)->run->e->auth.why;
@@ -433,6 +457,7 @@ static bool arrive(struct run *r)
 	o->call.env = r->env;
 	o->call.arena = &o->arena;
 	o->call.resume = on_resume;
+	o->call.value = on_value;
 	o->call.prove = route->auth.looks != 0 ? on_prove : NULL;
 	if (route->conf->timeout.total_ns != 0)
 		o->call.deadline_ns = now_of(r) + route->conf->timeout.total_ns;

@@ -569,6 +569,19 @@ bool forward_identify(struct head *head, struct forward_context *fc)
 	return set_request_id(&s) && set_traceparent(&s);
 }
 
+/* Ids that the head does not carry are made for the log alone. */
+bool forward_take_note(struct head *head, struct forward_context *fc)
+{
+	struct head copy = *head;
+
+	copy.fields = arena_alloc(fc->arena, (head->n + 2u) * sizeof(*copy.fields));
+	if (copy.fields == NULL)
+		return false;
+	memcpy(copy.fields, head->fields, head->n * sizeof(*copy.fields));
+	copy.cap = (uint16_t)(head->n + 2);
+	return forward_identify(&copy, fc);
+}
+
 bool forward_prepare(struct head *head, struct forward_context *fc)
 {
 	struct survey s = { .head = head,

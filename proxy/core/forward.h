@@ -58,6 +58,8 @@ bool forward_count_hop(struct head *);
 void forward_sift_trailers(struct head *);
 /* X-Request-Id and traceparent only: of a call that goes nowhere. */
 bool forward_identify(struct head *, struct forward_context *);
+/* The same, and the head stays as it is. */
+bool forward_take_note(struct head *, struct forward_context *);
 /* Writes these fields into a request head, in place of what is there.  False: memory is out. */
 bool forward_prepare(struct head *, struct forward_context *);
 

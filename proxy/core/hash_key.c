@@ -1,6 +1,7 @@
 /* hash_key.c - from `hash:` to a key specification, and from a call to a hash. */
 #include "core/hash_key.h"
 
+#include "core/template.h"
 #include "filters/key.h"
 
 /* As the parser of keys wants it: nodes, where they stood in the file. */
@@ -26,10 +27,27 @@ static bool parse(const struct cluster_conf *conf, struct arena *arena, struct d
 	return key_custom.parse(&load, &list, spec);
 }
 
+static bool is_text(const struct cluster_conf *conf)
+{
+	return conf->lb == LB_CRC32_HASH || conf->lb == LB_KETAMA_HASH;
+}
+
+static bool parse_text(const struct cluster_conf *conf, struct arena *arena, struct diags *diags,
+		       struct template *t)
+{
+	static const struct template_match no_match;
+	const struct hash_conf *part = conf->hash.item;
+
+	return template_parse(t, part->key, false, &no_match, "`hash`", part->at, arena, diags);
+}
+
 bool hash_key_check(const struct cluster_conf *conf, struct arena *arena, struct diags *diags)
 {
 	struct key_spec spec;
+	struct template text;
 
+	if (is_text(conf) && conf->hash.n > 0)
+		return parse_text(conf, arena, diags, &text);
 	return conf->hash.n == 0 || parse(conf, arena, diags, &spec);
 }
 
@@ -39,6 +57,14 @@ bool hash_key_open(struct cluster *c, struct arena *arena, struct diags *diags)
 
 	if (c->conf->hash.n == 0)
 		return true;
+	if (is_text(c->conf)) {
+		struct template *t = arena_zalloc(arena, sizeof(*t));
+
+		c->hash_text = t;
+		if (t == NULL)
+			diags_out_of_memory(diags);
+		return t != NULL && parse_text(c->conf, arena, diags, t);
+	}
 	spec = arena_zalloc(arena, sizeof(*spec));
 	if (spec == NULL) {
 		diags_out_of_memory(diags);

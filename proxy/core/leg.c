@@ -11,8 +11,11 @@
 #include "base/clock.h"
 #include "base/reason.h"
 #include "core/exchange.h"
+#include "core/action.h"
+#include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
+#include "core/template.h"
 #include "core/tunnel.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
@@ -22,6 +25,73 @@ struct leg_wait {
 	struct pool_waiter waiter;
 	struct leg *leg;
 };
+
+/*---------------------------------------------------------------- notes */
+
+static struct try_note *note_new(struct exchange *x, const char *address)
+{
+	struct try_note *n = arena_zalloc(&x->arena, sizeof(*n));
+
+	if (n == NULL)
+		return NULL;
+	n->address = address;
+	n->start_ns = x->worker->loop.now_ns;
+	n->connect_ns = n->head_ns = n->whole_ns = UINT64_MAX;
+	if (x->last_try == NULL)
+		x->tries = n;
+	else
+		x->last_try->next = n;
+	x->last_try = n;
+	return n;
+}
+
+static void note_begin(struct leg *l)
+{
+	const struct endpoint *ep = l->member->endpoint;
+
+	l->note = note_new(l->x, ep->peer == NULL ? ep->text : ep->authority);
+}
+
+/* A name may stand for several addresses. */
+static void note_connected(struct leg *l)
+{
+	char text[ADDR_TEXT_MAX];
+	const char *copy;
+
+	addr_format(&l->conn->peer, text);
+	copy = arena_strdup(&l->x->arena, text);
+	if (copy != NULL)
+		l->note->address = copy;
+	l->note->connect_ns = l->x->worker->loop.now_ns - l->note->start_ns;
+}
+
+/* Its stream is about to go. */
+static void note_stream(struct leg *l)
+{
+	if (l->note == NULL || l->stream == NULL)
+		return;
+	l->note->in_bytes = l->stream->in_bytes;
+	l->note->out_bytes = l->stream->out_bytes;
+}
+
+static void note_head(struct leg *l, const struct head *h)
+{
+	l->note->head = h;
+	l->note->status = h->status;
+	l->note->head_ns = l->last_ns - l->note->start_ns;
+}
+
+static void note_end(struct leg *l, const struct reason *why)
+{
+	struct try_note *n = l->note;
+
+	n->whole_ns = l->x->worker->loop.now_ns - n->start_ns;
+	n->body_bytes = l == l->x->leg && l->heard ? l->x->down.bytes : 0;
+	if (n->status == 0 && (why->flags & R_FAILURE))
+		n->status = why->status == 504 ? 504 : 502;
+}
+
+/*---------------------------------------------------------------- ends */
 
 /* What the balancer is to know of a try that was not answered. */
 static void tell_unanswered(struct leg *l, enum endpoint_result result)
@@ -78,6 +148,27 @@ void leg_tell(struct leg *l)
 	chain_attempted(exchange_call(l->x), &l->attempt);
 }
 
+/* Whether its endpoint has failed for who may pass it over: an answer that is passed on is none of
+ * it, whatever it says and however it ends. */
+static bool is_ejectable(const struct leg *l, enum endpoint_result result)
+{
+	return l->dropped ? is_failure(l->attempt.status) : result == ENDPOINT_FAILED && !l->heard;
+}
+
+/* A try that fails may be the one for which its endpoint is passed over from here. */
+static void tell_chain(struct leg *l, const struct reason *why)
+{
+	struct call *call = exchange_call(l->x);
+	bool heard = l->x->route->log.n_events > 0, open;
+
+	if (l->told)
+		return;
+	open = heard && chain_shut(call, l->attempt.endpoint) == 0;
+	chain_attempted(call, &l->attempt);
+	if (open && chain_shut(call, l->attempt.endpoint) > 0)
+		event_disabled(l, why);
+}
+
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
 {
 	struct exchange *x = l->x;
@@ -85,6 +176,8 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 
 	CHECK(l->open);
 	l->open = false;
+	if (l->note != NULL)
+		note_end(l, why);
 	l->attempt.why = why;
 	l->attempt.excused = is_excused(l);
 	l->attempt.asked = l->sent && x->request_ended && !x->up.held;
@@ -95,8 +188,13 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
 	l->attempt.held_ns = pump_held_ns(&x->down);
-	if (!l->told)
-		chain_attempted(exchange_call(x), &l->attempt);
+	event_try(l, why);
+	tell_chain(l, why);
+	if (x->cluster->bounded &&
+	    cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
+			  is_ejectable(l, result)) &&
+	    x->cluster->n > 1)
+		event_disabled(l, why);
 	x->record.upstream_ns += time_of(l);
 	x->up.dst = NULL;
 	x->down.src = NULL;
@@ -120,6 +218,7 @@ static void leg_finish(struct leg *l)
 {
 	struct conn *c = l->conn;
 
+	note_stream(l);
 	l->stream = NULL;
 	l->conn = NULL;
 	leg_close(l, ENDPOINT_OK, reason_ok);
@@ -132,6 +231,7 @@ void leg_abort(struct leg *l, enum endpoint_result result, const struct reason *
 
 	if (!l->open)
 		return;
+	note_stream(l);
 	if (l->stream != NULL)
 		l->stream->ops->reset(l->stream, why);
 	if (l->wait != NULL)
@@ -220,6 +320,8 @@ static void take_answer(struct leg *l, const struct head *h)
 	l->heard = true;
 	l->attempt.status = h->status;
 	l->attempt.head_ns = l->last_ns;
+	if (l->note != NULL)
+		note_head(l, h);
 	if (h->status >= 400)
 		(void)retry_after_ms(h, l->x->worker->loop.wall_ns, &l->attempt.retry_after_ms);
 	if (l->x->grpc)
@@ -291,6 +393,9 @@ static void on_gone(void *owner, const struct reason *why)
 		leg_finish(l);
 		return;
 	}
+	note_stream(l);
+	if (l->conn != NULL && l->conn->transport != NULL)
+		l->error = l->conn->transport->error;
 	l->stream = NULL;
 	/* a stream that is reset over a connection that goes on was not met by a dead one */
 	l->reused = l->reused && !(l->conn != NULL && goes_on(l->conn));
@@ -341,13 +446,38 @@ static bool say_time_left(struct exchange *x)
 	return grpc_set_timeout(x->req, until_ns > now_ns ? until_ns - now_ns : 1);
 }
 
+/* By another path, or to another host, than the client asked for.  It may have to outlive this
+ * try's stream (stream.h, S3). */
+static const struct head *redirected(struct leg *l)
+{
+	struct exchange *x = l->x;
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	*h = *x->req;
+	h->path = x->redirect->path;
+	h->query = x->redirect->query;
+	if (x->route->rewrite->host_from == HOST_OF_UPSTREAM)
+		h->authority = own_authority(l->member->endpoint);
+	else if (x->route->rewrite->host_from == HOST_OF_TEXT)
+		h->authority = x->redirect->authority;
+	return h;
+}
+
 static bool leg_send_head(struct leg *l, bool end)
 {
+	const struct head *h;
+
 	if (l->stream == NULL)
 		return false;
 	l->stream->on = &leg_stream_events;
 	l->stream->owner = l;
-	return say_time_left(l->x) && l->stream->ops->head(l->stream, l->x->req, end);
+	if (!say_time_left(l->x))
+		return false;
+	l->x->req->as_10 = l->x->cluster->conf->http_1_0;
+	h = l->x->redirect == NULL ? l->x->req : redirected(l);
+	return h != NULL && l->stream->ops->head(l->stream, h, end);
 }
 
 /* The call, too: no other try would fare better. */
@@ -365,6 +495,8 @@ static void leg_send(struct leg *l)
 	bool end = x->req->body == BODY_NONE;
 	const struct reason *why = NULL;
 
+	if (l->note != NULL)
+		note_connected(l);
 	if (x->req->authority.n == 0)
 		x->req->authority = own_authority(l->member->endpoint);
 	if (x->req->upgrade)
@@ -374,6 +506,8 @@ static void leg_send(struct leg *l)
 		return;
 	}
 	l->stream = conn_open(l->conn, &x->arena);
+	if (x->cluster->conf->keepalive == 0 && !l->conn->codec.multiplexed)
+		conn_last(l->conn);
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
@@ -403,6 +537,7 @@ static void on_closed(struct conn *c, const struct reason *why)
 	if (l->conn != c)
 		return; /* its stream has told already */
 	l->conn = NULL;
+	l->error = c->error;
 	if (l->sent || !leg_connect(l))
 		leg_fail(l, why != NULL ? why : reason_connect_failed);
 }
@@ -500,8 +635,11 @@ static bool leg_connect(struct leg *l)
 			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, CONN_HTTP1,
 					       &leg_conn_events, l, &w->upstream_limits);
 	}
-	if (l->conn == NULL && l->wait == NULL)
+	if (l->conn == NULL && l->wait == NULL) {
+		l->at_once = l->error == 0;
+		l->error = l->at_once ? w->loop.connect_error : l->error;
 		return false;
+	}
 	exchange_set_late(x, l, connect_ns);
 	return true;
 }
@@ -536,6 +674,18 @@ static struct cluster_member *skip_shut(struct exchange *x, struct pick *pick,
 	return shut;
 }
 
+/* Empty: memory is out, or the call lacks all of it. */
+static struct slice hash_text_of(struct exchange *x)
+{
+	struct template_values values;
+	struct slice text = slice_of(NULL, 0);
+
+	exchange_values(x, &values);
+	if (!template_fill(x->cluster->hash_text, &values, TEMPLATE_TEXT, &text))
+		return slice_of(NULL, 0);
+	return text;
+}
+
 /* One that no filter shuts, skipping those in `tried`; else, in *shut, the one that is shut for the
  * shortest time. */
 static struct cluster_member *pick_open(struct exchange *x, const struct member_set *tried,
@@ -547,6 +697,10 @@ static struct cluster_member *pick_open(struct exchange *x, const struct member_
 
 	*shut = NULL;
 	pick.hashed = hash_key_of(x->cluster, exchange_call(x), &pick.hash);
+	if (x->cluster->hash_text != NULL)
+		pick.key = hash_text_of(x);
+	if (x->cluster->conf->lb == LB_ADDRESS_HASH)
+		pick.client = x->call.client;
 	m = cluster_pick(x->cluster, x->worker->index, &pick);
 	ns = m == NULL ? 0 : chain_shut(&x->call, m->endpoint->id);
 	if (ns == 0)
@@ -588,7 +742,7 @@ static bool leg_choose(struct leg *l, struct exchange *x)
 {
 	struct cluster_member *shut, *m = pick_open(x, &x->tried, &shut);
 
-	if (m == NULL && !member_set_is_empty(&x->tried)) {
+	if (m == NULL && !x->elsewhere && !member_set_is_empty(&x->tried)) {
 		x->tried = (struct member_set){ 0 };
 		m = pick_open(x, &x->tried, &shut);
 	}
@@ -660,6 +814,8 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 
 	endpoint_begin(ep, w);
 	l->open = true;
+	if (x->route->watched)
+		note_begin(l);
 	if (kind != TRY_FRESH)
 		l->conn = take_conn(l);
 	l->reused = was_idle(l->conn);
@@ -670,10 +826,25 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 								  : reason_connect_failed);
 }
 
+/* The whole upstream is what was tried, and none of it there. */
+static void note_nowhere(struct exchange *x)
+{
+	struct try_note *n = note_new(x, x->cluster->name);
+
+	if (n == NULL)
+		return;
+	n->status = 502;
+	n->whole_ns = 0;
+}
+
 void leg_start(struct exchange *x, enum try_kind kind)
 {
 	struct verdict v = leg_choose_and_ask(x->leg, x, kind);
 
+	if (v.kind == V_DENY && x->route->watched)
+		note_nowhere(x);
+	if (v.kind == V_DENY)
+		event_nowhere(x);
 	if (v.kind == V_DENY)
 		exchange_on_no_endpoint(x, v.why, v.ms);
 	else

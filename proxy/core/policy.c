@@ -8,10 +8,12 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/hash_key.h"
 #include "core/route.h"
 #include "core/tls_set.h"
+#include "core/values.h"
 #include "filters/registry.h"
 
 enum { POLICY_MAGIC = 0x504f4c49 };
@@ -24,7 +26,8 @@ static void set_limits(struct policy *p)
 
 	p->codec_limits = (struct codec_limits){ .head_bytes = (uint32_t)l->header_bytes,
 						 .target_bytes = (uint32_t)l->target_bytes,
-						 .headers = (uint16_t)l->headers };
+						 .headers = (uint16_t)l->headers,
+						 .bare_lf = l->bare_lf };
 }
 
 static bool open_filters(struct policy *p, struct registries *r, struct diags *diags)
@@ -114,10 +117,13 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 {
 	route->conf = conf;
 	p->upgrades = p->upgrades || conf->upgrade;
+	p->conditions = p->conditions || conf->match.when.n > 0 ||
+			(conf->respond.otherwise != NULL &&
+			 strcmp(conf->respond.otherwise, "next") == 0);
 	route->name = conf->name;
-	route->cluster = find_cluster(p, conf->to);
+	route->cluster = conf->to == NULL ? NULL : find_cluster(p, conf->to);
 	route->fallback = conf->fallback == NULL ? NULL : find_cluster(p, conf->fallback);
-	CHECK(route->cluster != NULL); /* config_load has looked */
+	CHECK(route->cluster != NULL || conf->respond.present || conf->reroute.present); /* config_load has looked */
 	route->stats = stats_route_get(r->stats, conf->name);
 	if (route->stats == NULL) {
 		diags_out_of_memory(diags);
@@ -126,7 +132,14 @@ static bool open_route(struct policy *p, struct route *route, const struct route
 	p->n_routes++;
 	route->auth = auth_rule_of(p->config, conf);
 	make_chain(p, route);
-	return route_prepare(route, &p->arena, diags);
+	if (!route_prepare(route, &p->arena, diags) ||
+	    !action_prepare(route, p->config, &p->arena, diags))
+		return false;
+	if (!log_choice_make(&route->log, &p->logs, &conf->log, conf->log_at, &p->arena, diags))
+		return false;
+	route->watched = answer_edits_watch(route->answers) || error_pages_watch(route->pages) ||
+			 route->log.n > 0;
+	return true;
 }
 
 static bool open_routes(struct policy *p, struct registries *r, struct diags *diags)
@@ -185,6 +198,19 @@ static bool add_all_targets(struct policy *p, struct diags *diags)
 	return true;
 }
 
+static bool open_defaults(struct policy *p, struct diags *diags)
+{
+	struct action_defaults d;
+	bool ok = action_prepare_defaults(p->config, &d, &p->arena, diags);
+
+	p->answers = d.answers;
+	p->pages = d.pages;
+	action_link(p->pages, p->route, p->n_routes);
+	for (uint32_t i = 0; i < p->n_routes; i++)
+		action_link(p->route[i].pages, p->route, p->n_routes);
+	return ok;
+}
+
 struct policy *policy_open(const char *path, struct config *config, struct arena arena,
 			   struct registries *r, struct diags *diags)
 {
@@ -204,8 +230,11 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	set_limits(p);
 	p->tls = tls_set_open(config, &p->arena, diags);
 	p->auth = auth_open(&config->auth, &p->arena, diags, &ok);
-	if (p->tls != NULL && ok && open_clusters(p, r, diags) && open_filters(p, r, diags) &&
-	    open_routes(p, r, diags) && add_all_targets(p, diags))
+	p->values = values_prepare(config, &p->arena, diags);
+	if (p->tls != NULL && ok && p->values != NULL &&
+	    text_logs_open(&p->logs, config, r->logs, &p->arena, diags) &&
+	    open_clusters(p, r, diags) && open_filters(p, r, diags) && open_routes(p, r, diags) &&
+	    add_all_targets(p, diags) && open_defaults(p, diags))
 		return p;
 	policy_close(p, r);
 	return NULL;
@@ -223,6 +252,7 @@ void policy_close(struct policy *p, struct registries *r)
 		filter_close(p->filter[i], r->tables);
 	for (uint32_t i = 0; i < p->n_clusters; i++)
 		cluster_close(r->upstreams, p->cluster[i]);
+	text_logs_close(&p->logs, r->logs);
 	tls_set_close(p->config, p->tls);
 	auth_close(p->auth);
 	arena_fini(&p->arena);

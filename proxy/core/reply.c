@@ -6,9 +6,12 @@
  */
 #include "base/put.h"
 #include "base/reason.h"
+#include "core/action.h"
 #include "core/authenticate.h"
 #include "core/exchange.h"
+#include "core/file_answer.h"
 #include "core/grpc.h"
+#include "core/serve.h"
 
 enum {
 	FAR_AWAY_MS = 60 * 1000,  /* the SDKs do not wait longer */
@@ -22,10 +25,11 @@ struct reply {
 	const struct reason *why;
 	enum dialect dialect;
 	uint16_t status;
-	uint64_t retry_after_ms; /* 0: says nothing of coming back */
-	bool never;              /* coming back is of no use */
-	const char *policy;      /* NULL: none refused */
-	const char *detail;      /* beside the reason's own words; "": no more */
+	uint64_t retry_after_ms;    /* 0: says nothing of coming back */
+	bool never;                 /* coming back is of no use */
+	const char *policy;         /* NULL: none refused */
+	const char *detail;         /* beside the reason's own words; "": no more */
+	const struct respond *page; /* NULL: it has the words that it has */
 };
 
 struct dialect_row {
@@ -271,6 +275,14 @@ static bool add_challenge(struct head *h, struct exchange *x)
 	return challenge.n == 0 || head_add_name(h, name, challenge);
 }
 
+static bool add_allow(struct head *h, const struct reason *why)
+{
+	static const struct slice allow = SLICE("Allow"), files = SLICE("GET, HEAD"),
+				  all = SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+
+	return head_add_name(h, allow, why == reason_method_refused ? files : all);
+}
+
 static bool make_head(struct head *h, const struct reply *r, struct slice type, size_t body_bytes)
 {
 	struct exchange *x = r->x;
@@ -281,18 +293,13 @@ static bool make_head(struct head *h, const struct reply *r, struct slice type, 
 	h->length = body_bytes;
 	h->keep_alive = !(r->why->flags & R_CLOSE);
 	if (!head_add(h, F_DATE, worker_date(x->worker)) ||
-	    (r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) || !add_retry_fields(h, r))
+	    (type.n > 0 && r->status != 204 && !head_add(h, F_CONTENT_TYPE, type)) ||
+	    !add_retry_fields(h, r))
 		return false;
 	if ((r->why->flags & R_AUTH) && !add_challenge(h, x))
 		return false;
-	if (r->status == 405 || r->status == 204) {
-		static const struct slice allow = SLICE("Allow"),
-					  methods =
-					      SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-
-		if (!head_add_name(h, allow, methods))
-			return false;
-	}
+	if ((r->status == 405 || r->status == 204) && !add_allow(h, r->why))
+		return false;
 	return x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 }
 
@@ -350,16 +357,70 @@ static bool send_reply_head(struct reply *r, struct head *h, bool ok, bool end)
 
 	if (ok && x->admitted)
 		chain_respond(&x->call, h);
+	ok = ok && exchange_edit_answer(x, h);
 	if (ends_connection(x->conn, r->why))
 		conn_last(x->conn);
 	ok = ok && x->client->ops->head(x->client, h, end);
 	if (!ok) {
-		x->client->ops->reset(x->client, reason_out_of_memory);
+		exchange_reset(x, reason_out_of_memory);
 		exchange_end(x, reason_out_of_memory);
 		return false;
 	}
 	x->resp = h;
+	x->head_bytes = x->client->out_bytes;
 	return true;
+}
+
+static void send_reply(struct reply *);
+
+/* `ok`: head and body are made. */
+static void send_made(struct reply *r, struct head *h, struct slice body, bool ok)
+{
+	struct exchange *x = r->x;
+	bool end = ok && h->body == BODY_NONE;
+
+	if (ok)
+		x->record.status = x->call.out.status = h->status;
+	if (!send_reply_head(r, h, ok, end) || end)
+		return;
+	x->down.bytes = body.n;
+	x->client->ops->body(x->client, body, true);
+}
+
+/* A page whose body is a file's.  False: it cannot be had, and nothing was sent. */
+static bool send_file_page(struct reply *r, const struct template_values *values, struct head *h)
+{
+	struct exchange *x = r->x;
+	struct file_answer answer;
+	uint16_t status;
+
+	if (file_answer_make(r->page, x->route, values, h, &answer, &status) != NULL ||
+	    (answer.fd >= 0 && !serve_begin(x, &answer)))
+		return false;
+	x->record.status = x->call.out.status = h->status;
+	if (send_reply_head(r, h, true, x->serving == NULL) && x->serving != NULL)
+		serve_body(x);
+	return true;
+}
+
+/* A page has the fields that a reply has, and its own status and body. */
+static void send_page(struct reply *r, struct head *h)
+{
+	static const struct slice none = SLICE("");
+	struct template_values values;
+	struct slice body = none;
+	bool ok = h != NULL && make_head(h, r, none, 0);
+
+	exchange_values(r->x, &values);
+	if (ok && r->page->files != NULL) {
+		if (send_file_page(r, &values, h))
+			return;
+		r->page = NULL;
+		send_reply(r);
+		return;
+	}
+	ok = ok && action_respond(r->page, &values, h, &body);
+	send_made(r, h, body, ok);
 }
 
 static void send_reply(struct reply *r)
@@ -370,6 +431,10 @@ static void send_reply(struct reply *r)
 	struct slice body;
 	bool ok;
 
+	if (r->page != NULL) {
+		send_page(r, h);
+		return;
+	}
 	dialects[r->dialect].body(&b, r);
 	body = b.oom ? slice_of(NULL, 0) : slice_of(b.p, b.n);
 	ok = h != NULL && body.p != NULL &&
@@ -411,6 +476,8 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		r.retry_after_ms = NEVER_SAYS_MS;
 	if (x->call.out.status != 0)
 		r.status = x->call.out.status;
+	if (exchange_pages(x) != NULL && !x->grpc)
+		r.page = action_page(exchange_pages(x), r.status, PAGE_WEIR);
 	x->record.status = r.status;
 	x->record.retry_after_ms = r.retry_after_ms;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
@@ -418,4 +485,145 @@ void reply_send(struct exchange *x, const struct reason *why, uint64_t retry_aft
 		send_grpc_reply(&r);
 	else
 		send_reply(&r);
+}
+
+/*---------------------------------------------------------------- the route's own answer */
+
+/* The head of an answer that is no reply; of this status, unless it has its own.  `under`: what the answer is but for its
+ * page; NULL: nothing. */
+static bool make_own_head(struct exchange *x, const struct respond *respond,
+			  const struct respond *under, uint16_t status, struct head *h,
+			  struct slice *body)
+{
+	struct template_values values;
+
+	if (h == NULL)
+		return false;
+	head_init(h, &x->arena);
+	h->keep_alive = true;
+	h->status = status;
+	exchange_values(x, &values);
+	return head_add(h, F_DATE, worker_date(x->worker)) &&
+	       (under == NULL || action_respond(under, &values, h, body)) &&
+	       action_respond(respond, &values, h, body);
+}
+
+/* An error that a route answers without a word to it is told as others are; NULL: it has no page. */
+static const struct respond *page_of_respond(struct exchange *x, const struct respond *r)
+{
+	const struct error_pages *pages = exchange_pages(x);
+
+	return pages == NULL || r->has_body ? NULL : action_page(pages, r->status, PAGE_WEIR);
+}
+
+/* No client of gRPC reads anything but its status. */
+static void respond_in_grpc(struct exchange *x, uint16_t status)
+{
+	struct reply r = { .x = x, .why = reason_responded, .status = status, .detail = "" };
+
+	send_grpc_reply(&r);
+}
+
+void reply_file(struct exchange *x, struct head *h)
+{
+	struct reply r = { .x = x, .why = reason_responded };
+	bool end = x->serving == NULL;
+	bool ok = x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
+
+	exchange_set_status(x, h);
+	x->record.status = x->call.out.status = h->status;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	if (send_reply_head(&r, h, ok, end) && !end)
+		serve_body(x);
+}
+
+/* What a client needs to come back, or to be let in. */
+static bool keep_fields(struct head *h, const struct head *from)
+{
+	static const struct slice challenge = SLICE("WWW-Authenticate");
+	static const uint8_t kept[] = { F_RETRY_AFTER, F_RETRY_AFTER_MS, F_X_SHOULD_RETRY };
+
+	for (uint16_t i = 0; i < from->n; i++) {
+		const struct header *f = &from->fields[i];
+		bool keep = f->id == F_OTHER && slice_ieq(f->name, challenge);
+
+		for (size_t k = 0; k < sizeof(kept); k++)
+			keep = keep || f->id == kept[k];
+		if (keep && !(f->id == F_OTHER ? head_add_name(h, f->name, f->value)
+					       : head_add(h, (enum field_id)f->id, f->value)))
+			return false;
+	}
+	return true;
+}
+
+/* The upstream's answer is gone: where there is no file either, what is left is the status. */
+static void send_page_of_file(struct exchange *x, const struct respond *page, struct head *h,
+			      const struct head *answer)
+{
+	struct reply r = { .x = x, .why = reason_ok };
+	struct respond empty = *page;
+	struct template_values values;
+	struct file_answer file;
+	struct slice body;
+	uint16_t status;
+	bool ok = make_own_head(x, &empty, NULL, answer->status, h, &body) && keep_fields(h, answer);
+
+	empty.n = 0;
+	exchange_values(x, &values);
+	if (ok && (file_answer_make(&empty, x->route, &values, h, &file, &status) != NULL ||
+		   (file.fd >= 0 && !serve_begin(x, &file))))
+		h->length = 0;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	x->record.status = x->call.out.status = ok ? h->status : 503;
+	if (!send_reply_head(&r, h, ok, ok && x->serving == NULL) || x->serving == NULL)
+		return;
+	serve_body(x);
+}
+
+void reply_respond(struct exchange *x, const struct respond *respond)
+{
+	struct reply r = { .x = x, .why = reason_responded };
+	const struct respond *page = page_of_respond(x, respond);
+	bool replaced = page != NULL && page->status != 0;
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok;
+
+	x->record.status = respond->status;
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	if (x->grpc && respond->status >= 300) {
+		respond_in_grpc(x, respond->status);
+		return;
+	}
+	if (page != NULL && page->files != NULL) {
+		send_page_of_file(x, page, h, &(struct head){ .status = respond->status });
+		return;
+	}
+	ok = make_own_head(x, page != NULL ? page : respond,
+			   page != NULL && !replaced ? respond : NULL, respond->status, h, &body);
+	if (ok && (respond->has_body || respond->status < 300))
+		exchange_set_status(x, h);
+	ok = ok &&
+	     (x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id));
+	send_made(&r, h, body, ok);
+}
+
+void reply_page(struct exchange *x, const struct respond *page, const struct head *answer)
+{
+	static const struct slice no = SLICE("false");
+	struct reply r = { .x = x, .why = reason_ok };
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+	struct slice body = SLICE("");
+	bool ok;
+
+	if (page->files != NULL) {
+		send_page_of_file(x, page, h, answer);
+		return;
+	}
+	ok = make_own_head(x, page, NULL, answer->status, h, &body) && keep_fields(h, answer);
+
+	if (ok && x->budget_spent && head_find(h, F_X_SHOULD_RETRY) == NULL)
+		ok = head_add(h, F_X_SHOULD_RETRY, no);
+	x->record.head_sent_ns = x->worker->loop.now_ns;
+	send_made(&r, h, body, ok);
 }

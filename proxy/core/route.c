@@ -8,27 +8,42 @@
 #include <string.h>
 
 #include "base/reason.h"
+#include "core/action.h"
+#include "core/condition.h"
+#include "core/files.h"
 #include "core/forward.h"
 #include "http/head.h"
 
 enum { HOST_MAX = 255 };
 
+enum host_kind { HOST_EXACT, HOST_BELOW, HOST_BEGINS, HOST_PATTERN };
+
 struct host_matcher {
-	struct slice text; /* lower case; of a wildcard what follows the star: ".example.com" */
-	bool wildcard;
+	enum host_kind kind;
+	/* lower case; of a wildcard without its star: ".example.com", "example."; of a pattern as it
+	 * is written */
+	struct slice text;
+	const struct pattern *pattern;
 };
 
-enum path_kind { PATH_ANY, PATH_EXACT, PATH_PREFIX };
+enum path_kind { PATH_ANY, PATH_EXACT, PATH_PREFIX, PATH_PATTERN };
 
 struct route_matcher {
 	uint32_t n_hosts;
 	struct host_matcher *host;
 	enum path_kind path_kind;
-	struct slice path; /* normal form; of a prefix up to its last slash */
-	bool any_method;
+	struct slice
+	    path; /* normal form; of a prefix without its star; of a pattern as it is written */
+	const struct pattern *pattern;
+	bool any_method; /* from anyone */
+	bool every;      /* the same, from those who may send it */
+	enum match_from from;
 	uint32_t methods; /* bit i: enum method_id i */
 	uint32_t n_others;
 	struct slice *other; /* methods that have no number */
+	uint32_t n_when;
+	const struct condition *when;
+	bool needs_file; /* it takes calls only for which there is one */
 };
 
 /*---------------------------------------------------------------- making ready */
@@ -45,41 +60,79 @@ static struct diag *bad_match(struct diags *diags, const struct route *r, struct
 			  wrong);
 }
 
-static const char *host_wrong(struct slice host, bool wildcard)
+static const char *host_wrong(struct slice host, enum host_kind kind)
 {
-	if (host.n <= (wildcard ? 1u : 0u) || host.n > HOST_MAX)
+	if (host.n <= (kind != HOST_EXACT ? 1u : 0u) || host.n > HOST_MAX)
 		return "a host has 1 to 255 characters";
 	for (size_t i = 0; i < host.n; i++)
 		if ((unsigned char)host.p[i] <= ' ' || strchr("*/?#@,", host.p[i]) != NULL)
-			return "a host is a name or `*.` and a name";
+			return "a host is a name, `*.` and a name, or a name and `.*`";
 	if (host.p[0] == '[')
 		return host.p[host.n - 1] == ']' ? NULL : "a host has no port";
 	return memchr(host.p, ':', host.n) != NULL ? "a host has no port" : NULL;
 }
 
-static bool prepare_host(struct host_matcher *m, const struct route *r, const char *conf,
-			 struct arena *arena, struct diags *diags)
+/* Takes the star off. */
+static enum host_kind host_kind(struct slice *host)
 {
-	struct slice host = slice_str(conf);
+	const char *p = host->p;
+	size_t n = host->n;
+
+	if (n > 2 && p[0] == '*' && p[1] == '.') {
+		*host = slice_of(p + 1, n - 1);
+		return HOST_BELOW;
+	}
+	if (n > 2 && p[n - 1] == '*' && p[n - 2] == '.' && p[0] != '.') {
+		*host = slice_of(p, n - 1);
+		return HOST_BEGINS;
+	}
+	return HOST_EXACT;
+}
+
+static const char *prepare_name(struct host_matcher *m, struct slice host, struct arena *arena)
+{
 	const char *wrong;
 	char *text;
 
-	m->wildcard = host.n > 2 && host.p[0] == '*' && host.p[1] == '.';
-	if (m->wildcard)
-		host = slice_of(host.p + 1, host.n - 1);
-	if (host.n > 1 && host.p[host.n - 1] == '.')
+	m->kind = host_kind(&host);
+	if (m->kind != HOST_BEGINS && host.n > 1 && host.p[host.n - 1] == '.')
 		host.n--;
-	wrong = host_wrong(host, m->wildcard);
+	wrong = host_wrong(host, m->kind);
 	text = wrong == NULL ? arena_alloc(arena, host.n) : NULL;
-	if (text == NULL) {
-		bad_match(diags, r, r->conf->match.hosts_at, "host", conf,
-			  wrong != NULL ? wrong : "out of memory");
-		return false;
-	}
+	if (text == NULL)
+		return wrong != NULL ? wrong : "out of memory";
 	for (size_t i = 0; i < host.n; i++)
 		text[i] = lower(host.p[i]);
 	m->text = slice_of(text, host.n);
-	return true;
+	return NULL;
+}
+
+static const char *prepare_pattern(const struct pattern **out, const char *conf, bool caseless,
+				   struct arena *arena)
+{
+	const char *wrong;
+
+	*out = pattern_compile(conf, caseless, arena, &wrong);
+	if (*out != NULL)
+		return NULL;
+	return wrong != NULL ? wrong : "out of memory";
+}
+
+static bool prepare_host(struct host_matcher *m, const struct route *r, const char *conf,
+			 struct arena *arena, struct diags *diags)
+{
+	const char *wrong;
+
+	if (pattern_is(conf)) {
+		m->kind = HOST_PATTERN;
+		m->text = slice_str(conf);
+		wrong = prepare_pattern(&m->pattern, conf, true, arena);
+	} else {
+		wrong = prepare_name(m, slice_str(conf), arena);
+	}
+	if (wrong != NULL)
+		bad_match(diags, r, r->conf->match.hosts_at, "host", conf, wrong);
+	return wrong == NULL;
 }
 
 static bool prepare_hosts(struct route_matcher *m, const struct route *r, struct arena *arena,
@@ -98,28 +151,39 @@ static bool prepare_hosts(struct route_matcher *m, const struct route *r, struct
 	return ok;
 }
 
-static bool prepare_path(struct route_matcher *m, const struct route *r, struct arena *arena,
-			 struct diags *diags)
+static const char *prepare_plain(struct route_matcher *m, struct slice path, struct arena *arena)
 {
-	struct slice path = slice_str(r->conf->match.path);
-	const char *wrong = NULL;
-
-	m->path_kind = PATH_ANY;
-	if (path.p == NULL || slice_is(path, "/*"))
-		return true;
 	m->path_kind = PATH_EXACT;
-	if (path.n > 2 && path.p[path.n - 1] == '*' && path.p[path.n - 2] == '/') {
+	if (path.n > 1 && path.p[path.n - 1] == '*') {
 		m->path_kind = PATH_PREFIX;
 		path.n--;
 	}
 	if (path.n == 0 || path.p[0] != '/')
-		wrong = "a path begins with /";
-	else if (memchr(path.p, '*', path.n) != NULL)
-		wrong = "a star can only stand at the end, behind a slash: /x/*";
-	else if (memchr(path.p, '?', path.n) != NULL || memchr(path.p, '#', path.n) != NULL)
-		wrong = "the query takes no part in matching";
-	else if ((m->path = head_normal_path(path, arena)).p == NULL)
-		wrong = "it climbs above the root or holds a malformed escape";
+		return "a path begins with /";
+	if (memchr(path.p, '*', path.n) != NULL)
+		return "a star can only stand at the end: /x/*";
+	if (memchr(path.p, '?', path.n) != NULL || memchr(path.p, '#', path.n) != NULL)
+		return "the query takes no part in matching";
+	m->path = head_normal_path(path, arena);
+	return m->path.p == NULL ? "it climbs above the root or holds a malformed escape" : NULL;
+}
+
+static bool prepare_path(struct route_matcher *m, const struct route *r, struct arena *arena,
+			 struct diags *diags)
+{
+	struct slice path = slice_str(r->conf->match.path);
+	const char *wrong;
+
+	m->path_kind = PATH_ANY;
+	if (path.p == NULL || slice_is(path, "/*"))
+		return true;
+	if (pattern_is(path.p)) {
+		m->path_kind = PATH_PATTERN;
+		m->path = path;
+		wrong = prepare_pattern(&m->pattern, path.p, false, arena);
+	} else {
+		wrong = prepare_plain(m, path, arena);
+	}
 	if (wrong != NULL)
 		bad_match(diags, r, r->conf->match.path_at, "path", r->conf->match.path, wrong);
 	return wrong == NULL;
@@ -130,7 +194,9 @@ static bool prepare_methods(struct route_matcher *m, const struct route *r, stru
 	const struct conf_list *methods = &r->conf->match.methods;
 	const char *const *item = methods->item;
 
-	m->any_method = methods->n == 0;
+	m->from = (enum match_from)r->conf->match.from;
+	m->every = methods->n == 0;
+	m->any_method = m->every && m->from == FROM_ANY;
 	m->other = arena_zalloc(arena, (methods->n + 1) * sizeof(*m->other));
 	if (m->other == NULL)
 		return false;
@@ -156,7 +222,17 @@ bool route_prepare(struct route *r, struct arena *arena, struct diags *diags)
 		ok = prepare_hosts(m, r, arena, diags);
 		ok = prepare_path(m, r, arena, diags) && ok;
 		ok = prepare_methods(m, r, arena) && ok;
+		m->needs_file = r->conf->respond.otherwise != NULL &&
+				strcmp(r->conf->respond.otherwise, "next") == 0;
+		m->n_when = r->conf->match.when.n;
+		if (m->n_when > 0)
+			ok = conditions_prepare(&r->conf->match.when, &m->when, arena, diags) && ok;
 		r->matcher = m;
+		r->match =
+		    (struct template_match){ .pattern = m->pattern,
+					     .rest = m->path_kind == PATH_PREFIX ||
+						     m->path_kind == PATH_ANY,
+					     .rest_at = m->path_kind == PATH_ANY ? 1 : m->path.n };
 		if (ok)
 			return true;
 	}
@@ -176,7 +252,7 @@ static size_t slash_length(const char *p, size_t n)
 }
 
 /* In normal form no segment is "..": what looks like one is one to others only. */
-static bool hides_dots(struct slice path)
+static inline bool hides_dots(struct slice path)
 {
 	const char *p = path.p, *end = p + path.n;
 
@@ -191,12 +267,19 @@ static bool hides_dots(struct slice path)
 	return false;
 }
 
+struct slice route_normal(struct slice path, struct arena *arena)
+{
+	static const struct slice none = { .p = NULL };
+
+	path = head_normal_path(path, arena);
+	return path.p != NULL && hides_dots(path) ? none : path;
+}
+
 struct slice route_path(const struct head *req, struct arena *arena)
 {
-	static const struct slice root = SLICE("/"), none = { .p = NULL };
-	struct slice path = slice_is(req->path, "*") ? root : head_normal_path(req->path, arena);
+	static const struct slice root = SLICE("/");
 
-	return path.p != NULL && hides_dots(path) ? none : path;
+	return slice_is(req->path, "*") ? root : route_normal(req->path, arena);
 }
 
 /*---------------------------------------------------------------- matching */
@@ -206,6 +289,7 @@ struct asked {
 	const struct head *req;
 	struct slice path;
 	bool host_ready;
+	bool too_hard; /* a pattern could not tell */
 	size_t host_n; /* 0: none, or too long to match any */
 	char host[HOST_MAX];
 };
@@ -238,13 +322,28 @@ static void host_make_ready(struct asked *a)
 	a->host_ready = true;
 }
 
-static bool host_holds(const struct host_matcher *m, const char *host, size_t n)
+static bool pattern_holds(const struct pattern *p, struct slice text, struct asked *a)
 {
-	size_t skip = n - m->text.n;
+	enum pattern_answer answer = pattern_match(p, text, NULL);
 
-	if (m->wildcard ? n <= m->text.n : n != m->text.n)
-		return false;
-	return memcmp(host + skip, m->text.p, m->text.n) == 0;
+	a->too_hard = a->too_hard || answer == PATTERN_TOO_HARD;
+	return answer == PATTERN_YES;
+}
+
+static bool host_holds(const struct host_matcher *m, struct asked *a)
+{
+	size_t n = a->host_n, skip = n - m->text.n;
+
+	switch (m->kind) {
+	case HOST_EXACT:
+		return n == m->text.n && memcmp(a->host, m->text.p, n) == 0;
+	case HOST_BELOW:
+		return n > m->text.n && memcmp(a->host + skip, m->text.p, m->text.n) == 0;
+	case HOST_BEGINS:
+		return n > m->text.n && memcmp(a->host, m->text.p, m->text.n) == 0;
+	default:
+		return pattern_holds(m->pattern, slice_of(a->host, n), a);
+	}
 }
 
 static bool hosts_hold(const struct route_matcher *m, struct asked *a)
@@ -254,21 +353,38 @@ static bool hosts_hold(const struct route_matcher *m, struct asked *a)
 	if (!a->host_ready)
 		host_make_ready(a);
 	for (uint32_t i = 0; i < m->n_hosts; i++)
-		if (a->host_n > 0 && host_holds(&m->host[i], a->host, a->host_n))
+		if (a->host_n > 0 && host_holds(&m->host[i], a))
 			return true;
 	return false;
 }
 
-static bool path_holds(const struct route_matcher *m, struct slice path)
+static inline bool plain_path_holds(const struct route_matcher *m, struct slice path)
 {
 	if (m->path_kind == PATH_EXACT)
 		return slice_eq(path, m->path);
 	return m->path_kind == PATH_ANY || slice_starts(path, m->path);
 }
 
+static bool path_holds(const struct route_matcher *m, struct asked *a)
+{
+	if (m->path_kind == PATH_PATTERN)
+		return pattern_holds(m->pattern, a->path, a);
+	return plain_path_holds(m, a->path);
+}
+
+/* By name a route is not sought here. */
+static bool from_holds(const struct route_matcher *m, const struct head *req)
+{
+	return m->from == FROM_ANY || m->from == (req->rerouted ? FROM_ROUTE : FROM_CLIENT);
+}
+
 static bool method_holds(const struct route_matcher *m, const struct head *req)
 {
 	if (m->any_method)
+		return true;
+	if (!from_holds(m, req))
+		return false;
+	if (m->every)
 		return true;
 	if (req->method_id != METHOD_OTHER)
 		return (m->methods >> req->method_id & 1) != 0;
@@ -278,34 +394,70 @@ static bool method_holds(const struct route_matcher *m, const struct head *req)
 	return false;
 }
 
-const struct route *route_match(const struct policy *p, const struct head *req, struct slice path)
+static bool conditions_met(const struct route_matcher *m, const struct template_values *v,
+			   struct asked *a)
+{
+	enum pattern_answer answer = conditions_hold(m->when, m->n_when, v);
+
+	a->too_hard = a->too_hard || answer == PATTERN_TOO_HARD;
+	return answer == PATTERN_YES;
+}
+
+static bool has_file(const struct route *r, const struct template_values *v)
+{
+	return files_have(r->respond->files, r, v);
+}
+
+const struct route *route_match(const struct policy *p, const struct head *req, struct slice path,
+				const struct template_values *v, bool *too_hard)
 {
 	struct asked a;
 
+	*too_hard = false;
 	if (path.p == NULL)
 		return NULL;
 	a.req = req;
 	a.path = path;
+	a.too_hard = false;
 	a.host_ready =
 	    false; /* the buffer stays as it is: clearing it would cost more than matching */
-	for (uint32_t i = 0; i < p->n_routes; i++) {
+	for (uint32_t i = 0; i < p->n_routes && !a.too_hard; i++) {
 		const struct route_matcher *m = p->route[i].matcher;
 
-		if (path_holds(m, a.path) && method_holds(m, req) && hosts_hold(m, &a))
+		/* what costs least goes first, but a path that is sought in */
+		if (m->path_kind != PATH_PATTERN && !plain_path_holds(m, a.path))
+			continue;
+		if (!method_holds(m, req) || !hosts_hold(m, &a))
+			continue;
+		if (m->n_when > 0 && !conditions_met(m, v, &a))
+			continue;
+		if (m->path_kind == PATH_PATTERN && !pattern_holds(m->pattern, a.path, &a))
+			continue;
+		if (!m->needs_file || has_file(&p->route[i], v))
 			return &p->route[i];
 	}
+	*too_hard = a.too_hard;
 	return NULL;
 }
 
-enum route_part route_differs(const struct route *r, const struct head *req, struct slice path)
+enum route_part route_differs(const struct route *r, const struct head *req, struct slice path,
+			      const struct template_values *v)
 {
 	struct asked a = { .req = req, .path = path };
+	enum route_part part = ROUTE_TAKES;
 
-	if (!path_holds(r->matcher, path))
-		return ROUTE_PATH;
 	if (!method_holds(r->matcher, req))
-		return ROUTE_METHOD;
-	return hosts_hold(r->matcher, &a) ? ROUTE_TAKES : ROUTE_HOST;
+		part = ROUTE_METHOD;
+	else if (!hosts_hold(r->matcher, &a))
+		part = ROUTE_HOST;
+	else if (r->matcher->n_when > 0 && !conditions_met(r->matcher, v, &a))
+		part = ROUTE_WHEN;
+	if ((part == ROUTE_TAKES || r->matcher->path_kind != PATH_PATTERN) &&
+	    !path_holds(r->matcher, &a))
+		part = ROUTE_PATH;
+	if (part == ROUTE_TAKES && r->matcher->needs_file && !has_file(r, v))
+		part = ROUTE_FILE;
+	return a.too_hard ? ROUTE_TOO_HARD : part;
 }
 
 const struct reason *route_refuses(const struct route *r, struct head *req)
@@ -325,12 +477,16 @@ const struct reason *route_refuses(const struct route *r, struct head *req)
 
 static bool host_covers(const struct host_matcher *a, const struct host_matcher *b)
 {
-	if (!a->wildcard)
-		return !b->wildcard && slice_eq(a->text, b->text);
-	if (b->wildcard && slice_eq(a->text, b->text))
+	if (a->kind == b->kind && slice_eq(a->text, b->text))
 		return true;
-	return b->text.n > a->text.n &&
-	       memcmp(b->text.p + b->text.n - a->text.n, a->text.p, a->text.n) == 0;
+	if (b->kind == HOST_PATTERN || (b->kind == HOST_BELOW && a->kind != HOST_BELOW) ||
+	    (b->kind == HOST_BEGINS && a->kind != HOST_BEGINS))
+		return false;
+	if (b->text.n <= a->text.n)
+		return false;
+	if (a->kind == HOST_BELOW)
+		return memcmp(b->text.p + b->text.n - a->text.n, a->text.p, a->text.n) == 0;
+	return a->kind == HOST_BEGINS && memcmp(b->text.p, a->text.p, a->text.n) == 0;
 }
 
 static bool hosts_cover(const struct route_matcher *a, const struct route_matcher *b)
@@ -352,16 +508,21 @@ static bool path_covers(const struct route_matcher *a, const struct route_matche
 {
 	if (a->path_kind == PATH_ANY)
 		return true;
-	if (a->path_kind == PATH_EXACT)
-		return b->path_kind == PATH_EXACT && slice_eq(a->path, b->path);
-	return b->path_kind != PATH_ANY && slice_starts(b->path, a->path);
+	if (a->path_kind == PATH_EXACT || a->path_kind == PATH_PATTERN)
+		return b->path_kind == a->path_kind && slice_eq(a->path, b->path);
+	return b->path_kind != PATH_ANY && b->path_kind != PATH_PATTERN &&
+	       slice_starts(b->path, a->path);
 }
 
 static bool methods_cover(const struct route_matcher *a, const struct route_matcher *b)
 {
 	if (a->any_method)
 		return true;
-	if (b->any_method || (b->methods & ~a->methods) != 0)
+	if (a->from != FROM_ANY && a->from != b->from)
+		return false;
+	if (a->every)
+		return true;
+	if (b->every || (b->methods & ~a->methods) != 0)
 		return false;
 	for (uint32_t i = 0; i < b->n_others; i++) {
 		bool covered = false;
@@ -378,5 +539,11 @@ bool route_hides(const struct route *earlier, const struct route *later)
 {
 	const struct route_matcher *a = earlier->matcher, *b = later->matcher;
 
+	if (b->from == FROM_NAME) /* nobody seeks it */
+		return false;
+	if (a->needs_file)
+		return false;
+	if (a->n_when > 0 && !conditions_same(&earlier->conf->match.when, &later->conf->match.when))
+		return false;
 	return hosts_cover(a, b) && path_covers(a, b) && methods_cover(a, b);
 }

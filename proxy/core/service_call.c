@@ -251,7 +251,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.now_wall_ns = w->loop.wall_ns,
 		.now_ns = w->loop.now_ns,
 		.policies = atomic_load(&sh->policies),
-		.access_lines_dropped = access_log_dropped(sh->log),
+		.access_lines_dropped = access_log_dropped(sh->log) + log_files_dropped(sh->logs),
 		.redis = sh->redis,
 	};
 	struct service_request req = {

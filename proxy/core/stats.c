@@ -351,7 +351,7 @@ bool call_record_is_refusal(const struct call_record *r)
 {
 	unsigned flags = r->why->flags;
 
-	if (r->denied)
+	if (r->denied || r->why == reason_dropped)
 		return true;
 	return (flags & R_LOCAL) && !(flags & R_FAILURE) &&
 	       ((flags & (R_SHED | R_CLOSE)) || r->why->status < 500);

@@ -101,8 +101,8 @@ void stats_attempt(struct stats *, unsigned w, const char *upstream, uint64_t ns
 
 /*---------------------------------------------------------------- reading: any thread */
 
-/* A call that Weir refused of its own will: denied by a filter, or by a row of reason.def that is
- * Weir's own and neither the upstream's fault nor a time-out. */
+/* A call that Weir refused of its own will: denied by a filter, dropped by its route, or by a row of
+ * reason.def that is Weir's own and neither the upstream's fault nor a time-out. */
 bool call_record_is_refusal(const struct call_record *);
 
 unsigned stats_workers(const struct stats *);

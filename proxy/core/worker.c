@@ -257,6 +257,7 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 	if (c == NULL)
 		return false;
 	wl->conns++;
+	c->serial = w->serial++ * w->shared->workers + w->index + 1;
 	stats_conn_open(wl->stats, w->index);
 	if (wl->tls != NULL) {
 		atomic_fetch_add_explicit(&w->shared->handshakes, 1, memory_order_relaxed);
@@ -542,6 +543,7 @@ void worker_free(struct worker *w)
 	wakes_fini(&w->shared->wakes[w->index]);
 	mailbox_fini(&w->mailbox);
 	loop_fini(&w->loop);
+	free(w->file_buffer);
 	free(w);
 }
 

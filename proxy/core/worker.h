@@ -64,6 +64,7 @@ struct worker_listener {
 struct shared {
 	struct stats *stats;
 	struct access_log *log;
+	struct log_files *logs; /* of text */
 	struct mailbox *control;
 	struct reload_status reload;
 	struct hand_orders orders;
@@ -84,6 +85,7 @@ struct worker {
 	uint32_t magic;
 	unsigned index;
 	struct loop loop;
+	char *file_buffer; /* serve.c; NULL until there is a file */
 	struct env env;
 	struct shared *shared;
 	struct policy_use *use; /* the one in force */
@@ -103,6 +105,7 @@ struct worker {
 	struct tls_tickets tickets; /* once a listener speaks TLS */
 	char date[30];              /* of Date, for date_s */
 	uint64_t date_s;
+	uint64_t serial; /* connections so far */
 	struct mailbox mailbox;
 	struct event *mail;
 	struct message wake_mail; /* from other workers: there are wakes */

@@ -56,6 +56,7 @@ struct codec_limits {
 	uint32_t head_bytes;        /* start line and fields and their line ends */
 	uint32_t target_bytes;      /* the request target alone: 414 */
 	uint16_t headers;           /* fields */
+	bool bare_lf;               /* lines of HTTP/1 heads may end with it */
 	const struct h2_limits *h2; /* what HTTP/2 has beside; NULL: it is not spoken */
 };
 

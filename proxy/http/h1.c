@@ -130,6 +130,7 @@ static size_t take_length(struct h1 *h, struct slice in)
 		return 0;
 	h->expecting = false;
 	h->left -= n;
+	h->stream.in_bytes += n;
 	if (h->left == 0)
 		h->in_state = IN_DONE;
 	raise_body(h, slice_of(in.p, n), h->left == 0);
@@ -170,11 +171,14 @@ static size_t take_chunked(struct h1 *h, struct slice in)
 {
 	struct slice rest = in, data;
 	const struct reason *why = NULL;
+	enum chunked_event event;
 
 	if (is_paused(h))
 		return 0;
 	h->expecting = false;
-	switch (chunked_step(&h->chunked, &rest, &data, h->codec.limits)) {
+	event = chunked_step(&h->chunked, &rest, &data, h->codec.limits);
+	h->stream.in_bytes += in.n - rest.n;
+	switch (event) {
 	case CHUNKED_DATA:
 		raise_body(h, data, false);
 		break;
@@ -199,6 +203,7 @@ static size_t take_all(struct h1 *h, struct slice in)
 {
 	if (is_paused(h))
 		return 0;
+	h->stream.in_bytes += in.n;
 	raise_body(h, in, false);
 	return in.n;
 }
@@ -215,6 +220,8 @@ static size_t take_discard(struct h1 *h, struct slice in)
 	size_t n = in.n < h->left ? in.n : (size_t)h->left;
 
 	h->left -= n;
+	if (h->open)
+		h->stream.in_bytes += n;
 	if (h->left > 0)
 		return n;
 	h->in_state = h->open ? IN_DONE : IN_HEAD;
@@ -424,6 +431,7 @@ static void out(struct h1 *h, struct slice s)
 		return;
 	h->codec.io->put(h->codec.conn, s);
 	h->stream.queued += s.n;
+	h->stream.out_bytes += s.n;
 	h->full = h->full || h->stream.queued > STREAM_HIGH_WATER;
 }
 

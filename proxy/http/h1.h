@@ -102,6 +102,7 @@ struct h1 {
 	bool expecting;  /* 100-continue, and neither was it sent nor has a body byte come */
 	bool full;       /* queued was above high water */
 	bool held;       /* bytes were left at the last feed that only the owner's doing can free */
+	bool behind;     /* of a server: the next request had come before the last was answered */
 	bool eof;
 };
 

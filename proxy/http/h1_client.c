@@ -1,4 +1,6 @@
 /* h1_client.c - the codec's client role: requests out, answers in. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/reason.h"
 #include "http/h1_internal.h"
@@ -72,6 +74,16 @@ static void client_take_answer(struct h1 *h, struct slice text)
 		s->on->head(s->owner, head, end);
 }
 
+static void client_take_loose(struct h1 *h, struct slice text)
+{
+	if (!h1_loose_text(&text)) {
+		h1_break_stream(h, reason_out_of_memory);
+		return;
+	}
+	client_take_answer(h, text);
+	free((char *)text.p);
+}
+
 size_t h1_client_take_head(struct h1 *h, struct slice in)
 {
 	const struct reason *why = NULL;
@@ -81,12 +93,16 @@ size_t h1_client_take_head(struct h1 *h, struct slice in)
 		h1_break_stream(h, reason_upstream_reset);
 		return in.n;
 	}
-	n = h1_head_end(in, &h->seen, h->codec.limits, &why);
+	n = h1_loose_head_end(in, &h->seen, h->codec.limits, &why);
 	if (n < 0) {
 		h1_break_stream(h, h1_response_fault(why));
 		return in.n;
 	}
 	if (n > 0)
+		h->stream.in_bytes += (uint64_t)n;
+	if (n > 0 && h->seen < (size_t)n)
+		client_take_loose(h, slice_of(in.p, (size_t)n));
+	else if (n > 0)
 		client_take_answer(h, slice_of(in.p, (size_t)n));
 	return (size_t)n;
 }

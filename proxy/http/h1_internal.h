@@ -53,6 +53,14 @@ void h1_stream_trailers(struct stream *, const struct head *);
 void h1_stream_pause(struct stream *, bool paused);
 void h1_stream_reset(struct stream *, const struct reason *why);
 
+/*---------------------------------------- h1_loose.c */
+
+/* As h1_head_end; where the limits allow it, lines may end with LF alone: then *seen stays at the first of them. */
+int64_t h1_loose_head_end(struct slice in, size_t *seen, const struct codec_limits *,
+			  const struct reason **why);
+/* With CRLF for each line end, in memory that is to be freed; false: there is none. */
+bool h1_loose_text(struct slice *head);
+
 /*---------------------------------------- h1_server.c */
 
 size_t h1_server_take_head(struct h1 *, struct slice in);

@@ -1,4 +1,6 @@
 /* h1_server.c - the codec's server role: requests in, answers out. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/reason.h"
 #include "http/h1_internal.h"
@@ -28,6 +30,7 @@ void h1_server_finish(struct h1 *h)
 		h->in_state = h->in_state == IN_DISCARD ? IN_DISCARD : IN_HEAD;
 		h->seen = 0;
 		h->leading = 0;
+		h->behind = h->held;
 		if (h->held || h->eof)
 			h->codec.io->kick(h->codec.conn);
 	}
@@ -108,6 +111,7 @@ void h1_server_refuse_part(struct h1 *h, struct slice text, const struct reason 
 	char *whole;
 
 	server_open(h);
+	h->stream.in_bytes = text.n;
 	if (h->arena == NULL) {
 		server_give_up(h);
 		return;
@@ -128,6 +132,9 @@ static void server_take_request(struct h1 *h, struct slice text)
 	bool end;
 
 	server_open(h);
+	h->stream.in_bytes = text.n;
+	h->stream.pipelined = h->behind;
+	h->behind = false;
 	if (h->arena == NULL) {
 		server_give_up(h);
 		return;
@@ -149,16 +156,27 @@ static void server_take_request(struct h1 *h, struct slice text)
 	h->codec.events->request(h->codec.user, &h->stream, head, end);
 }
 
-/* An empty line before the request line (RFC 9112 section 2.2). */
-static size_t skip_leading_line(struct h1 *h, struct slice in)
+/* One of lines that the strict reader would not have: `n` bytes. */
+static void server_take_loose(struct h1 *h, struct slice text)
 {
-	if (in.n < 2)
+	if (!h1_loose_text(&text)) {
+		h1_server_refuse_part(h, slice_of(NULL, 0), reason_out_of_memory);
+		return;
+	}
+	server_take_request(h, text);
+	free((char *)text.p);
+}
+
+/* An empty line before the request line (RFC 9112 section 2.2). */
+static size_t skip_leading_line(struct h1 *h, struct slice in, size_t size)
+{
+	if (in.n < size)
 		return 0;
 	if (++h->leading > LEADING_LINES) {
 		h1_server_refuse_part(h, slice_of(NULL, 0), reason_bad_request);
 		return in.n;
 	}
-	return 2;
+	return size;
 }
 
 size_t h1_server_take_head(struct h1 *h, struct slice in)
@@ -166,15 +184,19 @@ size_t h1_server_take_head(struct h1 *h, struct slice in)
 	const struct reason *why = NULL;
 	int64_t n;
 
+	if (h->seen == 0 && in.p[0] == '\n' && h->codec.limits->bare_lf)
+		return skip_leading_line(h, in, 1);
 	if (h->seen == 0 && in.p[0] == '\r' && (in.n < 2 || in.p[1] == '\n'))
-		return skip_leading_line(h, in);
-	n = h1_head_end(in, &h->seen, h->codec.limits, &why);
+		return skip_leading_line(h, in, 2);
+	n = h1_loose_head_end(in, &h->seen, h->codec.limits, &why);
 	if (n < 0) {
 		h1_server_refuse_part(h, slice_of(in.p, h->seen), why);
 		return in.n;
 	}
 	if (n == 0)
 		h->codec.phase = CODEC_HEAD;
+	else if (h->seen < (size_t)n)
+		server_take_loose(h, slice_of(in.p, (size_t)n));
 	else
 		server_take_request(h, slice_of(in.p, (size_t)n));
 	return (size_t)n;

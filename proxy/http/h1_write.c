@@ -86,7 +86,10 @@ size_t h1_write_request(char *out, const struct head *h, const struct h1_framing
 		*p++ = '?';
 		p = put_slice(p, h->query);
 	}
-	p = PUT_LIT(p, " HTTP/1.1\r\n");
+	if (h->as_10 && f->body != BODY_CHUNKED && f->connection < H1_UPGRADE)
+		p = PUT_LIT(p, " HTTP/1.0\r\n");
+	else
+		p = PUT_LIT(p, " HTTP/1.1\r\n");
 	p = put_field(p, field_names[F_HOST], h->authority);
 	p = put_fields(p, h, F_HOST);
 	return (size_t)(put_framing(p, h, f) - out);

@@ -510,6 +510,7 @@ static void count_queued(struct h2_stream *st)
 void h2_stream_puts(struct h2_stream *st, size_t n)
 {
 	st->unwritten += n;
+	st->stream.out_bytes += n;
 	st->mark = st->h2->s->put;
 	if (list_empty(&st->unflushed))
 		list_push_back(&st->h2->s->unflushed, &st->unflushed);

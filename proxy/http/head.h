@@ -66,6 +66,8 @@ struct head {
 	struct slice path;      /* as it came, without the query; "*" for OPTIONS * */
 	struct slice query;     /* behind the first '?', p == NULL: no '?' */
 	bool expect_continue;
+	bool as_10; /* it goes out as HTTP/1.0, unless its body is chunked */
+	bool rerouted; /* it is not what the client asked for: a route has sent the call on */
 
 	/* responses */
 	uint16_t status;

@@ -1,12 +1,8 @@
 /* retry_after.c - Retry-After and retry-after-ms, as numbers. */
 #include "http/retry_after.h"
 
-#include <string.h>
-#include <time.h>
-
 #include "base/clock.h"
-
-enum { DATE_BYTES = 40 };
+#include "http/date.h"
 
 #define YEAR_MS (UINT64_C(365) * 24 * 3600 * 1000)
 
@@ -40,33 +36,16 @@ static bool decimal(struct slice s, uint64_t unit, uint64_t *out)
 	return i == s.n;
 }
 
-/* The three forms of RFC 9110 section 5.6.7. */
 static bool date(struct slice s, uint64_t wall_ns, uint64_t *ms)
 {
-	static const char *const forms[] = { "%a, %d %b %Y %H:%M:%S GMT",
-					     "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y" };
 	uint64_t now = wall_ns / CLOCK_MS;
-	char text[DATE_BYTES];
+	int64_t t;
 
-	if (s.n >= sizeof(text))
+	if (!date_parse(s, &t))
 		return false;
-	memcpy(text, s.p, s.n);
-	text[s.n] = '\0';
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		struct tm tm = { 0 };
-		const char *end = strptime(text, forms[i], &tm);
-		time_t t;
-
-		if (end == NULL || *end != '\0')
-			continue;
-		t = timegm(&tm);
-		if (t < 0)
-			return false;
-		*ms = (uint64_t)t * 1000 > now ? (uint64_t)t * 1000 - now : 0;
-		*ms = *ms < YEAR_MS ? *ms : YEAR_MS;
-		return true;
-	}
-	return false;
+	*ms = (uint64_t)t * 1000 > now ? (uint64_t)t * 1000 - now : 0;
+	*ms = *ms < YEAR_MS ? *ms : YEAR_MS;
+	return true;
 }
 
 bool retry_after_ms(const struct head *h, uint64_t wall_ns, uint64_t *ms)

@@ -64,6 +64,9 @@ struct stream {
 	void *owner;   /* NULL: nobody listens */
 	size_t queued; /* bytes accepted, not yet written to the socket */
 	bool paused;
+	bool pipelined; /* HTTP/1: it was there before the answer to the one before was written */
+	/* Of the messages, heads and framing included.  in_bytes 0: not known (HTTP/2). */
+	uint64_t in_bytes, out_bytes;
 };
 
 enum { STREAM_HIGH_WATER = 64 * 1024, STREAM_LOW_WATER = 16 * 1024 };

@@ -293,6 +293,7 @@ static void conn_end(struct conn *c, const struct reason *why)
 	if (!list_empty(&c->pool_link))
 		list_remove(&c->pool_link);
 	k->ops->fini(k);
+	c->error = c->transport->error;
 	c->transport->ops->close(c->transport, reset);
 	c->transport = NULL;
 	tls_server_put(c->tls);

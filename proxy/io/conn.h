@@ -77,6 +77,9 @@ struct conn {
 	bool unsecured;  /* a client that is to speak TLS, and does not yet */
 	bool secure;     /* what comes and goes is TLS */
 	bool used;       /* has carried a call */
+	int error;       /* of its transport, once it has closed */
+	uint32_t calls;  /* so far: the owner's to count, as is */
+	uint64_t serial; /* its number among all connections of clients */
 	union {
 		struct codec codec; /* the first member of each */
 		struct h1 h1;
@@ -118,6 +121,8 @@ void conn_drop(struct conn *);
 void conn_finish(struct conn *);
 /* Whether an idle one has heard nothing that the loop has not told yet: an end, most likely. */
 bool conn_is_quiet(const struct conn *);
+/* Writes what every connection has put, so that nothing is borrowed any more; raises nothing. */
+void conn_flush_all(struct loop *);
 /* No request after the present one; an idle one closes. */
 void conn_last(struct conn *);
 /* Upstream side: 0 clears. */

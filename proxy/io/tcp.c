@@ -33,6 +33,7 @@ static ssize_t tcp_recv(struct transport *t, void *p, size_t n)
 
 	if (got >= 0)
 		return got;
+	t->error = would_block() ? t->error : errno;
 	return would_block() ? TRANSPORT_AGAIN : TRANSPORT_BROKEN;
 }
 
@@ -46,6 +47,7 @@ static ssize_t tcp_writev(struct transport *t, const struct iovec *iov, int n)
 
 	if (sent >= 0)
 		return sent;
+	t->error = would_block() ? t->error : errno;
 	return would_block() ? TRANSPORT_AGAIN : TRANSPORT_BROKEN;
 }
 
@@ -114,7 +116,10 @@ static bool tcp_intact(struct transport *t)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	return getsockopt(tcp_of(t)->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
+	if (getsockopt(tcp_of(t)->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0)
+		return true;
+	t->error = error;
+	return false;
 }
 
 static bool tcp_quiet(struct transport *t)
@@ -122,6 +127,14 @@ static bool tcp_quiet(struct transport *t)
 	char byte;
 
 	return recv(tcp_of(t)->fd, &byte, sizeof(byte), MSG_PEEK) < 0 && would_block();
+}
+
+static bool tcp_local(const struct transport *t, struct addr *out)
+{
+	const struct tcp *tcp = (const struct tcp *)(const void *)t;
+
+	*out = (struct addr){ .len = sizeof(out->u) };
+	return getsockname(tcp->fd, &out->u.sa, &out->len) == 0;
 }
 
 static void tcp_close(struct transport *t, bool reset)
@@ -143,6 +156,7 @@ static const struct transport_ops tcp_ops = {
 	.half_close = tcp_half_close,
 	.intact = tcp_intact,
 	.quiet = tcp_quiet,
+	.local = tcp_local,
 	.close = tcp_close,
 };
 
@@ -164,14 +178,17 @@ struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 	int family = addr->u.sa.sa_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
+	loop->connect_error = errno;
 	if (fd < 0)
 		return NULL;
 	if (family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */
 	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS) {
+		loop->connect_error = errno;
 		close(fd);
 		return NULL;
 	}
+	loop->connect_error = 0;
 	return tcp_open(loop, fd);
 }

@@ -711,6 +711,13 @@ bool tls_is_resumed(const struct transport *t)
 
 /*---------------------------------------------------------------- making one */
 
+static bool tls_local(const struct transport *t, struct addr *out)
+{
+	const struct transport *below = ((const struct tls *)(const void *)t)->below;
+
+	return below->ops->local != NULL && below->ops->local(below, out);
+}
+
 static const struct transport_ops tls_ops = {
 	.recv = tls_recv,
 	.writev = tls_writev,
@@ -718,6 +725,7 @@ static const struct transport_ops tls_ops = {
 	.half_close = tls_half_close,
 	.intact = tls_intact,
 	.quiet = tls_quiet,
+	.local = tls_local,
 	.close = tls_close,
 };
 
@@ -727,6 +735,21 @@ struct slice tls_peer_name(const struct transport *t)
 
 	return tls == NULL || tls->peer_name == NULL ? slice_of(NULL, 0)
 						     : slice_str(tls->peer_name);
+}
+
+bool tls_facts_of(const struct transport *t, struct tls_facts *out)
+{
+	const struct tls *tls = t->ops == &tls_ops ? (const struct tls *)(const void *)t : NULL;
+
+	if (tls == NULL)
+		return false;
+	*out = (struct tls_facts){
+		.protocol = SSL_get_version(tls->ssl),
+		.cipher = SSL_get_cipher_name(tls->ssl),
+		.server_name = SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name),
+		.resumed = SSL_session_reused(tls->ssl) == 1,
+	};
+	return true;
 }
 
 const char *tls_fault(const struct transport *t, const char **certificate)

@@ -51,6 +51,15 @@ bool tls_is_resumed(const struct transport *);
 /* Of one that was accepted: by what name the client's certificate knows it, see tls_internal.h;
  * empty: it has none, or this is no TLS.  Lives as long as the transport. */
 struct slice tls_peer_name(const struct transport *);
+/* What was agreed upon, as OpenSSL names it ("TLSv1.3"). */
+struct tls_facts {
+	const char *protocol, *cipher;
+	const char *server_name; /* that the client asked for (SNI); NULL: none */
+	bool resumed;
+};
+
+/* Of one that is connected; false: this is no TLS.  Texts live as long as the transport. */
+bool tls_facts_of(const struct transport *, struct tls_facts *);
 /* The tls_client_trust it was made under; 0 for a transport that is no TLS, or that was accepted.
  */
 uint64_t tls_trust_of(const struct transport *);

@@ -1,7 +1,7 @@
 /* transport.h - bytes to and from one peer: a TCP or unix socket, a pair in memory, or TLS over either (tls.h).
  *
  * A transport tells its owner when it may be read or written (on_ready), never
- * more often than `want` asked for.  No errno leaves it. */
+ * more often than `want` asked for.  No errno leaves it, but as a number for logs. */
 #ifndef IO_TRANSPORT_H
 #define IO_TRANSPORT_H
 
@@ -43,6 +43,8 @@ struct transport_ops {
 	bool (*intact)(struct transport *);
 	/* Whether nothing waits to be read: no byte, no end, no reset. */
 	bool (*quiet)(struct transport *);
+	/* The address of this end; false: it has none.  NULL where none ever has. */
+	bool (*local)(const struct transport *, struct addr *);
 	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
 	void (*close)(struct transport *, bool reset);
 };
@@ -56,6 +58,7 @@ struct transport {
 	void *owner;
 	const struct reason *why; /* why it is not intact, where that is known */
 	uint8_t protocol;         /* enum transport_protocol, once it is connected */
+	int error; /* what the system called it when it broke, for logs alone; 0: not known */
 };
 
 /* A connected, non-blocking socket; takes the descriptor over.  NULL when memory is out (it is

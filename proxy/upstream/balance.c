@@ -17,6 +17,11 @@
  *      Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018).
  *  B6  Slow start: the weight of an endpoint that has just joined or become healthy grows from a
  *      tenth to the whole.
+ *  B8  Ejection: a member that has failed eject_after times, each within eject_for of the one before
+ *      it or of its last trial, is passed over for eject_for; then one call is its trial, and the
+ *      others go on passing it over until that has ended.  Each failure takes a part of its weight
+ *      away, and each turn gives one back.  A cluster's only member is never ejected.  (The rules of
+ *      max_fails and fail_timeout of nginx.)
  *  B7  Candidates are the members that are up (endpoint_is_up) and not yet tried; backups only when
  *      no other is.  When no member at all is up, those count that are down by their checks only:
  *      the last candidate is never ejected. */
@@ -25,6 +30,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "upstream/key_points.h"
 #include "upstream/rendezvous.h"
 
 enum {
@@ -35,8 +41,16 @@ enum {
 
 #define EQUAL_LOADS 1.25
 
+/* Of one member, B8. */
+struct ejection {
+	uint32_t failures;
+	uint64_t failed_ns, trial_ns; /* the last of each */
+	uint64_t less;                /* weight that failures have taken, in UNITs */
+};
+
 struct cluster_worker {
 	int64_t *credit; /* one a member */
+	struct ejection *ejection; /* the same; NULL: none is ever ejected */
 	uint64_t random;
 	double usual_ns; /* how long an answer takes, of whatever member; 0: none has come */
 } __attribute__((aligned(64)));
@@ -49,6 +63,26 @@ struct choice {
 	const struct pick *pick;
 	bool backup, all_down;
 };
+
+static bool open_bounds(struct cluster *c, struct arena *arena)
+{
+	struct ejection *ejection = NULL;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct cluster_member *m = &c->member[i];
+
+		c->bounded |= m->down || m->max_calls != 0;
+		if (m->eject_after == 0 || c->n == 1 || ejection != NULL)
+			continue;
+		c->bounded = true;
+		ejection = arena_zalloc(arena, WORKERS_MAX * c->n * sizeof(*ejection));
+		if (ejection == NULL)
+			return false;
+	}
+	for (size_t w = 0; w < WORKERS_MAX && ejection != NULL; w++)
+		c->worker[w].ejection = ejection + w * c->n;
+	return true;
+}
 
 bool balance_open(struct cluster *c, struct arena *arena)
 {
@@ -68,7 +102,7 @@ bool balance_open(struct cluster *c, struct arena *arena)
 		c->worker[w].credit = (int64_t *)(void *)(credit + w * bytes);
 		c->worker[w].random = w;
 	}
-	return true;
+	return open_bounds(c, arena) && (c->conf->lb != LB_KETAMA_HASH || ketama_open(c, arena));
 }
 
 /*---------------------------------------------------------------- candidates */
@@ -87,11 +121,34 @@ static bool none_is_up(const struct cluster *c)
 	return true;
 }
 
+static uint64_t active(const struct cluster_member *m, unsigned w)
+{
+	return atomic_load_explicit(&m->endpoint->worker[w].active, memory_order_relaxed);
+}
+
+static bool is_ejected(const struct choice *ch, uint32_t i)
+{
+	const struct cluster_member *m = &ch->c->member[i];
+	const struct ejection *e = &ch->own->ejection[i];
+
+	return m->eject_after != 0 && e->failures >= m->eject_after &&
+	       ch->pick->now_ns - e->trial_ns <= m->eject_for_ns;
+}
+
+static bool is_bound(const struct choice *ch, uint32_t i)
+{
+	const struct cluster_member *m = &ch->c->member[i];
+
+	return m->down || (m->max_calls != 0 && active(m, ch->w) >= m->max_calls) ||
+	       (ch->own->ejection != NULL && is_ejected(ch, i));
+}
+
 static bool usable(const struct choice *ch, uint32_t i)
 {
 	const struct cluster_member *m = &ch->c->member[i];
 
-	if (m->backup != ch->backup || member_set_has(&ch->pick->tried, i))
+	if (m->backup != ch->backup || member_set_has(&ch->pick->tried, i) ||
+	    (ch->c->bounded && is_bound(ch, i)))
 		return false;
 	return ch->all_down ? may_serve(m->endpoint) : endpoint_is_up(m->endpoint);
 }
@@ -113,9 +170,17 @@ static uint64_t weight_of(const struct choice *ch, const struct cluster_member *
 	return full * (age / CLOCK_MS) / (slow_ns / CLOCK_MS + 1) + 1;
 }
 
-static uint64_t active(const struct cluster_member *m, unsigned w)
+/* What failures have left of it; a turn gives one of the weight back. */
+static int64_t take_weight(const struct choice *ch, uint32_t i)
 {
-	return atomic_load_explicit(&m->endpoint->worker[w].active, memory_order_relaxed);
+	uint64_t weight = weight_of(ch, &ch->c->member[i]), less;
+
+	if (ch->own->ejection == NULL)
+		return (int64_t)weight;
+	less = ch->own->ejection[i].less;
+	if (less > 0)
+		ch->own->ejection[i].less = less > UNIT ? less - UNIT : 0;
+	return (int64_t)(weight > less ? weight - less : 0);
 }
 
 /*---------------------------------------------------------------- in turn, least requests */
@@ -157,7 +222,7 @@ static struct cluster_member *take_turn(const struct choice *ch, const struct cl
 
 		if (!usable(ch, i) || (least != NULL && less_busy(ch, least, m)))
 			continue;
-		weight = (int64_t)weight_of(ch, m);
+		weight = take_weight(ch, i);
 		credit[i] += weight;
 		total += weight;
 		if (best == UINT32_MAX || credit[i] > credit[best])
@@ -306,14 +371,120 @@ static struct cluster_member *pick_by_key(const struct choice *ch)
 	return roomy != NULL ? roomy : best;
 }
 
+/* As memcached's clients do it: the key names one of the members, in use or not, and when that
+ * cannot be had another hash does; after so many, any in turn. */
+enum { HASH_TRIES = 20, ADDRESS_START = 89 };
+
+static struct cluster_member *member_at(const struct choice *ch, uint32_t hash)
+{
+	uint32_t total = 0;
+	uint64_t at;
+
+	for (uint32_t i = 0; i < ch->c->n; i++)
+		total += ch->c->member[i].backup ? 0 : ch->c->member[i].weight;
+	at = total == 0 ? 0 : hash % total;
+	for (uint32_t i = 0; i < ch->c->n; i++) {
+		struct cluster_member *m = &ch->c->member[i];
+
+		if (m->backup)
+			continue;
+		if (at < m->weight)
+			return usable(ch, i) ? m : NULL;
+		at -= m->weight;
+	}
+	return NULL;
+}
+
+static struct cluster_member *pick_by_crc32(const struct choice *ch)
+{
+	uint32_t hash = 0;
+
+	for (uint32_t i = 0; !ch->backup && ch->pick->key.n > 0 && i <= HASH_TRIES; i++) {
+		struct cluster_member *m;
+
+		hash += crc32_key(ch->pick->key, i);
+		m = member_at(ch, hash);
+		if (m != NULL)
+			return m;
+	}
+	return take_turn(ch, NULL);
+}
+
+static struct cluster_member *pick_by_address(const struct choice *ch)
+{
+	uint32_t hash = ADDRESS_START;
+
+	for (uint32_t i = 0; !ch->backup && i <= HASH_TRIES; i++) {
+		struct cluster_member *m;
+
+		hash = address_key(&ch->pick->client, hash);
+		m = member_at(ch, hash);
+		if (m != NULL)
+			return m;
+	}
+	return take_turn(ch, NULL);
+}
+
+static struct cluster_member *pick_by_ketama(const struct choice *ch)
+{
+	uint32_t at = ketama_find(ch->c, ch->pick->key);
+
+	for (uint32_t i = 0; !ch->backup && ch->pick->key.n > 0 && i <= HASH_TRIES; i++) {
+		uint32_t m = ch->c->point[(at + i) % ch->c->n_points].member;
+
+		if (usable(ch, m))
+			return &ch->c->member[m];
+	}
+	return take_turn(ch, NULL);
+}
+
+static struct cluster_member *pick_at_random(const struct choice *ch)
+{
+	return draw(ch, NULL);
+}
+
 /*---------------------------------------------------------------- the choice */
 
 static struct cluster_member *(*const picks[])(const struct choice *) = {
-	[LB_ROUND_ROBIN] = pick_in_turn,
-	[LB_LEAST_REQUESTS] = pick_least,
-	[LB_P2C_EWMA] = pick_of_two,
-	[LB_RING_HASH] = pick_by_key,
+	[LB_ROUND_ROBIN] = pick_in_turn,     [LB_LEAST_REQUESTS] = pick_least,
+	[LB_P2C_EWMA] = pick_of_two,         [LB_RING_HASH] = pick_by_key,
+	[LB_CRC32_HASH] = pick_by_crc32,     [LB_KETAMA_HASH] = pick_by_ketama,
+	[LB_ADDRESS_HASH] = pick_by_address, [LB_RANDOM] = pick_at_random,
 };
+
+/* B8: whose time is over is tried by this call. */
+static struct cluster_member *chosen(const struct choice *ch, struct cluster_member *m)
+{
+	struct ejection *e;
+
+	if (ch->own->ejection == NULL || m == NULL)
+		return m;
+	e = &ch->own->ejection[m - ch->c->member];
+	if (ch->pick->now_ns - e->trial_ns > m->eject_for_ns)
+		e->trial_ns = ch->pick->now_ns;
+	return m;
+}
+
+bool cluster_tried(struct cluster *c, unsigned w, struct cluster_member *m, uint64_t now_ns,
+		   bool failed)
+{
+	struct ejection *e = c->worker[w].ejection;
+
+	if (e == NULL || m->eject_after == 0)
+		return false;
+	e += m - c->member;
+	if (!failed) {
+		if (e->failed_ns < e->trial_ns)
+			e->failures = 0;
+		return false;
+	}
+	e->failures += e->failures < UINT32_MAX;
+	e->failed_ns = e->trial_ns = now_ns;
+	e->less += (uint64_t)(m->weight / m->eject_after) * UNIT;
+	if (e->less > (uint64_t)m->weight * UNIT)
+		e->less = (uint64_t)m->weight * UNIT;
+	return e->failures >= m->eject_after;
+}
 
 struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct pick *pick)
 {
@@ -321,15 +492,16 @@ struct cluster_member *cluster_pick(struct cluster *c, unsigned w, const struct 
 	struct cluster_member *m;
 
 	if (c->n == 1)
-		return may_serve(c->member[0].endpoint) && !member_set_has(&pick->tried, 0)
+		return may_serve(c->member[0].endpoint) && !member_set_has(&pick->tried, 0) &&
+			       !(c->bounded && is_bound(&ch, 0))
 			   ? &c->member[0]
 			   : NULL;
 	ch.all_down = none_is_up(c);
 	m = picks[c->conf->lb](&ch);
 	if (m != NULL)
-		return m;
+		return chosen(&ch, m);
 	ch.backup = true;
-	return picks[c->conf->lb](&ch);
+	return chosen(&ch, picks[c->conf->lb](&ch));
 }
 
 bool cluster_has_untried(const struct cluster *c, const struct member_set *tried)
@@ -337,8 +509,9 @@ bool cluster_has_untried(const struct cluster *c, const struct member_set *tried
 	bool all_down = none_is_up(c);
 
 	for (uint32_t i = 0; i < c->n; i++)
-		if (!member_set_has(tried, i) && (all_down ? may_serve(c->member[i].endpoint)
-							   : endpoint_is_up(c->member[i].endpoint)))
+		if (!member_set_has(tried, i) && !c->member[i].down &&
+		    (all_down ? may_serve(c->member[i].endpoint)
+			      : endpoint_is_up(c->member[i].endpoint)))
 			return true;
 	return false;
 }

@@ -57,6 +57,39 @@ static const struct field endpoint_fields[] = {
 	  .offset = offsetof(struct endpoint_conf, backup),
 	  .dflt = "false",
 	  .doc = "Whether it is used only when no other endpoint can be." },
+	{ .key = "down",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct endpoint_conf, down),
+	  .dflt = "false",
+	  .doc = "Whether it takes no calls; in choices by key its place is kept." },
+	{ .key = "max_calls",
+	  .type = C_U32,
+	  .offset = offsetof(struct endpoint_conf, max_calls),
+	  .dflt = "0",
+	  .doc = "Calls under way there at most, of each worker: with so many it is passed over; "
+		 "0: no bound." },
+	{ .key = "eject_after",
+	  .type = C_U32,
+	  .offset = offsetof(struct endpoint_conf, eject_after),
+	  .dflt = "0",
+	  .doc = "So many failures (no connection, no answer, a malformed one, or one with 429 or "
+		 "5xx that was dropped for another try) with less than `eject_for` between them, "
+		 "and it is passed over for `eject_for`; then one call is its trial. Each worker "
+		 "counts for itself; the only endpoint of an upstream is never passed over. 0: "
+		 "never." },
+	{ .key = "eject_for",
+	  .type = C_DURATION,
+	  .offset = offsetof(struct endpoint_conf, eject_for_ns),
+	  .dflt = "10s",
+	  .max = 24 * 3600 * CLOCK_S,
+	  .doc = "See `eject_after`." },
+	{ .key = "hash_as",
+	  .type = C_STRING,
+	  .offset = offsetof(struct endpoint_conf, hash_as),
+	  .min = 1,
+	  .max = 255,
+	  .doc = "With `lb: ketama-hash`: what its places on the ring are made of; not given: its "
+		 "address." },
 	{ .key = NULL },
 };
 
@@ -113,17 +146,35 @@ static const struct schema hash_schema = {
 	.scalar = "key",
 };
 
+static const char *const lb_names[] = { [LB_ROUND_ROBIN] = "round-robin",
+					[LB_LEAST_REQUESTS] = "least-requests",
+					[LB_P2C_EWMA] = "p2c-ewma",
+					[LB_RING_HASH] = "ring-hash",
+					[LB_CRC32_HASH] = "crc32-hash",
+					[LB_KETAMA_HASH] = "ketama-hash",
+					[LB_ADDRESS_HASH] = "address-hash",
+					[LB_RANDOM] = "random",
+					NULL };
+
 static bool check_hash(struct conf_load *load, const struct node *node,
 		       const struct cluster_conf *c)
 {
 	const struct node *lb = node->kind == NODE_MAP ? node_get(node, "lb") : NULL;
 	const struct node *spill = node->kind == NODE_MAP ? node_get(node, "spill") : NULL;
+	bool by_text = c->lb == LB_CRC32_HASH || c->lb == LB_KETAMA_HASH;
 	struct diag *d;
 
 	if (c->lb == LB_RING_HASH && c->hash.n == 0) {
 		d = diag_error(load->diags, lb->at, "E013",
 			       "`lb: ring-hash` needs `hash`: what an endpoint is chosen by");
 		d->help = "for example `hash: client.ip`, `hash: header.x-user` or a list of such";
+	} else if (by_text && c->hash.n != 1) {
+		d = diag_error(load->diags, lb->at, "E013",
+			       "`lb: %s` needs `hash`: a text that an endpoint is chosen by",
+			       lb_names[c->lb]);
+		d->help = "for example `hash: \"{client.ip}\"` or `hash: \"{uri}\"`";
+	} else if (by_text && c->spill_ppm == 0) {
+		return true;
 	} else if (c->lb != LB_RING_HASH && (c->hash.n > 0 || c->spill_ppm > 0)) {
 		d = diag_error(load->diags, c->hash.n > 0 ? c->hash_at : spill->at, "E018",
 			       "`%s` means something with `lb: ring-hash` only",
@@ -150,12 +201,6 @@ static bool check_cluster(struct conf_load *load, const struct node *node, void 
 	return check_doubles(load, c) && ok;
 }
 
-static const char *const lb_names[] = { [LB_ROUND_ROBIN] = "round-robin",
-					[LB_LEAST_REQUESTS] = "least-requests",
-					[LB_P2C_EWMA] = "p2c-ewma",
-					[LB_RING_HASH] = "ring-hash",
-					NULL };
-
 static const char *const http_names[] = {
 	[HTTP_1] = "false", [HTTP_2] = "true", [HTTP_AUTO] = "auto", NULL
 };
@@ -172,17 +217,21 @@ static const struct field cluster_fields[] = {
 	  .offset = offsetof(struct cluster_conf, lb),
 	  .dflt = "round-robin",
 	  .names = lb_names,
-	  .doc = "How an endpoint is chosen: in weighted turn; the one with the fewest calls under "
-		 "way for its weight; of two at random the one that answers faster and has less "
-		 "under way (failures and 429 count as slow); or always the same for the same "
-		 "`hash`. Each worker goes by what it sees itself." },
+	  .doc =
+	      "How an endpoint is chosen: in weighted turn; the one with the fewest calls under "
+	      "way for its weight; of two at random the one that answers faster and has less "
+	      "under way (failures and 429 count as slow); or always the same for the same "
+	      "`hash`, in three ways: `crc32-hash` and `ketama-hash` as clients of memcached and "
+	      "other proxies do, by a text. `address-hash` goes by the client's network (/24 of "
+	      "IPv4), `random` by weight alone. Each worker goes by what it sees itself." },
 	{ .key = "hash",
 	  .type = C_LIST,
 	  .offset = offsetof(struct cluster_conf, hash),
 	  .at = offsetof(struct cluster_conf, hash_at),
 	  .sub = &hash_schema,
 	  .doc = "For `ring-hash`: the key, or list of keys, of a call that decides where it goes; "
-		 "calls without it go anywhere." },
+		 "calls without it go anywhere. For `crc32-hash` and `ketama-hash`: a text such as "
+		 "`{uri}`." },
 	{ .key = "spill",
 	  .type = C_SHARE,
 	  .offset = offsetof(struct cluster_conf, spill_ppm),
@@ -224,13 +273,20 @@ static const struct field cluster_fields[] = {
 	  .doc = "Whether the endpoints are spoken to in HTTP/2, many calls over one connection: "
 		 "gRPC servers, for one. `true`: in nothing else; without TLS that is known "
 		 "beforehand. `auto`: as each agrees behind `https://`, else in HTTP/1." },
+	{ .key = "http_1_0",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct cluster_conf, http_1_0),
+	  .dflt = "false",
+	  .doc = "Whether calls go out as HTTP/1.0, for servers that answer those otherwise; not "
+		 "those whose body's length is not known, nor WebSockets." },
 	{ .key = "keepalive",
 	  .type = C_U32,
 	  .offset = offsetof(struct cluster_conf, keepalive),
 	  .dflt = "64",
 	  .max = 65536,
-	  .doc = "Idle connections kept for each endpoint by each worker; those beyond it are closed "
-		 "after 100ms without a call. 0: none, a connection a call." },
+	  .doc =
+	      "Idle connections kept for each endpoint by each worker; those beyond it are closed "
+	      "after 100ms without a call. 0: none, a connection a call." },
 	{ .key = "keepalive_timeout",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct cluster_conf, keepalive_timeout_ns),
@@ -245,6 +301,12 @@ static const struct field cluster_fields[] = {
 	  .offset = offsetof(struct cluster_conf, max_connections),
 	  .dflt = "0",
 	  .doc = "Connections to each endpoint by each worker, idle ones included; 0: no bound." },
+	{ .key = "unavailable",
+	  .type = C_U32,
+	  .offset = offsetof(struct cluster_conf, unavailable),
+	  .min = 400,
+	  .max = 599,
+	  .doc = "The status of the answer while no endpoint takes a call, in place of 503." },
 	{ .key = "resolve",
 	  .type = C_DURATION,
 	  .offset = offsetof(struct cluster_conf, resolve_ns),
@@ -483,6 +545,10 @@ static bool add_members(struct upstream_registry *r, struct cluster *c, struct d
 		    (struct cluster_member){ .endpoint = e,
 					     .weight = conf[i].weight != 0 ? conf[i].weight : 1,
 					     .backup = conf[i].backup,
+					     .down = conf[i].down,
+					     .max_calls = conf[i].max_calls,
+					     .eject_after = conf[i].eject_after,
+					     .eject_for_ns = conf[i].eject_for_ns,
 					     .seed = rendezvous_seed(slice_str(e->text)) };
 	}
 	return true;

@@ -18,7 +18,16 @@
 
 enum { WORKERS_MAX = 64, CLUSTER_ENDPOINTS_MAX = 256, ENDPOINT_WEIGHT_MAX = 1000 };
 
-enum lb_kind { LB_ROUND_ROBIN, LB_LEAST_REQUESTS, LB_P2C_EWMA, LB_RING_HASH };
+enum lb_kind {
+	LB_ROUND_ROBIN,
+	LB_LEAST_REQUESTS,
+	LB_P2C_EWMA,
+	LB_RING_HASH,
+	LB_CRC32_HASH, /* these three as memcached's clients and nginx choose: key_points.h */
+	LB_KETAMA_HASH,
+	LB_ADDRESS_HASH,
+	LB_RANDOM,
+};
 
 /*---------------------------------------------------------------- configuration */
 
@@ -33,6 +42,11 @@ struct endpoint_conf {
 	const char *addr; /* "host:port" "127.0.0.1:80" "[::1]:80" "unix:/path" "http://host:port" "https://host:port" */
 	uint32_t weight;  /* 1..1000, default 1 */
 	bool backup;      /* only when no other endpoint can be used */
+	bool down;        /* takes no calls; its place in choices by key stays */
+	uint32_t max_calls;    /* under way, of each worker; 0: no bound */
+	uint32_t eject_after;  /* failures; 0: never */
+	uint64_t eject_for_ns; /* within which they count, and for which it is passed over then */
+	const char *hash_as;   /* ketama-hash: what its place is made of; NULL: of the address */
 	struct place at;
 };
 
@@ -46,7 +60,8 @@ struct cluster_conf {
 	struct conf_name name;
 	struct conf_list endpoints; /* of struct endpoint_conf */
 	int lb;                     /* enum lb_kind */
-	struct conf_list hash;      /* of struct hash_conf: for ring-hash */
+	struct conf_list hash;      /* of struct hash_conf: for ring-hash; for crc32-hash and
+				       ketama-hash one text */
 	struct place hash_at;
 	uint32_t spill_ppm;         /* ring-hash: so much above its share an endpoint may carry; 0: no bound */
 	uint64_t slow_start_ns;     /* 0: none */
@@ -58,6 +73,8 @@ struct cluster_conf {
 	uint64_t keepalive_timeout_ns;
 	uint32_t max_connections; /* per endpoint and worker; 0: no bound */
 	int http2;                /* enum http_choice */
+	bool http_1_0;            /* calls go out as HTTP/1.0 */
+	uint32_t unavailable;     /* status while no endpoint takes a call; 0: as the reason says */
 	uint64_t resolve_ns;      /* how often names are looked up again */
 };
 
@@ -158,7 +175,9 @@ uint64_t endpoint_attempts(const struct endpoint *, enum endpoint_result);
 struct cluster_member {
 	struct endpoint *endpoint;
 	uint32_t weight;
-	bool backup;
+	bool backup, down;
+	uint32_t max_calls, eject_after; /* 0: no bound, never */
+	uint64_t eject_for_ns;
 	uint64_t seed; /* ring-hash: rendezvous_seed */
 };
 
@@ -171,15 +190,21 @@ static inline uint32_t cluster_member_weight(const struct cluster_member *m)
 }
 
 struct key_spec;
+struct template;
+struct ketama_point;
 
 struct cluster {
 	const struct cluster_conf *conf;
 	const char *name;
 	const struct key_spec *hash; /* conf->hash, for who knows what keys are */
+	const struct template *hash_text; /* the same, for who knows what texts are */
 	struct check_rule *rule;     /* conf->health, for the checker; NULL: no checks */
 	struct tls_client *tls;      /* conf->tls; NULL: all endpoints are plain */
 	uint32_t n;
 	uint32_t heaviest; /* of the members' weights */
+	bool bounded;      /* some member is down, has max_calls or is ejected */
+	struct ketama_point *point; /* ketama-hash: in order */
+	uint32_t n_points;
 	struct cluster_member *member;
 	struct cluster_worker *worker; /* WORKERS_MAX, balancer state */
 };
@@ -241,6 +266,8 @@ struct pick {
 	uint64_t now_ns; /* for slow start and latencies */
 	uint64_t hash;   /* ring-hash: of the call's key */
 	bool hashed;     /* ... which it has */
+	struct slice key; /* crc32-hash, ketama-hash: the text; empty: any will do */
+	struct ip client; /* address-hash; all zero: none */
 };
 
 /* Chooses an endpoint for worker w; backups only when no other is left.  Those that are down by their checks are
@@ -257,6 +284,9 @@ enum cluster_heard {
 	HEARD_NOTHING, /* nothing in took_ns, then we gave up */
 };
 
+/* A try of worker w has ended: what a member with eject_after is judged by.  True: it is passed over from here. */
+bool cluster_tried(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns,
+		   bool failed);
 void cluster_heard(struct cluster *, unsigned w, struct cluster_member *, uint64_t now_ns, uint64_t took_ns,
 		   enum cluster_heard);
 

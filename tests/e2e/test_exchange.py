@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+import harness
 from harness import request, response
 
 
@@ -419,3 +420,31 @@ def test_half_close_inside_a_body_is_the_end_of_it(weir):
     w.upstream.expect_request(read_body=False)
     assert w.upstream.wire.read_eof() == b"half"
     c.expect_closed(anything=True)
+
+
+def test_a_body_is_awaited(weir):
+    w = weir(route={"await_body": "1KiB"})
+    c = w.client().send(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n3\r\nabc\r\n")
+    c.expect(100)
+    assert not harness.readable([w.upstream.sock], 0.1)
+    c.send(b"2\r\nde\r\n0\r\n\r\n")
+    w.upstream.expect_request("POST /a", body=b"abcde", content_length="5", transfer_encoding=None, expect=None)
+    w.upstream.answer(200, b"ok")
+    c.expect(200, b"ok")
+
+
+def test_no_more_than_that_of_a_body_is_awaited(weir):
+    w = weir(route={"await_body": "1KiB"})
+    c = w.client().send(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + b"x" * 0x800 + b"\r\n")
+    w.upstream.expect_request("POST /a", read_body=False, transfer_encoding="chunked")
+    c.send(b"1\r\ny\r\n0\r\n\r\n")
+    w.upstream.answer(200, b"ok")
+    c.expect(200, b"ok")
+
+
+def test_who_calls_is_not_told(weir):
+    w = weir(route={"forwarded": False})
+    c = w.client().ask("/a", headers={"X-Forwarded-For": "1.2.3.4"})
+    w.upstream.expect_request("GET /a", x_forwarded_for="1.2.3.4", via=None, x_request_id=None, traceparent=None, x_real_ip=None, forwarded=None)
+    w.upstream.answer(200, b"ok")
+    c.expect(200, b"ok", via=None)

@@ -180,14 +180,21 @@ static void put_file(struct sim *sim, struct buf *b, const struct rule *rule,
 	crowd_put(crowd, b);
 	put_breakers(sim, b);
 	put_retry(sim, b);
-	buf_printf(b, "routes:\n");
+	buf_puts(b,
+		 "response: [{ set: { x-path: \"{method} {path}\" }, replace: { x-path: { pattern: "
+		 "\"~ ^G(.)T\", with: \"{match.1}\" } } }]\n");
+	buf_puts(b, "routes:\n");
+	buf_puts(b, "  - { match: { path: \"~ /never$\", when: { header.x-never: \"*\" } }, "
+		    "respond: 404 }\n");
 	put_route(sim, b, "limited", "app", "    use: [per-key]\n");
 	put_route(sim, b, "small", "other", "    max_body: 1KiB\n    use: [guard-other]\n");
 	put_route(sim, b, "tunnel", "other", "    upgrade: true\n    use: [guard-other]\n");
 	put_route(sim, b, "held", "other", crowd_use(crowd));
 	if (fresh)
 		put_route(sim, b, "fresh", "fresh", "");
-	put_route(sim, b, "app", "app", "    use: [again, guard-app]\n");
+	put_route(sim, b, "app", "app",
+		  "    use: [again, guard-app]\n    set: { x-asked: \"{uri}\" }\n"
+		  "    rewrite: { pattern: \"~ ^/never\", path: /other }\n");
 }
 
 /* As a file that config_load can open. */

@@ -168,6 +168,20 @@ static unsigned count(const char *haystack, const char *needle)
 	return n;
 }
 
+static void test_accepted(void **state)
+{
+	struct fixture *f = *state;
+
+	diags_accept(&f->diags, slice_str("W103"));
+	diags_accept(&f->diags, slice_str("E012"));
+	diags_accept(&f->diags, slice_str("nonsense"));
+	diag_warning(&f->diags, (struct place){ 0 }, "W103", "meant")->help = "not kept";
+	diag_warning(&f->diags, (struct place){ 0 }, "W104", "not meant");
+	diag_error(&f->diags, (struct place){ 0 }, "E012", "errors are none of it");
+	assert_int_equal(f->diags.warnings, 1);
+	assert_int_equal(f->diags.errors, 1);
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *f = *state;
@@ -410,6 +424,7 @@ int main(void)
 		WITH(test_machine_formats),
 		WITH(test_nothing_wrong),
 		WITH(test_order_and_doubles),
+		WITH(test_accepted),
 		WITH(test_bounds),
 		WITH(test_errors_before_warnings),
 		WITH(test_out_of_memory),

@@ -32,9 +32,8 @@ static struct fixture given(const char *header, const char *trust, const char *p
 /* The client, told by up to two fields. */
 static void expect(struct fixture f, const char *first, const char *second, const char *client)
 {
-	enum field_id id = f.conf.header != NULL && strcmp(f.conf.header, "forwarded") == 0
-			       ? F_FORWARDED
-			       : F_X_FORWARDED_FOR;
+	struct slice name = slice_str(f.conf.header != NULL ? f.conf.header : "x-forwarded-for");
+	enum field_id id = field_lookup(name);
 	const char *values[] = { first, second };
 	char text[IP_TEXT_MAX];
 	struct ip ip;
@@ -43,8 +42,9 @@ static void expect(struct fixture f, const char *first, const char *second, cons
 	f.head.fields = f.field;
 	for (int i = 0; i < 2; i++)
 		if (values[i] != NULL)
-			f.field[f.head.n++] =
-			    (struct header){ .id = (uint8_t)id, .value = slice_str(values[i]) };
+			f.field[f.head.n++] = (struct header){ .name = name,
+							       .id = (uint8_t)id,
+							       .value = slice_str(values[i]) };
 	ip = client_ip_find(&f.conf, &f.peer, &f.head);
 	ip_format(&ip, text);
 	assert_string_equal(text, client);
@@ -61,6 +61,20 @@ static void test_nobody_is_trusted(void **state)
 	assert_true(addr_parse(slice_str("unix:/x"), &f.peer));
 	assert_false(client_ip_trusted(&f.conf, &f.peer));
 	expect(f, "1.2.3.4", NULL, "::");
+}
+
+static void test_another_field_and_only_the_nearest(void **state)
+{
+	struct fixture f = given("X-Client-Address", "10.0.0.0/8", "10.0.0.1:5");
+
+	(void)state;
+	expect(f, "1.2.3.4", NULL, "1.2.3.4");
+	expect(f, "1.2.3.4, 10.0.0.9", NULL, "1.2.3.4");
+	f.conf.nearest = true;
+	expect(f, "1.2.3.4, 10.0.0.9", NULL, "10.0.0.9");
+	expect(f, "1.2.3.4", "10.0.0.9", "10.0.0.9");
+	f.conf.header = "x-forwarded-for";
+	expect(f, "1.2.3.4, 10.0.0.9", NULL, "10.0.0.9");
 }
 
 static void test_peer_is_not_trusted(void **state)
@@ -205,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nobody_is_trusted),
+		cmocka_unit_test(test_another_field_and_only_the_nearest),
 		cmocka_unit_test(test_peer_is_not_trusted),
 		cmocka_unit_test(test_nothing_that_parses),
 		cmocka_unit_test(test_stops_at_what_is_no_address),

@@ -17,6 +17,7 @@ struct fixture {
 	struct policy policy;
 	struct route route[ROUTES];
 	struct route_conf conf[ROUTES];
+	const struct template_values *values;
 	const char *hosts[ROUTES][ITEMS], *methods[ROUTES][ITEMS];
 };
 
@@ -71,9 +72,11 @@ static const char *take(struct fixture *f, const char *method, const char *autho
 	struct head head = { .method = slice_str(method),
 			     .method_id = (uint8_t)method_lookup(slice_str(method)),
 			     .authority = slice_str(authority) };
-	const struct route *r = route_match(&f->policy, &head, slice_str(path));
+	bool too_hard;
+	const struct route *r =
+	    route_match(&f->policy, &head, slice_str(path), f->values, &too_hard);
 
-	return r == NULL ? "-" : r->name;
+	return too_hard ? "too hard" : r == NULL ? "-" : r->name;
 }
 
 static void expect_refused(const char *hosts, const char *path, const char *says)
@@ -93,7 +96,6 @@ static void test_refused(void **state)
 	expect_refused(NULL, "x", "begins with /");
 	expect_refused(NULL, "", "begins with /");
 	expect_refused(NULL, "*", "begins with /");
-	expect_refused(NULL, "/x*", "star can only stand at the end");
 	expect_refused(NULL, "/*/x", "star can only stand at the end");
 	expect_refused(NULL, "/x/*/*", "star can only stand at the end");
 	expect_refused(NULL, "/x?y", "query takes no part");
@@ -101,9 +103,18 @@ static void test_refused(void **state)
 	expect_refused(NULL, "/%zz", "malformed escape");
 	expect_refused("a:80", NULL, "a host has no port");
 	expect_refused("[::1]:80", NULL, "a host has no port");
+	expect_refused(NULL, "/x**", "star can only stand at the end");
+	expect_refused(NULL, "~", "behind the tilde");
+	expect_refused(NULL, "~* ", "behind the tilde");
+	expect_refused(NULL, "~ ^/(a", "missing closing parenthesis, at character 5");
+	expect_refused(NULL, "~ a{2,1}", "numbers out of order");
+	expect_refused(NULL, "~ \\C", "\\C");
+	expect_refused("~(a", NULL, "missing closing parenthesis");
 	expect_refused("*", NULL, "`*.` and a name");
 	expect_refused("*.", NULL, "`*.` and a name");
-	expect_refused("a.*", NULL, "`*.` and a name");
+	expect_refused("*.a.*", NULL, "`*.` and a name");
+	expect_refused(".*", NULL, "`*.` and a name");
+	expect_refused("a*", NULL, "`*.` and a name");
 	expect_refused("*a.com", NULL, "`*.` and a name");
 	expect_refused("http://a", NULL, "`*.` and a name");
 }
@@ -193,6 +204,60 @@ static void test_paths(void **state)
 	fixture_free(f);
 }
 
+static void test_prefixes_of_names(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	assert_true(add(f, NULL, "/x*", NULL));
+	assert_string_equal(take(f, "GET", "h", "/x"), "a");
+	assert_string_equal(take(f, "GET", "h", "/xy"), "a");
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "a");
+	assert_string_equal(take(f, "GET", "h", "/y/x"), "-");
+	fixture_free(f);
+}
+
+static void test_patterns(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	assert_true(add(f, NULL, "~ ^/users/[0-9]+$", NULL));
+	assert_true(add(f, NULL, "~* \\.(png|jpe?g)$", "GET"));
+	assert_true(add(f, "~^(a|b)\\.x$", NULL, NULL));
+	assert_true(add(f, NULL, "~ x", "POST"));
+	assert_string_equal(take(f, "GET", "h", "/users/12"), "a");
+	assert_string_equal(take(f, "GET", "h", "/users/12/"), "-");
+	assert_string_equal(take(f, "GET", "h", "/Users/12"), "-");
+	assert_string_equal(take(f, "GET", "h", "/a/b.PNG"), "b");
+	assert_string_equal(take(f, "POST", "h", "/a/b.PNG"), "-");
+	assert_string_equal(take(f, "GET", "A.x:80", "/"), "c");
+	assert_string_equal(take(f, "GET", "aa.x", "/"), "-");
+	assert_string_equal(take(f, "GET", "", "/"), "-");
+	assert_string_equal(take(f, "POST", "h", "/y"), "-");
+	assert_string_equal(take(f, "POST", "h", "/yx"), "d");
+	fixture_free(f);
+}
+
+/* Behind a pattern that cannot tell, no route takes the call: this one might have kept it out. */
+static void test_a_hard_path_takes_no_route(void **state)
+{
+	struct fixture *f = fixture_new();
+	char path[4002] = "/";
+
+	(void)state;
+	memset(path + 1, 'a', sizeof(path) - 2);
+	assert_true(add(f, NULL, "/b", NULL));
+	assert_true(add(f, NULL, "~ (a+)+$", "PUT"));
+	assert_true(add(f, NULL, "~ ^/(a+)+[bc]$", NULL));
+	assert_true(add(f, NULL, NULL, NULL));
+	assert_string_equal(take(f, "GET", "h", path), "too hard");
+	assert_string_equal(take(f, "GET", "h", "/b"), "a");
+	assert_string_equal(take(f, "GET", "h", "/aaab"), "c");
+	assert_string_equal(take(f, "GET", "h", "/aaa"), "d");
+	fixture_free(f);
+}
+
 static void test_first_wins(void **state)
 {
 	struct fixture *f = fixture_new();
@@ -233,6 +298,20 @@ static void test_hosts(void **state)
 	assert_string_equal(take(f, "GET", ":80", "/"), "-");
 	assert_true(add(f, NULL, NULL, NULL));
 	assert_string_equal(take(f, "GET", "", "/"), "e");
+	fixture_free(f);
+}
+
+static void test_hosts_that_begin(void **state)
+{
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	assert_true(add(f, "Mail.*", NULL, NULL));
+	assert_string_equal(take(f, "GET", "mail.x", "/"), "a");
+	assert_string_equal(take(f, "GET", "mail.example.com:80", "/"), "a");
+	assert_string_equal(take(f, "GET", "mail", "/"), "-");
+	assert_string_equal(take(f, "GET", "mail.", "/"), "-");
+	assert_string_equal(take(f, "GET", "email.x", "/"), "-");
 	fixture_free(f);
 }
 
@@ -283,6 +362,53 @@ static void test_all_must_hold(void **state)
 	fixture_free(f);
 }
 
+static struct when_conf when(const char *name, const char **value)
+{
+	return (struct when_conf){ .name = { .name = name }, .values = { 1, value } };
+}
+
+static void test_conditions(void **state)
+{
+	static const struct template_match no_match;
+	const char *one = "1", *net = "10.0.0.0/8";
+	struct when_conf c[] = { when("query.v", &one), when("client.ip", &net) };
+	struct fixture *f = fixture_new();
+	struct head req = { .query = slice_str("v=1") };
+	struct call call = { .req = &req, .arena = &f->arena };
+	struct template_values values = { .call = &call, .match = &no_match };
+
+	(void)state;
+	f->values = &values;
+	f->conf[0].match.when = (struct conf_list){ 2, c };
+	assert_true(add(f, NULL, "/x/*", NULL));
+	assert_true(add(f, NULL, NULL, NULL));
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "b"); /* from a unix socket */
+	assert_true(ip_parse(slice_str("10.1.2.3"), &call.client));
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "a");
+	assert_string_equal(take(f, "GET", "h", "/y"), "b");
+	req.query = slice_str("v=2");
+	assert_string_equal(take(f, "GET", "h", "/x/y"), "b");
+	fixture_free(f);
+}
+
+static void test_conditions_hide_only_the_same(void **state)
+{
+	const char *one = "1", *two = "2";
+	struct when_conf a = when("query.v", &one), b = when("query.v", &two);
+	struct fixture *f = fixture_new();
+
+	(void)state;
+	f->conf[0].match.when = f->conf[3].match.when = (struct conf_list){ 1, &a };
+	f->conf[1].match.when = (struct conf_list){ 1, &b };
+	for (int i = 0; i < 4; i++)
+		assert_true(add(f, NULL, NULL, NULL));
+	assert_false(route_hides(&f->route[0], &f->route[1]));
+	assert_false(route_hides(&f->route[0], &f->route[2]));
+	assert_true(route_hides(&f->route[0], &f->route[3]));
+	assert_true(route_hides(&f->route[2], &f->route[3]));
+	fixture_free(f);
+}
+
 /*---------------------------------------------------------------- hiding */
 
 struct match {
@@ -314,6 +440,13 @@ static void test_does_not_hide(void **state)
 	assert_false(hides(M("*.a.com"), M("a.com")));
 	assert_false(hides(M("x.a.com"), M("*.a.com")));
 	assert_false(hides(M("*.b.a.com"), M("*.a.com")));
+	assert_false(hides(M("a.*"), M("*.a")));
+	assert_false(hides(M("a.*"), M("a")));
+	assert_false(hides(M("~."), M("a")));
+	assert_false(hides(M("*.a"), M("~^b\\.a$")));
+	assert_false(hides(M(NULL, "~ /"), M(NULL, "/x")));
+	assert_false(hides(M(NULL, "/x*"), M(NULL, "~ ^/x")));
+	assert_false(hides(M(NULL, "~ x"), M(NULL, "~* x")));
 	assert_false(hides(M(NULL, NULL, "GET"), M(NULL)));
 	assert_false(hides(M(NULL, NULL, "GET"), M(NULL, NULL, "GET PURGE")));
 }
@@ -327,6 +460,11 @@ static void test_hides(void **state)
 	assert_true(hides(M(NULL, "/x/*"), M(NULL, "/x/y/*")));
 	assert_true(hides(M("A.com b.com"), M("a.com")));
 	assert_true(hides(M("*.a.com"), M("x.a.com *.a.com *.y.a.com")));
+	assert_true(hides(M("a.*"), M("a.com a.b.*")));
+	assert_true(hides(M("~^a"), M("~^a")));
+	assert_true(hides(M(NULL, "/*"), M(NULL, "~ x")));
+	assert_true(hides(M(NULL, "~ x"), M(NULL, "~ x")));
+	assert_true(hides(M(NULL, "/x*"), M(NULL, "/x/*")));
 	assert_true(hides(M(NULL, NULL, "GET PURGE POST"), M(NULL, NULL, "PURGE GET")));
 }
 
@@ -339,11 +477,17 @@ int main(void)
 		cmocka_unit_test(test_path_without_normal_form),
 		cmocka_unit_test(test_dots_that_others_see),
 		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_prefixes_of_names),
+		cmocka_unit_test(test_patterns),
+		cmocka_unit_test(test_a_hard_path_takes_no_route),
 		cmocka_unit_test(test_first_wins),
 		cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_hosts_that_begin),
 		cmocka_unit_test(test_long_host),
 		cmocka_unit_test(test_methods),
 		cmocka_unit_test(test_all_must_hold),
+		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_conditions_hide_only_the_same),
 		cmocka_unit_test(test_does_not_hide),
 		cmocka_unit_test(test_hides),
 	};

@@ -64,7 +64,7 @@ static void test_what_is_no_rate_policy(void **state)
 	assert_refused("policies: { a: { rate: 16777213/d, burst: 1000000, store: redis } }",
 		       "E016", "too long to fill");
 	assert_refused("policies: { a: { rate: 5/s, algorithm: leaky } }", "E015",
-		       "token-bucket, sliding-window or fixed-window");
+		       "token-bucket, sliding-window, fixed-window or leaky-bucket");
 	assert_refused("policies: { a: { rate: 5/s, burst: 0 } }", "E016", "");
 	assert_refused("policies: { a: { rate: 5/s, max_keys: 0 } }", "E016", "");
 	assert_refused("policies: { a: { rate: 5/s, missing: maybe, key: host } }", "E015", "");

@@ -1,0 +1,449 @@
+/* variable.c - what $x is: where a key comes from, or what is known beforehand. */
+#include <string.h>
+
+#include "nginx-compat/internal.h"
+
+/*--------------------------------------------------------------------- text */
+
+/* Takes a literal or a variable off; *variable: the name, or p NULL. */
+static struct slice take_part(struct slice *s, struct slice *variable)
+{
+	static const char letters[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	struct slice part = *s;
+	size_t n = 0, skip = 1;
+
+	*variable = slice_of(NULL, 0);
+	if (s->p[0] != '$') {
+		while (n < s->n && s->p[n] != '$')
+			n++;
+	} else if (s->n > 1 && s->p[1] == '{') {
+		while (2 + n < s->n && s->p[2 + n] != '}')
+			n++;
+		*variable = slice_of(s->p + 2, n);
+		n += 2 + n < s->n ? 3 : 2;
+	} else {
+		while (skip + n < s->n && s->p[skip + n] != '\0' &&
+		       strchr(letters, s->p[skip + n]) != NULL)
+			n++;
+		*variable = slice_of(s->p + 1, n);
+		n += skip;
+	}
+	*s = slice_of(s->p + n, s->n - n);
+	part.n = n;
+	return part;
+}
+
+struct slice variable_alone(const char *text)
+{
+	struct slice s = slice_str(text), variable;
+
+	if (s.n < 2)
+		return slice_of(NULL, 0);
+	take_part(&s, &variable);
+	return s.n == 0 ? variable : slice_of(NULL, 0);
+}
+
+/*------------------------------------------------------------------ constants */
+
+/* The one `set $x VALUE` that is seen from here, outside of any `if`. */
+static struct directive *find_set(const struct directive *block, struct slice variable)
+{
+	for (; block != NULL; block = block->parent)
+		DIRECTIVE_EACH (d, block)
+			if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
+			    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
+				return d;
+	return NULL;
+}
+
+const char *variable_expand(struct import *im, const struct directive *block, const char *text)
+{
+	struct slice s = slice_str(text);
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		struct slice variable, part = take_part(&s, &variable);
+		struct directive *set = variable.p == NULL ? NULL : find_set(block, variable);
+
+		if (variable.p == NULL) {
+			buf_put(&b, part.p, part.n);
+		} else if (set != NULL && strchr(set->word[2].p, '$') == NULL) {
+			judge(im, set, EXACT, NULL);
+			buf_puts(&b, set->word[2].p);
+		} else {
+			buf_fini(&b);
+			return NULL;
+		}
+	}
+	return text_buf(im, &b);
+}
+
+/*------------------------------------------------------------------- phrases */
+
+struct value {
+	const char *name; /* with a `_` at its end: an argument follows */
+	const char *text;
+	bool dashes;
+	enum template_time known;
+};
+
+static const struct value values[] = {
+	{ "host", "{host}" },
+	{ "http_host", "{authority}" },
+	{ "request_uri", "{uri}" },
+	{ "uri", "{path}" },
+	{ "document_uri", "{path}" },
+	{ "args", "{query}" },
+	{ "query_string", "{query}" },
+	{ "scheme", "{scheme}" },
+	{ "remote_addr", "{client.ip}" },
+	{ "proxy_add_x_forwarded_for", "{forwarded_for}" },
+	{ "server_port", "{server.port}" },
+	{ "request_method", "{method}" },
+	{ "request_id", "{request_id}" },
+	{ "http_", "{header.", true },
+	{ "arg_", "{query." },
+	{ "cookie_", "{cookie." },
+	{ "remote_port", "{client.port}" },
+	{ "realip_remote_addr", "{peer.ip}" },
+	{ "realip_remote_port", "{peer.port}" },
+	{ "connection", "{connection}" },
+	{ "connection_requests", "{connection.calls}" },
+	{ "pipe", "{connection.pipelined}" },
+	{ "server_addr", "{local.ip}" },
+	{ "server_protocol", "{protocol}" },
+	{ "request", "{request}" },
+	{ "remote_user", "{user}" },
+	{ "hostname", "{process.host}" },
+	{ "pid", "{process.id}" },
+	{ "time_local", "{time.local}" },
+	{ "time_iso8601", "{time.iso}" },
+	{ "msec", "{time.epoch}" },
+	{ "ssl_protocol", "{tls.protocol}" },
+	{ "ssl_cipher", "{tls.cipher}" },
+	{ "ssl_server_name", "{tls.server_name}" },
+	{ "ssl_session_reused", "{tls.resumed}" },
+	{ "status", "{status}", .known = AT_ANSWER },
+	{ "request_time", "{duration}", .known = AT_ANSWER },
+	{ "limit_req_status", "{limit.rate}", .known = AT_ANSWER },
+	{ "limit_conn_status", "{limit.concurrency}", .known = AT_ANSWER },
+	{ "upstream_addr", "{upstream.address}", .known = AT_ANSWER },
+	{ "upstream_status", "{upstream.status}", .known = AT_ANSWER },
+	{ "upstream_connect_time", "{upstream.connect}", .known = AT_ANSWER },
+	{ "upstream_header_time", "{upstream.first_byte}", .known = AT_ANSWER },
+	{ "upstream_response_time", "{upstream.duration}", .known = AT_ANSWER },
+	{ "upstream_http_", "{upstream.header.", true, AT_ANSWER },
+	{ "upstream_bytes_received", "{upstream.received}", .known = AT_END },
+	{ "upstream_bytes_sent", "{upstream.sent}", .known = AT_END },
+	{ "upstream_response_length", "{upstream.body}", .known = AT_END },
+	{ "request_length", "{request.bytes}", .known = AT_END },
+	{ "bytes_sent", "{response.bytes}", .known = AT_END },
+	{ "body_bytes_sent", "{response.body_bytes}", .known = AT_END },
+	{ "sent_http_", "{response.header.", true, AT_END },
+};
+
+static bool put_value(struct slice variable, enum template_time when, struct buf *b)
+{
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		struct slice name = slice_str(values[i].name);
+
+		if (values[i].known > when)
+			continue;
+		if (slice_eq(variable, name)) {
+			buf_puts(b, values[i].text);
+			return true;
+		}
+		if (name.p[name.n - 1] != '_' || variable.n <= name.n ||
+		    !slice_starts(variable, name))
+			continue;
+		buf_puts(b, values[i].text);
+		for (size_t c = name.n; c < variable.n; c++)
+			buf_putc(b, values[i].dashes && variable.p[c] == '_' ? '-' : variable.p[c]);
+		buf_putc(b, '}');
+		return true;
+	}
+	return false;
+}
+
+/* A brace that Weir would take for the beginning of a value is doubled. */
+void variable_literal(struct slice s, struct buf *b)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		size_t n = i + 1;
+
+		while (s.p[i] == '{' && n < s.n && strchr(" {\"'\n", s.p[n]) == NULL &&
+		       s.p[n] != '}')
+			n++;
+		if (s.p[i] == '{' && n > i + 1 && n < s.n && s.p[n] == '}')
+			buf_putc(b, '{');
+		buf_putc(b, s.p[i]);
+	}
+}
+
+const char *variable_name(struct import *im, struct slice variable)
+{
+	struct buf b = { 0 };
+	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL, *name;
+
+	buf_fini(&b);
+	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
+		return text_printf(im, "value.%s", name);
+	if (text == NULL || strcmp(text, "{request_id}") == 0)
+		return NULL;
+	return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
+}
+
+/* Fields of answers that are made when they are sent. */
+static bool is_framing(struct slice variable)
+{
+	static const char *const names[] = { "sent_http_connection", "sent_http_keep_alive",
+					     "sent_http_date", "sent_http_server" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (slice_is(variable, names[i]))
+			return true;
+	return false;
+}
+
+static bool is_secure(struct slice url)
+{
+	return slice_starts(url, slice_str("https://"));
+}
+
+/* What the location's proxy_pass names; elsewhere there is none. */
+static bool put_passed(const struct directive *block, struct slice variable, struct buf *b)
+{
+	const struct directive *pass = block_own(block, "proxy_pass");
+	struct slice url = pass == NULL ? slice_of("", 0) : pass->word[1], host, port;
+	bool secure = is_secure(url);
+
+	if (pass == NULL) {
+		buf_putc(b, '-');
+		return true;
+	}
+	if (memchr(url.p, '$', url.n) != NULL || url.n < 8 || strstr(url.p, "unix:") != NULL)
+		return false;
+	url = slice_of(url.p + (secure ? 8 : 7), url.n - (secure ? 8 : 7));
+	host = port = slice_cut(&url, '/');
+	slice_cut(&port, ':');
+	if (slice_is(variable, "proxy_host"))
+		variable_literal(host, b);
+	else if (port.n > 0 && memchr(host.p, ':', host.n) != NULL)
+		variable_literal(port, b);
+	else
+		buf_puts(b, secure ? "443" : "80");
+	return true;
+}
+
+static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
+			 struct slice variable, bool groups, enum template_time when, struct buf *b)
+{
+	struct directive *set = find_set(block, variable);
+	size_t before = b->n;
+
+	if (!groups && set == NULL && when != AT_END && location_has_group(block, variable)) {
+		buf_printf(b, "{match.%.*s}", SLICE_FMT(variable));
+		return true;
+	}
+	if (groups && variable.n == 1 && variable.p[0] >= '0' && variable.p[0] <= '9') {
+		buf_printf(b, "{match.%c}", variable.p[0]);
+	} else if (slice_is(variable, "binary_remote_addr") && when == AT_END) {
+		buf_puts(b, "{client.bytes}");
+	} else if (slice_is(variable, "binary_remote_addr") && im->lookups > 0) {
+		buf_puts(b, "{client.ip}"); /* for keys, one is as good as the other */
+	} else if (slice_is(variable, "server_name")) {
+		if (site == NULL)
+			return false;
+		variable_literal(slice_str(site->first_name), b);
+	} else if (when == AT_END &&
+		   (slice_is(variable, "uri") || slice_is(variable, "document_uri"))) {
+		buf_puts(b, "{path.decoded}");
+	} else if (when == AT_END &&
+		   (slice_is(variable, "proxy_host") || slice_is(variable, "proxy_port"))) {
+		return put_passed(block, variable, b);
+	} else if (when == AT_END && is_framing(variable)) {
+		return false;
+	} else if (set != NULL) {
+		if (strchr(set->word[2].p, '$') != NULL)
+			return false;
+		judge(im, set, EXACT, NULL);
+		variable_literal(set->word[2], b);
+	} else {
+		const char *name =
+		    put_value(variable, when, b) ? NULL : lookup_name(im, site, variable);
+
+		if (name != NULL)
+			buf_printf(b, "{value.%s}", name);
+		return name != NULL || b->n > before;
+	}
+	return true;
+}
+
+/* "$uri$is_args$args" is all of the URI; elsewhere $is_args is not known. */
+static const char *join_uri(struct import *im, const char *text)
+{
+	static const char whole[] = "$uri$is_args$args";
+	const char *at = strstr(text, whole);
+
+	return at == NULL ? text
+			  : text_printf(im, "%.*s$request_uri%s", (int)(at - text), text,
+					at + sizeof(whole) - 1);
+}
+
+const char *variable_phrase(struct import *im, const struct site *site,
+			    const struct directive *block, const char *text, bool groups)
+{
+	return variable_phrase_then(im, site, block, text, groups, AT_REQUEST);
+}
+
+const char *variable_phrase_then(struct import *im, const struct site *site,
+				 const struct directive *block, const char *text, bool groups,
+				 enum template_time when)
+{
+	struct slice s = slice_str(when == AT_END ? text : join_uri(im, text));
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		struct slice variable, part = take_part(&s, &variable);
+
+		if (variable.p == NULL) {
+			variable_literal(part, &b);
+		} else if (!put_variable(im, site, block, variable, groups, when, &b)) {
+			buf_fini(&b);
+			return NULL;
+		}
+	}
+	return text_buf(im, &b);
+}
+
+/*----------------------------------------------------------------------- keys */
+
+struct key_source {
+	const char *name; /* with a `_` at its end: an argument follows */
+	const char *yaml; /* with a dot at its end: the argument stands there */
+	bool may_miss, dashes, per_site;
+};
+
+static const struct key_source sources[] = {
+	{ "binary_remote_addr", "client.ip/32/128" },
+	{ "remote_addr", "client.ip/32/128" },
+	{ "host", "host" },
+	{ "uri", "path" },
+	{ "document_uri", "path" },
+	{ "request_method", "method" },
+	{ "server_name", NULL, .per_site = true },
+	{ "http_host", NULL },
+	{ "http_", "header.", .may_miss = true, .dashes = true },
+	{ "arg_", "query.", .may_miss = true },
+	{ "cookie_", "cookie.", .may_miss = true },
+};
+
+static const struct key_source *find_source(struct slice variable)
+{
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		struct slice name = slice_str(sources[i].name);
+
+		if (name.p[name.n - 1] == '_' ? variable.n > name.n && slice_starts(variable, name)
+					      : slice_eq(variable, name))
+			return &sources[i];
+	}
+	return NULL;
+}
+
+static const char *source_text(struct import *im, const struct key_source *s, struct slice variable)
+{
+	size_t n = strlen(s->name);
+	char *text;
+
+	if (s->name[n - 1] != '_')
+		return s->yaml;
+	text = arena_printf(im->arena, "%s%.*s", s->yaml, (int)(variable.n - n), variable.p + n);
+	for (char *c = text; c != NULL && s->dashes && *c != '\0'; c++)
+		*c = *c == '_' ? '-' : *c;
+	if (text == NULL)
+		tree_no_memory(im->tree);
+	return text == NULL ? "" : text;
+}
+
+struct parts {
+	struct buf text;
+	unsigned n;
+	bool missing;
+};
+
+static void add_part(struct import *im, const struct site *site, struct slice variable,
+		     struct key *key, struct parts *parts)
+{
+	const struct key_source *s = find_source(variable);
+
+	if (s == NULL || (s->yaml == NULL && !s->per_site)) {
+		key->why = text_printf(im, "there is no key like `$%.*s`", SLICE_FMT(variable));
+	} else if (s->per_site) {
+		key->per_site = true;
+		key->nothing |= site->first_name[0] == '\0' && parts->n == 0;
+	} else {
+		buf_puts(&parts->text, parts->n++ > 0 ? ", " : "");
+		buf_puts(&parts->text, source_text(im, s, variable));
+		parts->missing |= s->may_miss;
+	}
+}
+
+/* By map, geo or split_clients. */
+static bool read_made(struct import *im, const struct site *site, struct slice variable,
+		      struct key *key)
+{
+	const char *name = lookup_name(im, site, variable);
+
+	if (name == NULL)
+		return false;
+	*key = (struct key){ .may_miss = true, .yaml = text_printf(im, "value.%s", name) };
+	return true;
+}
+
+/* As one text, which is missing where all of it is empty. */
+static void read_text(struct import *im, const struct site *site, const char *text, struct key *key)
+{
+	struct slice alone = variable_alone(text);
+	const char *why = key->why;
+	const char *name = lookup_text(im, site, "key", text, NULL);
+
+	*key = (struct key){ .may_miss = true };
+	if (name != NULL)
+		key->yaml = text_printf(im, "value.%s", name);
+	else if (alone.p != NULL && why != NULL)
+		key->why = why;
+	else
+		key->why = text_printf(im, "there is no key like `%s`", text);
+}
+
+void key_read(struct import *im, const struct site *site, const char *text, struct key *key)
+{
+	struct slice s = slice_str(text), alone = variable_alone(text);
+	struct parts parts = { 0 };
+
+	*key = (struct key){ .nothing = s.n == 0 };
+	if (alone.p != NULL &&
+	    (exempt_read(im, site, alone, key) || read_made(im, site, alone, key)))
+		return;
+	while (s.n > 0) {
+		struct slice variable;
+
+		take_part(&s, &variable);
+		if (variable.p != NULL)
+			add_part(im, site, variable, key, &parts);
+	}
+	if (key->why != NULL || (parts.n > 1 && parts.missing)) {
+		buf_fini(&parts.text);
+		read_text(im, site, text, key);
+		return;
+	}
+	if (alone.p == NULL)
+		key->nothing = *text == '\0';
+	key->may_miss = parts.missing;
+	if (parts.n == 1)
+		key->yaml = text_buf(im, &parts.text);
+	else if (parts.n > 1)
+		key->yaml = text_printf(im, "[%s]", text_buf(im, &parts.text));
+	buf_fini(&parts.text);
+}

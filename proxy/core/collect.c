@@ -1,0 +1,67 @@
+/* collect.c - a route with `await_body`: the request's body is awaited before an upstream is asked.
+ *
+ *   ADMITTING --let in--> COLLECTING --all of it, or as much as is awaited--> CONNECTING
+ *
+ * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
+ * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
+#include "core/exchange.h"
+
+#include "base/clock.h"
+
+/* More than one read brings: what is kept never has to be given up before the upstream has it. */
+enum { SLACK = 1024 * 1024 };
+
+static bool say_continue(struct exchange *x)
+{
+	struct head *h = arena_alloc(&x->arena, sizeof(*h));
+
+	if (h == NULL)
+		return false;
+	head_init(h, &x->arena);
+	h->status = 100;
+	x->continued = true;
+	return x->client->ops->head(x->client, h, false);
+}
+
+bool collect_begin(struct exchange *x)
+{
+	uint64_t most = x->route->conf->await_body;
+	struct head *req = x->req;
+
+	if (most == 0 || x->request_ended || req->upgrade || x->grpc || req->body == BODY_NONE ||
+	    (req->body == BODY_LENGTH && req->length > most) || x->call.body_bytes > 0)
+		return false;
+	if (x->call.keep_body < most + SLACK)
+		x->call.keep_body = most + SLACK;
+	x->state = X_COLLECTING;
+	exchange_set_deadline(x, x->route->conf->timeout.idle_ns);
+	if (req->expect_continue && !say_continue(x)) {
+		exchange_reply(x, reason_out_of_memory, 1000);
+		return true;
+	}
+	req->expect_continue = false;
+	head_remove(req, F_EXPECT);
+	x->client->ops->pause(x->client, false);
+	return true;
+}
+
+void collect_more(struct exchange *x, bool end)
+{
+	const struct route_conf *conf = x->route->conf;
+
+	if (x->call.body_bytes > conf->max_body) {
+		exchange_reply(x, reason_body_too_large, 0);
+	} else if (!x->call.resendable) {
+		exchange_reply(x, reason_out_of_memory, 1000);
+	} else if (!end && x->call.body_bytes < conf->await_body) {
+		exchange_set_deadline(x, conf->timeout.idle_ns);
+	} else {
+		if (end && x->req->body == BODY_CHUNKED) {
+			x->req->body = BODY_LENGTH;
+			x->req->length = x->call.body_bytes;
+		}
+		if (!end)
+			x->client->ops->pause(x->client, true);
+		leg_start(x, TRY);
+	}
+}
