@@ -67,7 +67,7 @@ static void read_head(struct head *h, struct slice *rest)
 	struct slice method = slice_cut(&line, ' ');
 
 	h->method = method;
-	h->method_id = method_of(method);
+	h->method_id = (uint8_t)method_of(method);
 	h->path = slice_cut(&line, '?');
 	h->query = line;
 	h->authority = slice_str("127.0.0.1:19901");
