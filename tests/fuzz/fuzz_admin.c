@@ -103,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice rest = slice_of((const char *)data, size);
 	struct reload_status reload = { .last_ok = true };
 	struct hand_orders orders = { .drained = false };
+	struct service_budgets budgets = { .admin.refused = 0 };
 	struct service_reply reply = { 0 };
 	struct arena arena;
 	struct head head;
@@ -118,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						   .workers = 1,
 						   .reload = &reload,
 						   .orders = &orders,
+						   .budgets = &budgets,
 						   .ready = true,
 						   .now_ns = CLOCK_S,
 						   .now_wall_ns = UINT64_C(1700000000) * CLOCK_S };
