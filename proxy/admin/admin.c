@@ -177,7 +177,8 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = NULL },
 	};
 
-	if (may_enter(view, req, reply))
+	if (may_enter(view, req, reply) && page_afford(&view->budgets->admin, view->now_ns,
+						       view->policy->config->admin.requests, reply))
 		page_show(pages, view, req, reply);
 }
 

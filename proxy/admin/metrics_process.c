@@ -278,6 +278,14 @@ static void event_room(struct render *r)
 	metric_sample(r, events_room());
 }
 
+static void pages_refused(struct render *r)
+{
+	metric_label(r, "listener", "admin");
+	metric_sample(r, atomic_load(&r->view->budgets->admin.refused));
+	metric_label(r, "listener", "probes");
+	metric_sample(r, atomic_load(&r->view->budgets->scrapes.refused));
+}
+
 static void event_streams(struct render *r)
 {
 	metric_sample(r, r->view->streams);
@@ -296,6 +304,8 @@ const struct family metrics_process[] = {
 	GAUGE("weir_config_generations", config_generations,
 	      "Configurations alive: the one in force, and older ones that calls still run under."),
 	GAUGE("weir_draining", draining, "1 while shutting down, or told to be passed over."),
+	COUNTER("weir_admin_requests_refused_total", pages_refused,
+		"Requests beyond `admin.requests` and `probes.scrapes`."),
 	COUNTER("weir_events_total", events, "What an operator should know, see `/events`."),
 	GAUGE("weir_events_room", event_room, "How many of them are kept, see `admin.events`."),
 	GAUGE("weir_event_streams", event_streams,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 
 void page_text(struct service_reply *reply, unsigned status, const char *text)
 {
@@ -12,6 +13,22 @@ void page_text(struct service_reply *reply, unsigned status, const char *text)
 	reply->content_type = "text/plain; charset=utf-8";
 	buf_puts(&reply->body, text);
 	buf_putc(&reply->body, '\n');
+}
+
+bool page_afford(struct service_budget *b, uint64_t now_ns, uint32_t per_second,
+		 struct service_reply *reply)
+{
+	uint64_t cost_ns = CLOCK_S / per_second;
+
+	b->paid_until_ns = b->paid_until_ns > now_ns ? b->paid_until_ns : now_ns;
+	if (b->paid_until_ns - now_ns + cost_ns <= CLOCK_S) {
+		b->paid_until_ns += cost_ns;
+		return true;
+	}
+	atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed);
+	reply->retry_after = "1";
+	page_text(reply, 429, "too many requests: calls come first");
+	return false;
 }
 
 static int hex(char c)

@@ -15,6 +15,9 @@ struct page {
  * said to be JSON (415): no form can send that.  `pages` ends with path NULL. */
 void page_show(const struct page *pages, const struct process_view *,
 	       const struct service_request *, struct service_reply *);
+/* False: there were more than `per_second` lately (a second's worth may come at once); the reply is a 429. */
+bool page_afford(struct service_budget *, uint64_t now_ns, uint32_t per_second,
+		 struct service_reply *);
 /* A short answer: the text and a newline. */
 void page_text(struct service_reply *, unsigned status, const char *text);
 /* The value of a parameter of the query, as it came; p NULL: there is none. */

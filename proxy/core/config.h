@@ -55,14 +55,14 @@ struct admin_conf {
 	bool present;
 	const char *token; /* secret */
 	int anonymous;     /* enum admin_anonymous */
-	uint32_t connections, streams, events, top_keys;
+	uint32_t connections, requests, streams, events, top_keys;
 	struct place at;
 };
 
 struct probes_conf {
 	struct addr addr;
 	bool present;
-	uint32_t connections;
+	uint32_t connections, scrapes;
 	struct place at;
 };
 

@@ -29,6 +29,16 @@ struct hand_orders {
 	_Atomic bool reloading; /* a reload was ordered, and has not ended */
 };
 
+/* How often pages are asked for: what they cost is taken from the calls of worker 0. */
+struct service_budget {
+	uint64_t paid_until_ns; /* worker 0 only */
+	_Atomic uint64_t refused;
+};
+
+struct service_budgets {
+	struct service_budget admin, scrapes;
+};
+
 enum control_task_kind { TASK_RELOAD, TASK_DRAIN, TASK_UNDRAIN, TASK_LOG_LEVEL };
 
 /* What a service wants the control thread to do, which writes the answer. */
@@ -52,6 +62,7 @@ struct process_view {
 	bool ready;     /* policies are in and listeners open */
 	bool draining;  /* shutting down, or told to be passed over */
 	const struct hand_orders *orders;
+	struct service_budgets *budgets;
 	uint32_t streams; /* of events, open */
 	uint64_t start_wall_ns, now_wall_ns, now_ns;
 	uint32_t policies; /* alive: 1, and those whose last calls have not ended */

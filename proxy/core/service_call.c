@@ -246,6 +246,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.ready = atomic_load(&sh->ready),
 		.draining = atomic_load(&sh->draining) || atomic_load(&sh->orders.drained),
 		.orders = &sh->orders,
+		.budgets = &sh->budgets,
 		.streams = atomic_load(&sh->streams),
 		.start_wall_ns = sh->start_wall_ns,
 		.now_wall_ns = w->loop.wall_ns,

@@ -68,6 +68,7 @@ struct shared {
 	struct mailbox *control;
 	struct reload_status reload;
 	struct hand_orders orders;
+	struct service_budgets budgets;
 	_Atomic uint32_t streams; /* of events, open; worker 0 writes it */
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */

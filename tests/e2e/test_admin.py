@@ -124,6 +124,23 @@ def test_a_flood_of_admin_connections_takes_nothing_from_calls(weir):
     until(lambda: w.admin("/health").status == 200, "it answers again")
 
 
+def test_a_flood_of_requests_takes_little_from_calls(weir):
+    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "requests": 50})
+    c = w.client(addr)
+    c.send(b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+    got = [c.expect().status for _ in range(300)]
+    assert set(got) == {200, 429} and got.count(200) < 200 and w.statuses(3) == [200] * 3
+    assert w.metric("weir_admin_requests_refused_total", listener="admin") == got.count(429)
+
+
+def test_scrapes_have_a_budget_and_probes_none(weir):
+    w = weir(start=False, probes={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "scrapes": 1}, checks=False)
+    w.probes_addr = addr
+    w.start()
+    assert [w.probe("/metrics").status for _ in range(3)][1:] == [429, 429]
+    assert w.probe("/ready").status == 200
+
+
 # ---- reload
 
 def test_reload_by_order(weir):

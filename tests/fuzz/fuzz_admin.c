@@ -67,7 +67,7 @@ static void read_head(struct head *h, struct slice *rest)
 	struct slice method = slice_cut(&line, ' ');
 
 	h->method = method;
-	h->method_id = method_of(method);
+	h->method_id = (uint8_t)method_of(method);
 	h->path = slice_cut(&line, '?');
 	h->query = line;
 	h->authority = slice_str("127.0.0.1:19901");
@@ -103,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice rest = slice_of((const char *)data, size);
 	struct reload_status reload = { .last_ok = true };
 	struct hand_orders orders = { .drained = false };
+	struct service_budgets budgets = { .admin.refused = 0 };
 	struct service_reply reply = { 0 };
 	struct arena arena;
 	struct head head;
@@ -118,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						   .workers = 1,
 						   .reload = &reload,
 						   .orders = &orders,
+						   .budgets = &budgets,
 						   .ready = true,
 						   .now_ns = CLOCK_S,
 						   .now_wall_ns = UINT64_C(1700000000) * CLOCK_S };

@@ -23,6 +23,7 @@ struct fixture {
 	struct listener_stats *listener;
 	struct reload_status reload;
 	struct hand_orders orders;
+	struct service_budgets budgets;
 	struct process_view view;
 	struct arena arena; /* of requests */
 	struct service_reply reply;
@@ -84,6 +85,7 @@ static int fixture_setup(void **state)
 					 .workers = 2,
 					 .reload = &f->reload,
 					 .orders = &f->orders,
+					 .budgets = &f->budgets,
 					 .ready = true,
 					 .policies = 1,
 					 .start_wall_ns = UINT64_C(1700000000) * CLOCK_S,

@@ -67,6 +67,22 @@ static void test_token(void **state)
 	}
 }
 
+static void test_a_budget(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
+	assert_string_equal(f->reply.retry_after, "1");
+	f->view.now_ns += CLOCK_MS;
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
+	assert_int_equal(f->budgets.admin.refused, 2);
+	fixture_ask(f, &probes_service, fixture_head(f, "/ready"));
+	assert_int_equal(f->reply.status, 200);
+}
+
 static void test_pages_that_are_not(void **state)
 {
 	struct fixture *f = *state;
@@ -371,6 +387,7 @@ int main(void)
 		TEST(test_hosts_that_are_not_ours),
 		TEST(test_hosts_that_are),
 		TEST(test_token),
+		TEST(test_a_budget),
 		TEST(test_pages_that_are_not),
 		TEST(test_config_hides_secrets),
 		TEST(test_config_etag),
