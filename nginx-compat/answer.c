@@ -25,11 +25,27 @@ static void put_location(struct import *im, const struct site *site, struct dire
 		   text_yaml(im, text));
 }
 
+/* What nginx calls $uri has no escapes where it is no part of a URI. */
+static const char *decoded(struct import *im, const char *text)
+{
+	static const char path[] = "{path}";
+	struct buf b = { 0 };
+
+	for (const char *c = text; *c != '\0'; c++) {
+		bool is_path =
+		    strncmp(c, path, sizeof(path) - 1) == 0 && (c == text || c[-1] != '{');
+
+		buf_puts(&b, is_path ? "{path.decoded}" : (char[]){ *c, '\0' });
+		c += is_path ? sizeof(path) - 2 : 0;
+	}
+	return b.n == 0 ? "" : text_buf(im, &b);
+}
+
 static void put_body(struct import *im, const struct directive *block, uint64_t status,
 		     const char *text, struct buf *out)
 {
 	buf_printf(out, "    respond: { status: %" PRIu64 ", body: %s, content_type: %s }", status,
-		   text_yaml(im, text),
+		   text_yaml(im, decoded(im, text)),
 		   text_yaml(im, block_word(block, "default_type", "text/plain")));
 }
 
@@ -191,6 +207,49 @@ static void put_expires(struct import *im, const struct directive *block, struct
 	text_end(im, b, d);
 }
 
+/* The types that `charset` is for, as a regular expression. */
+static const char *charset_types(struct import *im, const struct directive *block)
+{
+	static const char usual[] = "text/html|text/xml|text/plain|text/vnd\\.wap\\.wml|"
+				    "application/javascript|application/rss\\+xml";
+	struct directive *d = block_find(block, "charset_types");
+	struct buf b = { 0 };
+
+	if (d == NULL)
+		return usual;
+	buf_puts(&b, "text/html");
+	for (; d != NULL; d = block_next(d)) {
+		judge(im, d, EXACT, NULL);
+		for (uint32_t i = 1; i < d->n; i++)
+			if (slice_is(d->word[i], "*"))
+				buf_puts(&b, "|[^;]+");
+			else if (memmem(d->word[i].p, d->word[i].n, "\\E", 2) == NULL)
+				buf_printf(&b, "|\\Q%s\\E", d->word[i].p);
+	}
+	return text_buf(im, &b);
+}
+
+/* Of types that come without any parameter. */
+static void put_charset(struct import *im, const struct directive *block, struct buf *b)
+{
+	struct directive *d = block_find(block, "charset");
+	const char *name = d == NULL ? "off" : d->word[1].p;
+
+	if (strcmp(name, "off") == 0)
+		return;
+	for (const char *c = name; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7F ||
+		    strchr("$;{}\"\\", *c) != NULL) {
+			judge(im, d, LOST, "`%s` is not known beforehand", name);
+			return;
+		}
+	judge(im, d, EXACT, NULL);
+	buf_printf(b, "      - { replace: { content-type: { pattern: %s, with: %s } } }",
+		   text_yaml(im, text_printf(im, "~* ^(%s)$", charset_types(im, block))),
+		   text_yaml(im, text_printf(im, "{match.1}; charset=%s", name)));
+	text_end(im, b, d);
+}
+
 void answer_fields(struct import *im, const struct site *site, const struct directive *block,
 		   const struct proxied *p, struct buf *out)
 {
@@ -201,6 +260,7 @@ void answer_fields(struct import *im, const struct site *site, const struct dire
 		redirects_write(im, site, block, p->pass, p->spot, p->target, &b);
 		cookies_write(im, site, block, &b);
 	}
+	put_charset(im, block, &b);
 	put_expires(im, block, &b);
 	put_added(im, site, block, &b);
 	if (b.n > 0)

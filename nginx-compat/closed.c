@@ -110,7 +110,7 @@ static bool closes(struct import *im, struct directive *d)
 	if (directive_is(d, "limit_except"))
 		return !is_plain_list(d);
 	if (directive_is(d, "rewrite"))
-		return !rewrite_known(im, d) && strcmp(directive_word(d, 3), "break") != 0 &&
+		return !rewrite_known(im, d) && !rewrite_breaks(d) &&
 		       (rewrite_closes(d) || rewrite_takes_all(d));
 	if (d->rule->verdict != CLOSES || is_among(d, harmless))
 		return false;

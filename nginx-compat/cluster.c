@@ -105,6 +105,20 @@ static bool backup_is_known(const struct cluster *c)
 	       block_own(c->upstream, "random") == NULL;
 }
 
+/* Two of one address are one: all that it may carry is that of both. */
+static void join_twin(struct endpoint *twin, const struct endpoint *e)
+{
+	if (e->down)
+		return;
+	if (twin->down) {
+		*twin = *e;
+		return;
+	}
+	twin->weight += e->weight;
+	twin->max_conns =
+	    e->max_conns == 0 || twin->max_conns == 0 ? 0 : twin->max_conns + e->max_conns;
+}
+
 static void read_server(struct cluster *c, struct directive *d)
 {
 	struct endpoint e = {
@@ -135,7 +149,7 @@ static void read_server(struct cluster *c, struct directive *d)
 		e.weight = WEIGHT_MAX;
 	}
 	if (twin != NULL)
-		twin->weight += e.weight;
+		join_twin(twin, &e);
 	else
 		c->endpoint[c->n++] = e;
 }
@@ -337,14 +351,15 @@ static void put_tls(struct cluster *c, struct buf *b)
 /*------------------------------------------------------------------ failures */
 
 struct failure {
-	const char *name, *when; /* as `retry` has it; "": nothing is to be said of it */
+	const char *name,
+	    *when; /* as `retry` has it; "": nothing is to be said of it; NULL: lost */
 };
 
 static const struct failure failures[] = {
 	{ "error", "connect, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
 	{ "http_500", "500" },       { "http_502", "502" },    { "http_503", "503" },
 	{ "http_504", "504" },       { "http_429", "429" },    { "http_403", "403" },
-	{ "http_404", "404" },       { "updating", "" },
+	{ "http_404", "404" },       { "updating", "" },       { "no_live", NULL },
 };
 
 struct failing {
@@ -360,7 +375,9 @@ static void take_failure(struct cluster *c, struct directive *d, struct slice wo
 
 		if (!slice_is(word, one->name))
 			continue;
-		if (*one->when != '\0')
+		if (one->when == NULL)
+			judge(c->im, d, LOST, "a server is not asked again by the same call");
+		else if (*one->when != '\0')
 			buf_printf(&f->when, "%s%s", f->when.n > 0 ? ", " : "", one->when);
 		return;
 	}

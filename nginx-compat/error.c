@@ -13,13 +13,14 @@
 
 /* nginx has pages for these, and calls some of them by other names than RFC 9110. */
 static const char usual[] =
-    "301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 409, 410, 411, 412, 415, 421, "
+    "301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 406, 409, 410, 411, 412, 415, 421, "
     "429, 500, 501, 502, 505, 507";
 
 static const struct {
 	unsigned status;
 	const char *phrase;
 } special[] = {
+	{ 405, "Not Allowed" },
 	{ 408, "Request Time-out" },
 	{ 413, "Request Entity Too Large" },
 	{ 414, "Request-URI Too Large" },

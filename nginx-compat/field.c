@@ -93,8 +93,8 @@ static void put_phrase(struct import *im, const struct site *site, const struct 
 /* A Host that would never be one is none of Weir's: calls would be refused with 400. */
 static bool is_host(const char *value)
 {
-	static const char *const known[] = { "host}", "authority}", "server.", "header.",
-					     "match." };
+	static const char *const known[] = { "host}",   "authority}", "server.",
+					     "header.", "match.",     "client.ip}" };
 	bool ok = *value != '\0';
 
 	for (const char *c = value; ok && *c != '\0'; c++) {
@@ -133,6 +133,17 @@ static void put_host(struct import *im, const struct site *site, const struct di
 	text_end(im, out, d);
 }
 
+/* Of one that stands there already. */
+static bool is_second(const struct directive *block, const struct directive *d)
+{
+	const struct directive *before = block_find(block, "proxy_set_header");
+
+	for (; before != NULL && before != d; before = block_next(before))
+		if (slice_ieq(before->word[1], d->word[1]))
+			return true;
+	return false;
+}
+
 static void write_field(struct import *im, const struct site *site, const struct directive *block,
 			struct directive *d, const struct target *t, struct buf *set)
 {
@@ -142,6 +153,8 @@ static void write_field(struct import *im, const struct site *site, const struct
 		judge(im, d, own->verdict, own->why == NULL ? NULL : "%s", own->why);
 	else if (is_itself(d))
 		judge(im, d, NOT_NEEDED, NULL);
+	else if (is_second(block, d))
+		judge(im, d, LOST, "the field is set once");
 	else
 		put_phrase(im, site, block, d, t, set);
 }

@@ -327,6 +327,8 @@ bool rewrite_known(struct import *, struct directive *);
 /* The one that changes the path on its way up; its query NULL: it stays.  False: there is none, or *why it cannot be said. */
 bool rewrite_break(struct import *, const struct directive *block, struct directive **,
 		   const char **path, const char **query, const char **why);
+/* Whether it changes the path, and the location stays. */
+bool rewrite_breaks(const struct directive *);
 /* Whether it takes every path of its location, or server. */
 bool rewrite_takes_all(const struct directive *);
 void rewrite_write(struct import *, const struct site *, struct directive *,

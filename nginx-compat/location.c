@@ -299,22 +299,40 @@ static void find_stops(struct spot *spots, uint32_t n)
 	}
 }
 
+/* A longer prefix of the server than that of the outermost location with a `^~`. */
+static bool is_longer(const struct spot *s, struct slice top)
+{
+	return s->kind == SPOT_PREFIX && !s->before && directive_is(s->at, "location") &&
+	       directive_is(s->at->parent, "server") && s->path.n > top.n &&
+	       slice_starts(s->path, top);
+}
+
+/* Two conditions on the path are one too many: then the longer one comes as early. */
+static void come_early(struct import *im, struct spot *s)
+{
+	s->before = true;
+	judge(im, s->at, ADAPTED, "below a `^~`: regular expressions are not asked");
+}
+
 /* Where a longer prefix of the server is chosen before a `^~`, regular expressions are asked. */
 static void make_way(struct import *im, struct spot *spots, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct buf b = { 0 };
 		struct slice top;
+		bool asks = asks_path(im, spots[i].at);
 
 		if (!spots[i].before || spots[i].also != NULL)
 			continue;
 		form_of(top_of(spots[i].at), &top);
-		for (uint32_t k = 0; k < n; k++)
-			if (spots[k].kind == SPOT_PREFIX && !spots[k].before &&
-			    directive_is(spots[k].at, "location") &&
-			    directive_is(spots[k].at->parent, "server") &&
-			    spots[k].path.n > top.n && slice_starts(spots[k].path, top))
+		for (uint32_t k = 0; k < n; k++) {
+			if (!is_longer(&spots[k], top))
+				continue;
+			if (asks)
+				come_early(im, &spots[k]);
+			else
 				buf_printf(&b, "(?!%s)", letters(im, spots[k].path));
+		}
 		if (b.n > 0)
 			spots[i].also =
 			    text_printf(im, "path: %s",
@@ -331,6 +349,15 @@ static bool is_there(const struct spot *spots, uint32_t n, struct slice path)
 	return false;
 }
 
+/* Its exact location, which nginx would say it with; else the one itself. */
+static const struct spot *exact_of(const struct spot *spots, uint32_t n, const struct spot *s)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (spots[i].kind == SPOT_EXACT && slice_eq(spots[i].path, s->path))
+			return &spots[i];
+	return s;
+}
+
 static void add_slashes(struct spot *spots, uint32_t *n)
 {
 	uint32_t given = *n;
@@ -339,10 +366,12 @@ static void add_slashes(struct spot *spots, uint32_t *n)
 		const struct spot *s = &spots[i];
 		struct slice bare = slice_of(s->path.p, s->path.n - 1);
 
-		if (s->kind != SPOT_PREFIX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
-		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, given, bare))
+		if (s->kind == SPOT_REGEX || s->path.n < 2 || s->path.p[s->path.n - 1] != '/' ||
+		    block_own(s->at, "proxy_pass") == NULL || is_there(spots, *n, bare))
 			continue;
-		spots[*n] = (struct spot){ .kind = SPOT_EXACT, .path = bare, .at = s->at };
+		spots[*n] = (struct spot){ .kind = SPOT_EXACT,
+					   .path = bare,
+					   .at = exact_of(spots, given, s)->at };
 		spots[(*n)++].slash = true;
 	}
 }

@@ -15,7 +15,8 @@ static const struct event_words nginx_words = {
 				 "limiting connections, dry run, by zone \"{policy}\"" },
 	.nowhere = "no live upstreams while connecting to upstream",
 	.disabled = "upstream server temporarily disabled while {phase}",
-	.connect_at_once = "connect() to upstream failed ({error}) while connecting to upstream",
+	.connect_at_once = "connect() to {address} failed ({error}) while connecting to upstream",
+	.broken = "recv() failed ({error}) while {phase}",
 	.body_announced = "client intended to send too large body: {bytes} bytes",
 	.reason = {
 		[REASON_connect_failed] = "connect() failed ({error}) while connecting to upstream",

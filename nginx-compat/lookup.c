@@ -34,6 +34,7 @@ struct lookup {
 	struct directive *at;
 	const char *of, *dflt; /* texts as Weir has them */
 	struct buf entries;
+	struct buf proxies;
 	bool letters;    /* case would matter */
 	const char *why; /* it cannot be said */
 };
@@ -317,9 +318,14 @@ static bool read_geo_line(struct lookup *l, struct networks *all, const struct d
 	}
 	if (slice_is(text, "include"))
 		return true;
-	if (slice_is(text, "proxy"))
-		return lost(
-		    l, "whose word is taken for an address is said once, with set_real_ip_from");
+	if (slice_is(text, "proxy")) {
+		if (!cidr_parse(line->word[1], &cidr))
+			return lost(l, text_printf(l->im, "`%.*s` is no network",
+						   SLICE_FMT(line->word[1])));
+		buf_printf(&l->proxies, "%s%s", l->proxies.n > 0 ? ", " : "",
+			   text_yaml(l->im, line->word[1].p));
+		return true;
+	}
 	if (ranges)
 		return add_range(l, all, line);
 	if (!cidr_parse(deletes ? line->word[1] : text, &cidr))
@@ -419,6 +425,9 @@ static const char *write_lookup(struct lookup *l, struct slice variable, const c
 	buf_printf(&b, "{ of: %s", text_yaml(l->im, l->of));
 	if (by_address)
 		buf_puts(&b, ", by: address");
+	if (l->proxies.n > 0)
+		buf_printf(&b, ", forwarded: { trust: [%s]%s }", text_buf(l->im, &l->proxies),
+			   has_word(l->at, "proxy_recursive") ? "" : ", nearest: true");
 	if (l->letters)
 		buf_puts(&b, ", caseless: true");
 	if (l->entries.n > 0)
@@ -454,6 +463,7 @@ const char *lookup_name(struct import *im, const struct site *site, struct slice
 		name = write_lookup(&l, variable, kinds[i].list, kinds[i].read == read_geo);
 	im->lookups--;
 	buf_fini(&l.entries);
+	buf_fini(&l.proxies);
 	judge(im, l.at, name != NULL ? EXACT : LOST, name != NULL ? NULL : l.why);
 	DIRECTIVE_EACH (line, l.at)
 		judge(im, line, name != NULL ? EXACT : LOST,

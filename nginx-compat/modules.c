@@ -10,7 +10,7 @@ struct module {
 
 /* nginx has them unless it is told not to. */
 static const struct module usual[] = {
-	{ "http_charset_module", "charset" },
+	{ "http_charset_module", "source_charset" },
 	{ "http_gzip_module", "gzip_types" },
 	{ "http_ssi_module", "ssi" },
 	{ "http_userid_module", "userid" },

@@ -33,12 +33,35 @@ static bool is_last(const struct directive *d)
 	return true;
 }
 
+/* In a location, with the flag or with the directive right behind it. */
+bool rewrite_breaks(const struct directive *d)
+{
+	const struct directive *next = d->next;
+
+	if (!directive_is(d->parent, "location"))
+		return false;
+	while (next != NULL && !is_step(next))
+		next = next->next;
+	return strcmp(directive_word(d, 3), "break") == 0 ||
+	       (d->n == 3 && !is_url(directive_word(d, 2)) && next != NULL &&
+		directive_is(next, "break"));
+}
+
+static void take_break(struct import *im, const struct directive *d)
+{
+	for (struct directive *next = d->next; next != NULL; next = next->next)
+		if (directive_is(next, "break"))
+			judge(im, next, EXACT, NULL);
+}
+
 /* 301, 302; 0: the routes are asked again; 1: it is another kind. */
 static unsigned kind_of(const struct directive *d)
 {
 	const char *flag = directive_word(d, 3);
 	bool server = directive_is(d->parent, "server");
 
+	if (rewrite_breaks(d))
+		return 1;
 	if (strcmp(flag, "permanent") == 0)
 		return 301;
 	if (strcmp(flag, "redirect") == 0 || is_url(directive_word(d, 2)))
@@ -88,14 +111,16 @@ bool rewrite_break(struct import *im, const struct directive *block, struct dire
 
 	*out = NULL;
 	for (; d != NULL; d = block_next(d)) {
-		bool is_break = kind_of(d) == 1 && strcmp(directive_word(d, 3), "break") == 0;
+		bool breaks = rewrite_breaks(d);
 
-		if (is_break && *out == NULL && is_last(d) &&
+		if (breaks && *out == NULL && (is_last(d) || d->n == 3) &&
 		    split(im, &nobody, d, false, path, query))
 			*out = d;
-		else if (is_break || !rewrite_known(im, d))
+		else if (breaks || !rewrite_known(im, d))
 			*why = "of `rewrite`, one with `break` is known, as the last step";
 	}
+	if (*out != NULL && (*out)->n == 3)
+		take_break(im, *out);
 	return *out != NULL && *why == NULL;
 }
 

@@ -291,7 +291,7 @@ static const char *denied(struct routing *r, const struct directive *block, cons
 
 	if (closed_access(block) == NULL)
 		return "";
-	buf_printf(&b, "    respond: 403\n%s", use);
+	buf_printf(&b, "    respond: { status: 403, tell: access forbidden by rule }\n%s", use);
 	answer_fields(r->im, r->site, block, NULL, &b);
 	buf_puts(&b, errors_text(r->im, r->site, block, false));
 	return text_buf(r->im, &b);
@@ -485,16 +485,20 @@ static void write_slash(struct routing *r, const struct spot *s)
 	const char *path = text_printf(im, "%s/", location_path(im, s->path)), *to;
 	bool same;
 
+	if (block_own(s->at, "internal") != NULL) {
+		put_closed(r, s, 404);
+		return;
+	}
 	to = redirect_absolute(im, r->site, s->at, path, &same);
 	if (!same)
-		judge(im, block_own(s->at, "proxy_pass"), ADAPTED,
+		judge(im, s->at, ADAPTED,
 		      "the redirect of its path without the slash at its end stays a path");
 	for (int query = 1; query >= 0; query--) {
 		struct buf b = { 0 };
 
 		buf_printf(&b, "    respond: { status: 301, location: %s }",
 			   text_yaml(im, text_printf(im, "%s%s", to, query ? "?{query}" : "")));
-		text_end(im, &b, block_own(s->at, "proxy_pass"));
+		text_end(im, &b, s->at);
 		answer_fields(im, r->site, s->at, NULL, &b);
 		put_route(r, s, query ? "query: \"*\"" : NULL, text_buf(im, &b));
 	}

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "core/config.h"
 #include "nginx-compat/internal.h"
+#include "nginx-compat/log_words.h"
 #include "nginx-compat/table.h"
 #include "nginx-compat/told.h"
 
@@ -250,6 +251,20 @@ static bool tell_bind(const struct diag *d)
 	return true;
 }
 
+/* "the access log `FILE` cannot be opened: WHY", as nginx has it. */
+static bool tell_open(const struct diag *d)
+{
+	static const char start[] = "the access log `", middle[] = "` cannot be opened: ";
+	const char *path = d->message + strlen(start), *end;
+
+	if (strcmp(d->code, "E018") != 0 || strncmp(d->message, start, strlen(start)) != 0 ||
+	    (end = strstr(path, middle)) == NULL)
+		return false;
+	told("emerg", "open() \"%.*s\" failed (%d: %s)", (int)(end - path), path,
+	     errno_of(end + strlen(middle)), end + strlen(middle));
+	return true;
+}
+
 static void tell_error(const struct served *s, const struct diag *d)
 {
 	struct slice from = origin_of(s->yaml, d->at.line);
@@ -273,7 +288,7 @@ static void report(void *arg, const struct diags *diags)
 			continue;
 		if (tell_bind(d))
 			bound = false;
-		else
+		else if (!tell_open(d))
 			tell_error(s, d);
 	}
 	if (!bound)
@@ -369,6 +384,9 @@ static bool look_first(struct served *s, bool *foreground)
 		log = serve_error_log(&arena, s->how, r.tree);
 		wrong = log == NULL ? NULL : told_to(log);
 		*foreground = s->how->foreground || is_off(r.tree, "daemon");
+		if (geteuid() == 0 && word_of(r.tree, "user") != NULL)
+			told_log("warn", "\"user\" changes nothing: all is done by the user that "
+					 "started it");
 	}
 	if (wrong != NULL)
 		told("emerg", "%s", wrong);
@@ -405,5 +423,6 @@ int serve_run(const struct serving *how, const struct cli_host *host)
 	if (!foreground && !go_to_background(&served, &status))
 		return status;
 	told_redirect();
+	log_words_use();
 	return control_run(&options, &host->services);
 }

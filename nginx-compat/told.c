@@ -16,7 +16,7 @@ enum { LINE_BYTES = 2048, PATH_BYTES = 4096 }; /* nginx's own bound on a line */
 
 /* The process has one of each. */
 static int terminal = STDERR_FILENO; /* -1: nobody waits there */
-static int file = -1;
+static _Atomic int file = -1; /* workers log, too */
 static char file_path[PATH_BYTES];
 static bool redirected;
 

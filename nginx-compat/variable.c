@@ -236,6 +236,22 @@ static bool put_passed(const struct directive *block, struct slice variable, str
 	return true;
 }
 
+/* What goes upstream is another then; {path} is not. */
+static bool is_rewritten(const struct directive *block, struct slice variable)
+{
+	if (!slice_is(variable, "uri") && !slice_is(variable, "document_uri"))
+		return false;
+	for (bool inner = true; block != NULL; block = block->parent) {
+		DIRECTIVE_EACH (d, block)
+			if ((inner || directive_is(block, "server")) &&
+			    directive_is(d, "rewrite") &&
+			    strcmp(directive_word(d, 3), "break") == 0)
+				return true;
+		inner = inner && directive_is(block, "if");
+	}
+	return false;
+}
+
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
 			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
@@ -250,6 +266,8 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 		buf_printf(b, "{match.%c}", variable.p[0]);
 	} else if (slice_is(variable, "binary_remote_addr") && when == AT_END) {
 		buf_puts(b, "{client.bytes}");
+	} else if (!groups && is_rewritten(block, variable)) {
+		return false;
 	} else if (slice_is(variable, "binary_remote_addr") && im->lookups > 0) {
 		buf_puts(b, "{client.ip}"); /* for keys, one is as good as the other */
 	} else if (slice_is(variable, "server_name")) {

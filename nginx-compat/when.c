@@ -120,12 +120,23 @@ static struct directive *only_return(const struct directive *d)
 	return found;
 }
 
+/* Behind a rewrite it may not be asked, or about another path. */
+static bool is_asked(struct import *im, const struct directive *d)
+{
+	for (struct directive *b = d->parent->first; b != d; b = b->next)
+		if ((directive_is(b, "rewrite") && !rewrite_known(im, b)) ||
+		    directive_is(b, "break"))
+			return false;
+	return true;
+}
+
 struct directive *when_return(struct import *im, const struct directive *d)
 {
 	struct directive *answer = directive_is(d, "if") ? only_return(d) : NULL;
 	struct asked a;
 
-	if (answer == NULL || !read_condition(im, d, &a) || wanted(im, &a) == NULL ||
+	if (answer == NULL || !is_asked(im, d) || !read_condition(im, d, &a) ||
+	    wanted(im, &a) == NULL ||
 	    !(directive_is(answer, "rewrite") ? rewrite_known(im, answer)
 					      : answer_known(im, d, answer)))
 		return NULL;

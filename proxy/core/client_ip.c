@@ -146,19 +146,28 @@ static bool is_it(const struct header *h, enum field_id id, struct slice name)
 	return h->id == id && (id != F_OTHER || slice_ieq(h->name, name));
 }
 
-struct ip client_ip_find(const struct client_ip_conf *conf, const struct addr *peer,
-			 const struct head *head)
+static struct ip told(const struct client_ip_conf *conf, struct ip by, const struct head *head)
 {
-	struct walk w = { .conf = conf, .ip = addr_ip(peer) };
+	struct walk w = { .conf = conf, .ip = by };
 	struct slice name = slice_str(conf->header != NULL ? conf->header : "x-forwarded-for");
 	enum field_id id = field_lookup(name);
 
-	if (!client_ip_trusted(conf, peer))
-		return w.ip;
 	w.forwarded = id == F_FORWARDED;
 	for (unsigned i = head->n; i > 0; i--)
 		if (is_it(&head->fields[i - 1], id, name) &&
 		    walk_list(&w, head->fields[i - 1].value))
 			break;
 	return w.ip;
+}
+
+struct ip client_ip_told(const struct client_ip_conf *conf, const struct ip *by,
+			 const struct head *head)
+{
+	return is_trusted(conf, by) ? told(conf, *by, head) : *by;
+}
+
+struct ip client_ip_find(const struct client_ip_conf *conf, const struct addr *peer,
+			 const struct head *head)
+{
+	return client_ip_trusted(conf, peer) ? told(conf, addr_ip(peer), head) : addr_ip(peer);
 }

@@ -14,6 +14,8 @@ bool client_ip_trusted(const struct client_ip_conf *, const struct addr *peer);
  * field that is not trusted; if all are, the first of them; if there is none, the peer.  What
  * stands left of something that is no address is not looked at: nobody who is trusted vouches for
  * it.  All zero: a unix socket. */
+/* The same of one that is known, where that is trusted. */
+struct ip client_ip_told(const struct client_ip_conf *, const struct ip *by, const struct head *);
 struct ip client_ip_find(const struct client_ip_conf *, const struct addr *peer,
 			 const struct head *);
 

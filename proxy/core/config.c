@@ -237,7 +237,7 @@ static const struct field client_ip_fields[] = {
 	{ .key = NULL },
 };
 
-static const struct schema client_ip_schema = {
+const struct schema client_ip_schema = {
 	.name = "client_ip section",
 	.size = sizeof(struct client_ip_conf),
 	.fields = client_ip_fields,

@@ -143,6 +143,7 @@ struct value_conf {
 	struct place at;
 	struct text_conf of, dflt;
 	struct conf_list map, split; /* of struct value_choice_conf */
+	struct client_ip_conf forwarded; /* by address: who may tell another than `of` is */
 	int by;                      /* enum value_by */
 	bool caseless;
 };
@@ -180,6 +181,7 @@ struct respond_conf {
 	struct text_conf body, location;
 	const char *content_type;
 	struct conf_list headers; /* of struct set_conf */
+	const char *tell;         /* of events; NULL: nothing */
 	bool close;
 	const char *file, *files; /* NULL: none */
 	struct place files_at;    /* of either */
@@ -306,6 +308,7 @@ struct config {
 };
 
 extern const struct schema config_schema;
+extern const struct schema client_ip_schema;
 /* config_value.c */
 extern const struct schema value_schema;
 /* config_route.c */

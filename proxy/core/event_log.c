@@ -1,6 +1,7 @@
 /* event_log.c - what befell calls; see event_log.h. */
 #include "core/event_log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static const struct event_words own_words = {
 				 "way" },
 	.nowhere = "no endpoint of the upstream can be tried",
 	.disabled = "the endpoint is passed over from here: {reason}",
+	.broken = "the upstream broke the connection ({error}) while {phase}",
 	.connect_at_once = "could not connect to the upstream ({error})",
 };
 
@@ -44,6 +46,7 @@ struct event {
 	struct exchange *x;
 	enum event_level level;
 	const char *text; /* NULL: Weir's own of the reason */
+	bool plain;       /* nothing in it is to be replaced */
 	const char *policy, *phase;
 	const struct reason *why;
 	uint64_t excess, bytes;
@@ -79,6 +82,15 @@ static void put(struct line *l, const char *fmt, ...)
 		l->n = sizeof(l->text) - 1;
 }
 
+static void put_address(struct line *l, const struct endpoint *ep)
+{
+	char addr[ADDR_TEXT_MAX];
+
+	if (ep->host == NULL)
+		addr_format(&ep->fixed, addr);
+	put(l, "%s", ep->host == NULL ? addr : ep->authority);
+}
+
 static void put_name(struct line *l, const struct event *e, struct slice name)
 {
 	if (slice_is(name, "excess"))
@@ -91,6 +103,8 @@ static void put_name(struct line *l, const struct event *e, struct slice name)
 		put(l, "not told why");
 	else if (slice_is(name, "phase") && e->phase != NULL)
 		put(l, "%s", e->phase);
+	else if (slice_is(name, "address") && e->leg != NULL)
+		put_address(l, e->leg->member->endpoint);
 	else if (slice_is(name, "bytes"))
 		put(l, "%" PRIu64, e->bytes);
 	else if (slice_is(name, "reason") && e->why != NULL)
@@ -107,6 +121,10 @@ static void put_words(struct line *l, const struct event *e)
 			put(l, " (%d: %s)", e->error, strerror(e->error));
 		if (e->phase != NULL)
 			put(l, " while %s", e->phase);
+		return;
+	}
+	if (e->plain) {
+		put(l, "%s", at);
 		return;
 	}
 	while (*at != '\0') {
@@ -281,7 +299,19 @@ static const char *phase_of(const struct leg *l, const struct reason *why)
 				   : "sending request to upstream";
 }
 
-void event_try(struct leg *l, const struct reason *why)
+/* The network's failures come and go; others do not, such as a socket that is not there. */
+static bool is_of_the_net(int error)
+{
+	static const int errors[] = { 0,        EAGAIN,      ECONNREFUSED, ECONNRESET,
+				      ENETDOWN, ENETUNREACH, EHOSTDOWN,    EHOSTUNREACH };
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (error == errors[i])
+			return true;
+	return false;
+}
+
+static void tell_try(struct leg *l, const struct reason *why)
 {
 	struct event e = { .x = l->x,
 			   .level = EVENT_ERROR,
@@ -291,11 +321,19 @@ void event_try(struct leg *l, const struct reason *why)
 			   .phase = phase_of(l, why),
 			   .leg = l };
 
-	if (!is_heard(l->x) || !(why->flags & R_FAILURE) || why == reason_upstream_stale)
-		return;
+	if (why == reason_connect_failed && l->at_once)
+		e.level = is_of_the_net(l->error) ? EVENT_ERROR : EVENT_CRIT;
 	if (why == reason_connect_failed && l->at_once)
 		e.text = pick(words->connect_at_once, own_words.connect_at_once);
+	if ((why == reason_upstream_reset || why == reason_upstream_truncated) && l->error != 0)
+		e.text = pick(words->broken, own_words.broken);
 	write_event(&e);
+}
+
+void event_try(struct leg *l, const struct reason *why)
+{
+	if (is_heard(l->x) && why->flags & R_FAILURE && why != reason_upstream_stale)
+		tell_try(l, why);
 }
 
 void event_disabled(struct leg *l, const struct reason *why)
@@ -340,4 +378,12 @@ void event_refused(struct exchange *x, const struct reason *why)
 		e.bytes = x->up.bytes;
 	}
 	write_event(&e);
+}
+
+void event_told(struct exchange *x, const char *text)
+{
+	struct event e = { .x = x, .level = EVENT_ERROR, .text = text, .plain = true };
+
+	if (is_heard(x))
+		write_event(&e);
 }

@@ -3,7 +3,7 @@
  *
  *	2026/11/21 19:00:00 [error] PID#TID: *CONN TEXT, client: A, server: LABEL, request: "LINE", upstream: "URL", host: "H"
  *
- * TEXT is of a table of words (event_words_use), in which {excess} {policy} {error} {phase} {bytes} {reason} stand for what is
+ * TEXT is of a table of words (event_words_use), in which {excess} {policy} {error} {phase} {address} {bytes} {reason} stand for what is
  * known.  Lines go to the event logs that the call's route, or the configuration, names (text_log.h), by their level. */
 #ifndef CORE_EVENT_LOG_H
 #define CORE_EVENT_LOG_H
@@ -35,6 +35,7 @@ struct event_words {
 	const char *nowhere;         /* no endpoint could be tried */
 	const char *disabled;        /* an endpoint is passed over from here */
 	const char *connect_at_once; /* a connect that failed before it began */
+	const char *broken;          /* a connection that was reset, and not closed */
 	const char *body_announced;  /* too large by its Content-Length */
 	const char *reason[REASON_COUNT];
 };
@@ -48,6 +49,8 @@ void event_limit(struct exchange *, const struct filter *, struct verdict, uint6
 void event_try(struct leg *, const struct reason *);
 void event_disabled(struct leg *, const struct reason *);
 void event_nowhere(struct exchange *);
+/* What its route says of all calls that it answers. */
+void event_told(struct exchange *, const char *text);
 /* The call is refused for what it is. */
 void event_refused(struct exchange *, const struct reason *);
 

@@ -229,7 +229,8 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	if (x->admitted)
 		chain_done(exchange_call(x));
 	authenticate_end(x);
-	serve_end(x);
+	if (x->serving != NULL)
+		serve_end(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
@@ -514,6 +515,8 @@ void exchange_respond(struct exchange *x)
 	const struct respond *r = x->route->respond;
 
 	CHECK(x->state == X_ADMITTING && x->resp == NULL);
+	if (x->route->conf->respond.tell != NULL)
+		event_told(x, x->route->conf->respond.tell);
 	if (respond_is_handed_on(x, r))
 		return;
 	if (r->files != NULL && (!x->grpc || r->status == 0)) {

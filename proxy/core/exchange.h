@@ -257,8 +257,13 @@ uint64_t pump_held_ns(const struct pump *);
 /* The status that a page for errors has for what its route answers. */
 static inline void exchange_set_status(const struct exchange *x, struct head *h)
 {
-	if (x->handed_status != 0 && h->status != 204 && h->status != 304)
-		h->status = x->handed_status;
+	if (x->handed_status == 0 || h->status == 304)
+		return;
+	if (h->status == 204) { /* it has a body now, be it an empty one */
+		h->body = BODY_LENGTH;
+		h->length = 0;
+	}
+	h->status = x->handed_status;
 }
 
 /* What a client that comes by this path is told for `why`; route may be NULL. */

@@ -530,7 +530,8 @@ void reply_file(struct exchange *x, struct head *h)
 	bool end = x->serving == NULL;
 	bool ok = x->record.request_id.n == 0 || head_add(h, F_X_REQUEST_ID, x->record.request_id);
 
-	exchange_set_status(x, h);
+	if (h->status < 300) /* a redirect leads on, whatever it is in place of */
+		exchange_set_status(x, h);
 	x->record.status = x->call.out.status = h->status;
 	x->record.head_sent_ns = x->worker->loop.now_ns;
 	if (send_reply_head(&r, h, ok, end) && !end)

@@ -49,8 +49,7 @@ static void close_file(struct serving *s)
 
 void serve_end(struct exchange *x)
 {
-	if (x->serving != NULL)
-		close_file(x->serving);
+	close_file(x->serving);
 }
 
 /*---------------------------------------------------------------- reading */
@@ -223,7 +222,8 @@ static const struct reason *make(struct exchange *x, const struct respond *r, st
 	h->keep_alive = true;
 	if (!head_add(h, F_DATE, worker_date(x->worker)))
 		return reason_out_of_memory;
-	h->status = x->handed_status; /* the file is a page for an error */
+	if (x->handed_status != 200) /* the file is a page for an error */
+		h->status = x->handed_status;
 	exchange_values(x, &values);
 	return file_answer_make(r, x->route, &values, h, answer, status);
 }

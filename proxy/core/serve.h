@@ -19,7 +19,7 @@ void serve_body(struct exchange *);
 void serve_on_room(struct exchange *);
 /* Whether the timer meant that it goes on now. */
 bool serve_on_timer(struct exchange *);
-/* The call is over. */
+/* The call is over, and there is a file. */
 void serve_end(struct exchange *);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/condition.h"
+#include "core/client_ip.h"
 
 struct choice {
 	uint32_t n;
@@ -23,6 +23,7 @@ struct choice_match {
 struct value {
 	struct slice name;
 	bool by_address, caseless;
+	const struct client_ip_conf *forwarded; /* NULL: `of` is the address */
 	uint32_t n_map, n_split;
 	struct choice *map, *split;
 	struct template of, dflt;
@@ -135,6 +136,7 @@ static bool prepare(const struct preparing *p, struct value *v)
 	v->name = slice_str(c->name.name);
 	v->by_address = c->by == VALUE_BY_ADDRESS;
 	v->caseless = c->caseless;
+	v->forwarded = c->forwarded.trust.n > 0 ? &c->forwarded : NULL;
 	return parse_text(p, &c->of, NULL, &v->of) && parse_text(p, &c->dflt, NULL, &v->dflt) &&
 	       prepare_choices(p, &c->map, &v->n_map, &v->map) &&
 	       prepare_choices(p, &c->split, &v->n_split, &v->split);
@@ -267,6 +269,8 @@ static bool evaluate(const struct value *v, const struct template_values *t, str
 	/* what is no address is in no network but 0.0.0.0/0, as with nginx */
 	if (v->by_address && !ip_parse(l.text, &l.ip))
 		(void)ip_parse(slice_str("255.255.255.255"), &l.ip);
+	if (v->forwarded != NULL)
+		l.ip = client_ip_told(v->forwarded, &l.ip, t->call->req);
 	c = choose(&l);
 	if (c == NULL)
 		return template_fill(&v->dflt, t, TEMPLATE_TEXT, out);

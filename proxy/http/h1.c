@@ -541,18 +541,26 @@ void h1_stream_pause(struct stream *s, bool paused)
 		h1_kick(h);
 }
 
+/* An answer that says how long it is: what came of it may be of use, and what is missing shows. */
+static bool is_seen_short(const struct h1 *h, const struct reason *why)
+{
+	return !h->is_client && why == reason_upstream_truncated && h->out_state == OUT_BODY &&
+	       (h->out_body == BODY_CHUNKED || h->out_body == BODY_LENGTH);
+}
+
 void h1_stream_reset(struct stream *s, const struct reason *why)
 {
 	struct h1 *h = h1_of_stream(s);
 	bool unused = h->is_client && h->out_state == OUT_HEAD && h->in_state == IN_HEAD && !h->eof;
+	bool cut = h->codec.cut, shows = is_seen_short(h, why);
 
-	(void)why;
 	CHECK(h->open);
 	if (unused) {
 		h->in_state = IN_IDLE;
 		h->codec.phase = CODEC_IDLE;
 	} else {
 		h1_stop(h);
+		h->codec.cut = shows ? cut : h->codec.cut;
 		h->codec.phase = CODEC_CLOSED;
 		h1_kick(h);
 	}

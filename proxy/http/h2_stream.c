@@ -127,7 +127,8 @@ static void drop_held(struct h2_stream *st)
 	st->held_trailers = NULL;
 }
 
-void h2_stream_free(struct h2_stream *st)
+/* It belongs to no connection any more. */
+static void leave(struct h2_stream *st)
 {
 	unlink_stream(st);
 	drop_held(st);
@@ -136,6 +137,11 @@ void h2_stream_free(struct h2_stream *st)
 	list_remove(&st->blocked);
 	list_remove(&st->unflushed);
 	st->h2->s->n_streams--;
+}
+
+void h2_stream_free(struct h2_stream *st)
+{
+	leave(st);
 	free(st);
 }
 
@@ -170,10 +176,11 @@ void h2_stream_gone(struct h2_stream *st, const struct reason *why)
 	void *owner = st->stream.owner;
 	struct h2 *h = st->h2;
 
-	h2_stream_free(st);
+	leave(st);
 	h2_set_phase(h);
 	if (on != NULL && on->gone != NULL)
-		on->gone(owner, why);
+		on->gone(owner, why); /* who looks at its counts once more */
+	free(st);
 }
 
 static void cut(struct h2_stream *st, enum h2_code code)

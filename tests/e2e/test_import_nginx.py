@@ -39,7 +39,7 @@ def test_strict_writes_nothing(run, policy, tmp_path):
 @pytest.mark.parametrize("text,say", [
     ("server { listen 80", 'unexpected end of file, expecting ";" or "}" in {path}:1'),
     ("http {\n gzip maybe; }", 'invalid value "maybe" in "gzip" directive, it must be "on" or "off" in {path}:2'),
-    ("include no.conf;", 'failed (No such file or directory) in {path}:1'),
+    ("include no.conf;", 'failed (2: No such file or directory) in {path}:1'),
 ])
 def test_what_cannot_be_read(run, policy, tmp_path, text, say):
     path = policy(text, "nginx.conf")

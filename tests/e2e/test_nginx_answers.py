@@ -63,7 +63,8 @@ def test_errors_of_nginx_itself(both):
     location = /nf { return 200 "not found $uri $request_uri"; } location /down { return 200 "down"; }
     location = /none { return 404; } location /gone/ { proxy_pass http://127.0.0.1:GONE; }
     location /named/ { error_page 502 @up; proxy_pass http://127.0.0.1:GONE/z; }
-    location /own/ { error_page 502 = @up; proxy_pass http://127.0.0.1:GONE; } location @up { proxy_set_header X-Told named; proxy_pass http://127.0.0.1:APP; }
+    location /own/ { error_page 502 = @up; proxy_pass http://127.0.0.1:GONE; }
+    location @up { proxy_set_header X-Told named; proxy_pass http://127.0.0.1:APP; }
     location /as/ { error_page 502 =200 /nf; proxy_pass http://127.0.0.1:GONE; } location /ret404 { return 404; }
     location /ret401 { return 401; } location /ret403 { return 403; } location /denied { deny all; error_page 403 = /down; return 200 x; }
     location /only { internal; return 200 only; } location /plain/ { error_page 500 /x; proxy_pass http://127.0.0.1:GONE; }

@@ -39,6 +39,13 @@ location /idx/ {{ index first.html second.html; }}
 location /fb/ {{ try_files $uri /papi/x; }}
 location /fq/ {{ try_files $uri $uri/ /papi/y?$args; }}
 location /papi/ {{ proxy_pass http://127.0.0.1:{app}/changed/; }}
+location /chars/ {{ charset utf-8; alias {folder}/www/; }}
+location /charst/ {{ charset koi8-r; charset_types image/gif text/plain; alias {folder}/www/; }}
+location /charsp/ {{ charset utf-8; proxy_pass http://127.0.0.1:{app}; }}
+location /err/ {{ error_page 404 403 /50x.html; }}
+location /errok/ {{ error_page 404 =200 /a.txt; }}
+location /errno/ {{ error_page 404 /nowhere.html; }}
+location /dead/ {{ proxy_pass http://127.0.0.1:1; error_page 500 502 503 504 /50x.html; }}
 location /ia/ {{ index none.html /index.html; }}
 }} }}"""
 
@@ -46,7 +53,7 @@ TEXTS = {"a.txt": "hello", "index.html": "root", "noext": "none", "x.GIF": "gif"
          "types/q": "", "try/t.txt": "t", "try/d/index.html": "td", "try/e/x": "", "spa/index.html": "spa", "spa/f.js": "js",
          "app/s.css": "css", "app/d/index.html": "ad", "front/index.html": "front", "html/p.html": "p", "html/q/index.html": "q",
          "in/a.txt": "in", "add/a.txt": "add", "deny/a.txt": "deny", "s.php": "<?", "idx/second.html": "second", "sp ace": "sp",
-         "é.txt": "accent", "empty.html": "", ".hid.txt": "hid", "a.b.html": "ab", "end.": "end", "ia/x": "", "fq/x": ""}
+         "é.txt": "accent", "empty.html": "", ".hid.txt": "hid", "a.b.html": "ab", "end.": "end", "ia/x": "", "err/x": "", "fq/x": ""}
 OTHER = {"50x.html": "sorry", "in/deeper/y.txt": "y", "in/deeper.txt": "z"}
 
 PATHS = ["/", "/index.html", "/a.txt", "/a.txt?x=y", "/noext", "/x.GIF", "/empty.html", "/.hid.txt", "/a.b.html", "/end.", "/nope", "/nope/",
@@ -55,7 +62,7 @@ PATHS = ["/", "/index.html", "/a.txt", "/a.txt?x=y", "/noext", "/x.GIF", "/empty
          "/al", "/al/none", "/nosir/b.html", "/nos", "/one.html", "/re/a.x", "/re/none.x", "/try/t.txt", "/try/d", "/try/d/", "/try/e/", "/try/e",
          "/try/none", "/spa/", "/spa/f.js", "/spa/any/where", "/app/s.css", "/app/d", "/app/d/", "/app/api?x=1", "/front/", "/front/index.html",
          "/front/none", "/html/p", "/html/p.html", "/html/q", "/html/none", "/in/a.txt", "/in/deeper/y.txt", "/in/deeper.txt", "/add/a.txt",
-         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/fb/none?x=1", "/fq/none?x=1", "/fq/none", "/papi/z", "/ia/", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
+         "/add/none", "/deny/a.txt", "/s.php", "/idx/", "/fb/none?x=1", "/fq/none?x=1", "/fq/none", "/papi/z", "/ia/", "/err/none", "/err/", "/errok/none", "/errno/none", "/dead/x", "/chars/", "/chars/x.GIF", "/chars/a.txt", "/chars/noext", "/charst/a.txt", "/charst/x.GIF", "/charst/", "/charsp/x", "/e/", "/e", "/out", "/fifo", "/../a.txt"]
 
 FIELDS = [{"If-Modified-Since": AGE}, {"If-Modified-Since": AGE.replace("2026", "2027")}, {"If-None-Match": '"x"'}, {"If-None-Match": "*"},
           {"If-Match": '"x"'}, {"If-Match": "*"}, {"If-Unmodified-Since": AGE}, {"If-Unmodified-Since": "Fri, 20 Nov 2026 06:00:00 GMT"},
@@ -70,7 +77,9 @@ def ask(port, method, path, fields):
     r = c.getresponse()
     body, got = r.read(), {k.lower(): v for k, v in r.getheaders()}
     c.close()
-    if r.status >= 300 or path.startswith("/app/api"):
+    if r.status >= 400:
+        got.pop("etag", None)  # nginx has one for pages of errors, too
+    if (r.status >= 300 and not path.startswith(("/err/", "/dead/"))) or path.startswith("/app/api"):
         body = b""
     kind = got.get("content-type", "")
     if "boundary=" in kind:

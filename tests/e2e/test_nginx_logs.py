@@ -1,8 +1,12 @@
 """Access logs of an nginx.conf: the same calls, and line by line the same text from the real nginx and from Weir."""
 
+import itertools
 import os
 import re
 import socket
+import struct
+import subprocess
+import threading
 import time
 
 import pytest
@@ -136,3 +140,88 @@ def test_connections(logs):
     two = "GET /1 HTTP/1.1\nHost: a.org\n\nGET /2 HTTP/1.1\nHost: a.org\nConnection: close\n\n"
     seen = logs(conf, two, get("/p", "X-Forwarded-For: 10.0.0.1, 10.0.0.2\n"))
     assert seen["a.log"].startswith("/1 1 . ")
+
+
+def words(text):
+    """Lines without what differs from one run to another."""
+    for pattern, instead in ((r"^\S+ \S+ ", ""), (r"\d+#\d+: \*\d+", "N"), (r"excess: 0\.\d+", "excess: 0.x"), (r"excess: 1\.000", "excess: 0.x"), ("/(nginx|weir)/none", "/none")):
+        text = re.sub(pattern, instead, text, flags=re.M)
+    return [line for line in text.splitlines() if "N " in line and not re.search("closed keepalive|waiting for request", line)]
+
+
+@pytest.fixture
+def errors(binary, tmp_path):
+    def compare(servers, *requests):
+        port, dead = harness.free_port(), harness.free_port()
+        seen = []
+        for player, command in (("nginx", [NGINX]), ("weir", [binary, "run", "--nginx-conf"])):
+            folder = tmp_path / player
+            folder.mkdir()
+            text = (HEAD.format(folder=tmp_path, logs=folder) + servers + "\n}").replace("LOGS", str(folder))
+            (folder / "nginx.conf").write_text(text.replace("PORT", str(port)).replace("DEAD", str(dead)))
+            last = [str(folder / "nginx.conf")] if player == "weir" else ["-p", folder, "-c", folder / "nginx.conf"]
+            with serving(command + last, port):
+                for r in requests:
+                    say(port, r)
+                time.sleep(0.3)
+            seen.append({f.name: words(f.read_text("latin-1")) for f in folder.iterdir() if f.name.endswith(".log")})
+        differ = [(n, w) for name in seen[0] for n, w in itertools.zip_longest(seen[0][name], seen[1][name]) if n != w]
+        assert not differ, "\n".join(f"nginx {n}\nweir  {w}" for n, w in differ)
+        return seen[1]
+    yield compare
+    harness.release_ports()
+
+
+LIMITS = """limit_req_zone $binary_remote_addr zone=one:1m rate=1r/m; limit_conn_zone $binary_remote_addr zone=c:1m; """
+
+
+def test_words_of_limits(errors):
+    conf = LIMITS + server("location / { limit_req zone=one; proxy_pass http://127.0.0.1:DEAD; }",
+                           "location /dry { limit_req zone=one; limit_req_dry_run on; proxy_pass http://127.0.0.1:DEAD; }",
+                           "location /low { limit_req zone=one; limit_req_log_level notice; proxy_pass http://127.0.0.1:DEAD; error_log LOGS/low.log info; }")
+    seen = errors(conf, get("/"), get("/"), get("/dry"), get("/low"))
+    assert len(seen["error.log"]) == 4 and "limiting requests, dry run" in seen["error.log"][2]
+
+
+def test_words_of_upstreams(errors):
+    conf = "upstream u { server 127.0.0.1:DEAD max_fails=2; server 127.0.0.1:1; } " + server(
+        "location / { proxy_pass http://127.0.0.1:DEAD; }", "location /u { proxy_pass http://u/x; }",
+        "location /unix { proxy_pass http://unix:LOGS/none:/; }")
+    seen = errors(conf, get("/"), get("/u/1"), get("/u/2"), get("/u/3"), get("/unix"))
+    assert seen["error.log"][0].startswith('[error] N connect() failed (111: Connection refused) while connecting to upstream, client: 127.0.0.1,')
+
+
+def test_words_of_requests(errors):
+    conf = server("location /deny { deny all; return 200; proxy_pass http://127.0.0.1:DEAD; } location /shut { deny 127.0.0.1; proxy_pass http://127.0.0.1:DEAD; }",
+                  "location / { client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }", "location /quiet { error_log LOGS/q.log crit; client_max_body_size 5; proxy_pass http://127.0.0.1:DEAD; }")
+    big = "POST {} HTTP/1.1\nHost: a.org\nContent-Length: 9\nConnection: close\n\n123456789"
+    assert len(errors(conf, big.format("/"), big.format("/quiet"), get("/shut"), get("/deny"))["error.log"]) == 2
+
+
+def test_log_that_cannot_be_opened(binary, tmp_path):
+    for command in ([NGINX, "-p", tmp_path, "-c"], [binary, "run", "--nginx-conf"]):
+        conf = HEAD.format(folder=tmp_path, logs=tmp_path) + "access_log /nowhere/a.log;" + server("").replace("PORT", str(harness.free_port())) + "}"
+        (tmp_path / "n.conf").write_text(conf)
+        got = subprocess.run(command + [tmp_path / "n.conf"], capture_output=True, text=True, timeout=20)
+        assert got.returncode == 1 and re.search(r'\[emerg\].* open\(\) "/nowhere/a.log" failed \(2: No such file', got.stderr)
+
+
+def break_off(server):
+    """Answers by what is asked: not at all, with a reset, with what is no answer, with half of one."""
+    answers = {b"/close": b"", b"/reset": None, b"/big": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000 + b"\r\n\r\n"}
+    while True:
+        c = server.accept()[0]
+        answer = answers.get(c.recv(65536).split()[1], b"")
+        if answer is None:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif answer:
+            c.sendall(answer)
+        c.close()
+
+
+def test_words_of_broken_answers(errors):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=break_off, args=(server,), daemon=True).start()
+        conf = f"server {{ listen 127.0.0.1:PORT; server_name a.org; location / {{ proxy_pass http://127.0.0.1:{server.getsockname()[1]}; }} }}"
+        seen = errors(conf, get("/close"), get("/reset"), get("/big"), get("/close"))
+    assert "recv() failed (104: Connection reset by peer) while reading response header from upstream" in seen["error.log"][1]

@@ -247,10 +247,10 @@ def test_run_nginx_conf_stays_in_the_foreground(hands):
     assert p.wait(TIMEOUT) == 0
 
 
-def busy(hands):
+def busy(hands, main="daemon off;"):
     """A call under way, and the upstream's end of it."""
     app = Upstream()
-    hands.write(f"keepalive_timeout 60s; location / {{ proxy_pass http://{app.addr}; }}")
+    hands.write(main=main, server=f"keepalive_timeout 60s; location / {{ proxy_pass http://{app.addr}; }}")
     p = hands.start()
     c = Client(connect(f"127.0.0.1:{hands.port}"))
     c.ask("/slow")
@@ -284,6 +284,14 @@ def test_term_and_int_end_it_at_once(hands, which):
     app.close()
 
 
+def test_worker_shutdown_timeout_ends_what_does_not_end(hands):
+    app, p, c, _ = busy(hands, main="daemon off; worker_shutdown_timeout 100ms;")
+    p.send_signal(signal.SIGQUIT)
+    assert p.wait(TIMEOUT) == 0
+    c.read_eof()
+    app.close()
+
+
 def test_quit_closes_connections_that_wait(hands):
     p = hands.start()
     c = Client(connect(f"127.0.0.1:{hands.port}"))
@@ -308,6 +316,23 @@ def test_hup_with_a_bad_file_leaves_the_old_one_serving(hands):
     until(lambda: 'unknown directive "foo"' in hands.read("logs/error.log"), "why not")
     assert LOG_LINE.search(hands.read("logs/error.log"))
     assert hands.get() == (200, b"one") and p.poll() is None
+
+
+def test_hup_with_a_port_in_use_leaves_the_old_one_serving(hands):
+    p = hands.start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        hands.write(f'listen 127.0.0.1:{port}; location / {{ return 200 "two"; }}')
+        p.send_signal(signal.SIGHUP)
+        until(lambda: f"bind() to 127.0.0.1:{port} failed (98: Address already in use)" in hands.read("logs/error.log"),
+              "why not")
+    assert hands.get() == (200, b"one")
+
+
+def test_the_log_before_the_configuration_is_read(hands):
+    hands.write("foo on;", main="error_log logs/other.log;")
+    hands.say("-p", hands.folder, "-e", "first.log")
+    assert LOG_LINE.match(hands.read("first.log")) and not os.path.exists(hands.path("logs/other.log"))
 
 
 def test_what_only_a_start_can_change_stays(hands):

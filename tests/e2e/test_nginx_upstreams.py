@@ -53,6 +53,8 @@ class Scripted:
                     time.sleep(1.5)
                     return
                 c.sendall(self.answer())
+                if isinstance(self.does, bytes):
+                    return
                 while self.does == "switch" and (data := c.recv(4096)):
                     c.sendall(data.upper())
 
@@ -61,6 +63,8 @@ class Scripted:
             return b"HTTP/1.1 200 OK\r\nno field\r\n\r\n"
         if self.does == "big":
             return b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100000 + b"\r\n\r\n"
+        if isinstance(self.does, bytes):
+            return self.does
         if self.does == "switch":
             return b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
         if self.does == "hints":
@@ -340,3 +344,38 @@ def test_upgrade(rig, more):
     assert nginx[0][:12] == weir[0][:12] and nginx[1] == weir[1]
     assert [h.lower().split("\r\n")[0] for _, h in nginx_log] == [h.lower().split("\r\n")[0] for _, h in weir_log]
     assert sorted(nginx_log[0][1].lower().split("\r\n")) == sorted(weir_log[0][1].lower().split("\r\n"))
+
+
+# ------------------------------------------------------------------------------------------------------------ the answers
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ANSWERS = {"1.0 until it closes": b"HTTP/1.0 200 OK\r\n\r\nabc", "1.1 until it closes": OK + b"\r\nabc", "empty": OK + b"Content-Length: 0\r\n\r\n",
+           "short": OK + b"Content-Length: 9\r\n\r\nabc", "chunked": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+           "chunked, short": OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc", "a chunk that is none": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+           "trailers": OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n", "204": b"HTTP/1.1 204 No\r\n\r\n",
+           "304": b"HTTP/1.1 304 Not\r\nETag: x\r\n\r\n", "no phrase": b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc",
+           "nothing": b"", "half a head": OK + b"X: y\r\n", "1.0 chunked": b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+           "too long": OK + b"Content-Length: 2\r\n\r\nabc", "a status of its own": b"HTTP/1.1 299 Odd\r\nContent-Length: 3\r\n\r\nabc"}
+
+
+def whole(port, method):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        c.request(method, "/a")
+        r = c.getresponse()
+        return r.status, r.read() if r.status < 500 else b""
+    except http.client.IncompleteRead as e:
+        return r.status, "short", e.partial
+    except ConnectionError:
+        return "nothing"
+    finally:
+        c.close()
+
+
+@pytest.mark.parametrize("more", ["", "proxy_http_version 1.1;"], ids=["1.0", "1.1"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_answers(rig, answer, more):
+    port, app = harness.free_port(), rig.upstream(ANSWERS[answer])
+    text = server(port, f"location / {{ {more} proxy_pass http://127.0.0.1:{app}; }}")
+    (nginx, _), (weir, _) = rig(text, port, lambda: [whole(port, method) for method in ("GET", "HEAD", "POST")])
+    assert nginx == weir

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -102,6 +103,25 @@ static void test_a_long_line_is_cut(void **state)
 	assert_int_equal(got[strlen(got) - 1], '\n');
 }
 
+static char diverted[64];
+
+static void keep(enum log_level level, const char *text)
+{
+	snprintf(diverted, sizeof(diverted), "%d %s", (int)level, text);
+}
+
+static void test_elsewhere(void **state)
+{
+	(void)state;
+	log_divert(keep);
+	log_debug("below the level");
+	log_warn("a\n%d", 1);
+	log_divert(NULL);
+	assert_string_equal(diverted, "2 a?1");
+	log_info("b");
+	assert_string_equal(written(), "info b\n");
+}
+
 static void test_nobody_reads(void **state)
 {
 	uint64_t before = log_dropped();
@@ -120,6 +140,7 @@ int main(void)
 		TEST(test_below_the_level),
 		TEST(test_one_line_whatever_it_says),
 		TEST(test_a_long_line_is_cut),
+		TEST(test_elsewhere),
 		TEST(test_nobody_reads),
 	};
 

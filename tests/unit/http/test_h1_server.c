@@ -535,7 +535,7 @@ static void a_reset_stream_hears_nothing_more(void **state)
 	begin_get(&r, GET);
 	head_of(&r, 200, BODY_CHUNKED, 0, false);
 	r.kicks = 0;
-	r.stream->ops->reset(r.stream, reason_upstream_truncated);
+	r.stream->ops->reset(r.stream, reason_client_stalled);
 	assert_true(r.kicks > 0);
 	rig_drain(&r);
 	rig_feed(&r, slice_str(GET));
@@ -545,6 +545,27 @@ static void a_reset_stream_hears_nothing_more(void **state)
 	assert_true(r.h1.codec.cut); /* never made to look complete */
 	assert_null(strstr(rig_out(&r), "0\r\n\r\n"));
 	rig_fini(&r);
+}
+
+/* The end of a body that says how long it is shows by itself, and what came of it may be of use. */
+static void what_came_of_a_framed_body_is_not_lost(void **state)
+{
+	static const uint8_t kinds[] = { BODY_CHUNKED, BODY_LENGTH, BODY_CLOSE };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kinds); i++) {
+		struct rig r;
+
+		begin_get(&r, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+		r.h1.minor = kinds[i] == BODY_CLOSE ? 0 : 1;
+		head_of(&r, 200, kinds[i] == BODY_LENGTH ? BODY_LENGTH : BODY_CHUNKED, 9, false);
+		body_of(&r, "abc", false);
+		r.stream->ops->reset(r.stream, reason_upstream_truncated);
+		assert_int_equal(r.h1.codec.cut, kinds[i] == BODY_CLOSE);
+		assert_int_equal(r.h1.codec.phase, CODEC_CLOSED);
+		assert_non_null(strstr(rig_out(&r), "abc"));
+		rig_fini(&r);
+	}
 }
 
 static void a_body_shorter_than_said_is_cut(void **state)
@@ -708,6 +729,7 @@ int main(void)
 		cmocka_unit_test(failure_ends_the_stream_once),
 		cmocka_unit_test(a_slow_head_is_answered),
 		cmocka_unit_test(a_reset_stream_hears_nothing_more),
+		cmocka_unit_test(what_came_of_a_framed_body_is_not_lost),
 		cmocka_unit_test(a_body_shorter_than_said_is_cut),
 		cmocka_unit_test(memory_that_is_out_ends_one_call),
 		cmocka_unit_test(a_tunnel_carries_bytes_both_ways),
