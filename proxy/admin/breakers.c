@@ -111,6 +111,7 @@ static const struct schema order_schema = {
 	.name = "breaker order",
 	.size = sizeof(struct order_conf),
 	.fields = order_fields,
+	.scalar = "state", /* "open" */
 };
 
 static bool parse_order(const struct service_request *req, struct arena *arena,

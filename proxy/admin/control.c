@@ -151,6 +151,7 @@ static const struct schema level_order = {
 	.name = "log level order",
 	.size = sizeof(struct level_conf),
 	.fields = level_fields,
+	.scalar = "level", /* "debug" */
 };
 
 void level_change(const struct process_view *view, const struct service_request *req,

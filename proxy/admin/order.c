@@ -6,14 +6,17 @@
 #include "admin/page.h"
 #include "base/json.h"
 
-static const char *fault_of(struct slice text, struct arena *arena, const char *shape)
+static const char *fault_of(struct slice text, const struct schema *schema, struct arena *arena,
+			    const char *shape)
 {
 	const char *wrong = NULL;
 	const struct json *root = json_read(text, arena, &wrong);
 
 	if (root == NULL)
 		return wrong;
-	return root->kind != JSON_OBJECT || memchr(text.p, '$', text.n) != NULL ? shape : NULL;
+	if (root->kind != JSON_OBJECT && (root->kind != JSON_STRING || schema->scalar == NULL))
+		return shape;
+	return memchr(text.p, '$', text.n) != NULL ? shape : NULL;
 }
 
 bool order_read(const struct service_request *req, const struct schema *schema, const char *shape,
@@ -32,7 +35,7 @@ bool order_read(const struct service_request *req, const struct schema *schema, 
 	text = text.n == 0 ? none : text;
 	diags_init(&diags, arena);
 	load.diags = &diags;
-	wrong = fault_of(text, arena, shape);
+	wrong = fault_of(text, schema, arena, shape);
 	if (wrong == NULL)
 		root = node_read_text("body", text, arena, &diags);
 	if (root != NULL && diags.errors == 0 && schema_load(&load, schema, root, out))

@@ -104,25 +104,11 @@ static const struct schema order_schema = {
 	.name = "upstream order",
 	.size = sizeof(struct order_conf),
 	.fields = order_fields,
+	.scalar = "state", /* "drain" */
 };
 
 static const char order_shape[] =
     "the body is to be {\"state\":\"up|drain|down\",\"weight\":1}, or one of both";
-
-/* {"state":"drain"}, or that word alone: "drain". */
-static bool parse_order(const struct service_request *req, struct arena *arena,
-			struct order_conf *o, struct service_reply *reply)
-{
-	struct buf text = { .arena = arena };
-	struct slice body = slice_trim(req->body);
-	struct service_request whole = *req;
-
-	if (body.n > 0 && body.p[0] == '"') {
-		buf_printf(&text, "{\"state\":%.*s}", SLICE_FMT(body));
-		whole.body = slice_of(text.p, text.n);
-	}
-	return order_read(&whole, &order_schema, order_shape, arena, o, reply);
-}
 
 static void obey(struct endpoint *e, const struct order_conf *o)
 {
@@ -145,7 +131,7 @@ static void change(const struct process_view *view, const struct service_request
 
 	if (e == NULL) {
 		page_text(reply, 404, "no such upstream or endpoint");
-	} else if (!parse_order(req, arena, &o, reply)) {
+	} else if (!order_read(req, &order_schema, order_shape, arena, &o, reply)) {
 		return;
 	} else if (o.state_at.line == 0 && o.weight_at.line == 0) {
 		page_text(reply, 400, order_shape);

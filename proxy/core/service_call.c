@@ -89,6 +89,7 @@ static void end_call(struct service_call *sc)
 	if (sc->asked != NULL)
 		sc->asked->call = NULL;
 	if (sc->streaming) {
+		sc->streaming = false;
 		list_remove(&sc->stream_link);
 		atomic_fetch_sub(&sc->worker->shared->streams, 1);
 	}

@@ -212,6 +212,15 @@ def test_log_level(weir):
     assert order(w, "PUT", "/log-level", {"level": "auto"}).json()["level"] == "warn"
 
 
+def test_an_order_of_one_word(weir):
+    w = weir(policies={"guard": {"breaker": 5}}, use=["guard"])
+    w.allow("breaker")
+    assert order(w, "PUT", "/log-level", "warn").json()["level"] == "warn"
+    assert order(w, "PUT", "/breakers/guard/app", "open").json()["breakers"][0]["state"] == "open"
+    assert order(w, "PUT", f"/upstreams/app/{w.upstream.addr}", "drain").json()["endpoints"][0]["state"] == "drain"
+    assert order(w, "POST", "/drain", "10m").status == 400 and order(w, "PUT", "/log-level", "loud").status == 400
+
+
 # ---- events
 
 def follow(w, target="/events"):
