@@ -611,11 +611,16 @@ static struct breaker_view look(const struct watch *w, uint64_t now_ns)
 	mode = b->state.mode;
 	until_ns = b->state.until_ns;
 	v.probes_out = b->state.probes_out;
+	v.since_ns = b->state.changed_ns;
+	v.in_a_row = b->state.consecutive;
+	v.window = breaker_window(&b->state, now_ns);
 	pthread_mutex_unlock(&b->lock);
-	if (until_ns > now_ns)
+	if (until_ns > now_ns) {
 		v.left_ns = until_ns - now_ns;
-	else if (until_ns != 0)
+	} else if (until_ns != 0) {
 		mode = mode == BREAKER_FORCED_CLOSED ? BREAKER_CLOSED : BREAKER_HALF_OPEN;
+		v.since_ns = until_ns;
+	}
 	v.forced = is_forced(mode);
 	v.state = state_names[shown_mode[mode]];
 	return v;

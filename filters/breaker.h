@@ -44,6 +44,9 @@ struct breaker_view {
 	bool forced;
 	uint64_t left_ns; /* of being open or forced; 0: until something happens */
 	uint32_t probes_out;
+	uint64_t since_ns;          /* when it became that; 0: it was never anything else */
+	struct breaker_slot window; /* of a share: what it is the share of */
+	uint32_t in_a_row;          /* failures, of tries that count one by one */
 };
 
 void breaker_each(const struct filter *, uint64_t now_ns,

@@ -87,6 +87,15 @@ static void window_count(struct breaker_state *b, uint64_t now_ns, bool failed, 
 	add(&b->sum.slow, slow);
 }
 
+struct breaker_slot breaker_window(const struct breaker_state *b, uint64_t now_ns)
+{
+	struct breaker_state then = *b;
+
+	if (then.window_ns >= BREAKER_SLOTS)
+		window_turn(&then, max_of(then.seen_ns, now_ns));
+	return then.sum;
+}
+
 /*------------------------------------------------------------------ states */
 
 void breaker_state_init(struct breaker_state *b)
@@ -108,6 +117,7 @@ static bool change_to(struct breaker_state *b, enum breaker_mode to, enum breake
 		.slow = b->sum.slow,
 	};
 	b->mode = to;
+	b->changed_ns = b->seen_ns;
 	b->generation++;
 	b->until_ns = until_ns;
 	b->consecutive = b->probes_out = b->probes_well = 0;

@@ -105,6 +105,7 @@ struct breaker_state {
 	uint32_t generation;    /* changes with the mode */
 	uint64_t seen_ns;       /* latest time of all events (K7) */
 	uint64_t until_ns;      /* of OPEN; of forced modes, 0: until an order */
+	uint64_t changed_ns;    /* when it became what it is; 0: it was never anything else */
 	uint64_t closed_ns;     /* when it became CLOSED */
 	uint64_t opened_for_ns; /* the last time, as K4 has it; 0: never, or long ago */
 	uint32_t row;           /* openings, less one */
@@ -160,6 +161,9 @@ uint64_t breaker_take(struct breaker_state *, const struct breaker_rule *, uint6
 		      struct breaker_ticket *ticket);
 /* What breaker_take would say, after time has passed. */
 uint64_t breaker_shut(const struct breaker_state *, const struct breaker_rule *, uint64_t now_ns);
+
+/* What counts of the window at that time. */
+struct breaker_slot breaker_window(const struct breaker_state *, uint64_t now_ns);
 
 static inline bool breaker_is_forced(const struct breaker_state *b)
 {

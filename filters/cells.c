@@ -495,6 +495,18 @@ bool cells_undo(struct cells *c, const struct cell_rules *rules, uint16_t tag, u
 	       pair_swap(&v.set->cell[v.found], v.cell, given(v.cell, rules, tag, 0, cost));
 }
 
+/* A cell without debt, not an empty one: the floor of the set is not its own (C2). */
+void cells_reset(struct cells *c, const struct cell_rules *rules, uint16_t tag, uint64_t key,
+		 uint64_t now_ns)
+{
+	uint16_t as = present(rules, tag);
+	struct view v;
+
+	do
+		v = look(c, key);
+	while (!put(c, &v, rules, key, pack(v.print, as, 0), now_ns));
+}
+
 /*------------------------------------------------------------------ moving */
 
 void cells_follow(struct cells *c, struct cells *previous)

@@ -99,6 +99,10 @@ void cells_give(struct cells *, const struct cell_rules *, uint16_t tag, uint64_
 bool cells_undo(struct cells *, const struct cell_rules *, uint16_t tag, uint64_t key, quota_state,
 		uint64_t cost);
 
+/* The key has all that it may have, as if it had never come; what is under way counts again. */
+void cells_reset(struct cells *, const struct cell_rules *, uint16_t tag, uint64_t key,
+		 uint64_t now_ns);
+
 /* One thread (control), while others use both: keys that are unknown to the array are looked for in
  * `previous` (and in what that follows, and so on), and their debt comes over when they next take;
  * so an array of another size is filled without being copied, and no key is in two of them.  NULL:

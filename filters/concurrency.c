@@ -607,6 +607,30 @@ static bool concurrency_look(const struct filter *f, const struct call *call,
 	return view.cap != SLOTS_UNLIMITED;
 }
 
+static const struct key_spec *concurrency_key(const struct filter *f)
+{
+	const struct concurrency_conf *c = f->conf;
+
+	return &c->key;
+}
+
+static bool concurrency_look_key(const struct filter *f, const struct filter_key *k,
+				 struct limit_info *out)
+{
+	struct limiter *l = f->state;
+	struct slots_view view;
+	struct slots_ask ask = { .env = k->env, .serial = l->rule.serial, .cap = l->rule.cap };
+
+	if (l->sharing != NULL)
+		return false;
+	ask.key = k->key;
+	if (l->n_overrides > 0)
+		ask.cap = choose_cap(l, k->key, &k->client);
+	slots_peek(l->slots, &ask, &view);
+	fill_limit(f, &ask, &view, out);
+	return view.cap != SLOTS_UNLIMITED;
+}
+
 static struct verdict concurrency_peek(const struct filter *f, const struct call *call)
 {
 	struct limiter *l = f->state;
@@ -747,6 +771,8 @@ const struct filter_ops concurrency_ops = {
 	.admit = concurrency_admit,
 	.peek = concurrency_peek,
 	.look = concurrency_look,
+	.key = concurrency_key,
+	.look_key = concurrency_look_key,
 	.respond = concurrency_respond,
 	.done = concurrency_done,
 	.show = concurrency_show,

@@ -313,6 +313,15 @@ struct filter_target {
 	uint32_t id;                     /* as in struct attempt */
 };
 
+struct key_spec;
+
+/* A key that an operator asks for. */
+struct filter_key {
+	const struct env *env;
+	uint64_t key;
+	struct ip client; /* for overrides that go by address; all zero: not known */
+};
+
 struct filter_ops {
 	const char *name;            /* the key that makes a policy one of these: "rate" */
 	uint8_t family;              /* enum limit_family */
@@ -348,6 +357,12 @@ struct filter_ops {
 	uint64_t (*shut)(const struct filter *, const struct call *, uint32_t endpoint);
 	void (*respond)(const struct filter *, struct call *, void *mem, struct head *);
 	void (*done)(const struct filter *, struct call *, void *mem);
+
+	/* For operators, from the loop of a worker; may be NULL, as may what limits answer that are
+	 * counted elsewhere (false).  Keys are as key.h hashes them; 0: of a policy without. */
+	const struct key_spec *(*key)(const struct filter *);
+	bool (*look_key)(const struct filter *, const struct filter_key *, struct limit_info *);
+	bool (*reset_key)(const struct filter *, const struct filter_key *);
 
 	/* From the loop of each worker, when it begins to follow the filter's policy; may be NULL.
 	 */

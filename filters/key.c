@@ -703,6 +703,47 @@ uint64_t key_fingerprint_value(const struct key_spec *spec, struct slice value)
 	return print_hash(&print);
 }
 
+/* Where the part takes no value, none is used up. */
+static bool value_of_text(const struct key_part *part, const struct slice *text, unsigned n,
+			  unsigned *used, struct call *stand_in, struct scratch *scratch,
+			  struct slice *out)
+{
+	const struct key_source *s = part->source;
+
+	if (s->read == read_const)
+		return s->read(part, stand_in, scratch, out);
+	if (*used == n)
+		return false;
+	*out = text[(*used)++];
+	if (s->read == read_client_ip)
+		return ip_parse(*out, &stand_in->client) && s->read(part, stand_in, scratch, out);
+	if (s->normal != NULL)
+		*out = s->normal(*out, scratch);
+	return true;
+}
+
+bool key_fingerprint_text(const struct key_spec *spec, const struct slice *value, unsigned n,
+			  struct ip *client, uint64_t *out)
+{
+	struct call stand_in = { .client = *client };
+	struct scratch scratch[KEY_PARTS_MAX];
+	struct print print;
+	unsigned used = 0;
+
+	print.key = hash_boot_key();
+	print.n = 0;
+	for (uint32_t i = 0; i < spec->n; i++) {
+		struct slice part;
+
+		if (!value_of_text(&spec->part[i], value, n, &used, &stand_in, &scratch[i], &part))
+			return false;
+		print_add(&print, part);
+	}
+	*client = stand_in.client;
+	*out = print_hash(&print);
+	return used == n;
+}
+
 unsigned key_identity(const struct key_spec *spec)
 {
 	unsigned kinds = 0;

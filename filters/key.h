@@ -49,6 +49,11 @@ uint64_t key_fingerprint_missing(void);
 /* Of a value written in the configuration; the specification has one part. */
 uint64_t key_fingerprint_value(const struct key_spec *, struct slice value);
 
+/* Of a value for each part, as people write it (parts that are constant take none): what key_fingerprint finds for a
+ * call with these.  Where a part is the client's address, *client becomes it.  False: there are more or fewer than it
+ * takes, or one is no address. */
+bool key_fingerprint_text(const struct key_spec *, const struct slice *value, unsigned n,
+			  struct ip *client, uint64_t *out);
 /* The value itself, of a specification of one part; it lies in the call or in `scratch`.  False:
  * the call lacks it. */
 bool key_value(const struct key_spec *, const struct call *, char scratch[static KEY_SCRATCH_BYTES],

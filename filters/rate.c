@@ -437,6 +437,51 @@ static bool rate_look(const struct filter *f, const struct call *call, struct li
 	return true;
 }
 
+/*------------------------------------------------------------ for operators */
+
+static const struct key_spec *rate_key(const struct filter *f)
+{
+	const struct rate_conf *c = f->conf;
+
+	return &c->key;
+}
+
+static bool find_key(const struct filter *f, const struct filter_key *k, struct taken *t)
+{
+	const struct limiter *l = f->state;
+	const struct call stand_in = { .env = k->env, .client = k->client };
+
+	*t = (struct taken){ .key = k->key };
+	t->rules = choose_rules(l, &stand_in, k->key);
+	if (l->windows)
+		table_set_wall(l->use.table, k->env->now_ns, k->env->wall_ns);
+	return l->sharing == NULL && t->rules->n > 0;
+}
+
+static bool rate_look_key(const struct filter *f, const struct filter_key *k,
+			  struct limit_info *out)
+{
+	struct taken t;
+
+	if (!find_key(f, k, &t))
+		return false;
+	look_at_all(f->state, &t, k->env->now_ns, 0);
+	rate_fill_limit(f, &t, out);
+	return true;
+}
+
+static bool rate_reset_key(const struct filter *f, const struct filter_key *k)
+{
+	const struct limiter *l = f->state;
+	struct taken t;
+
+	if (!find_key(f, k, &t))
+		return false;
+	for (uint8_t i = 0; i < t.rules->n; i++)
+		table_reset(l->use.table, t.rules->tag[i], cell_key(k->key, i), k->env->now_ns);
+	return true;
+}
+
 static struct verdict rate_peek(const struct filter *f, const struct call *call)
 {
 	struct taken t = { .took = false };
@@ -607,6 +652,9 @@ const struct filter_ops rate_ops = {
 	.admit = rate_admit,
 	.peek = rate_peek,
 	.look = rate_look,
+	.key = rate_key,
+	.look_key = rate_look_key,
+	.reset_key = rate_reset_key,
 	.attempt = rate_attempt,
 	.attempted = rate_attempted,
 	.shut = rate_shut,

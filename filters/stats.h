@@ -13,11 +13,13 @@ enum { FILTER_WORKERS_MAX = 64 };
 
 struct filter_stats_cell {
 	struct stat_counter n[DECISION_COUNT];
+	struct top *_Atomic top; /* who is refused; NULL: nobody was yet, or memory is out */
 } __attribute__((aligned(64)));
 
 struct filter_stats {
 	struct filter_stats_cell worker[FILTER_WORKERS_MAX];
 	struct stat_hist *_Atomic waits; /* one for each worker; NULL: the policy has no queue */
+	const _Atomic uint32_t *top_keys; /* how many of them a worker may remember */
 };
 
 /* Worker `worker` only.  stats may be NULL: not counted. */
@@ -27,6 +29,17 @@ static inline void filter_stats_count(struct filter_stats *stats, unsigned worke
 	if (stats != NULL)
 		stat_add(&stats->worker[worker].n[d], 1);
 }
+
+/* Worker `worker` only: this key was refused. */
+void filter_stats_refused(struct filter_stats *, unsigned worker, uint64_t now_ns, uint64_t key);
+/* Any thread: the keys that were refused most, at most `max` (1 or more) of them, the first first, by all workers
+ * since *since_ns; how many.  0 when memory is out, too. */
+struct top_key;
+/* How many they remember, in both windows. */
+uint32_t filter_stats_top_used(const struct filter_stats *);
+void filter_stats_forget_top(struct filter_stats *); /* nobody counts any more */
+uint32_t filter_stats_top(const struct filter_stats *, uint64_t now_ns, struct top_key *out,
+			  uint32_t max, uint64_t *since_ns);
 
 /* Any thread. */
 static inline uint64_t filter_stats_read(const struct filter_stats *stats, enum decision d)

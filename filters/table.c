@@ -103,6 +103,12 @@ void table_registry_share(struct table_registry *r, const struct sharing *s)
 	r->sharing = *s;
 }
 
+void table_registry_set_top(struct table_registry *r, uint32_t keys)
+{
+	CHECK_MAGIC(r, REGISTRY_MAGIC);
+	atomic_store_explicit(&r->top_keys, keys, memory_order_relaxed);
+}
+
 const struct sharing *table_registry_sharing(const struct table_registry *r)
 {
 	CHECK_MAGIC(r, REGISTRY_MAGIC);
@@ -685,6 +691,7 @@ static struct stats_entry *stats_new(struct table_registry *r, const char *polic
 	if (posix_memalign((void **)&e, 64, sizeof(*e)) != 0)
 		return NULL;
 	memset(e, 0, sizeof(*e));
+	e->stats.top_keys = &r->top_keys;
 	e->policy = strdup(policy);
 	if (e->policy == NULL) {
 		free(e);
@@ -722,6 +729,7 @@ void table_stats_put(struct table_registry *r, struct filter_stats *stats)
 		return;
 	list_remove(&e->link);
 	free(atomic_load(&stats->waits));
+	filter_stats_forget_top(stats);
 	free(e->policy);
 	free(e);
 }
@@ -790,6 +798,12 @@ void table_give(struct table *t, uint16_t tag, uint64_t key, uint64_t window, ui
 bool table_undo(struct table *t, uint16_t tag, uint64_t key, quota_state state, uint64_t cost)
 {
 	return cells_undo(cells_of(t), &t->rules, tag, key, state, cost);
+}
+
+void table_reset(struct table *t, uint16_t tag, uint64_t key, uint64_t now_ns)
+{
+	before_take(t, tag, now_ns);
+	cells_reset(cells_of(t), &t->rules, tag, key, now_ns);
 }
 
 void table_gauge(const struct table *t, uint64_t *keys, uint64_t *evictions)

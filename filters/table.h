@@ -80,6 +80,10 @@ void table_registry_set_clock(struct table_registry *, uint64_t (*now_ns)(void))
 void table_registry_share(struct table_registry *, const struct sharing *);
 const struct sharing *table_registry_sharing(const struct table_registry *);
 
+/* How many of the keys that are refused most each policy and worker remembers (filters/top.h); may
+ * change at any time, and counts from their next window. */
+void table_registry_set_top(struct table_registry *, uint32_t keys);
+
 /* Finds or makes.  The strings are copied; max_keys is 1 or more.  False when memory is out: *use
  * is untouched. */
 bool table_get(struct table_registry *, const struct table_id *, uint32_t max_keys,
@@ -109,6 +113,8 @@ bool table_peek(struct table *, uint16_t tag, uint64_t key, uint64_t now_ns, uin
 void table_give(struct table *, uint16_t tag, uint64_t key, uint64_t window, uint64_t cost);
 /* Only if nothing was taken since: the state is view.state of that take. */
 bool table_undo(struct table *, uint16_t tag, uint64_t key, quota_state, uint64_t cost);
+/* The key begins anew. */
+void table_reset(struct table *, uint16_t tag, uint64_t key, uint64_t now_ns);
 /* Control thread.  Keys that are in debt now (cells_live says how exact), and how many in debt had
  * to give way so far. */
 void table_gauge(const struct table *, uint64_t *keys, uint64_t *evictions);

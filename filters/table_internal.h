@@ -2,6 +2,7 @@
 #ifndef FILTERS_TABLE_INTERNAL_H
 #define FILTERS_TABLE_INTERNAL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -13,6 +14,7 @@ struct table_registry {
 	uint64_t (*clock)(void), (*wall)(void);
 	struct list tables, stats, states;
 	struct sharing sharing;
+	_Atomic uint32_t top_keys;
 };
 
 #endif

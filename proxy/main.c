@@ -3,12 +3,14 @@
 
 #include "admin/admin.h"
 #include "core/cli.h"
+#include "ctl/ctl.h"
 #include "nginx-compat/hands.h"
 #include "nginx-compat/import.h"
 
 int main(int argc, char **argv)
 {
 	const struct cli_host host = {
+		.ctl = ctl_commands(),
 		.import_nginx = import_command,
 		.nginx = hands_main,
 		.run_nginx = hands_run,

@@ -8,8 +8,10 @@
 #include <stdio.h>
 
 #include "admin/breakers.h"
+#include "admin/control.h"
 #include "admin/explain.h"
 #include "admin/health.h"
+#include "admin/limits.h"
 #include "admin/page.h"
 #include "admin/stats_json.h"
 #include "admin/upstreams.h"
@@ -63,6 +65,14 @@ static bool has_token(const struct head *req, const char *token)
 	       same_secret(slice_trim(rest), slice_str(token));
 }
 
+/* A token that is shown and wrong is refused all the same: its owner is to know. */
+static bool may_anybody(const struct process_view *view, const struct head *req)
+{
+	return view->policy->config->admin.anonymous == ANONYMOUS_READ &&
+	       (req->method_id == METHOD_GET || req->method_id == METHOD_HEAD) &&
+	       head_find(req, F_AUTHORIZATION) == NULL;
+}
+
 static bool may_enter(const struct process_view *view, const struct service_request *req,
 		      struct service_reply *reply)
 {
@@ -72,7 +82,8 @@ static bool may_enter(const struct process_view *view, const struct service_requ
 		page_text(reply, 421, "the Host must be an IP address or localhost");
 		return false;
 	}
-	if (token != NULL && token[0] != '\0' && !has_token(req->head, token)) {
+	if (token != NULL && token[0] != '\0' && !has_token(req->head, token) &&
+	    !may_anybody(view, req->head)) {
 		reply->www_authenticate = "Bearer";
 		page_text(reply, 401, "the admin token is needed: Authorization: Bearer ...");
 		return false;
@@ -148,15 +159,26 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = "/health", .show = show_health },
 		{ .path = "/stats.json", .show = show_stats },
 		{ .path = "/config", .show = show_config },
+		{ .path = "/limits", .show = limits_show },
+		{ .path = "/limits/", .show = limit_show },
+		{ .path = "/limits/", .method = METHOD_DELETE, .show = limit_reset },
 		{ .path = "/breakers", .show = breakers_show },
 		{ .path = "/breakers/", .method = METHOD_PUT, .show = breakers_change },
 		{ .path = "/upstreams", .show = upstreams_show },
 		{ .path = "/upstreams/", .method = METHOD_PUT, .show = upstreams_change },
+		{ .path = "/reload", .method = METHOD_POST, .show = reload_order },
+		{ .path = "/drain", .show = drain_show },
+		{ .path = "/drain", .method = METHOD_POST, .show = drain_begin },
+		{ .path = "/drain", .method = METHOD_DELETE, .show = drain_end },
+		{ .path = "/log-level", .show = level_show },
+		{ .path = "/log-level", .method = METHOD_PUT, .show = level_change },
+		{ .path = "/events", .show = events_show },
 		{ .path = "/explain", .method = METHOD_POST, .show = explain_show },
 		{ .path = NULL },
 	};
 
-	if (may_enter(view, req, reply))
+	if (may_enter(view, req, reply) && page_afford(&view->budgets->admin, view->now_ns,
+						       view->policy->config->admin.requests, reply))
 		page_show(pages, view, req, reply);
 }
 

@@ -7,8 +7,8 @@
 
 /* /live /ready /metrics, and nothing else. */
 extern const struct service probes_service;
-/* /health /stats.json /config /breakers /upstreams /explain, behind a Host check and, when configured, a
- * token. */
+/* What it is at (/health /stats.json /config /limits /breakers /upstreams /events) and orders to it (/reload /drain
+ * /log-level, and to what the others show), behind a Host check and, when configured, a token. */
 extern const struct service admin_service;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "admin/order.h"
 #include "admin/page.h"
 #include "base/arena.h"
 #include "base/clock.h"
@@ -10,12 +11,11 @@
 #include "conf/schema.h"
 #include "filters/breaker.h"
 
-enum { ORDER_BYTES_MAX = 1024 };
-
 /*---------------------------------------------------------------- to show */
 
 struct listing {
 	struct buf *out;
+	uint64_t now_ns;
 	const struct filter *filter;
 	const struct breaker_order *of; /* NULL: all */
 	unsigned n;
@@ -47,14 +47,20 @@ static void list_one(void *ctx, const struct breaker_view *v)
 	buf_printf(b, ",\"state\":\"%s\",\"forced\":%s,\"left\":", v->state,
 		   v->forced ? "true" : "false");
 	stat_print_seconds(b, v->left_ns);
-	buf_putc(b, '}');
+	buf_puts(b, ",\"since\":");
+	if (v->since_ns == 0)
+		buf_puts(b, "null");
+	else
+		stat_print_seconds(b, l->now_ns > v->since_ns ? l->now_ns - v->since_ns : 0);
+	buf_printf(b, ",\"calls\":%u,\"failures\":%u,\"slow\":%u,\"in_a_row\":%u}", v->window.calls,
+		   v->window.failures, v->window.slow, v->in_a_row);
 }
 
 /* `only` NULL: of all policies. */
 static void list(const struct process_view *view, const struct filter *only,
 		 const struct breaker_order *of, struct service_reply *reply)
 {
-	struct listing l = { .out = &reply->body, .of = of };
+	struct listing l = { .out = &reply->body, .now_ns = view->now_ns, .of = of };
 
 	reply->status = 200;
 	reply->content_type = "application/json";
@@ -105,38 +111,18 @@ static const struct schema order_schema = {
 	.name = "breaker order",
 	.size = sizeof(struct order_conf),
 	.fields = order_fields,
+	.scalar = "state", /* "open" */
 };
-
-/* JSON is YAML, but for what no JSON has: a dollar would read files. */
-static bool read_body(struct slice body, struct arena *arena, struct diags *diags,
-		      struct order_conf *out)
-{
-	struct conf_load load = { .arena = arena, .diags = diags };
-	struct slice text = slice_trim(body);
-	const struct node *root;
-
-	if (text.n == 0 || text.n > ORDER_BYTES_MAX || text.p[0] != '{' ||
-	    memchr(text.p, '$', text.n) != NULL)
-		return false;
-	root = node_read_text("body", text, arena, diags);
-	return root != NULL && diags->errors == 0 && schema_load(&load, &order_schema, root, out);
-}
 
 static bool parse_order(const struct service_request *req, struct arena *arena,
 			struct breaker_order *o, struct service_reply *reply)
 {
-	struct order_conf conf;
-	struct diags diags;
+	struct order_conf conf = { 0 };
 
-	diags_init(&diags, arena);
-	if (!read_body(req->body, arena, &diags, &conf)) {
-		page_text(
-		    reply, 400,
-		    diags.first != NULL
-			? diags.first->message
-			: "the body is to be {\"state\":\"open|closed|auto\",\"for\":\"10m\"}");
+	if (!order_read(req, &order_schema,
+			"the body is to be {\"state\":\"open|closed|auto\",\"for\":\"10m\"}", arena,
+			&conf, reply))
 		return false;
-	}
 	o->mode = state_modes[conf.state];
 	o->for_ns = o->mode == BREAKER_CLOSED ? 0 : conf.for_ns;
 	return true;

@@ -95,6 +95,18 @@ static void queue_wait(struct render *r)
 	}
 }
 
+static void refused_keys(struct render *r)
+{
+	const struct policy *p = r->view->policy;
+
+	for (uint32_t i = 0; i < p->n_filters; i++) {
+		if (p->filter[i]->ops->key == NULL)
+			continue;
+		metric_label(r, "policy", p->filter[i]->name);
+		metric_sample(r, filter_stats_top_used(p->filter[i]->stats));
+	}
+}
+
 static void breaker_state(struct render *r)
 {
 	each_shown(r, SHOW_BREAKER_STATE, "state");
@@ -167,6 +179,8 @@ const struct family metrics_policy[] = {
 	GAUGE("weir_limit_keys", limit_keys, "Keys that a policy keeps state of."),
 	COUNTER("weir_limit_key_evictions_total", limit_evictions,
 		"Keys that gave way to others in a full table."),
+	GAUGE("weir_limit_refused_keys", refused_keys,
+	      "Keys that are remembered for having been refused, see `admin.top_keys`."),
 	GAUGE("weir_queue_length", queue_length, "Calls that wait in a policy's queue."),
 	HISTOGRAM("weir_queue_wait_seconds", queue_wait,
 		  "How long calls waited in a policy's queue, let in or not; those that need not "

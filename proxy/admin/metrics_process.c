@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 
 #ifndef WEIR_REVISION
@@ -264,6 +265,32 @@ static void tls_expiry(struct render *r)
 			certificate(r, "upstream", p->cluster[i]->name, c);
 }
 
+static void events(struct render *r)
+{
+	for (enum log_level l = LOG_INFO; l <= LOG_ERROR; l++) {
+		metric_label(r, "level", log_level_name(l));
+		metric_sample(r, events_count(l));
+	}
+}
+
+static void event_room(struct render *r)
+{
+	metric_sample(r, events_room());
+}
+
+static void pages_refused(struct render *r)
+{
+	metric_label(r, "listener", "admin");
+	metric_sample(r, atomic_load(&r->view->budgets->admin.refused));
+	metric_label(r, "listener", "probes");
+	metric_sample(r, atomic_load(&r->view->budgets->scrapes.refused));
+}
+
+static void event_streams(struct render *r)
+{
+	metric_sample(r, r->view->streams);
+}
+
 /*---------------------------------------------------------------- families */
 
 const struct family metrics_process[] = {
@@ -276,7 +303,13 @@ const struct family metrics_process[] = {
 	COUNTER("weir_config_reloads_total", config_reloads, "Reloads, by how they ended."),
 	GAUGE("weir_config_generations", config_generations,
 	      "Configurations alive: the one in force, and older ones that calls still run under."),
-	GAUGE("weir_draining", draining, "1 while shutting down."),
+	GAUGE("weir_draining", draining, "1 while shutting down, or told to be passed over."),
+	COUNTER("weir_admin_requests_refused_total", pages_refused,
+		"Requests beyond `admin.requests` and `probes.scrapes`."),
+	COUNTER("weir_events_total", events, "What an operator should know, see `/events`."),
+	GAUGE("weir_events_room", event_room, "How many of them are kept, see `admin.events`."),
+	GAUGE("weir_event_streams", event_streams,
+	      "Callers that follow `/events`, see `admin.streams`."),
 	GAUGE("weir_workers", workers, "Event loops."),
 	GAUGE("weir_connections_active", connections_active, "Open client connections."),
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),

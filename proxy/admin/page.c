@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 
 void page_text(struct service_reply *reply, unsigned status, const char *text)
 {
@@ -12,6 +13,22 @@ void page_text(struct service_reply *reply, unsigned status, const char *text)
 	reply->content_type = "text/plain; charset=utf-8";
 	buf_puts(&reply->body, text);
 	buf_putc(&reply->body, '\n');
+}
+
+bool page_afford(struct service_budget *b, uint64_t now_ns, uint32_t per_second,
+		 struct service_reply *reply)
+{
+	uint64_t cost_ns = CLOCK_S / per_second;
+
+	b->paid_until_ns = b->paid_until_ns > now_ns ? b->paid_until_ns : now_ns;
+	if (b->paid_until_ns - now_ns + cost_ns <= CLOCK_S) {
+		b->paid_until_ns += cost_ns;
+		return true;
+	}
+	atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed);
+	reply->retry_after = "1";
+	page_text(reply, 429, "too many requests: calls come first");
+	return false;
 }
 
 static int hex(char c)
@@ -43,6 +60,20 @@ struct slice page_decode(struct slice s, struct arena *arena)
 		out[n++] = c;
 	}
 	return slice_of(out, n);
+}
+
+struct slice page_query(const struct service_request *req, const char *name)
+{
+	struct slice rest = req->query;
+
+	while (rest.p != NULL && rest.n > 0) {
+		struct slice value = slice_cut(&rest, '&');
+		struct slice key = slice_cut(&value, '=');
+
+		if (slice_is(key, name))
+			return value.p != NULL ? value : slice_of("", 0);
+	}
+	return slice_of(NULL, 0);
 }
 
 /*---------------------------------------------------------------- choosing */
@@ -101,13 +132,19 @@ static bool is_json(const struct head *req)
 	return slice_ieq(slice_trim(slice_cut(&rest, ';')), json);
 }
 
+/* No form sends one, and no script of another origin may. */
+static bool is_bare_delete(const struct service_request *req)
+{
+	return req->head->method_id == METHOD_DELETE && req->body.n == 0;
+}
+
 static bool may_change(const struct service_request *req, struct service_reply *reply)
 {
 	if (!origin_is_ours(req->head)) {
 		page_text(reply, 403, "a page of another origin may change nothing here");
 		return false;
 	}
-	if (!is_json(req->head)) {
+	if (!is_json(req->head) && !is_bare_delete(req)) {
 		page_text(reply, 415, "the body must be application/json, and say so");
 		return false;
 	}

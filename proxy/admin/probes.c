@@ -1,7 +1,9 @@
 /* probes.c - what a kubelet and a Prometheus ask.
  *
  * Readiness never depends on an upstream or a store: a sidecar that has no one to talk to still has
- * answers to give, and restarting or cutting it off mends nothing. */
+ * answers to give, and restarting or cutting it off mends nothing.
+ *
+ * /live and /ready cost next to nothing and are always answered; /metrics has a budget, as anybody in the network may ask. */
 #include "admin/admin.h"
 #include "admin/metrics.h"
 #include "admin/page.h"
@@ -30,6 +32,9 @@ static void show_metrics(const struct process_view *view, const struct service_r
 			 struct service_reply *reply)
 {
 	(void)req;
+	if (!page_afford(&view->budgets->scrapes, view->now_ns,
+			 view->policy->config->probes.scrapes, reply))
+		return;
 	reply->status = 200;
 	reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
 	metrics_render(view, &reply->body);

@@ -104,6 +104,7 @@ static void config(struct json *j)
 	number(j, "generation", j->view->policy->generation);
 	number(j, "alive", j->view->policies);
 	boolean(j, "last_reload_ok", atomic_load(&r->last_ok));
+	seconds(j, "last_reload_time", atomic_load(&r->last_ok_wall_ns));
 	number(j, "reloads_ok", atomic_load(&r->ok_count));
 	number(j, "reloads_failed", atomic_load(&r->failed_count));
 	close_with(j, '}');
@@ -214,6 +215,33 @@ static void policies(struct json *j)
 	close_with(j, ']');
 }
 
+/* What the configuration in force makes of routes; their counters outlive it. */
+static void chains(struct json *j)
+{
+	const struct policy *p = j->view->policy;
+
+	key(j, "chains");
+	open_with(j, '[');
+	for (uint32_t i = 0; i < p->n_routes; i++) {
+		const struct route *r = &p->route[i];
+
+		item(j);
+		open_with(j, '{');
+		text(j, "route", r->name);
+		if (r->cluster != NULL)
+			text(j, "to", r->cluster->name);
+		key(j, "policies");
+		open_with(j, '[');
+		for (unsigned k = 0; k < r->chain.n; k++) {
+			item(j);
+			buf_json_string(j->out, slice_str(r->chain.filter[k]->name));
+		}
+		close_with(j, ']');
+		close_with(j, '}');
+	}
+	close_with(j, ']');
+}
+
 static void health_check(struct json *j, const struct endpoint_health *h)
 {
 	uint64_t checks = 0;
@@ -238,7 +266,7 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	item(j);
 	open_with(j, '{');
 	text(j, "endpoint", e->text);
-	number(j, "weight", m->weight);
+	number(j, "weight", cluster_member_weight(m));
 	boolean(j, "backup", m->backup);
 	text(j, "state", endpoint_state(e));
 	if (atomic_load_explicit(&e->health.checked, memory_order_relaxed))
@@ -316,6 +344,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	text(&j, "version", WEIR_VERSION);
 	boolean(&j, "ready", view->ready);
 	boolean(&j, "draining", view->draining);
+	boolean(&j, "drained_by_order", atomic_load(&view->orders->drained));
 	number(&j, "workers", view->workers);
 	seconds(&j, "start_time", view->start_wall_ns);
 	seconds(&j, "now", view->now_wall_ns);
@@ -330,6 +359,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	open_with(&j, '[');
 	stats_each_route(view->stats, visit_route, &j);
 	close_with(&j, ']');
+	chains(&j);
 	policies(&j);
 	upstreams(&j);
 	redis(&j);

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "admin/order.h"
 #include "admin/page.h"
 #include "base/arena.h"
-#include "base/json.h"
 #include "base/log.h"
 
 /*---------------------------------------------------------------- to show */
@@ -23,7 +23,8 @@ static void list(const struct process_view *view, const struct endpoint *only,
 	buf_puts(b, "{\"endpoints\":[");
 	for (uint32_t i = 0; i < p->n_clusters; i++) {
 		for (uint32_t k = 0; k < p->cluster[i]->n; k++) {
-			const struct endpoint *e = p->cluster[i]->member[k].endpoint;
+			const struct cluster_member *m = &p->cluster[i]->member[k];
+			const struct endpoint *e = m->endpoint;
 
 			if (only != NULL && e != only)
 				continue;
@@ -31,7 +32,9 @@ static void list(const struct process_view *view, const struct endpoint *only,
 			buf_json_string(b, slice_str(e->cluster));
 			buf_puts(b, ",\"endpoint\":");
 			buf_json_string(b, slice_str(e->text));
-			buf_printf(b, ",\"state\":\"%s\"}", endpoint_state(e));
+			buf_printf(b, ",\"state\":\"%s\",\"weight\":%u,\"backup\":%s}",
+				   endpoint_state(e), cluster_member_weight(m),
+				   m->backup ? "true" : "false");
 		}
 	}
 	buf_puts(b, "]}\n");
@@ -71,42 +74,69 @@ static struct endpoint *parse_path(const struct policy *p, struct slice path, st
 	return endpoint.p == NULL ? NULL : find(p, upstream, endpoint);
 }
 
-/* {"state":"up|drain|down"}, or that word alone; nothing else. */
-static bool parse_order(struct slice body, struct arena *arena, enum endpoint_order *order)
-{
-	const char *wrong;
-	const struct json *root = json_read(body, arena, &wrong);
-	const struct json *state = root;
+struct order_conf {
+	int state; /* enum endpoint_order */
+	uint32_t weight;
+	struct place state_at, weight_at; /* file NULL: not given */
+};
 
-	if (root != NULL && root->kind == JSON_OBJECT) {
-		state = root->first;
-		if (state == NULL || state->next != NULL || !slice_is(state->key, "state"))
-			return false;
+static const char *const state_names[] = { "up", "drain", "down", NULL };
+
+static const struct field order_fields[] = {
+	{ .key = "state",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct order_conf, state),
+	  .at = offsetof(struct order_conf, state_at),
+	  .names = state_names,
+	  .dflt = "up",
+	  .doc = "What it is to be." },
+	{ .key = "weight",
+	  .type = C_U32,
+	  .offset = offsetof(struct order_conf, weight),
+	  .at = offsetof(struct order_conf, weight_at),
+	  .min = 0,
+	  .max = ENDPOINT_WEIGHT_MAX,
+	  .doc = "In place of the configured one; 0: that again." },
+	{ .key = NULL },
+};
+
+static const struct schema order_schema = {
+	.name = "upstream order",
+	.size = sizeof(struct order_conf),
+	.fields = order_fields,
+	.scalar = "state", /* "drain" */
+};
+
+static const char order_shape[] =
+    "the body is to be {\"state\":\"up|drain|down\",\"weight\":1}, or one of both";
+
+static void obey(struct endpoint *e, const struct order_conf *o)
+{
+	if (o->state_at.line != 0) {
+		endpoint_force(e, (enum endpoint_order)o->state);
+		log_info("upstream %s: %s is told: %s", e->cluster, e->text, state_names[o->state]);
 	}
-	if (state == NULL || state->kind != JSON_STRING)
-		return false;
-	for (int i = 0; i < ENDPOINT_ORDERS; i++) {
-		*order = (enum endpoint_order)i;
-		if (slice_is(state->text, endpoint_order_names[i]))
-			return true;
+	if (o->weight_at.line != 0) {
+		endpoint_force_weight(e, o->weight);
+		log_info("upstream %s: %s is told: weight %u%s", e->cluster, e->text, o->weight,
+			 o->weight == 0 ? " (as configured)" : "");
 	}
-	return false;
 }
 
 static void change(const struct process_view *view, const struct service_request *req,
 		   struct arena *arena, struct service_reply *reply)
 {
 	struct endpoint *e = parse_path(view->policy, req->path, arena);
-	enum endpoint_order order;
+	struct order_conf o = { 0 };
 
 	if (e == NULL) {
 		page_text(reply, 404, "no such upstream or endpoint");
-	} else if (!parse_order(req->body, arena, &order)) {
-		page_text(reply, 400, "the body is to be {\"state\":\"up|drain|down\"}");
+	} else if (!order_read(req, &order_schema, order_shape, arena, &o, reply)) {
+		return;
+	} else if (o.state_at.line == 0 && o.weight_at.line == 0) {
+		page_text(reply, 400, order_shape);
 	} else {
-		endpoint_force(e, order);
-		log_info("upstream %s: %s is told: %s", e->cluster, e->text,
-			 endpoint_order_names[order]);
+		obey(e, &o);
 		list(view, e, reply);
 	}
 }

@@ -316,6 +316,11 @@ const struct json *json_read_within(struct slice text, unsigned depth_max, unsig
 	return v;
 }
 
+const struct json *json_read_long(struct slice text, struct arena *arena, const char **wrong)
+{
+	return json_read_within(text, JSON_DEPTH_MAX, JSON_VALUES_LONG_MAX, arena, wrong);
+}
+
 const struct json *json_read(struct slice text, struct arena *arena, const char **wrong)
 {
 	size_t stop;

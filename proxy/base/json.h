@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/slice.h"
 
-enum { JSON_DEPTH_MAX = 8, JSON_VALUES_MAX = 4096 };
+enum { JSON_DEPTH_MAX = 8, JSON_VALUES_MAX = 4096, JSON_VALUES_LONG_MAX = 1 << 20 };
 
 enum json_kind { JSON_WORD, JSON_STRING, JSON_LIST, JSON_OBJECT };
 
@@ -22,7 +22,9 @@ struct json {
 
 /* NULL: *wrong says why, a sentence.  A name that comes twice in one object is an error. */
 const struct json *json_read(struct slice text, struct arena *, const char **wrong);
-/* The same; *stop is how far it came: where what is wrong stands, or ends. */
+/* The same for what may be long: JSON_VALUES_LONG_MAX values. */
+const struct json *json_read_long(struct slice text, struct arena *, const char **wrong);
+/* As json_read; *stop is how far it came: where what is wrong stands, or ends. */
 const struct json *json_read_to(struct slice text, struct arena *, const char **wrong,
 				size_t *stop);
 /* json_read with bounds of the caller's own. */

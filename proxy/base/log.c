@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/event.h"
 
 enum { LINE_BYTES = 2048 };
 
@@ -74,29 +75,35 @@ static void clean(char *text, size_t n)
 
 void log_at(enum log_level l, const char *fmt, ...)
 {
+	bool printed = l >= log_get_level();
+	uint64_t wall_ns = clock_wall_ns();
 	char line[LINE_BYTES], when[25];
+	size_t n, start;
 	va_list ap;
-	size_t n;
 	int more;
 
-	if (l < log_get_level())
+	if (!printed && l < LOG_INFO)
 		return;
-	clock_format(clock_wall_ns(), when);
-	n = divert != NULL
-		? 0
-		: (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	clock_format(wall_ns, when);
+	start = n = divert != NULL
+			    ? 0
+			    : (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	va_end(ap);
 	if (more < 0)
 		return;
 	n = n + (size_t)more < sizeof(line) - 2 ? n + (size_t)more : sizeof(line) - 2;
+	line[n] = '\0';
 	clean(line, n);
+	if (l >= LOG_INFO)
+		events_add(l, wall_ns, line + start);
 	if (divert != NULL) {
-		line[n] = '\0';
-		divert(l, line);
+		if (printed)
+			divert(l, line);
 		return;
 	}
 	line[n++] = '\n';
-	write_line(line, n);
+	if (printed)
+		write_line(line, n);
 }

@@ -8,6 +8,7 @@
 #include "core/cli_internal.h"
 
 static int help(int argc, char **argv, const struct cli_host *);
+static int ctl(int argc, char **argv, const struct cli_host *);
 static int import_nginx(int argc, char **argv, const struct cli_host *);
 
 static const struct cli_command commands[] = {
@@ -76,6 +77,8 @@ static const struct cli_command commands[] = {
 	  "      --nginx-version V   of which nginx it is: what is younger is unknown\n\n"
 	  "Exit status: 0 nothing is lost, 3 something is, 1 it cannot be read or nothing is left.",
 	  import_nginx },
+	{ "ctl", "weir ctl COMMAND [ARGUMENT]...",
+	  "Asks a running weir how it is, and gives it orders, over its admin listener.", ctl },
 	{ "healthcheck", "weir healthcheck [--live] [-c FILE | --url URL]",
 	  "Asks a running weir whether it is ready: exit 0 if so, else 1.\n\n"
 	  "      --live          ask /live, not /ready\n"
@@ -84,23 +87,33 @@ static const struct cli_command commands[] = {
 	  cli_healthcheck },
 	{ "version", "weir version [--json]",
 	  "Prints the version, and what it was built with and runs on.", cli_version },
-	{ "help", "weir help [COMMAND]", "Prints help.", help },
+	{ "completion", "weir completion bash|zsh",
+	  "Prints what completes this command line in a shell.\n\n"
+	  "  bash                . <(weir completion bash)\n"
+	  "  zsh                 weir completion zsh > ~/.zfunc/_weir", cli_completion },
+	{ "man", "weir man weir.1|weir.yaml.5", "Prints a manual page.", cli_man },
+	{ "help", "weir help [COMMAND [COMMAND]]", "Prints help.", help },
+	{ NULL, NULL, NULL, NULL },
 };
 
-enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+const struct cli_command *cli_commands(void)
+{
+	return commands;
+}
 
 static const char nginx_usage[] =
     "weir [-t | -T] [-q] [-v | -V] [-s reload|stop|quit|reopen] [-c FILE] [-p PREFIX]";
 
-static const struct cli_command *find_command(const char *name, const char **meant)
+const struct cli_command *cli_find(const struct cli_command *in, const char *name,
+				   const char **meant)
 {
 	struct suggest s;
 
 	suggest_begin(&s, slice_str(name));
-	for (int i = 0; i < COMMANDS; i++) {
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
-		suggest_offer(&s, commands[i].name);
+	for (; in != NULL && in->name != NULL; in++) {
+		if (strcmp(in->name, name) == 0)
+			return in;
+		suggest_offer(&s, in->name);
 	}
 	*meant = s.best;
 	return NULL;
@@ -113,14 +126,16 @@ static int unknown_command(const char *name, const char *meant)
 	return cli_usage_error("there is no command `%s`", name);
 }
 
+static void list_commands(FILE *out, const struct cli_command *c)
+{
+	for (; c != NULL && c->name != NULL; c++)
+		fprintf(out, "  %-12s %.*s\n", c->name, (int)strcspn(c->about, "\n"), c->about);
+}
+
 static void print_commands(FILE *out)
 {
 	fputs("Weir, a reverse proxy that limits.\n\n", out);
-	for (int i = 0; i < COMMANDS; i++) {
-		const char *about = commands[i].about;
-
-		fprintf(out, "  %-12s %.*s\n", commands[i].name, (int)strcspn(about, "\n"), about);
-	}
+	list_commands(out, commands);
 	fprintf(out, "\nFor hands that know nginx: %s\n", nginx_usage);
 	fputs("A link named `nginx`, `-g`, `-e` or a file that ends in .conf: nginx's own options and "
 	      "configuration.\n\n",
@@ -131,22 +146,37 @@ static void print_commands(FILE *out)
 	      out);
 }
 
+static void print_command(const struct cli_command *c)
+{
+	printf("usage: %s\n\n%s\n", c->usage, c->about);
+}
+
 static int help(int argc, char **argv, const struct cli_host *host)
 {
+	struct cli_words words = { .max = 2 };
+	const struct cli_option none[] = { { 0 } };
 	const struct cli_command *c;
 	const char *meant = NULL;
 
-	(void)host;
-	if (argc > 2)
-		return cli_usage_error("help takes one command");
-	if (argc < 2) {
+	if (!cli_parse(argc, argv, none, &words))
+		return STATUS_USAGE;
+	if (words.n == 0) {
 		print_commands(stdout);
 		return STATUS_OK;
 	}
-	c = find_command(argv[1], &meant);
+	c = cli_find(commands, words.word[0], &meant);
 	if (c == NULL)
-		return unknown_command(argv[1], meant);
-	printf("usage: %s\n\n%s\n", c->usage, c->about);
+		return unknown_command(words.word[0], meant);
+	if (words.n == 2)
+		c = c->run == ctl ? cli_find(host->ctl, words.word[1], &meant) : NULL;
+	if (c == NULL)
+		return unknown_command(words.word[1], meant);
+	print_command(c);
+	if (c->run == ctl) {
+		putchar('\n');
+		list_commands(stdout, host->ctl);
+		puts("\n`weir help ctl COMMAND` says more.");
+	}
 	return STATUS_OK;
 }
 
@@ -199,6 +229,26 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
+static int ctl(int argc, char **argv, const struct cli_host *host)
+{
+	const struct cli_command *c;
+	const char *meant = NULL;
+	char *help_argv[] = { argv[0], argv[0], argc > 1 ? argv[1] : NULL, NULL };
+
+	if (host->ctl == NULL)
+		return cli_usage_error("this program was built without `ctl`");
+	if (argc < 2) {
+		help(2, help_argv, host);
+		return STATUS_USAGE;
+	}
+	c = cli_find(host->ctl, argv[1], &meant);
+	if (c == NULL)
+		return unknown_command(argv[1], meant);
+	if (wants_help(argc - 1, argv + 1))
+		return help(3, help_argv, host);
+	return c->run(argc - 1, argv + 1, host);
+}
+
 static bool is_named_nginx(const char *program)
 {
 	const char *slash = strrchr(program, '/');
@@ -225,10 +275,10 @@ int cli_main(int argc, char **argv, const struct cli_host *host)
 		return cli_print_version(host, false, false);
 	if (argv[1][0] == '-')
 		return cli_nginx(argc, argv, host);
-	c = find_command(argv[1], &meant);
+	c = cli_find(commands, argv[1], &meant);
 	if (c == NULL)
 		return unknown_command(argv[1], meant);
-	if (wants_help(argc - 1, argv + 1))
+	if (c->run != ctl && wants_help(argc - 1, argv + 1))
 		return help(2, help_argv, host);
 	return c->run(argc - 1, argv + 1, host);
 }

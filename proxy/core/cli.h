@@ -5,7 +5,10 @@
 #include "core/control.h"
 
 /* What the program at the top knows and this room cannot. */
+struct cli_command;
+
 struct cli_host {
+	const struct cli_command *ctl; /* the commands behind `weir ctl`; NULL: none */
 	struct control_services services;
 	int (*import_nginx)(int argc, char **argv, const struct cli_host *); /* NULL: there is none */
 	/* A link to the program that is named so: its options are nginx's then. */

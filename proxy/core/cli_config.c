@@ -45,8 +45,9 @@ int cli_check(int argc, char **argv, const struct cli_host *host)
 	struct cli_words none = { 0 };
 	struct cli_load l;
 	bool strict = false;
-	const struct cli_option options[] = { { 'c', "--config", &path, NULL },
-					      { 0, "--format", &form, NULL },
+	const struct cli_option options[] = { { 'c', "--config", &path, .values = CLI_FILE },
+					      { 0, "--format", &form,
+						.values = "human gcc json github" },
 					      { 0, "--strict", NULL, &strict },
 					      { 0 } };
 	int status;
@@ -77,8 +78,8 @@ int cli_dump(int argc, char **argv, const struct cli_host *host)
 	struct cli_words none = { 0 };
 	struct buf text = { 0 };
 	struct cli_load l;
-	const struct cli_option options[] = { { 'c', "--config", &path, NULL },
-					      { 0, "--format", &given, NULL },
+	const struct cli_option options[] = { { 'c', "--config", &path, .values = CLI_FILE },
+					      { 0, "--format", &given, .values = "yaml json" },
 					      { 0 } };
 	int status;
 

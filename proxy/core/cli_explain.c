@@ -246,7 +246,7 @@ int cli_explain(int argc, char **argv, const struct cli_host *host)
 	struct arguments a = { .config = NULL };
 	struct explain_repeat repeat = { .status = 200 };
 	struct cli_words words = { .max = 1 };
-	const struct cli_option options[] = { { 'c', "--config", &a.config, NULL, NULL },
+	const struct cli_option options[] = { { 'c', "--config", &a.config, .values = CLI_FILE },
 					      { 0, "--method", &a.method, NULL, NULL },
 					      { 0, "--host", &a.host, NULL, NULL },
 					      { 'H', "--header", NULL, NULL, &a.fields },
@@ -254,7 +254,7 @@ int cli_explain(int argc, char **argv, const struct cli_host *host)
 					      { 0, "--from", &a.client, NULL, NULL },
 					      { 0, "--repeat", &a.repeat, NULL, NULL },
 					      { 0, "--answer", &a.answer, NULL, NULL },
-					      { 0, "--format", &a.format, NULL, NULL },
+					      { 0, "--format", &a.format, .values = "text json" },
 					      { 0 } };
 
 	(void)host;

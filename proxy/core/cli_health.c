@@ -156,7 +156,7 @@ int cli_healthcheck(int argc, char **argv, const struct cli_host *host)
 	const char *path = NULL, *url = NULL;
 	struct cli_words none = { 0 };
 	bool live = false;
-	const struct cli_option options[] = { { 'c', "--config", &path, NULL },
+	const struct cli_option options[] = { { 'c', "--config", &path, .values = CLI_FILE },
 					      { 0, "--url", &url, NULL },
 					      { 0, "--live", NULL, &live },
 					      { 0 } };

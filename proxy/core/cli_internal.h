@@ -6,6 +6,7 @@
  *   cli_run.c     run version
  *   cli_health.c  healthcheck
  *   cli_explain.c explain
+ *   cli_completion.c, cli_man.c   completion and man, made of the tables
  *   cli_nginx.c   -t -T -q -v -V -s -p, for files of Weir's own */
 #ifndef CORE_CLI_INTERNAL_H
 #define CORE_CLI_INTERNAL_H
@@ -33,12 +34,18 @@ struct cli_option {
 	const char **text;
 	bool *flag;
 	struct cli_list *list;
+	const char *values; /* words it may be, with spaces between, or CLI_FILE; NULL: anything */
 };
+
+#define CLI_FILE "FILE" /* the value is a file's name */
+
+enum { CLI_WORDS_MAX = 10 };
 
 /* Arguments that are no options, in order. */
 struct cli_words {
 	unsigned n, max;
-	const char *word[2];
+	const char *word[CLI_WORDS_MAX];
+	const char *values; /* as in an option, of all of them */
 };
 
 struct cli_command {
@@ -49,6 +56,16 @@ struct cli_command {
 /* The options end with an empty row; argv[0] is the name of the command.  False: what is wrong was
  * printed. */
 bool cli_parse(int argc, char **argv, const struct cli_option *, struct cli_words *);
+/* Calls the command only to learn its options: what it would hand to cli_parse is seen by `see`, and nothing else
+ * happens.  So every command hands its options over first of all.  The last that is seen has neither
+ * letter nor name, and the values of what is no option. */
+void cli_options_of(const struct cli_command *, const struct cli_host *,
+		    void (*see)(void *arg, const struct cli_option *), void *arg);
+/* The commands, and those behind `ctl`, end with one without a name. */
+const struct cli_command *cli_commands(void);
+/* One of them; NULL: there is none, and *meant may be what was meant. */
+const struct cli_command *cli_find(const struct cli_command *, const char *name,
+				   const char **meant);
 int cli_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Writes and frees the buffer; STATUS_FAILED (and why, on stderr) when it cannot, else `status`. */
 int cli_put(FILE *, struct buf *, int status);
@@ -77,6 +94,8 @@ int cli_reference(int argc, char **argv, const struct cli_host *);
 int cli_version(int argc, char **argv, const struct cli_host *);
 int cli_explain(int argc, char **argv, const struct cli_host *);
 int cli_healthcheck(int argc, char **argv, const struct cli_host *);
+int cli_completion(int argc, char **argv, const struct cli_host *);
+int cli_man(int argc, char **argv, const struct cli_host *);
 int cli_nginx(int argc, char **argv, const struct cli_host *);
 /* The version with all that it was built with, or the number alone. */
 int cli_print_version(const struct cli_host *, bool whole, bool json);

@@ -103,8 +103,39 @@ static bool take_letters(const struct cli_option *options, int argc, char **argv
 	return true;
 }
 
+/* Who wants to know of options; one thread has the command line. */
+static void (*sight)(void *arg, const struct cli_option *);
+static void *sight_arg;
+
+void cli_options_of(const struct cli_command *c, const struct cli_host *host,
+		    void (*see)(void *arg, const struct cli_option *), void *arg)
+{
+	char name[64];
+	char *argv[] = { name, NULL };
+
+	snprintf(name, sizeof(name), "%s", c->name);
+	sight = see;
+	sight_arg = arg;
+	(void)c->run(1, argv, host);
+	sight = NULL;
+}
+
+static bool show_options(const struct cli_option *o, const struct cli_words *words)
+{
+	const struct cli_option rest = { .values = words->values };
+
+	if (sight == NULL)
+		return false;
+	for (; is_option(o); o++)
+		sight(sight_arg, o);
+	sight(sight_arg, &rest);
+	return true;
+}
+
 bool cli_parse(int argc, char **argv, const struct cli_option *options, struct cli_words *words)
 {
+	if (show_options(options, words))
+		return false;
 	for (int at = 1; at < argc; at++) {
 		const char *arg = argv[at];
 

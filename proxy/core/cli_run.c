@@ -22,7 +22,8 @@ int cli_run(int argc, char **argv, const struct cli_host *host)
 	static struct control_options o; /* control keeps it */
 	const char *nginx_conf = NULL;
 	struct cli_words none = { 0 };
-	const struct cli_option options[] = { { 'c', "--config", &o.config_path, NULL },
+	const struct cli_option options[] = { { 'c', "--config", &o.config_path,
+						.values = CLI_FILE },
 					      { 0, "--listen", &o.listen, NULL },
 					      { 0, "--to", &o.to, NULL },
 					      { 0, "--rate", &o.rate, NULL },

@@ -53,16 +53,22 @@ struct limits_conf {
 	struct http2_conf http2;
 };
 
+/* What callers without the token may do. */
+enum admin_anonymous { ANONYMOUS_NOTHING, ANONYMOUS_READ };
+
 struct admin_conf {
 	struct addr addr;
 	bool present;
 	const char *token; /* secret */
+	int anonymous;     /* enum admin_anonymous */
+	uint32_t connections, requests, streams, events, top_keys;
 	struct place at;
 };
 
 struct probes_conf {
 	struct addr addr;
 	bool present;
+	uint32_t connections, scrapes;
 	struct place at;
 };
 

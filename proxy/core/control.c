@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "core/listen_set.h"
 #include "core/redis_set.h"
@@ -34,7 +35,7 @@
 
 enum { DRAIN_LOOK_MS = 20, CUT_GRACE_MS = 200 };
 
-enum phase { RUNNING, DELAY, DRAINING };
+enum phase { RUNNING, DELAY, DRAINING, ENDED };
 
 struct control {
 	const struct control_options *options;
@@ -222,6 +223,16 @@ static struct worker_order *commit_order(struct control *c, unsigned w, struct p
 	return o;
 }
 
+/* Where memory is out, the room that there was goes on. */
+static void follow_admin(struct control *c, const struct config *config)
+{
+	const struct admin_conf *a = &config->admin;
+
+	if (a->present && a->events != events_room() && !events_open(a->events))
+		log_warn("out of memory: no other number of events is kept than before");
+	table_registry_set_top(c->registries.tables, a->present ? a->top_keys : 0);
+}
+
 /* Cannot fail once every order is made. */
 static bool commit(struct control *c, struct policy *p)
 {
@@ -242,9 +253,11 @@ static bool commit(struct control *c, struct policy *p)
 	p->generation = ++c->generations;
 	p->holders = c->workers;
 	c->policy = p;
+	follow_admin(c, p->config);
 	upstreams_follow(c->registries.upstreams, p->cluster, p->n_clusters);
 	atomic_fetch_add(&c->shared.policies, 1);
-	log_set_level((enum log_level)p->config->log.level);
+	if (!atomic_load(&c->shared.orders.level_forced))
+		log_set_level((enum log_level)p->config->log.level);
 	ack_init(&ack, c->workers);
 	for (unsigned w = 0; w < c->workers; w++)
 		mailbox_post(&c->worker[w]->mailbox, &order[w]->message);
@@ -315,28 +328,27 @@ static void count_reload(struct control *c, bool ok)
 		atomic_store(&r->last_ok_wall_ns, clock_wall_ns());
 }
 
-static void log_changes(const struct policy *old, const struct config *new_)
+/* As `weir diff` says them, a line each. */
+static void find_changes(const struct policy *old, const struct config *new_, struct buf *changes)
 {
-	struct buf changes = { 0 };
 	unsigned restart = 0;
-	unsigned n = schema_diff(&config_schema, old->config, new_, &changes, &restart);
-	struct slice rest = slice_of(changes.p, changes.n);
+	unsigned n = schema_diff(&config_schema, old->config, new_, changes, &restart);
+	struct slice rest = slice_of(changes->p, changes->n);
 
 	for (unsigned i = 0; i < n && rest.n > 0 && i < 20; i++) {
 		struct slice line = slice_cut(&rest, '\n');
 
 		log_info("reload: %.*s", SLICE_FMT(line));
 	}
-	buf_fini(&changes);
 }
 
-static bool reload_to(struct control *c, struct loading *l)
+static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 {
 	struct policy *p;
 
 	if (restart_needed(c, l))
 		return false;
-	log_changes(c->policy, l->config);
+	find_changes(c->policy, l->config, changes);
 	p = prepare(c, l);
 	if (p == NULL)
 		return false;
@@ -348,16 +360,40 @@ static bool reload_to(struct control *c, struct loading *l)
 	return true;
 }
 
-static void reload(struct control *c, const char *trigger)
+/* What POST /reload is answered with. */
+static void tell_reload(struct control *c, const struct loading *l, bool ok,
+			const struct buf *changes, struct control_task *task)
 {
+	struct slice rest = slice_of(changes->p, changes->n);
+	struct buf *b = &task->body;
+
+	task->status = ok ? 200 : 422;
+	buf_printf(b, "{\"reloaded\":%s,\"generation\":%llu,\"sha256\":\"%s\",\"changes\":[",
+		   ok ? "true" : "false", (unsigned long long)c->policy->generation,
+		   c->policy->hash);
+	for (bool first = true; ok && rest.n > 0; first = false) {
+		buf_puts(b, first ? "" : ",");
+		buf_json_string(b, slice_cut(&rest, '\n'));
+	}
+	buf_puts(b, "],\"diagnostics\":");
+	diags_print(&l->diags, DIAG_JSON, config_name(c), "", false, b);
+	buf_puts(b, "}\n");
+}
+
+/* `task` NULL: nobody waits for the answer. */
+static void reload(struct control *c, const char *trigger, struct control_task *task)
+{
+	struct buf changes = { 0 };
 	struct loading l;
 	bool ok;
 
 	if (c->options->config_path == NULL) {
 		log_warn("reload: there is no file: the configuration came from the command line");
+		if (task != NULL)
+			task->status = 409;
 		return;
 	}
-	ok = load(c, &l) && reload_to(c, &l);
+	ok = load(c, &l) && reload_to(c, &l, &changes);
 	print_findings(c, &l, ok ? "loaded" : "not loaded, the running configuration stays");
 	count_reload(c, ok);
 	if (ok)
@@ -366,7 +402,91 @@ static void reload(struct control *c, const char *trigger)
 	else
 		log_error("reload (%s): failed, %u errors; the running configuration stays",
 			  trigger, l.diags.errors);
+	if (task != NULL)
+		tell_reload(c, &l, ok, &changes, task);
+	buf_fini(&changes);
 	unload(&l, false);
+}
+
+/*---------------------------------------------------------------- orders by hand */
+
+static uint64_t until(uint64_t for_ns)
+{
+	return for_ns == 0 ? 0 : clock_mono_ns() + for_ns;
+}
+
+static void drain(struct control *c, bool yes, uint64_t for_ns)
+{
+	struct hand_orders *o = &c->shared.orders;
+
+	atomic_store(&o->drain_until_ns, yes ? until(for_ns) : 0);
+	if (atomic_exchange(&o->drained, yes) != yes)
+		log_warn("drain: %s", yes ? "not ready, connections are not kept" : "over");
+}
+
+static void force_level(struct control *c, int level, uint64_t for_ns)
+{
+	struct hand_orders *o = &c->shared.orders;
+
+	atomic_store(&o->level_until_ns, level < 0 ? 0 : until(for_ns));
+	atomic_store(&o->level_forced, level >= 0);
+	if (level < 0)
+		level = c->policy->config->log.level;
+	log_set_level((enum log_level)level);
+	log_info("log level: %s%s", log_level_name((enum log_level)level),
+		 atomic_load(&o->level_forced) ? ", by order" : "");
+}
+
+/* Orders whose time is over; when the next one's is: 0: never. */
+static uint64_t end_orders(struct control *c, uint64_t now)
+{
+	struct hand_orders *o = &c->shared.orders;
+	uint64_t drain_ns = atomic_load(&o->drain_until_ns);
+	uint64_t level_ns = atomic_load(&o->level_until_ns);
+
+	if (drain_ns != 0 && drain_ns <= now) {
+		drain(c, false, 0);
+		drain_ns = 0;
+	}
+	if (level_ns != 0 && level_ns <= now) {
+		force_level(c, -1, 0);
+		level_ns = 0;
+	}
+	return drain_ns == 0 || (level_ns != 0 && level_ns < drain_ns) ? level_ns : drain_ns;
+}
+
+static void run_task(struct control *c, struct control_task *t)
+{
+	t->status = 200;
+	if (c->phase != RUNNING)
+		t->status = 409;
+	else if (t->kind == TASK_RELOAD)
+		reload(c, "by order", t);
+	else if (t->kind == TASK_LOG_LEVEL)
+		force_level(c, t->level, t->for_ns);
+	else
+		drain(c, t->kind == TASK_DRAIN, t->for_ns);
+	if (t->status == 409)
+		buf_printf(&t->body, "{\"error\":\"%s\"}\n",
+			   c->phase != RUNNING ? "weir is shutting down"
+					       : "the configuration came from the command line");
+}
+
+void control_task_run(void *control, struct message *m)
+{
+	struct control *c = control;
+	struct task_message *t = LIST_ENTRY(m, struct task_message, message);
+
+	if (c->phase == ENDED) { /* its worker is gone */
+		buf_fini(&t->task.body);
+		free(t);
+		return;
+	}
+	run_task(c, &t->task);
+	if (t->task.kind == TASK_RELOAD)
+		atomic_store(&c->shared.orders.reloading, false);
+	m->run = t->done;
+	mailbox_post(t->back, m);
 }
 
 /*---------------------------------------------------------------- the end */
@@ -416,7 +536,7 @@ static void on_signal(struct control *c, uint64_t now)
 		switch (si.ssi_signo) {
 		case SIGHUP:
 			if (c->phase == RUNNING)
-				reload(c, "SIGHUP");
+				reload(c, "SIGHUP", NULL);
 			break;
 		case SIGUSR1:
 			if (c->options->source != NULL)
@@ -458,13 +578,15 @@ static bool advance(struct control *c, uint64_t now)
 	return false;
 }
 
-static int poll_ms(const struct control *c, uint64_t now)
+static int poll_ms(struct control *c, uint64_t now)
 {
-	uint64_t at = c->phase == RUNNING ? 0 : c->phase_end_ns;
+	uint64_t at = end_orders(c, now);
 
 	if (c->phase == DRAINING)
 		return DRAIN_LOOK_MS;
-	if (c->options->watch && c->phase == RUNNING)
+	if (c->phase == DELAY)
+		at = c->phase_end_ns;
+	else if (c->options->watch && c->watch.look_ns != 0 && (at == 0 || c->watch.look_ns < at))
 		at = c->watch.look_ns;
 	if (at == 0)
 		return -1;
@@ -490,7 +612,7 @@ static void turn(struct control *c)
 		watch_on_event(&c->watch, now);
 	if (c->options->watch && c->phase == RUNNING && now >= c->watch.look_ns &&
 	    watch_look(&c->watch, now))
-		reload(c, "the file changed");
+		reload(c, "the file changed", NULL);
 }
 
 /*---------------------------------------------------------------- the start */
@@ -538,6 +660,7 @@ static bool make_workers(struct control *c)
 			return false;
 		}
 	}
+	events_on_add(worker_tell_event, c->worker[0]);
 	explicit_bzero(c->shared.ticket_secret, sizeof(c->shared.ticket_secret));
 	return true;
 }
@@ -610,6 +733,7 @@ static bool start(struct control *c, const struct control_services *services)
 	bool ok = load(c, &l) && init_shared(c, &l) && open_redis(c, &l);
 
 	if (ok) {
+		follow_admin(c, l.config);
 		listen_set_init(&c->listeners, c->workers, c->shared.stats, services);
 		p = prepare(c, &l);
 	}
@@ -632,7 +756,9 @@ static bool start(struct control *c, const struct control_services *services)
 
 static void stop(struct control *c)
 {
+	events_on_add(NULL, NULL);
 	order_all(c, ORDER_STOP, false);
+	c->phase = ENDED;
 	for (unsigned w = 0; w < c->workers; w++)
 		pthread_join(c->worker[w]->thread, NULL);
 	redis_set_stop(c->shared.redis);
@@ -655,6 +781,7 @@ static void stop(struct control *c)
 	mailbox_fini(&c->mailbox);
 	if (c->options->watch)
 		watch_fini(&c->watch);
+	events_close();
 	if (c->pid_file[0] != '\0')
 		unlink(c->pid_file);
 }

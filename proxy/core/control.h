@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+#include "core/mailbox.h"
+#include "core/service.h"
+
 struct arena;
 struct config;
 struct diags;
@@ -29,12 +32,21 @@ struct control_options {
 	bool term_at_once;
 };
 
-struct service;
-
 /* The services of the probes and admin listeners; set before control_run by who knows them. */
 struct control_services {
 	const struct service *probes, *admin;
 };
+
+/* What a service asks of the control thread.  Posted to its mailbox; comes back to `back`, run by
+ * `done`, with the answer in `task`. */
+struct task_message {
+	struct message message; /* first */
+	struct control_task task;
+	struct mailbox *back;
+	void (*done)(void *worker, struct message *); /* frees it */
+};
+
+void control_task_run(void *control, struct message *);
 
 /* Serves until told to stop.  The exit status: 0 after a drain, 1 when it could not start or was
  * told twice. */

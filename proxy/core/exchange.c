@@ -737,6 +737,12 @@ static struct exchange *attach(struct conn *c, struct stream *s, struct head *he
 	return x;
 }
 
+/* By an operator's order: nothing else changes for the call. */
+static bool is_passed_over(const struct exchange *x)
+{
+	return atomic_load_explicit(&x->worker->shared->orders.drained, memory_order_relaxed);
+}
+
 static void on_request(void *user, struct stream *s, struct head *head, bool end)
 {
 	struct conn *c = user;
@@ -748,7 +754,7 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 	x->request_ended = end;
 	/* from the first moment, be it that new connections are still taken: who goes elsewhere now
 	 * has no call under way when idle ones are closed */
-	if (exchange_is_draining(x))
+	if (exchange_is_draining(x) || is_passed_over(x))
 		conn_last(c);
 	exchange_begin(x);
 }

@@ -20,6 +20,37 @@ struct reload_status {
 	_Atomic uint64_t last_ok_wall_ns;
 };
 
+/* What an operator has ordered, until the next order or its time is over. */
+struct hand_orders {
+	_Atomic bool drained; /* told to be passed over: not ready, no connection is kept */
+	_Atomic uint64_t drain_until_ns; /* monotonic; 0: until the next order */
+	_Atomic bool level_forced;       /* the log's level is not the configuration's */
+	_Atomic uint64_t level_until_ns;
+	_Atomic bool reloading; /* a reload was ordered, and has not ended */
+};
+
+/* How often pages are asked for: what they cost is taken from the calls of worker 0. */
+struct service_budget {
+	uint64_t paid_until_ns; /* worker 0 only */
+	_Atomic uint64_t refused;
+};
+
+struct service_budgets {
+	struct service_budget admin, scrapes;
+};
+
+enum control_task_kind { TASK_RELOAD, TASK_DRAIN, TASK_UNDRAIN, TASK_LOG_LEVEL };
+
+/* What a service wants the control thread to do, which writes the answer. */
+struct control_task {
+	enum control_task_kind kind;
+	int level;       /* TASK_LOG_LEVEL: enum log_level; -1: the configuration's */
+	uint64_t for_ns; /* TASK_DRAIN, TASK_LOG_LEVEL; 0: until the next order */
+	/* written by control: */
+	uint16_t status;
+	struct buf body; /* JSON */
+};
+
 struct redis_set; /* core/redis_set.h */
 
 /* What the process shows of itself. */
@@ -29,7 +60,10 @@ struct process_view {
 	unsigned workers;
 	const struct reload_status *reload;
 	bool ready;     /* policies are in and listeners open */
-	bool draining;
+	bool draining;  /* shutting down, or told to be passed over */
+	const struct hand_orders *orders;
+	struct service_budgets *budgets;
+	uint32_t streams; /* of events, open */
 	uint64_t start_wall_ns, now_wall_ns, now_ns;
 	uint32_t policies; /* alive: 1, and those whose last calls have not ended */
 	uint64_t access_lines_dropped;
@@ -43,6 +77,12 @@ struct service_request {
 	bool loopback;     /* the peer is on this machine */
 };
 
+struct service_reply;
+
+/* What answers a request. */
+typedef void service_page(const struct process_view *, const struct service_request *,
+			  struct service_reply *);
+
 struct service_reply { /* zeroed before handle */
 	uint16_t status;
 	const char *content_type;
@@ -50,11 +90,20 @@ struct service_reply { /* zeroed before handle */
 	const char *etag;   /* or NULL */
 	const char *allow;  /* for 405 */
 	const char *www_authenticate; /* for 401 */
+	const char *retry_after, *content_security_policy; /* or NULL */
+	/* Instead of all that: the answer is what control makes of this, or what `then` shows when
+	 * it was done. */
+	bool has_task;
+	struct control_task task;
+	service_page *then;
+	/* Behind the body come events, from this number on, as long as the client stays. */
+	bool streams;
+	uint64_t stream_from;
 };
 
 struct service {
 	const char *name; /* "probes" "admin" */
-	void (*handle)(const struct process_view *, const struct service_request *, struct service_reply *);
+	service_page *handle;
 };
 
 #endif

@@ -2,17 +2,38 @@
  * asked, the reply sent.
  *
  * A body has as long to come as a head has, and a reply as long to be taken as any answer: else a
- * few idlers would keep the probes from being heard. */
+ * few idlers would keep the probes from being heard.
+ *
+ *   GATHERING -> ask -+------------------------> reply -> end
+ *                     +-> control's task --------^
+ *                     +-> events, one after the other, until the client goes
+ *
+ * A call whose client goes while control has its task forgets the task, not the other way round. */
 #include "core/service_call.h"
 
 #include <stdlib.h>
 
 #include "base/addr.h"
+#include "base/clock.h"
+#include "base/event.h"
 #include "base/reason.h"
+#include "base/stat.h"
+#include "core/control.h"
 #include "core/service.h"
 #include "core/worker.h"
 
 enum { SERVICE_BODY_MAX = 64 * 1024 };
+
+/* Whether a client that follows events is still there is looked at this often; every so manieth
+ * time it is sent something, so that proxies between do not hang up. */
+#define STREAM_LOOK_NS CLOCK_S
+enum { STREAM_LOOKS_A_BEAT = 15 };
+
+/* A task that control has. */
+struct asked {
+	struct task_message message; /* first */
+	struct service_call *call;   /* NULL: gone */
+};
 
 struct service_call {
 	struct worker *worker;
@@ -24,6 +45,11 @@ struct service_call {
 	struct buf body;
 	struct service_reply reply;
 	bool answered;
+	struct asked *asked;     /* control has it */
+	struct list stream_link; /* worker.streams */
+	bool streaming;
+	unsigned looks;
+	uint64_t seq; /* of the next event */
 	struct timer timer;
 	struct deferred grave;
 };
@@ -44,6 +70,7 @@ static struct arena *on_arena(void *user, struct stream *s)
 	sc->service = wl->slot->service;
 	arena_init(&sc->arena, &wl->worker->loop.pool);
 	timer_init(&sc->timer, on_timer);
+	list_init(&sc->stream_link);
 	return &sc->arena;
 }
 
@@ -59,6 +86,13 @@ static void on_grave(struct deferred *d)
 
 static void end_call(struct service_call *sc)
 {
+	if (sc->asked != NULL)
+		sc->asked->call = NULL;
+	if (sc->streaming) {
+		sc->streaming = false;
+		list_remove(&sc->stream_link);
+		atomic_fetch_sub(&sc->worker->shared->streams, 1);
+	}
 	timer_fini(&sc->worker->loop.timers, &sc->timer);
 	loop_defer(&sc->worker->loop, &sc->grave, on_grave);
 }
@@ -75,36 +109,133 @@ static bool add(struct head *h, const char *name, const char *value)
 	return value == NULL || head_add_name(h, slice_str(name), slice_str(value));
 }
 
-static void send_reply(struct service_call *sc)
+static bool send_head(struct service_call *sc, bool end)
 {
 	struct service_reply *r = &sc->reply;
 	struct head *h = arena_alloc(&sc->arena, sizeof(*h));
-	bool ok = h != NULL && !r->body.oom && set_deadline(sc, sc->worker->times.write_ns);
+
+	if (h == NULL)
+		return false;
+	head_init(h, &sc->arena);
+	h->status = r->status;
+	h->body = end ? BODY_NONE : r->streams ? BODY_CHUNKED : BODY_LENGTH;
+	h->length = r->body.n;
+	h->keep_alive = true;
+	return head_add(h, F_DATE, worker_date(sc->worker)) &&
+	       add(h, "Content-Type", r->content_type) && add(h, "ETag", r->etag) &&
+	       add(h, "Allow", r->allow) && add(h, "WWW-Authenticate", r->www_authenticate) &&
+	       add(h, "Retry-After", r->retry_after) &&
+	       add(h, "Content-Security-Policy", r->content_security_policy) &&
+	       add(h, "X-Content-Type-Options", "nosniff") && add(h, "Cache-Control", "no-store") &&
+	       sc->stream->ops->head(sc->stream, h, end);
+}
+
+static void give_up(struct service_call *sc, const struct reason *why)
+{
+	sc->stream->ops->reset(sc->stream, why);
+	end_call(sc);
+}
+
+static void send_reply(struct service_call *sc)
+{
+	struct service_reply *r = &sc->reply;
+	uint64_t ns = r->streams ? STREAM_LOOK_NS : sc->worker->times.write_ns;
 	bool end = r->status == 304;
 
 	sc->answered = true;
-	if (ok) {
-		head_init(h, &sc->arena);
-		h->status = r->status;
-		h->body = end ? BODY_NONE : BODY_LENGTH;
-		h->length = r->body.n;
-		h->keep_alive = true;
-		ok = head_add(h, F_DATE, worker_date(sc->worker)) &&
-		     add(h, "Content-Type", r->content_type) && add(h, "ETag", r->etag) &&
-		     add(h, "Allow", r->allow) && add(h, "WWW-Authenticate", r->www_authenticate) &&
-		     add(h, "Cache-Control", "no-store") &&
-		     sc->stream->ops->head(sc->stream, h, end);
-	}
-	if (!ok) {
-		sc->stream->ops->reset(sc->stream, reason_out_of_memory);
-		end_call(sc);
+	if (r->body.oom || !set_deadline(sc, ns) || !send_head(sc, end)) {
+		give_up(sc, reason_out_of_memory);
 		return;
 	}
-	if (!end)
-		sc->stream->ops->body(sc->stream, slice_of(r->body.p, r->body.n), true);
+	if (r->streams)
+		conn_last(sc->conn);
+	if (!end && (r->body.n > 0 || !r->streams))
+		sc->stream->ops->body(sc->stream, slice_of(r->body.p, r->body.n), !r->streams);
 }
 
-static void ask(struct service_call *sc)
+/*------------------------------------------------------------------ events */
+
+/* Server-sent events (HTML standard, section 9.2.6). */
+static void put_event(struct buf *b, const struct event *e)
+{
+	buf_printf(b, "id: %llu\ndata: ", (unsigned long long)e->seq);
+	event_json(b, e);
+	buf_puts(b, "\n\n");
+}
+
+/* Bytes that the connection borrows until it has flushed (S3). */
+struct chunk {
+	struct deferred grave;
+	struct buf text;
+};
+
+static void on_chunk_sent(struct deferred *d)
+{
+	struct chunk *c = LIST_ENTRY(d, struct chunk, grave);
+
+	buf_fini(&c->text);
+	free(c);
+}
+
+static void put_chunk(struct service_call *sc, struct buf *text)
+{
+	struct chunk *c = text->oom ? NULL : calloc(1, sizeof(*c));
+
+	if (c == NULL) { /* these are lost to this client */
+		buf_fini(text);
+		return;
+	}
+	c->text = *text;
+	sc->stream->ops->body(sc->stream, slice_of(text->p, text->n), false);
+	loop_defer(&sc->worker->loop, &c->grave, on_chunk_sent);
+}
+
+/* As far as the client takes them: what gives way in the ring meanwhile it does not get, and sees
+ * so by the numbers. */
+static void send_events(struct service_call *sc)
+{
+	struct buf b = { 0 };
+	struct event e;
+
+	while (sc->stream->queued + b.n < STREAM_LOW_WATER && events_next(&sc->seq, &e))
+		put_event(&b, &e);
+	if (b.n > 0)
+		put_chunk(sc, &b);
+}
+
+void service_call_send_events(struct worker *w)
+{
+	LIST_EACH (n, &w->streams)
+		send_events(LIST_ENTRY(n, struct service_call, stream_link));
+}
+
+static void begin_stream(struct service_call *sc)
+{
+	struct worker *w = sc->worker;
+
+	sc->streaming = true;
+	sc->seq = sc->reply.stream_from;
+	list_push_back(&w->streams, &sc->stream_link);
+	atomic_fetch_add(&w->shared->streams, 1);
+	send_reply(sc);
+	if (sc->streaming)
+		send_events(sc);
+}
+
+/* Nobody who follows events has anything more to say: the end of what it says is its end. */
+static void look_after(struct service_call *sc)
+{
+	bool beat = ++sc->looks % STREAM_LOOKS_A_BEAT == 0;
+
+	if (sc->conn->eof || (beat && sc->stream->queued > 0) || !set_deadline(sc, STREAM_LOOK_NS))
+		give_up(sc, reason_client_stalled);
+	else if (beat)
+		sc->stream->ops->body(sc->stream, slice_str(":\n\n"), false);
+}
+
+/*---------------------------------------------------------------- the answer */
+
+static void call_page(struct service_call *sc, service_page *page)
 {
 	struct worker *w = sc->worker;
 	struct shared *sh = w->shared;
@@ -114,7 +245,10 @@ static void ask(struct service_call *sc)
 		.workers = sh->workers,
 		.reload = &sh->reload,
 		.ready = atomic_load(&sh->ready),
-		.draining = atomic_load(&sh->draining),
+		.draining = atomic_load(&sh->draining) || atomic_load(&sh->orders.drained),
+		.orders = &sh->orders,
+		.budgets = &sh->budgets,
+		.streams = atomic_load(&sh->streams),
 		.start_wall_ns = sh->start_wall_ns,
 		.now_wall_ns = w->loop.wall_ns,
 		.now_ns = w->loop.now_ns,
@@ -130,8 +264,90 @@ static void ask(struct service_call *sc)
 		.loopback = addr_is_loopback(&sc->conn->peer),
 	};
 
-	sc->service->handle(&view, &req, &sc->reply);
-	send_reply(sc);
+	page(&view, &req, &sc->reply);
+}
+
+/*---------------------------------------------------------- control's tasks */
+
+/* After what control did, or could not do. */
+static void take_result(struct service_call *sc, struct control_task *task)
+{
+	service_page *then = sc->reply.then;
+
+	buf_fini(&sc->reply.body);
+	sc->reply = (struct service_reply){ .status = task->status };
+	if (task->status == 200 && then != NULL) {
+		buf_fini(&task->body);
+		call_page(sc, then);
+		return;
+	}
+	sc->reply.content_type = "application/json";
+	sc->reply.body = task->body;
+}
+
+static void on_task_done(void *worker, struct message *m)
+{
+	struct asked *asked = LIST_ENTRY(m, struct asked, message.message);
+	struct service_call *sc = asked->call;
+
+	(void)worker;
+	if (sc != NULL) {
+		sc->asked = NULL;
+		take_result(sc, &asked->message.task);
+		send_reply(sc);
+	} else {
+		buf_fini(&asked->message.task.body);
+	}
+	free(asked);
+}
+
+static void ask_control(struct service_call *sc)
+{
+	struct asked *asked = calloc(1, sizeof(*asked));
+
+	if (asked == NULL) {
+		give_up(sc, reason_out_of_memory);
+		return;
+	}
+	asked->call = sc;
+	asked->message.message.run = control_task_run;
+	asked->message.task = sc->reply.task;
+	asked->message.back = &sc->worker->mailbox;
+	asked->message.done = on_task_done;
+	sc->asked = asked;
+	timer_clear(&sc->timer); /* it may take as long as names take */
+	mailbox_post(sc->worker->shared->control, &asked->message.message);
+}
+
+/* One reload at a time: a storm of them would keep control from hearing anything else. */
+static bool is_too_much(struct service_call *sc)
+{
+	struct service_reply *r = &sc->reply;
+
+	if (r->task.kind != TASK_RELOAD ||
+	    !atomic_exchange(&sc->worker->shared->orders.reloading, true))
+		return false;
+	*r = (struct service_reply){ .status = 409,
+				     .content_type = "application/json",
+				     .retry_after = "1" };
+	buf_puts(&r->body, "{\"error\":\"a reload is under way\"}\n");
+	return true;
+}
+
+static void answer(struct service_call *sc)
+{
+	if (sc->reply.has_task && !is_too_much(sc))
+		ask_control(sc);
+	else if (sc->reply.streams)
+		begin_stream(sc);
+	else
+		send_reply(sc);
+}
+
+static void ask(struct service_call *sc)
+{
+	call_page(sc, sc->service->handle);
+	answer(sc);
 }
 
 static void refuse(struct service_call *sc, const struct reason *why)
@@ -147,19 +363,19 @@ static void on_timer(struct timer *t)
 {
 	struct service_call *sc = LIST_ENTRY(t, struct service_call, timer);
 
-	if (!sc->answered) {
+	if (!sc->answered)
 		refuse(sc, reason_body_timeout);
-		return;
-	}
-	sc->stream->ops->reset(sc->stream, reason_client_stalled);
-	end_call(sc);
+	else if (sc->streaming)
+		look_after(sc);
+	else
+		give_up(sc, reason_client_stalled);
 }
 
 static void on_body(void *owner, struct slice s, bool end)
 {
 	struct service_call *sc = owner;
 
-	if (sc->answered)
+	if (sc->answered || sc->asked != NULL)
 		return;
 	if (sc->body.n + s.n > SERVICE_BODY_MAX) {
 		refuse(sc, reason_body_too_large);
@@ -178,14 +394,17 @@ static void on_trailers(void *owner, struct head *h)
 
 static void on_room(void *owner)
 {
-	(void)owner;
+	struct service_call *sc = owner;
+
+	if (sc->streaming)
+		send_events(sc);
 }
 
 static void on_bad(void *owner, const struct reason *why)
 {
 	struct service_call *sc = owner;
 
-	if (!sc->answered)
+	if (!sc->answered && sc->asked == NULL)
 		refuse(sc, why);
 }
 

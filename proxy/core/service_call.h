@@ -8,4 +8,9 @@
  * worker_listener. */
 extern const struct codec_events service_codec_events;
 
+struct worker;
+
+/* What is new to those who follow events. */
+void service_call_send_events(struct worker *);
+
 #endif

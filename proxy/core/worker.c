@@ -173,16 +173,40 @@ static void refuse(struct worker_listener *wl, int fd)
 		refuse_plain(wl, fd);
 }
 
+static uint32_t service_bound(const struct worker_listener *wl)
+{
+	const struct config *c = wl->worker->use->policy->config;
+
+	return strcmp(wl->slot->service->name, "admin") == 0 ? c->admin.connections
+							     : c->probes.connections;
+}
+
+/* Those who only hold a connection open, to come back or not to say anything at all, do not keep others from being
+ * heard: the one that has done so for longest goes.  False: all are busy. */
+static bool make_room(struct worker_listener *wl)
+{
+	LIST_EACH (n, &wl->worker->loop.conns) {
+		struct conn *c = LIST_ENTRY(n, struct conn, link);
+
+		if (c->times == NULL || c->owner != wl || c->closing ||
+		    c->timed_phase != CODEC_IDLE)
+			continue;
+		conn_close(c, NULL);
+		stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+		return true;
+	}
+	return false;
+}
+
 static bool over_bound(struct worker_listener *wl)
 {
 	struct worker *w = wl->worker;
-	uint32_t bound =
-	    wl->slot->service == NULL ? w->use->policy->config->limits.connections : 64;
 	_Atomic uint32_t *count = &w->shared->connections;
 
 	if (wl->slot->service != NULL)
-		return wl->conns >= bound;
-	if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) < bound)
+		return wl->conns >= service_bound(wl) && !make_room(wl);
+	if (atomic_fetch_add_explicit(count, 1, memory_order_relaxed) <
+	    w->use->policy->config->limits.connections)
 		return false;
 	atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
 	return true;
@@ -423,6 +447,25 @@ static void tell(struct wakes *wakes, bool own)
 		mailbox_post(&w->mailbox, &w->wake_mail);
 }
 
+/*---------------------------------------------------------------- events */
+
+static void on_event_mail(void *worker, struct message *m)
+{
+	struct worker *w = worker;
+
+	(void)m;
+	atomic_store(&w->event_told, false);
+	service_call_send_events(w);
+}
+
+void worker_tell_event(void *worker)
+{
+	struct worker *w = worker;
+
+	if (!atomic_exchange(&w->event_told, true))
+		mailbox_post(&w->mailbox, &w->event_mail);
+}
+
 /*---------------------------------------------------------------- the thread */
 
 static void on_mail(evutil_socket_t fd, short what, void *arg)
@@ -467,6 +510,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 	list_init(&w->listeners);
 	list_init(&w->exchanges);
 	list_init(&w->spare);
+	list_init(&w->streams);
 	forward_worker_init(&w->forward);
 	if (!mailbox_init(&w->mailbox) || !loop_init(&w->loop, real)) {
 		free(w);
@@ -475,6 +519,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 	w->loop.data = w;
 	tls_tickets_init(&w->tickets, shared->ticket_secret, shared->ticket_start_ns);
 	w->wake_mail.run = on_wake_mail;
+	w->event_mail.run = on_event_mail;
 	wakes_init(&shared->wakes[index], tell, w);
 	w->env.wakes = shared->wakes;
 	if (real) {

@@ -68,6 +68,9 @@ struct shared {
 	struct log_files *logs; /* of text */
 	struct mailbox *control;
 	struct reload_status reload;
+	struct hand_orders orders;
+	struct service_budgets budgets;
+	_Atomic uint32_t streams; /* of events, open; worker 0 writes it */
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
 	_Atomic uint32_t handshakes;                 /* of their TLS, under way */
@@ -109,6 +112,9 @@ struct worker {
 	struct mailbox mailbox;
 	struct event *mail;
 	struct message wake_mail; /* from other workers: there are wakes */
+	struct message event_mail; /* from who logged something; worker 0 */
+	_Atomic bool event_told;
+	struct list streams; /* of struct service_call: clients that follow events */
 	struct deferred wake_later;
 	pthread_t thread;
 };
@@ -139,6 +145,9 @@ struct worker_ack {
 };
 
 void worker_order_run(void *worker, struct message *);
+
+/* Any thread: there is a new event (base/event.h); `worker` is worker 0. */
+void worker_tell_event(void *worker);
 
 /* Takes a hold on the policy in force, for a call that starts. */
 struct policy_use *worker_use_get(struct worker *);

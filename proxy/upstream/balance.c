@@ -156,7 +156,8 @@ static bool usable(const struct choice *ch, uint32_t i)
 /* In UNITs; B6. */
 static uint64_t weight_of(const struct choice *ch, const struct cluster_member *m)
 {
-	uint64_t slow_ns = ch->c->conf->slow_start_ns, full = (uint64_t)m->weight * UNIT, from, age;
+	uint64_t slow_ns = ch->c->conf->slow_start_ns, from, age;
+	uint64_t full = (uint64_t)cluster_member_weight(m) * UNIT;
 
 	if (slow_ns == 0)
 		return full;

@@ -130,3 +130,8 @@ void endpoint_force(struct endpoint *e, enum endpoint_order order)
 {
 	atomic_store_explicit(&e->health.order, (uint8_t)order, memory_order_relaxed);
 }
+
+void endpoint_force_weight(struct endpoint *e, uint32_t weight)
+{
+	atomic_store_explicit(&e->health.weight, weight, memory_order_relaxed);
+}

@@ -16,7 +16,7 @@
 #include "upstream/ewma.h"
 #include "upstream/health.h"
 
-enum { WORKERS_MAX = 64, CLUSTER_ENDPOINTS_MAX = 256 };
+enum { WORKERS_MAX = 64, CLUSTER_ENDPOINTS_MAX = 256, ENDPOINT_WEIGHT_MAX = 1000 };
 
 enum lb_kind {
 	LB_ROUND_ROBIN,
@@ -116,6 +116,7 @@ struct endpoint_health {
 	_Atomic bool down;    /* by its checks */
 	_Atomic bool checked; /* there are checks */
 	_Atomic uint8_t order;   /* enum endpoint_order */
+	_Atomic uint32_t weight; /* as ordered; 0: as configured */
 	_Atomic uint8_t last;    /* enum check_result, of the last check */
 	_Atomic uint16_t status; /* that it was answered with; 0: none */
 	_Atomic uint32_t passed, failed; /* in a row */
@@ -157,6 +158,8 @@ enum conn_protocol endpoint_protocol(const struct endpoint *, enum http_choice);
 const char *endpoint_state(const struct endpoint *);
 /* Any thread; until it is told otherwise, or the endpoint is gone from the configuration. */
 void endpoint_force(struct endpoint *, enum endpoint_order);
+/* The same of its weight, in place of the configured one: 1 to ENDPOINT_WEIGHT_MAX; 0: that again. */
+void endpoint_force_weight(struct endpoint *, uint32_t weight);
 
 enum endpoint_result { ENDPOINT_OK, ENDPOINT_FAILED, ENDPOINT_ABORTED, ENDPOINT_RESULTS };
 
@@ -180,6 +183,14 @@ struct cluster_member {
 	uint64_t eject_for_ns;
 	uint64_t seed; /* ring-hash: rendezvous_seed */
 };
+
+/* The one that counts now, ordered or configured. */
+static inline uint32_t cluster_member_weight(const struct cluster_member *m)
+{
+	uint32_t ordered = atomic_load_explicit(&m->endpoint->health.weight, memory_order_relaxed);
+
+	return ordered != 0 ? ordered : m->weight;
+}
 
 struct key_spec;
 struct template;

@@ -22,6 +22,8 @@ struct fixture {
 	struct policy *policy;
 	struct listener_stats *listener;
 	struct reload_status reload;
+	struct hand_orders orders;
+	struct service_budgets budgets;
 	struct process_view view;
 	struct arena arena; /* of requests */
 	struct service_reply reply;
@@ -82,6 +84,8 @@ static int fixture_setup(void **state)
 					 .stats = f->registries.stats,
 					 .workers = 2,
 					 .reload = &f->reload,
+					 .orders = &f->orders,
+					 .budgets = &f->budgets,
 					 .ready = true,
 					 .policies = 1,
 					 .start_wall_ns = UINT64_C(1700000000) * CLOCK_S,

@@ -67,6 +67,22 @@ static void test_token(void **state)
 	}
 }
 
+static void test_a_budget(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
+	assert_string_equal(f->reply.retry_after, "1");
+	f->view.now_ns += CLOCK_MS;
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
+	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
+	assert_int_equal(f->budgets.admin.refused, 2);
+	fixture_ask(f, &probes_service, fixture_head(f, "/ready"));
+	assert_int_equal(f->reply.status, 200);
+}
+
 static void test_pages_that_are_not(void **state)
 {
 	struct fixture *f = *state;
@@ -225,7 +241,7 @@ static void test_breakers_are_listed(void **state)
 	check_json(text);
 	assert_non_null(strstr(text, "{\"policy\":\"guard\",\"upstream\":\"pair\",\"endpoint\":"
 				     "\"127.0.0.1:13002\",\"state\":\"closed\",\"forced\":false,"
-				     "\"left\":0}"));
+				     "\"left\":0,\"since\":null,"));
 }
 
 static void test_breakers_obey(void **state)
@@ -238,7 +254,8 @@ static void test_breakers_obey(void **state)
 	assert_int_equal(f->reply.status, 200);
 	check_json(text);
 	assert_null(strstr(text, "13001"));
-	assert_non_null(strstr(text, "\"state\":\"open\",\"forced\":true,\"left\":600}"));
+	assert_non_null(
+	    strstr(text, "\"state\":\"open\",\"forced\":true,\"left\":600,\"since\":null,"));
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
 	check_json(text);
 	assert_non_null(strstr(text, "{\"name\":\"breaker.guard\",\"status\":\"degraded\","
@@ -293,8 +310,9 @@ static void test_endpoints_are_taken_out_and_back(void **state)
 
 	assert_int_equal(f->reply.status, 200);
 	check_json(text);
-	assert_string_equal(text, "{\"endpoints\":[{\"upstream\":\"pair\",\"endpoint\":"
-				  "\"127.0.0.1:13002\",\"state\":\"drain\"}]}\n");
+	assert_string_equal(
+	    text, "{\"endpoints\":[{\"upstream\":\"pair\",\"endpoint\":"
+		  "\"127.0.0.1:13002\",\"state\":\"drain\",\"weight\":1,\"backup\":false}]}\n");
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/health"));
 	assert_non_null(strstr(text, "\"1 of 2 endpoints are up\""));
 	assert_int_equal(status_for(f, order(f, "/upstreams/pair/127.0.0.1:13001",
@@ -306,8 +324,8 @@ static void test_endpoints_are_taken_out_and_back(void **state)
 	assert_int_equal(status_for(f, order(f, path, "{\"state\":\"up\"}")), 200);
 	text = fixture_ask(f, &admin_service, fixture_head(f, "/upstreams"));
 	check_json(text);
-	assert_non_null(strstr(text, "13001\",\"state\":\"down\"}"));
-	assert_non_null(strstr(text, "13002\",\"state\":\"up\"}"));
+	assert_non_null(strstr(text, "13001\",\"state\":\"down\",\"weight\":1"));
+	assert_non_null(strstr(text, "13002\",\"state\":\"up\",\"weight\":1"));
 }
 
 static void test_orders_to_endpoints_that_make_no_sense(void **state)
@@ -369,6 +387,7 @@ int main(void)
 		TEST(test_hosts_that_are_not_ours),
 		TEST(test_hosts_that_are),
 		TEST(test_token),
+		TEST(test_a_budget),
 		TEST(test_pages_that_are_not),
 		TEST(test_config_hides_secrets),
 		TEST(test_config_etag),

@@ -56,10 +56,16 @@ static void test_known_series_are_there_from_the_start(void **state)
 		"weir_client_aborts_total{route=\"chat\"} 0",
 		"weir_limit_decisions_total{policy=\"per-client\",decision=\"shadow_deny\"} 0",
 		"weir_limit_keys{policy=\"per-client\"} 0",
+		"weir_limit_refused_keys{policy=\"per-client\"} 0",
+		"weir_events_total{level=\"warn\"} 0",
+		"weir_event_streams 0",
+		"weir_admin_requests_refused_total{listener=\"admin\"} 0",
 		"weir_rejections_total{route=\"chat\",policy=\"guard\",reason=\"breaker_open\"} 0",
-		"weir_breaker_state{policy=\"guard\",upstream=\"pair\",endpoint=\"127.0.0.1:13002\","
+		"weir_breaker_state{policy=\"guard\",upstream=\"pair\",endpoint=\"127.0.0.1:"
+		"13002\","
 		"state=\"closed\"} 1",
-		"weir_breaker_state{policy=\"guard\",upstream=\"pair\",endpoint=\"127.0.0.1:13002\","
+		"weir_breaker_state{policy=\"guard\",upstream=\"pair\",endpoint=\"127.0.0.1:"
+		"13002\","
 		"state=\"half_open\"} 0",
 		"weir_breaker_transitions_total{policy=\"guard\",upstream=\"pair\",to=\"open\"} 0",
 		"weir_breaker_forced{policy=\"guard\",upstream=\"pair\"} 0",

@@ -101,6 +101,63 @@ static void test_what_has_run_out_makes_room(void **state)
 	fixture_fini(&f);
 }
 
+static void test_a_key_begins_anew_and_no_other(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, 4);
+	for (int i = 0; i < 10; i++)
+		assert_true(take(&f, 0, 1, S) && take(&f, 0, 2, S));
+	cells_reset(f.cells, &f.rules, 0, key_of(1), S);
+	assert_int_equal(left(&f, 0, 1, S), 10);
+	assert_int_equal(left(&f, 0, 2, S), 0);
+	cells_reset(f.cells, &f.rules, 0, key_of(3), S); /* that never came */
+	assert_int_equal(left(&f, 0, 3, S), 10);
+	assert_true(take(&f, 0, 1, S));
+	assert_int_equal(left(&f, 0, 1, S), 9);
+	fixture_fini(&f);
+}
+
+/* The floor of its set is not its own. */
+static void test_who_was_evicted_begins_anew_too(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	fixture_init(&f, 4);
+	for (uint64_t n = 0; n < 6; n++)
+		for (int i = 0; i < 10; i++)
+			take(&f, 0, n, S);
+	assert_true(cells_evictions(f.cells) > 0);
+	for (uint64_t n = 0; n < 6; n++) {
+		assert_int_equal(left(&f, 0, n, S), 0);
+		cells_reset(f.cells, &f.rules, 0, key_of(n), S);
+		assert_int_equal(left(&f, 0, n, S), 10);
+	}
+	fixture_fini(&f);
+}
+
+/* In an array of another size, that others are followed from. */
+static void test_a_key_begins_anew_where_arrays_follow(void **state)
+{
+	struct fixture f;
+	struct cells *old;
+
+	(void)state;
+	fixture_init(&f, 4);
+	for (int i = 0; i < 10; i++)
+		take(&f, 0, 1, S);
+	old = f.cells;
+	f.cells = cells_new(400);
+	cells_follow(f.cells, old);
+	assert_int_equal(left(&f, 0, 1, S), 0);
+	cells_reset(f.cells, &f.rules, 0, key_of(1), S);
+	assert_int_equal(left(&f, 0, 1, S), 10);
+	cells_free(old);
+	fixture_fini(&f);
+}
+
 static void test_a_refusal_writes_nothing(void **state)
 {
 	struct fixture f;
@@ -575,6 +632,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys_do_not_touch_each_other),
 		cmocka_unit_test(test_what_has_run_out_makes_room),
+		cmocka_unit_test(test_a_key_begins_anew_and_no_other),
+		cmocka_unit_test(test_who_was_evicted_begins_anew_too),
+		cmocka_unit_test(test_a_key_begins_anew_where_arrays_follow),
 		cmocka_unit_test(test_a_refusal_writes_nothing),
 		cmocka_unit_test(test_who_was_evicted_comes_back_as_poor),
 		cmocka_unit_test(test_windows_that_were_evicted_come_back_as_poor),

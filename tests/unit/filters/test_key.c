@@ -329,6 +329,34 @@ static void test_hash_of_a_key(void **state)
 	arena_fini(&arena);
 }
 
+/* As operators write them, they are those of the calls. */
+static void test_keys_written_by_hand(void **state)
+{
+	struct look look = { .client = "10.1.2.3", .header = "x-a", .value = "ann" };
+	struct slice good[] = { slice_str("10.1.2.9"), slice_str("ann") };
+	struct slice bad[] = { slice_str("10.1.2"), slice_str("ann") };
+	const char *yaml = "key: [client.ip/24/48, const.x, header.x-a]";
+	struct arena arena;
+	struct key_spec spec;
+	struct ip client = { .b = { 0 } };
+	uint64_t want, got = 0;
+
+	(void)state;
+	arena_init(&arena, NULL);
+	spec = spec_of(&arena, yaml);
+	assert_true(print_of(yaml, look, &want));
+	assert_false(key_fingerprint_text(&spec, bad, 2, &client, &got));
+	assert_false(key_fingerprint_text(&spec, good, 1, &client, &got));
+	assert_false(key_fingerprint_text(&spec, good, 0, &client, &got));
+	assert_true(key_fingerprint_text(&spec, good, 2, &client, &got));
+	assert_true(got == want);
+	assert_true(ip_is_v4(&client));
+	memset(&spec, 0, sizeof(spec));
+	assert_false(key_fingerprint_text(&spec, good, 1, &client, &got));
+	assert_true(key_fingerprint_text(&spec, good, 0, &client, &got));
+	arena_fini(&arena);
+}
+
 /* The text is the table's identity: the same key written otherwise keeps its table. */
 static void test_canonical_text(void **state)
 {
@@ -355,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_other_sources),
 		cmocka_unit_test(test_identity),
 		cmocka_unit_test(test_hash_of_a_key),
+		cmocka_unit_test(test_keys_written_by_hand),
 		cmocka_unit_test(test_canonical_text),
 	};
 

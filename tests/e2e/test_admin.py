@@ -1,0 +1,424 @@
+"""Orders to a running Weir: who may give them, what comes of them."""
+
+import json
+import socket
+
+import pytest
+
+import harness
+from harness import until
+
+JSON = {"Content-Type": "application/json"}
+CHANGES = [("POST", "/reload"), ("POST", "/drain"), ("DELETE", "/drain"), ("PUT", "/log-level"), ("PUT", "/breakers/guard/app"),
+           ("PUT", "/upstreams/app/x"), ("DELETE", "/limits/p/key?value=1"), ("POST", "/explain")]
+
+
+def order(w, method, target, body=None, **headers):
+    return w.admin(target, method=method, body=b"" if body is None else json.dumps(body).encode(),
+                   headers={**JSON, **headers})
+
+
+def secured(weir, token="s3cret", **more):
+    admin = {"listen": f"127.0.0.1:{harness.free_port()}", "token": token, **more}
+    w = weir(admin=admin, checks=False)
+    w.admin_addr = admin["listen"]
+    return w
+
+
+def limited(weir, **more):
+    policy = {"rate": "2/h", "burst": 2, "key": "header.x-user", **more}
+    return weir(serve=True, policies={"p": policy}, use=["p"])
+
+
+# ---- the door
+
+@pytest.mark.parametrize("method, path", CHANGES)
+def test_nothing_is_changed_by_get(weir, method, path):
+    w = weir()
+    path = path.split("?")[0] if path.startswith("/explain") else path
+    r = w.admin(path)
+    assert r.status in (405, 200, 404) and w.reloads() == 0 and not w.stats()["draining"]
+    assert r.status != 200 or path in ("/drain", "/log-level") or path.startswith("/limits")
+
+
+@pytest.mark.parametrize("method, path", CHANGES)
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1", ""])
+def test_pages_of_another_origin_change_nothing(weir, method, path, origin):
+    w = weir()
+    assert order(w, method, path, {}, Origin=origin).status == 403
+    assert w.reloads() == 0 and not w.stats()["draining"]
+
+
+@pytest.mark.parametrize("method, path", CHANGES)
+@pytest.mark.parametrize("said", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+def test_what_a_form_can_send_changes_nothing(weir, method, path, said):
+    w = weir()
+    assert w.admin(path, method=method, body=b"{}", headers={"Content-Type": said}).status == 415
+    assert w.reloads() == 0 and not w.stats()["draining"]
+
+
+@pytest.mark.parametrize("method, path", CHANGES)
+def test_no_order_without_the_token(weir, method, path):
+    w = secured(weir)
+    assert order(w, method, path, {}).status == 401
+    assert order(w, method, path, {}, Authorization="Bearer s3cres").status == 401
+    assert w.reloads() == 0
+
+
+def test_anonymous_callers_may_only_read(weir):
+    w = secured(weir, anonymous="read")
+    assert w.admin("/health").status == 200
+    assert order(w, "POST", "/drain").status == 401
+    assert w.admin("/health", headers={"Authorization": "Bearer wrong"}).status == 401
+    assert order(w, "POST", "/drain", Authorization="Bearer s3cret").status == 200
+
+
+@pytest.mark.parametrize("method, path", CHANGES)
+def test_no_order_under_a_name_of_somebody_else(weir, method, path):
+    w = weir()
+    r = w.fetch(path, addr=w.admin_addr, host="evil.example", method=method, body=b"{}", headers=JSON)
+    assert r.status == 421 and w.reloads() == 0
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"up"', b"{'for': 1}", b'{"for": "1h", "for": "2h"}', b'{"for": 600}',
+                                  b'{"for": "31d"}', b'{"for": "0s"}', b'{"for": "${HOME}"}', b'{"until": "1h"}', b"\xff", b"a: &x [*x]"])
+def test_a_malformed_order_is_no_order(weir, body):
+    w = weir()
+    r = w.admin("/drain", method="POST", body=body, headers=JSON)
+    assert r.status == 400 and r.body.strip() and not w.stats()["draining"]
+
+
+def test_an_order_that_is_too_long(weir):
+    w = weir()
+    assert order(w, "POST", "/drain", {"for": "1" * 2000}).status == 413
+    assert order(w, "POST", "/drain", {"for": "1" * 80000}).status == 413
+    assert w.probe("/ready").status == 200
+
+
+def test_methods_that_a_page_does_not_take(weir):
+    w = weir()
+    assert order(w, "PUT", "/drain").get("allow") == "GET, HEAD, POST, DELETE"
+    assert order(w, "PATCH", "/reload").get("allow") == "POST"
+
+
+def test_busy_callers_are_not_sent_away_for_others(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 3})
+    busy = [w.client(addr) for _ in range(3)]
+    for c in busy:
+        c.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+    until(lambda: w.metric("weir_connections_active", listener=addr) == 3, "they are there")
+    until(lambda: w.fetch("/health", addr=addr).status == 503, "no room for others")
+    for c in busy:
+        c.send(b"\r\n"), c.expect(200), c.close()
+
+
+def test_a_flood_of_admin_connections_takes_nothing_from_calls(weir):
+    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 5},
+             limits={"connections": 3})
+    idle = [w.client(addr) for _ in range(30)]
+    until(lambda: w.metric("weir_connections_refused_total", listener=addr) == 25, "the rest was turned away")
+    assert w.statuses(3) == [200, 200, 200] and w.probe("/ready").status == 200
+    for c in idle:
+        c.close()
+    w.admin_addr = addr
+    until(lambda: w.admin("/health").status == 200, "it answers again")
+
+
+def test_a_flood_of_requests_takes_little_from_calls(weir):
+    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "requests": 50})
+    c = w.client(addr)
+    c.send(b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+    got = [c.expect().status for _ in range(300)]
+    assert set(got) == {200, 429} and got.count(200) < 200 and w.statuses(3) == [200] * 3
+    assert w.metric("weir_admin_requests_refused_total", listener="admin") == got.count(429)
+
+
+def test_scrapes_have_a_budget_and_probes_none(weir):
+    w = weir(start=False, probes={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "scrapes": 1}, checks=False)
+    w.probes_addr = addr
+    w.start()
+    assert [w.probe("/metrics").status for _ in range(3)][1:] == [429, 429]
+    assert w.probe("/ready").status == 200
+
+
+# ---- reload
+
+def test_reload_by_order(weir):
+    w = limited(weir)
+    w.write(policies={"p": {"rate": "9/h", "burst": 9, "key": "header.x-user"}})
+    r = order(w, "POST", "/reload")
+    assert r.status == 200 and r.json()["reloaded"] and r.json()["generation"] == 2
+    assert any("burst" in x for x in r.json()["changes"]) and w.reloads() == 1
+    assert r.json()["sha256"] == w.stats()["config"]["sha256"]
+
+
+def test_a_bad_reload_says_where(weir):
+    w = limited(weir)
+    w.allow("error|reload")
+    w.write(policies={"p": {"rate": "fast"}})
+    r = order(w, "POST", "/reload")
+    found = r.json()["diagnostics"][0]
+    assert r.status == 422 and not r.json()["reloaded"] and found["line"] > 0 and found["file"].endswith("weir.yaml")
+    assert r.json()["generation"] == 1 and w.fetch().status == 200
+
+
+def test_reloads_that_nobody_waits_for(weir):
+    w = weir(serve=True)
+    for _ in range(20):
+        c = w.client(w.admin_addr).ask("/reload", method="POST", host=w.admin_addr, headers=JSON, body=b"{}")
+        c.close()
+    until(lambda: order(w, "POST", "/reload").status == 200, "one has room")
+    assert w.fetch().status == 200 and w.reloads() <= 21
+
+
+def test_reloads_come_one_at_a_time(weir):
+    w = weir(serve=True)
+    many = [w.client(w.admin_addr).ask("/reload", method="POST", host=w.admin_addr, headers=JSON, body=b"{}") for _ in range(20)]
+    got = [c.expect() for c in many]
+    assert {r.status for r in got} <= {200, 409} and got[0].status == 200
+    assert all(r.get("retry-after") == "1" for r in got if r.status == 409)
+    until(lambda: w.reloads() == sum(r.status == 200 for r in got), "each was one")
+
+
+# ---- drain
+
+def test_drain_and_back(weir):
+    w = weir(serve=True)
+    assert order(w, "POST", "/drain").json()["draining"]
+    assert w.probe("/ready").status == 503 and w.metric("weir_draining") == 1
+    c = w.client().ask()
+    assert c.expect(200).get("connection") == "close"
+    assert order(w, "DELETE", "/drain").json() == {"draining": False, "by": "nobody", "left": 0}
+    assert w.probe("/ready").status == 200 and w.statuses(2) == [200, 200]
+
+
+def test_a_drain_may_end_by_itself(weir):
+    w = weir()
+    w.allow("drain")
+    assert order(w, "POST", "/drain", {"for": "1s"}).json()["by"] == "order"
+    assert 0 < w.admin("/drain").json()["left"] <= 1
+    until(lambda: w.probe("/ready").status == 200, "ready again")
+
+
+# ---- log level
+
+def test_log_level(weir):
+    w = weir(log={"level": "warn"})
+    assert order(w, "PUT", "/log-level", {"level": "loud"}).status == 400
+    r = order(w, "PUT", "/log-level", {"level": "debug", "for": "10m"}).json()
+    assert r["level"] == "debug" and r["configured"] == "warn" and 590 < r["left"] <= 600
+    w.reload()
+    assert w.admin("/log-level").json()["level"] == "debug"
+    assert order(w, "PUT", "/log-level", {"level": "auto"}).json()["level"] == "warn"
+
+
+def test_an_order_of_one_word(weir):
+    w = weir(policies={"guard": {"breaker": 5}}, use=["guard"])
+    w.allow("breaker")
+    assert order(w, "PUT", "/log-level", "warn").json()["level"] == "warn"
+    assert order(w, "PUT", "/breakers/guard/app", "open").json()["breakers"][0]["state"] == "open"
+    assert order(w, "PUT", f"/upstreams/app/{w.upstream.addr}", "drain").json()["endpoints"][0]["state"] == "drain"
+    assert order(w, "POST", "/drain", "10m").status == 400 and order(w, "PUT", "/log-level", "loud").status == 400
+
+
+# ---- events
+
+def follow(w, target="/events"):
+    c = w.client(w.admin_addr).ask(target, host=w.admin_addr)
+    assert c.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
+    return c
+
+
+def test_events_tell_what_happened(weir):
+    w = weir()
+    w.reload()
+    kinds = [e["kind"] for e in w.admin("/events?follow=false").json()["events"]]
+    assert "reload" in kinds and "weir" in kinds
+    assert w.admin("/events?since=x").status == 400
+    last = w.admin("/events?follow=false").json()["events"][-1]["seq"]
+    assert w.admin(f"/events?follow=false&since={last + 1}").json()["events"] == []
+
+
+def test_events_are_followed(weir):
+    w = weir()
+    c = follow(w)
+    c.read_until(b"is ready")
+    order(w, "PUT", "/log-level", {"level": "info"})
+    assert b"log level: info" in c.read_until(b"by order")
+    c.close()
+    until(lambda: w.metric("weir_event_streams") == 0, "nobody follows")
+
+
+def test_followers_are_bounded(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "streams": 2}, checks=False)
+    w.admin_addr = addr
+    c, d = follow(w), follow(w)
+    assert w.admin("/events").status == 503 and w.metric("weir_event_streams") == 2
+    c.close()
+    until(lambda: w.metric("weir_event_streams") == 1, "one has gone")
+    d.close()
+
+
+def test_events_are_bounded(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "events": 5})
+    w.admin_addr = addr
+    for _ in range(10):
+        order(w, "PUT", "/log-level", {"level": "info"})
+    got = [e["seq"] for e in w.admin("/events?follow=false").json()["events"]]
+    assert len(got) == 5 and got == list(range(got[0], got[0] + 5)) and w.metric("weir_events_room") == 5
+
+
+def test_weir_ends_while_events_are_followed(weir):
+    w = weir()
+    c = follow(w)
+    w.signal(15)
+    assert w.wait_exit() == 0
+    c.close()
+
+
+# ---- upstreams
+
+def test_the_weight_of_an_endpoint(weir, upstreams):
+    a, b = upstreams(2)
+    a.serve(lambda r: harness.response(200, b"a")), b.serve(lambda r: harness.response(200, b"b"))
+    w = weir(upstreams={"app": {"endpoints": [a.addr, b.addr]}})
+    assert order(w, "PUT", f"/upstreams/app/{a.addr}", {"weight": 1001}).status == 400
+    assert order(w, "PUT", f"/upstreams/app/{a.addr}", {"weight": 9}).json()["endpoints"][0]["weight"] == 9
+    assert sum(w.fetch().body == b"a" for _ in range(20)) == 18
+    assert order(w, "PUT", f"/upstreams/app/{a.addr}", {"weight": 0}).json()["endpoints"][0]["weight"] == 1
+    assert sum(w.fetch().body == b"a" for _ in range(10)) == 5
+
+
+@pytest.mark.parametrize("body", [{}, {"weight": -1}, {"state": "gone"}, {"weight": "x"}, {"state": "up", "for": "1s"}])
+def test_bad_orders_to_an_endpoint(weir, body):
+    w = weir()
+    assert order(w, "PUT", f"/upstreams/app/{w.upstream.addr}", body).status == 400
+    assert w.admin("/upstreams").json()["endpoints"][0]["state"] == "up"
+
+
+# ---- limits
+
+def ask_as(w, user, n):
+    return [w.fetch(headers={"X-User": user}).status for _ in range(n)]
+
+
+@pytest.mark.parametrize("target, status", [
+    ("/limits/nobody", 404), ("/limits/p/keys", 404), ("/limits/", 404), ("/limits/p?top=0", 400), ("/limits/p?top=x", 400),
+    ("/limits/p?top=1025", 400), ("/limits/p/key", 400), ("/limits/p/key?value=a&value=b", 400), ("/limits/p/key?hash=12", 400),
+    ("/limits/p/key?hash=zz23456789abcdef", 400), ("/limits/p/key?hash=0123456789abcdef&value=a", 400), ("/limits/guard", 404)])
+def test_limits_that_are_not(weir, target, status):
+    w = weir(policies={"p": {"rate": "2/h", "key": "header.x-user"}, "guard": {"breaker": 5}}, use=["p", "guard"])
+    r = w.admin(target)
+    assert r.status == status and r.body.strip()
+    assert order(w, "DELETE", target).status in (404, 400)
+
+
+def test_who_is_refused_most(weir):
+    w = limited(weir)
+    ask_as(w, "greedy", 12), ask_as(w, "modest", 3), ask_as(w, "good", 2)
+    got = w.admin("/limits/p?top=1").json()
+    hashes = [x["key.hash"] for x in w.access(17) if x["http.response.status_code"] == 429]
+    assert got["deny"] == 11 and got["allow"] == 6 and got["kind"] == "rate" and got["key"] == "header.x-user"
+    assert got["top"] == [{"hash": hashes[0], "refused": 10, "error": 0}] and 0 <= got["window"] < 600
+    both = w.admin("/limits?top=9").json()["limits"][0]["top"]
+    assert [x["refused"] for x in both] == [10, 1] and "greedy" not in json.dumps(both)
+
+
+def test_most_refused_keys_of_all_workers(weir):
+    w = weir(serve=True, workers=2, policies={"p": {"rate": "1/h", "burst": 1, "key": "client.ip"}}, use=["p"])
+    for _ in range(30):
+        w.fetch()
+    assert w.admin("/limits/p").json()["top"][0]["refused"] == 29
+
+
+def test_a_key_in_shadow_is_seen_too(weir):
+    w = limited(weir, shadow=True)
+    assert ask_as(w, "a", 5) == [200] * 5
+    assert w.admin("/limits/p").json()["top"][0]["refused"] == 3
+
+
+def test_most_refused_keys_may_be_left_out(weir):
+    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "top_keys": 0},
+             policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"])
+    w.admin_addr = addr
+    w.statuses(5)
+    assert w.admin("/limits/p").json()["top"] == []
+
+
+def test_how_it_stands_with_a_key(weir):
+    w = limited(weir)
+    ask_as(w, "ann b", 1)
+    got = w.admin("/limits/p/key?value=ann%20b").json()
+    assert (got["limit"], got["remaining"]) == (2, 1) and 0 < got["reset"] <= 1800
+    assert w.admin(f"/limits/p/key?hash={got['hash']}").json()["remaining"] == 1
+    assert w.admin("/limits/p/key?value=bob").json()["remaining"] == 2
+
+
+def test_a_key_is_reset(weir):
+    w = limited(weir)
+    assert ask_as(w, "ann", 3) == [200, 200, 429] == ask_as(w, "bob", 3)
+    assert order(w, "DELETE", "/limits/p/key?value=ann").json()["remaining"] == 2
+    assert ask_as(w, "ann", 3) == [200, 200, 429] and ask_as(w, "bob", 1) == [429]
+    top = w.admin("/limits/p?top=1").json()["top"][0]["hash"]
+    assert w.admin(f"/limits/p/key?hash={top}", method="DELETE").status == 200
+
+
+def test_a_key_of_several_windows_and_parts_is_reset(weir):
+    w = weir(serve=True, policies={"p": {"rate": ["2/h", "3/d"], "key": ["client.ip", "header.x-user"]}}, use=["p"])
+    assert ask_as(w, "ann", 3) == [200, 200, 429]
+    target = "/limits/p/key?value=127.0.0.1&value=ann"
+    assert w.admin(target).json()["remaining"] == 0 and w.admin("/limits/p/key?value=x&value=ann").status == 400
+    assert order(w, "DELETE", target).status == 200 and ask_as(w, "ann", 3) == [200, 200, 429]
+
+
+def test_an_override_by_address_counts_for_its_key(weir):
+    w = weir(serve=True, use=["p"], policies={"p": {"rate": "2/h", "burst": 2, "key": "client.ip",
+                                                    "overrides": [{"match": "127.0.0.0/8", "rate": "9/h", "burst": 9}]}})
+    w.fetch()
+    assert w.admin("/limits/p/key?value=127.0.0.1").json()["limit"] == 9
+    assert w.admin("/limits/p/key?value=10.0.0.1").json()["limit"] == 2
+
+
+def test_slots_come_back_by_themselves(weir):
+    w = weir(policies={"c": {"concurrency": 2, "key": "header.x-user"}}, use=["c"])
+    c = w.client().ask(headers={"X-User": "ann"})
+    w.upstream.expect_request()
+    assert w.admin("/limits/c/key?value=ann").json()["remaining"] == 1
+    assert order(w, "DELETE", "/limits/c/key?value=ann").status == 409
+    w.upstream.answer()
+    c.expect(200)
+
+
+def test_what_is_remembered_is_bounded(weir):
+    w = weir(serve=True, admin={"listen": f"127.0.0.1:{harness.free_port()}", "top_keys": 4},
+             policies={"p": {"rate": "1/d", "burst": 1, "key": "header.x-user"}}, use=["p"])
+    for user in range(30):
+        ask_as(w, f"u{user}", 2)
+    assert w.metric("weir_limit_refused_keys", policy="p") == 4
+
+
+# ---- what others ask for
+
+def test_breakers_say_since_when_and_of_how_many(weir):
+    w = weir(policies={"guard": {"breaker": "90%", "min_requests": 10}}, use=["guard"],
+             serve=lambda r: harness.response(500 if r.path == "/bad" else 200))
+    assert w.admin("/breakers").json()["breakers"][0]["since"] is None
+    w.fetch("/bad"), w.fetch()
+    b = w.admin("/breakers").json()["breakers"][0]
+    assert (b["calls"], b["failures"], b["state"]) == (2, 1, "closed")
+    order(w, "PUT", "/breakers/guard/app", {"state": "closed"})
+    assert 0 <= w.admin("/breakers").json()["breakers"][0]["since"] < 60
+
+
+def test_stats_say_which_policies_a_route_has(weir):
+    w = limited(weir)
+    assert w.stats()["chains"] == [{"route": "app", "to": "app", "policies": ["p"]}]
+
+
+def test_idle_callers_make_room(weir):
+    w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "connections": 3})
+    idle = [w.client(addr) for _ in range(20)]
+    w.admin_addr = addr
+    assert all(w.admin("/health").status == 200 for _ in range(5))
+    for c in idle:
+        c.close()
