@@ -377,5 +377,6 @@ def whole(port, method):
 def test_answers(rig, answer, more):
     port, app = harness.free_port(), rig.upstream(ANSWERS[answer])
     text = server(port, f"location / {{ {more} proxy_pass http://127.0.0.1:{app}; }}")
-    (nginx, _), (weir, _) = rig(text, port, lambda: [whole(port, method) for method in ("GET", "HEAD", "POST")])
+    methods = ("GET", "POST") if ANSWERS[answer].partition(b"\r\n\r\n")[2] else ("GET", "HEAD", "POST")  # HEAD has no body
+    (nginx, _), (weir, _) = rig(text, port, lambda: [whole(port, method) for method in methods])
     assert nginx == weir
