@@ -78,7 +78,6 @@ void notify_send(const struct notify *n, const char *fmt, ...)
 	len = n_text < 0 ? 0 : (size_t)n_text;
 	if (len >= sizeof(text))
 		len = sizeof(text) - 1;
-	if (sendto(n->fd, text, len, MSG_NOSIGNAL, (const struct sockaddr *)&n->to,
-		   n->to_len) < 0)
+	if (sendto(n->fd, text, len, MSG_NOSIGNAL, (const struct sockaddr *)&n->to, n->to_len) < 0)
 		log_warn("the service manager cannot be told: %s", strerror(errno));
 }
