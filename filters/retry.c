@@ -20,7 +20,7 @@ enum {
 };
 
 /* What `when` may name. */
-enum failure { CONNECT, CUT, MALFORMED, TIMEOUT, FAILURES };
+enum failure { REFUSED, CONNECT_TIMEOUT, CUT, MALFORMED, TIMEOUT, FAILURES };
 
 struct when_row {
 	const char *name;
@@ -29,7 +29,8 @@ struct when_row {
 };
 
 static const struct when_row when_rows[] = {
-	{ "connect", 1 << CONNECT, 0, 0 },
+	{ "connect", 1 << REFUSED | 1 << CONNECT_TIMEOUT, 0, 0 },
+	{ "refused", 1 << REFUSED, 0, 0 },
 	{ "reset", 1 << CUT | 1 << MALFORMED, 0, 0 },
 	{ "cut", 1 << CUT, 0, 0 },
 	{ "malformed", 1 << MALFORMED, 0, 0 },
@@ -118,7 +119,7 @@ static void take_when(struct retrier *r, const struct conf_list *when)
 	const char *const *name = when->item;
 
 	if (when->n == 0)
-		r->failures = 1 << CONNECT;
+		r->failures = 1 << REFUSED | 1 << CONNECT_TIMEOUT;
 	for (uint32_t i = 0; i < when->n; i++)
 		for (size_t k = 0; k < WHEN_ROWS; k++)
 			if (strcmp(name[i], when_rows[k].name) == 0)
@@ -333,9 +334,9 @@ static enum again_label failure_of(const struct retrier *r, const struct attempt
 			       r->status[a->status - STATUS_FIRST]
 			   ? AGAIN_STATUS
 			   : AGAIN_NONE;
-	if ((a->why == reason_connect_failed || a->why == reason_connect_timeout ||
-	     a->why == reason_tls_failed) &&
-	    (r->failures & 1 << CONNECT))
+	if (((a->why == reason_connect_failed || a->why == reason_tls_failed) &&
+	     (r->failures & 1 << REFUSED)) ||
+	    (a->why == reason_connect_timeout && (r->failures & 1 << CONNECT_TIMEOUT)))
 		return AGAIN_CONNECT;
 	if ((is_cut(a->why) && (r->failures & 1 << CUT)) ||
 	    (is_malformed(a->why) && (r->failures & 1 << MALFORMED)))

@@ -5,9 +5,10 @@
 
 enum { RETRIES_MAX = 10, PERCENT_MIN = 50, PERCENT_MAX = 99 };
 
-static const char *const when_names[] = { "connect", "reset", "cut", "malformed", "timeout", "5xx",
-					  "403",     "404",   "408", "425",       "429",     "500",
-					  "502",     "503",   "504", NULL };
+static const char *const when_names[] = { "connect", "refused", "reset", "cut", "malformed",
+					  "timeout", "5xx",     "403",   "404", "408",
+					  "425",     "429",     "500",   "502", "503",
+					  "504",     NULL };
 static const char *const method_choice[] = { "GET",     "HEAD",  "POST",  "PUT", "DELETE",
 					     "OPTIONS", "TRACE", "PATCH", NULL };
 
@@ -130,9 +131,10 @@ static const struct field retry_fields[] = {
 	  .offset = AT(when),
 	  .names = when_names,
 	  .doc =
-	      "What is tried again: connect, reset (cut: a head that does not come or is cut "
-	      "short, and malformed, which may be told apart), timeout, 5xx, or one status. Only "
-	      "connect when not given." },
+	      "What is tried again: connect (refused: all but those that were not in time, which are "
+	      "of timeout, too), reset (cut: a head that does not come or is cut short, and "
+	      "malformed, which may be told apart), timeout, 5xx, or one status. Only connect when "
+	      "not given." },
 	{ .key = "methods",
 	  .type = C_LIST,
 	  .item = C_STRING,

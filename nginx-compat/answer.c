@@ -56,8 +56,9 @@ bool answer_known(struct import *im, const struct directive *block, const struct
 	bool has_code = value_number(d->word[1], 999, &status);
 
 	return status >= 200 && status <= 599 &&
-	       variable_phrase(im, &nobody, block, has_code ? directive_word(d, 2) : d->word[1].p,
-			       false) != NULL;
+	       variable_phrase_then(im, &nobody, block,
+				    has_code ? directive_word(d, 2) : d->word[1].p, false,
+				    AT_ANSWER) != NULL;
 }
 
 bool answer_write(struct import *im, const struct site *site, const struct directive *block,
@@ -69,7 +70,7 @@ bool answer_write(struct import *im, const struct site *site, const struct direc
 
 	if (has_code)
 		value_number(d->word[1], 999, &status);
-	text = variable_phrase(im, site, block, word, false);
+	text = variable_phrase_then(im, site, block, word, false, AT_ANSWER);
 	if (text == NULL || status < 200 || status > 599)
 		return false;
 	judge(im, d, EXACT, NULL);

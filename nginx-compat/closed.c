@@ -14,10 +14,10 @@
 static const char *const own_only[] = {
 	"return",    "limit_except",   "if",  "fastcgi_pass", "uwsgi_pass", "scgi_pass",
 	"grpc_pass", "memcached_pass", "flv", "mp4",          "perl",       "js_content",
-	"echo",      "rewrite",        NULL,
+	"echo",      "rewrite",        "set", NULL,
 };
 /* Of a server, for all its locations. */
-static const char *const of_server[] = { "return", "if", NULL };
+static const char *const of_server[] = { "return", "if", "set", NULL };
 /* They decide nothing by themselves. */
 static const char *const harmless[] = { "satisfy", "valid_referers", "secure_link",
 					"secure_link_secret", NULL };
@@ -92,8 +92,9 @@ static bool is_guard(const struct directive *d)
 static bool is_plain_list(const struct directive *d)
 {
 	DIRECTIVE_EACH (line, d)
-		if (!(directive_is(line, "allow") || directive_is(line, "deny")) ||
-		    !is_network(line))
+		if (!directive_is(line, "include") &&
+		    (!(directive_is(line, "allow") || directive_is(line, "deny")) ||
+		     !is_network(line)))
 			return false;
 	return true;
 }
@@ -105,6 +106,8 @@ static bool closes(struct import *im, struct directive *d)
 
 	if (d->rule == NULL)
 		return d->verdict == CLOSES || is_guard(d);
+	if (directive_is(d, "set"))
+		return set_is_of_call(d);
 	if (directive_is(d, "allow") || directive_is(d, "deny"))
 		return !is_network(d);
 	if (directive_is(d, "limit_except"))
@@ -161,7 +164,7 @@ static bool is_first(struct import *im, const struct directive *d)
 {
 	for (struct directive *b = d->parent->first; b != d; b = b->next)
 		if ((directive_is(b, "rewrite") && !rewrite_known(im, b)) ||
-		    (directive_is(b, "if") && when_return(im, b) == NULL))
+		    (directive_is(b, "if") && !set_alone(b) && when_return(im, b) == NULL))
 			return false;
 	return true;
 }
@@ -170,7 +173,7 @@ static bool has_unknown(struct import *im, const struct directive *server)
 {
 	DIRECTIVE_EACH (d, server)
 		if ((directive_is(d, "rewrite") && !rewrite_known(im, d)) ||
-		    (directive_is(d, "if") && when_return(im, d) == NULL))
+		    (directive_is(d, "if") && !set_alone(d) && when_return(im, d) == NULL))
 			return true;
 	return false;
 }

@@ -301,8 +301,9 @@ struct tls_line {
 };
 
 static const struct tls_line tls_lines[] = {
-	{ "proxy_ssl_trusted_certificate", "ca" }, { "proxy_ssl_name", "server_name" },
-	{ "proxy_ssl_certificate", "cert" },       { "proxy_ssl_certificate_key", "key" },
+	{ "proxy_ssl_trusted_certificate", "ca" },
+	{ "proxy_ssl_certificate", "cert" },
+	{ "proxy_ssl_certificate_key", "key" },
 	{ "proxy_ssl_ciphers", "ciphers" },
 };
 
@@ -311,23 +312,64 @@ static bool is_only_13(const struct directive *d)
 	return d != NULL && d->n == 2 && slice_is(d->word[1], "TLSv1.3");
 }
 
+/* As it is said: 1.3 alone, or 1.2 as well. */
+static bool is_spoken(const struct directive *d)
+{
+	return is_only_13(d) ||
+	       (d->n == 3 &&
+		((slice_is(d->word[1], "TLSv1.2") && slice_is(d->word[2], "TLSv1.3")) ||
+		 (slice_is(d->word[1], "TLSv1.3") && slice_is(d->word[2], "TLSv1.2"))));
+}
+
 static bool is_file(const char *key)
 {
 	return strcmp(key, "ca") == 0 || strcmp(key, "cert") == 0 || strcmp(key, "key") == 0;
+}
+
+/* Without one of its own, that of the upstream; endpoints that are none have their hosts'. */
+static void put_peer_name(struct cluster *c, bool verified, struct buf *b)
+{
+	struct directive *own = block_find(c->block, "proxy_ssl_name");
+	struct directive *asked = block_find(c->block, "proxy_ssl_server_name");
+	bool asks = block_is_on(c->block, "proxy_ssl_server_name", false);
+	const char *name = own != NULL ? own->word[1].p : c->upstream != NULL ? c->name : "";
+
+	if (asks)
+		judge(c->im, asked, EXACT, NULL);
+	if (strchr(name, '$') != NULL) {
+		judge(c->im, own, LOST, "it is not known beforehand");
+		return;
+	}
+	if (own != NULL)
+		judge(c->im, own, EXACT, NULL);
+	if (*name == '\0' && verified)
+		judge(c->im, block_find(c->block, "proxy_ssl_verify"), ADAPTED,
+		      "a certificate may name an address, too");
+	if (*name != '\0' && verified && !asks)
+		judge(c->im, block_find(c->block, "proxy_ssl_verify"), ADAPTED,
+		      "the name that is verified is sent as well (SNI)");
+	if (*name != '\0' && (asks || verified))
+		buf_printf(b, ", server_name: %s",
+			   text_yaml(c->im, text_printf(c->im, "%.*s",
+							*name == '[' ? (int)strlen(name)
+								     : (int)strcspn(name, ":"),
+							name)));
 }
 
 static void put_tls(struct cluster *c, struct buf *b)
 {
 	struct directive *verify = block_find(c->block, "proxy_ssl_verify");
 	struct directive *protocols = block_find(c->block, "proxy_ssl_protocols");
+	struct directive *resumed = block_find(c->block, "proxy_ssl_session_reuse");
 	bool verified = block_is_on(c->block, "proxy_ssl_verify", false);
 
 	if (!c->tls)
 		return;
-	buf_printf(b, "    tls: { verify: %s", verified ? "true" : "false");
+	buf_printf(b, "    tls: { verify: %s", verified ? "true, common_name: true" : "false");
 	c->im->unverified |= !verified;
 	if (verify != NULL)
 		judge(c->im, verify, EXACT, NULL);
+	put_peer_name(c, verified, b);
 	for (size_t i = 0; i < sizeof(tls_lines) / sizeof(tls_lines[0]); i++) {
 		struct directive *d = block_find(c->block, tls_lines[i].name);
 
@@ -343,9 +385,12 @@ static void put_tls(struct cluster *c, struct buf *b)
 						     : text_yaml(c->im, d->word[1].p));
 	}
 	if (protocols != NULL)
-		judge(c->im, protocols, is_only_13(protocols) ? EXACT : ADAPTED,
-		      is_only_13(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
-	buf_printf(b, "%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "");
+		judge(c->im, protocols, is_spoken(protocols) ? EXACT : ADAPTED,
+		      is_spoken(protocols) ? NULL : "TLS 1.2 and 1.3 are spoken");
+	if (resumed != NULL)
+		judge(c->im, resumed, EXACT, NULL);
+	buf_printf(b, "%s%s }\n", is_only_13(protocols) ? ", min_version: 1.3" : "",
+		   block_is_on(c->block, "proxy_ssl_session_reuse", true) ? "" : ", resume: false");
 }
 
 /*------------------------------------------------------------------ failures */
@@ -356,7 +401,7 @@ struct failure {
 };
 
 static const struct failure failures[] = {
-	{ "error", "connect, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
+	{ "error", "refused, cut" }, { "timeout", "timeout" }, { "invalid_header", "malformed" },
 	{ "http_500", "500" },       { "http_502", "502" },    { "http_503", "503" },
 	{ "http_504", "504" },       { "http_429", "429" },    { "http_403", "403" },
 	{ "http_404", "404" },       { "updating", "" },       { "no_live", NULL },
@@ -485,6 +530,29 @@ static const char *policies_of(struct cluster *c)
 	return make_retry(c, &f, text_buf(c->im, &f.when));
 }
 
+/* nginx answers 500 where the address is none of this machine's; an error of the configuration. */
+static void put_source(struct cluster *c, struct buf *b)
+{
+	struct directive *d = block_find(c->block, "proxy_bind");
+	struct ip ip;
+
+	if (d == NULL)
+		return;
+	if (d->n == 2 && slice_is(d->word[1], "off")) {
+		judge(c->im, d, EXACT, NULL);
+		return;
+	}
+	if (d->n > 2 || !ip_parse(d->word[1], &ip)) {
+		judge(c->im, d, LOST,
+		      d->n > 2 ? "Weir cannot come from addresses that are not its own"
+			       : "an address without a port is known: the system chooses");
+		return;
+	}
+	judge(c->im, d, EXACT, NULL);
+	buf_printf(b, "    source: %s", text_yaml(c->im, d->word[1].p));
+	text_end(c->im, b, d);
+}
+
 /*---------------------------------------------------------------------- whole */
 
 static const char *write_cluster(struct cluster *c)
@@ -511,6 +579,7 @@ static const char *write_cluster(struct cluster *c)
 	} else {
 		buf_puts(&b, "    keepalive: 0\n");
 	}
+	put_source(c, &b);
 	put_version(c, &b);
 	buf_puts(&b, "    unavailable: 502\n");
 	put_tls(c, &b);
@@ -584,6 +653,21 @@ static const char *escaped_uri(struct import *im, const char *uri)
 	return text_buf(im, &b);
 }
 
+/* With variables it is all that the upstream is asked for. */
+static const char *read_whole(struct import *im, struct target *t)
+{
+	const char *query = strchr(t->uri, '?');
+	size_t n = query == NULL ? strlen(t->uri) : (size_t)(query - t->uri);
+
+	if (t->uri[0] != '/' || strchr(t->uri, '#') != NULL)
+		return "a path behind the address begins with a slash";
+	t->rewrite =
+	    text_printf(im, "path: %s, query: %s",
+			text_yaml(im, escaped_uri(im, text_printf(im, "%.*s", (int)n, t->uri))),
+			text_yaml(im, query == NULL ? "" : query + 1));
+	return NULL;
+}
+
 /* What stands behind the address takes the place of the location's path, character by character: a
  * `prefix` of Weir ends with a slash where the location's path does. */
 static const char *read_uri(struct import *im, const struct spot *s, struct directive *pass,
@@ -594,6 +678,8 @@ static const char *read_uri(struct import *im, const struct spot *s, struct dire
 
 	if (*t->uri == '\0')
 		return NULL;
+	if (strchr(pass->word[1].p, '$') != NULL)
+		return read_whole(im, t);
 	if (s->kind == SPOT_REGEX || strchr(t->uri, '?') != NULL || strchr(t->uri, '#') != NULL)
 		return "a path behind the address is known only without a query";
 	uri = escaped_uri(im, t->uri);
@@ -603,7 +689,7 @@ static const char *read_uri(struct import *im, const struct spot *s, struct dire
 	} else if (s->kind == SPOT_PREFIX && to && !from) {
 		judge(im, pass, ADAPTED, "where nginx doubles a slash there is one");
 	}
-	t->rewrite = text_printf(im, "    rewrite: { %s: %s }\n", key, text_yaml(im, uri));
+	t->rewrite = text_printf(im, "%s: %s", key, text_yaml(im, uri));
 	return NULL;
 }
 
@@ -638,19 +724,22 @@ static const char *read_rewrite(struct import *im, const struct directive *block
 		return "a path behind the address, where `rewrite` may find nothing, is not known";
 	judge(im, d, EXACT, NULL);
 	t->rewrite =
-	    text_printf(im, "    rewrite: { pattern: %s, path: %s%s }\n",
+	    text_printf(im, "pattern: %s, path: %s%s",
 			text_yaml(im, text_printf(im, "~ %s", d->word[1].p)), text_yaml(im, path),
 			query == NULL ? "" : text_printf(im, ", query: %s", text_yaml(im, query)));
 	return NULL;
 }
 
-const char *cluster_write(struct import *im, const struct directive *block, struct directive *pass,
-			  const struct spot *spot, struct target *t)
+const char *cluster_write(struct import *im, const struct site *site, const struct directive *block,
+			  struct directive *pass, const char *url, const struct spot *spot,
+			  struct target *t)
 {
 	struct cluster *c = arena_zalloc(im->arena, sizeof(*c));
-	const char *url = variable_expand(im, block, pass->word[1].p), *why;
+	const char *why;
 
-	*t = (struct target){ .use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "" };
+	*t = (struct target){
+		.use = "", .uri = "", .host = "", .proxy_host = "", .rewrite = "", .sent = ""
+	};
 	if (c == NULL || url == NULL)
 		return c == NULL ? "out of memory" : "where it goes is not known beforehand";
 	c->im = im;
@@ -661,6 +750,8 @@ const char *cluster_write(struct import *im, const struct directive *block, stru
 		why = read_uri(im, spot, pass, t);
 	if (why == NULL)
 		why = read_rewrite(im, block, spot, t);
+	if (why == NULL)
+		why = request_read(im, site, block, t);
 	if (why != NULL)
 		return why;
 	c->upstream = find_upstream(im, t->host);

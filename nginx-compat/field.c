@@ -149,9 +149,12 @@ static void write_field(struct import *im, const struct site *site, const struct
 {
 	const struct own_field *own = find_own(d);
 
-	if (own != NULL)
+	if (own != NULL && slice_is(slice_str(own->name), "content-length") && d->word[2].n == 0 &&
+	    !request_has_body(block))
+		judge(im, d, EXACT, NULL);
+	else if (own != NULL)
 		judge(im, d, own->verdict, own->why == NULL ? NULL : "%s", own->why);
-	else if (is_itself(d))
+	else if (is_itself(d) && block_is_on(block, "proxy_pass_request_headers", true))
 		judge(im, d, NOT_NEEDED, NULL);
 	else if (is_second(block, d))
 		judge(im, d, LOST, "the field is set once");

@@ -179,6 +179,7 @@ static void translate(struct import *im, struct import_result *result)
 		top_write(im);
 		static_types(im);
 	}
+	sets_judge(im, &im->tree->root);
 	judge_rest(im);
 	result->routes = im->n_routes;
 	if (im->tree->wrong == NULL && (im->n_routes > 0 || im->serve))
@@ -230,6 +231,8 @@ static void finish(struct import *im, const char *version, struct import_result 
 	    valid_check(t, &t->root)) {
 		add_logs(im);
 		translate(im, result);
+		if (im->serve && t->wrong == NULL)
+			(void)known_check(t);
 	}
 	count_list(&t->root, result);
 	result->wrong = t->wrong;

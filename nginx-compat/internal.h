@@ -55,7 +55,9 @@ struct import {
 	bool logs_json;          /* somewhere the access log is Weir's own */
 	bool serves_files;       /* some location does */
 	bool unverified;         /* an upstream is not verified */
-	unsigned lookups;        /* under way */
+	unsigned lookups, sets;  /* under way */
+	unsigned walking, walks; /* of set.c: under way, and for the question that was asked first */
+	const struct directive *before; /* the line of `set` that is read; NULL: none */
 	unsigned n_routes;       /* that lead somewhere */
 	uint32_t n_sites;
 	struct site *site;
@@ -198,8 +200,13 @@ struct key {
 void key_read(struct import *, const struct site *, const char *text, struct key *);
 /* With `set` put in its place; NULL: it holds something that is not known beforehand. */
 const char *variable_expand(struct import *, const struct directive *block, const char *text);
+/* The first one that may be more than one text; p NULL: there is none. */
+struct slice variable_open(struct import *, const struct directive *block, const char *text);
+/* With a text in its place. */
+const char *variable_put(struct import *, const char *text, struct slice variable,
+			 const char *with);
 /* As conditions have it, "header.x"; NULL: there is no such value. */
-const char *variable_name(struct import *, struct slice variable);
+const char *variable_name(struct import *, const struct directive *block, struct slice variable);
 /* With values of the call: "https://$host$request_uri" as "https://{host}{uri}".  `groups`: $1 is {match.1}.  NULL: it holds
  * something that Weir cannot say. */
 const char *variable_phrase(struct import *, const struct site *, const struct directive *block,
@@ -224,6 +231,27 @@ const char *lookup_name(struct import *, const struct site *, struct slice varia
 const char *lookup_text(struct import *, const struct site *, const char *wanted, const char *text,
 			const struct directive *at);
 
+/* The name of a value of this body, written. */
+const char *lookup_made(struct import *, const char *wanted, const char *body,
+			const struct directive *at);
+
+/*-------------------------------------------------------------------- set.c */
+
+enum { SET_CHOICES_MAX = 16 };
+
+/* Whether the variable is made by `set` where the block is; *text NULL: what it is cannot be said. */
+bool set_phrase(struct import *, const struct site *, const struct directive *block,
+		struct slice variable, const char **text);
+/* All that it may be, as nginx has it; 0: that is not known beforehand. */
+uint32_t set_choices(struct import *, const struct directive *block, struct slice variable,
+		     const char *may[SET_CHOICES_MAX]);
+/* Of a variable that is the call's own, so that what goes upstream would be another. */
+bool set_is_of_call(const struct directive *);
+/* Behind all else: nobody has asked for the others. */
+void sets_judge(struct import *, const struct directive *block);
+/* An `if` that does nothing else. */
+bool set_alone(const struct directive *);
+
 /*----------------------------------------------------------------- exempt.c */
 
 /* A key made by map of a geo: where it is empty for some networks and the address for the others. */
@@ -243,13 +271,40 @@ struct target {
 	const char *host;       /* the address as proxy_pass has it */
 	const char *proxy_host; /* what nginx would send as Host */
 	const char *uri;        /* behind the address; "" when there is none */
-	const char *rewrite;    /* of the route, a line; "" */
+	const char *rewrite;    /* what stands in `rewrite:` of the route; "" */
+	const char *method;     /* in place of the call's; NULL: its own */
+	const char *sent;       /* what else the route says of what is sent, lines; "" */
 	bool tls;
 };
 
-/* NULL, or why it cannot be had; `spot`: whose path the URI takes the place of. */
-const char *cluster_write(struct import *, const struct directive *block, struct directive *pass,
-			  const struct spot *, struct target *);
+/* NULL, or why it cannot be had; `url`: what proxy_pass says, NULL: that is not known beforehand; `spot`: whose path the
+ * URI takes the place of. */
+const char *cluster_write(struct import *, const struct site *, const struct directive *block,
+			  struct directive *pass, const char *url, const struct spot *,
+			  struct target *);
+
+/*----------------------------------------------------------------- choice.c */
+
+enum { CHOICES_MAX = 16 };
+
+/* A proxy_pass whose variable may be one of a few texts. */
+struct choices {
+	uint32_t n;
+	const char *url[CHOICES_MAX];
+	const char *when[CHOICES_MAX]; /* a condition of the route */
+};
+
+/* False: there are none, or they are not known beforehand. */
+bool choices_read(struct import *, const struct directive *block, const char *text,
+		  struct choices *);
+
+/*---------------------------------------------------------------- request.c */
+
+/* `method` and `sent` of the target.  NULL, or why they cannot be had. */
+const char *request_read(struct import *, const struct site *, const struct directive *block,
+			 struct target *);
+/* Whether the upstream gets a body. */
+bool request_has_body(const struct directive *block);
 
 /*----------------------------------------------------------------- static.c */
 
@@ -341,6 +396,10 @@ void rewrite_write(struct import *, const struct site *, struct directive *,
 struct directive *when_return(struct import *, const struct directive *);
 /* Its condition: "header.x: y". */
 const char *when_text(struct import *, const struct directive *);
+
+/* What it asks, "header.x", and for what, as YAML; *pattern: for a regular expression.  False: it cannot be said. */
+bool when_asks(struct import *, const struct directive *, const char **name, const char **match,
+	       bool *pattern);
 
 /*----------------------------------------------------------------- closed.c */
 

@@ -18,12 +18,23 @@ struct entry {
 
 /*------------------------------------------------------------------ formats */
 
-static struct directive *find_format(const struct import *im, const char *name)
+static bool is_within(const struct directive *d, const struct directive *outer)
+{
+	while (d != NULL && d != outer)
+		d = d->parent;
+	return d != NULL;
+}
+
+/* nginx knows those that stand before it. */
+static struct directive *find_format(const struct import *im, const char *name,
+				     const struct directive *at)
 {
 	struct directive *found = NULL;
 
 	DIRECTIVE_EACH (d, im->http)
-		if (directive_is(d, "log_format") && d->n > 2 && strcmp(d->word[1].p, name) == 0)
+		if (is_within(at, d))
+			break;
+		else if (directive_is(d, "log_format") && d->n > 2 && strcmp(d->word[1].p, name) == 0)
 			found = d;
 	return found;
 }
@@ -77,7 +88,7 @@ static const char *culprit(struct entry *e, const char *text)
 static const char *format_text(struct entry *e)
 {
 	struct import *im = e->im;
-	struct directive *d = find_format(im, e->format);
+	struct directive *d = find_format(im, e->format, e->at);
 	int escape = d == NULL ? -1 : escape_of(d);
 	const char *text, *phrase;
 

@@ -464,27 +464,33 @@ const char *lookup_name(struct import *im, const struct site *site, struct slice
 	im->lookups--;
 	buf_fini(&l.entries);
 	buf_fini(&l.proxies);
-	judge(im, l.at, name != NULL ? EXACT : LOST, name != NULL ? NULL : l.why);
+	judge(im, l.at, name != NULL ? EXACT : LOST, name != NULL ? NULL : "%s", l.why);
 	DIRECTIVE_EACH (line, l.at)
 		judge(im, line, name != NULL ? EXACT : LOST,
 		      name != NULL ? NULL : "so is what it stands in");
 	return name;
 }
 
+const char *lookup_made(struct import *im, const char *wanted, const char *body,
+			const struct directive *at)
+{
+	bool is_new;
+	const char *name = text_made(im, &im->value, wanted, body, &is_new);
+
+	if (is_new)
+		put_value(im, name, body, at);
+	return name;
+}
+
 const char *lookup_text(struct import *im, const struct site *site, const char *wanted,
 			const char *text, const struct directive *at)
 {
-	const char *phrase_of, *name, *body;
-	bool is_new;
+	const char *phrase_of;
 
 	im->lookups++;
 	phrase_of = variable_phrase(im, site, im->http, text, false);
 	im->lookups--;
 	if (phrase_of == NULL)
 		return NULL;
-	body = text_yaml(im, phrase_of);
-	name = text_made(im, &im->value, wanted, body, &is_new);
-	if (is_new)
-		put_value(im, name, body, at);
-	return name;
+	return lookup_made(im, wanted, text_yaml(im, phrase_of), at);
 }

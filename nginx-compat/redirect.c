@@ -277,6 +277,33 @@ static void put_cookie(struct import *im, const struct swap *s, const char *key,
 			    text_printf(im, "{match.1}%s", s->with), d);
 }
 
+static const char *without_dot(const char *find)
+{
+	return strncmp(find, "\\.", 2) == 0 ? find + 2 : find;
+}
+
+/* What a line before it makes is nothing that this one would find: nginx goes by the first that finds something. */
+static bool is_found_first(struct import *im, const struct site *site,
+			   const struct directive *block, struct directive *first,
+			   const struct directive *d, const struct swap *s, bool path)
+{
+	for (; first != d; first = block_next(first)) {
+		struct swap p;
+		const char *made;
+		size_t n;
+
+		if (first->n != 3 || !read_swap(im, site, block, first, &p) || p.regex ||
+		    s->regex || strchr(p.with, '{') != NULL)
+			return false;
+		made = text_quoted(im, p.with);
+		n = strlen(made) < strlen(s->find) ? strlen(made) : strlen(s->find);
+		if (path ? strncmp(made, s->find, n) == 0
+			 : strcasecmp(without_dot(made), without_dot(s->find)) == 0)
+			return false;
+	}
+	return true;
+}
+
 static void put_cookies(struct import *im, const struct site *site, const struct directive *block,
 			const char *name, const char *key, struct buf *b)
 {
@@ -286,8 +313,8 @@ static void put_cookies(struct import *im, const struct site *site, const struct
 	for (struct directive *d = first; d != NULL; d = block_next(d)) {
 		if (d->n != 3 || !read_swap(im, site, block, d, &s))
 			continue;
-		if (d != first)
-			judge(im, d, LOST, "one for each location is known");
+		if (!is_found_first(im, site, block, first, d, &s, strcmp(key, "path") == 0))
+			judge(im, d, LOST, "what the lines before it make might be changed again");
 		else
 			put_cookie(im, &s, key, d, b);
 	}

@@ -24,6 +24,7 @@ struct routing {
 	const char *from;    /* who sends calls there; NULL: anyone */
 	const char *methods; /* NULL: any */
 	const char *find;    /* paths, in place of the location's; NULL: its own */
+	const char *choice;  /* which of several upstreams; NULL: there is one */
 	bool named;          /* errors lead there, and from there nowhere else */
 };
 
@@ -146,7 +147,8 @@ static void put_route(struct routing *r, const struct spot *s, const char *more,
 	struct import *im = r->im;
 	const char *path = r->find != NULL ? r->find : path_of(im, s);
 	struct buf match = { 0 }, when = { 0 };
-	const char *const all[] = { im->when, r->find != NULL ? path_when(im, s) : s->also, more };
+	const char *const all[] = { im->when, r->find != NULL ? path_when(im, s) : s->also,
+				    r->choice, more };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i] != NULL)
@@ -274,6 +276,17 @@ static void put_closed(struct routing *r, const struct spot *s, unsigned status)
 			      errors_text(r->im, r->site, s->at, false)));
 }
 
+/* There is nothing, with the fields of the location. */
+static void put_missing(struct routing *r, const struct spot *s, const char *use)
+{
+	struct buf b = { 0 };
+
+	buf_printf(&b, "    respond: 404\n%s", use);
+	answer_fields(r->im, r->site, s->at, NULL, &b);
+	buf_puts(&b, errors_text(r->im, r->site, s->at, false));
+	put_route(r, s, NULL, text_buf(r->im, &b));
+}
+
 static void judge_closed(struct import *im, struct directive *at, const struct directive *closer)
 {
 	if (closer->parent == at)
@@ -297,6 +310,21 @@ static const char *denied(struct routing *r, const struct directive *block, cons
 	return text_buf(r->im, &b);
 }
 
+static const char *use_of(struct routing *r, const struct spot *s, const struct passing *p);
+static const char *use_line(struct import *im, const char *limits, const char *more);
+
+/* What no location takes: nginx looks for files in a folder that only it knows. */
+static void write_nothing(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	const char *use = use_line(r->im, use_of(r, s, p), "");
+	struct buf b = { 0 };
+
+	buf_puts(&b, use);
+	put_max_body(r->im, s->at, &b);
+	put_missing(r, s, text_buf(r->im, &b));
+	buf_fini(&b);
+}
+
 static void write_closed(struct routing *r, const struct spot *s, const struct passing *p)
 {
 	bool is_location = directive_is(s->at, "location");
@@ -315,8 +343,10 @@ static void write_closed(struct routing *r, const struct spot *s, const struct p
 		judge(r->im, s->at, LOST, "nothing is proxied here: it is answered with 501");
 	if (is_location)
 		put_routes(r, s, "    respond: 501\n", denied(r, s->at, ""));
+	else if (block_find(s->at, "root") != NULL)
+		put_closed(r, s, 501);
 	else
-		put_closed(r, s, block_find(s->at, "root") != NULL ? 501 : 404);
+		write_nothing(r, s, p);
 }
 
 /* Limits of the location itself, or of the one that its calls go on to. */
@@ -340,6 +370,16 @@ static const char *use_line(struct import *im, const char *limits, const char *m
 		   : text_printf(im, "    use: [%s%s]\n", limits, more);
 }
 
+static void put_rewrite(const struct target *t, struct buf *b)
+{
+	if (t->method != NULL)
+		buf_printf(b, "    rewrite: { %s%smethod: %s }\n", t->rewrite,
+			   *t->rewrite == '\0' ? "" : ", ", t->method);
+	else if (*t->rewrite != '\0')
+		buf_printf(b, "    rewrite: { %s }\n", t->rewrite);
+	buf_puts(b, t->sent);
+}
+
 /* What a route to an upstream says. */
 static const char *open_text(struct routing *r, const struct spot *s, const struct passing *p,
 			     const struct target *t, const char *limits)
@@ -350,7 +390,7 @@ static const char *open_text(struct routing *r, const struct spot *s, const stru
 	buf_printf(&b, "    to: %s", t->name);
 	text_end(im, &b, p->pass);
 	buf_puts(&b, use_line(im, limits, t->use));
-	buf_puts(&b, t->rewrite);
+	put_rewrite(t, &b);
 	put_timeout(im, p->block, &b);
 	put_max_body(im, p->block, &b);
 	put_await(im, p->block, &b);
@@ -404,6 +444,8 @@ static bool write_answer(struct routing *r, const struct spot *s, struct directi
 		buf_fini(&b);
 		return false;
 	}
+	if (directive_is(s->at, "location")) /* the server's own comes before bodies are looked at */
+		put_max_body(r->im, s->at, &b);
 	answer_fields(r->im, r->site, s->at, NULL, &b);
 	buf_puts(&b, errors_text(r->im, r->site, d->parent, false));
 	judge(r->im, s->at, EXACT, NULL);
@@ -515,10 +557,11 @@ static bool is_internal(struct import *im, const struct spot *s)
 }
 
 static void write_inside(struct routing *r, const struct spot *s);
-static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
+static void write_target(struct routing *r, const struct spot *s, const struct passing *p,
+			 const char *url)
 {
 	struct target t;
-	const char *why = cluster_write(r->im, p->block, p->pass, s, &t);
+	const char *why = cluster_write(r->im, r->site, p->block, p->pass, url, s, &t);
 
 	if (why == NULL) {
 		write_open(r, s, p, &t);
@@ -527,6 +570,29 @@ static void write_passed(struct routing *r, const struct spot *s, const struct p
 	judge(r->im, p->pass, LOST, "%s", why);
 	judge(r->im, s->at, LOST, "it is answered with 501 until its proxy_pass is seen to");
 	put_closed(r, s, 501);
+}
+
+/* A route for each; nginx answers 500 where the variable names no upstream at all. */
+static void write_choices(struct routing *r, const struct spot *s, const struct passing *p,
+			  const struct choices *c)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		r->choice = c->when[i];
+		write_target(r, s, p, c->url[i]);
+	}
+	r->choice = NULL;
+	put_closed(r, s, 500);
+}
+
+static void write_passed(struct routing *r, const struct spot *s, const struct passing *p)
+{
+	const char *text = p->pass->word[1].p;
+	struct choices choices;
+
+	if (choices_read(r->im, p->block, text, &choices))
+		write_choices(r, s, p, &choices);
+	else
+		write_target(r, s, p, variable_expand(r->im, p->block, text));
 }
 
 /* Calls for which there is no file. */
@@ -605,7 +671,11 @@ static void write_static(struct routing *r, const struct spot *s)
 	buf_puts(&b, errors_text(im, r->site, s->at, false));
 	if (directive_is(s->at, "location"))
 		judge(im, s->at, EXACT, NULL);
-	put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
+	if (block_own(s->at, "limit_except") != NULL && elsewhere.named == NULL &&
+	    elsewhere.spot == NULL)
+		put_excepted(r, s, text_buf(im, &b), use_line(im, limits, ""));
+	else
+		put_routes(r, s, text_buf(im, &b), denied(r, s->at, use_line(im, limits, "")));
 	im->n_routes++;
 	if (elsewhere.named != NULL)
 		write_named(r, s, elsewhere.named);
@@ -626,7 +696,7 @@ static void write_spot(struct routing *r, const struct spot *s)
 	r->from = "route";
 	write_inside(r, s);
 	r->from = NULL;
-	put_closed(r, s, 404);
+	put_missing(r, s, "");
 }
 
 static void write_inside(struct routing *r, const struct spot *s)
@@ -671,7 +741,8 @@ static const char *named_text(struct routing *r, const struct spot *s)
 	if (p.closer == NULL)
 		p.closer = closed_step(s->at);
 	if (p.closer != NULL || p.pass == NULL || closed_access(s->at) != NULL ||
-	    cluster_write(r->im, s->at, p.pass, s, &t) != NULL)
+	    cluster_write(r->im, r->site, s->at, p.pass,
+			  variable_expand(r->im, s->at, p.pass->word[1].p), s, &t) != NULL)
 		return NULL;
 	return open_text(r, s, &p, &t, "");
 }

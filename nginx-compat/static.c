@@ -493,6 +493,7 @@ static void put_files(struct serving *s, struct buf *b)
 	struct import *im = s->im;
 	const struct directive *block = s->spot->at;
 	bool links = strcmp(block_word(block, "disable_symlinks", "off"), "off") == 0;
+	const char *since = block_word(block, "if_modified_since", "exact");
 	const struct directive *types = block_find(block, "types");
 
 	buf_printf(b, "    respond: { files: %s", text_yaml(im, s->folder));
@@ -505,6 +506,7 @@ static void put_files(struct serving *s, struct buf *b)
 	put_key(im, b, "location", redirect_origin(im, s->site, block));
 	if (types != NULL && types->parent != im->http)
 		buf_printf(b, ", types: %s", types_text(im, block));
+	put_key(im, b, "if_modified_since", strcmp(since, "exact") == 0 ? NULL : since);
 	buf_printf(b, "%s }", links ? ", links: anywhere" : "");
 }
 

@@ -25,6 +25,8 @@ struct directive_rule {
 bool table_check(struct tree *, const char *version);
 /* Behind that: whether nginx would take the values of what stands in a block, and below. */
 bool valid_check(struct tree *, struct directive *block);
+/* Whether every variable that is read is one that nginx has or the file makes.  False: tree->wrong. */
+bool known_check(struct tree *);
 
 /* The same for what nginx is started with: no fragment, no name that is not known, and an `events`. */
 bool table_check_whole(struct tree *, const char *version);

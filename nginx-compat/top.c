@@ -116,42 +116,6 @@ static void put_certificates(struct import *im, const struct site *s, struct buf
 	}
 }
 
-static bool says_the_same(const struct import *im, const struct site *s, const char *addr)
-{
-	const struct directive *cert = block_find(s->at, "ssl_certificate");
-
-	for (const struct site *before = im->site; before < s; before++)
-		if (site_listens(before, addr) && block_find(before->at, "ssl_certificate") == cert)
-			return true;
-	return false;
-}
-
-/* False: the listener cannot be had, which was said. */
-static bool put_tls(struct import *im, const struct listener *l, struct buf *b)
-{
-	const struct site *first = im->first;
-	struct buf list = { 0 };
-	bool ok;
-
-	if (!l->ssl)
-		return true;
-	if (site_listens(first, l->addr))
-		put_certificates(im, first, &list);
-	for (uint32_t i = 0; i < im->n_sites; i++)
-		if (im->site[i].chosen && &im->site[i] != first &&
-		    !says_the_same(im, &im->site[i], l->addr) &&
-		    block_find(im->site[i].at, "ssl_certificate") !=
-			block_find(first->at, "ssl_certificate"))
-			put_certificates(im, &im->site[i], &list);
-	ok = list.n > 0;
-	if (ok)
-		buf_printf(b, "    tls:\n%s", text_buf(im, &list));
-	else
-		judge(im, l->at, LOST, "there is no certificate for it");
-	buf_fini(&list);
-	return ok;
-}
-
 /* "[::]:80" of "0.0.0.0:80", and the other way round; "" of any other address. */
 static void twin_of(const char *addr, char out[LISTEN_TEXT_MAX])
 {
@@ -162,6 +126,66 @@ static void twin_of(const char *addr, char out[LISTEN_TEXT_MAX])
 		if (strncmp(addr, any[i], strlen(any[i])) == 0)
 			snprintf(out, LISTEN_TEXT_MAX, "%s%.100s", any[1 - i],
 				 addr + strlen(any[i]));
+}
+
+/* Or at the other family's, which is one listener with it. */
+static bool is_at(const struct site *s, const char *addr)
+{
+	char twin[LISTEN_TEXT_MAX];
+
+	twin_of(addr, twin);
+	return site_listens(s, addr) || site_listens(s, twin);
+}
+
+static const struct site *default_of(const struct import *im, const char *addr)
+{
+	const struct site *first = NULL;
+
+	for (const struct site *s = im->site; s < im->site + im->n_sites; s++) {
+		first = first == NULL && is_at(s, addr) ? s : first;
+		for (uint32_t i = 0; i < s->n_listeners; i++)
+			if (s->listener[i].is_default && strcmp(s->listener[i].addr, addr) == 0)
+				return s;
+	}
+	return first;
+}
+
+/* Whether the default server, or one before it, has the same certificate. */
+static bool says_the_same(const struct import *im, const struct site *s, const struct site *dflt,
+			  const char *addr)
+{
+	const struct directive *cert = block_find(s->at, "ssl_certificate");
+
+	if (block_find(dflt->at, "ssl_certificate") == cert)
+		return true;
+	for (const struct site *before = im->site; before < s; before++)
+		if (is_at(before, addr) && block_find(before->at, "ssl_certificate") == cert)
+			return true;
+	return false;
+}
+
+/* False: the listener cannot be had, which was said. */
+static bool put_tls(struct import *im, const struct listener *l, struct buf *b)
+{
+	const struct site *dflt = default_of(im, l->addr);
+	struct buf list = { 0 };
+	bool ok;
+
+	if (!l->ssl)
+		return true;
+	if (dflt != NULL)
+		put_certificates(im, dflt, &list);
+	for (const struct site *s = im->site; s < im->site + im->n_sites; s++)
+		if (s != dflt && s->chosen && is_at(s, l->addr) &&
+		    !says_the_same(im, s, dflt, l->addr))
+			put_certificates(im, s, &list);
+	ok = list.n > 0;
+	if (ok)
+		buf_printf(b, "    tls:\n%s", text_buf(im, &list));
+	else
+		judge(im, l->at, LOST, "there is no certificate for it");
+	buf_fini(&list);
+	return ok;
 }
 
 /* Both together are ":80"; NULL: there is only one of them. */
@@ -187,6 +211,27 @@ static void judge_listener(struct import *im, const struct listener *l, const ch
 		judge(im, l->at, ADAPTED, "the client is who the PROXY header says");
 }
 
+/* As the default server has it: which one is meant is known only behind the fields. */
+static void put_field_names(struct import *im, const struct listener *l)
+{
+	static const char *const names[] = { "ignore_invalid_headers", "underscores_in_headers" };
+	const struct site *dflt = default_of(im, l->addr);
+
+	for (const struct site *s = im->site; s < im->site + im->n_sites; s++)
+		for (size_t i = 0; i < 2; i++) {
+			struct directive *d = block_find(s->at, names[i]);
+			bool on = block_is_on(s->at, names[i], i == 0);
+
+			if (d != NULL && s->chosen && is_at(s, l->addr) &&
+			    on != block_is_on(dflt->at, names[i], i == 0))
+				judge(im, d, ADAPTED,
+				      "as the default server of the address has it");
+		}
+	if (block_is_on(dflt->at, names[0], true))
+		buf_printf(&im->top, "    field_names: %s\n",
+			   block_is_on(dflt->at, names[1], false) ? "underscored" : "plain");
+}
+
 static void put_listener(struct import *im, const struct listener *l, const char *addr)
 {
 	struct buf *b = &im->top, tls = { 0 };
@@ -198,6 +243,7 @@ static void put_listener(struct import *im, const struct listener *l, const char
 	text_end(im, b, l->at);
 	if (!l->http2)
 		buf_puts(b, "    http2: false\n");
+	put_field_names(im, l);
 	if (l->proxy_protocol)
 		buf_puts(b, "    proxy_protocol: true\n");
 	if (l->backlog > 0)
@@ -389,8 +435,10 @@ static void put_limits(struct import *im, const struct directive *server)
 	put_times(im, server);
 	put_heads(im, server);
 	put_streams(im, server);
+	buf_puts(&im->top, "  escaped_slashes: decode\n");
 	if (im->serve)
-		buf_puts(&im->top, "  bare_lf: true\n");
+		buf_puts(&im->top, "  bare_lf: true\n  loose_host: true\n");
+	buf_puts(&im->top, "  half_close: false\n");
 	if (body != NULL)
 		judge(im, body, ADAPTED, "see `timeout.idle` of the routes");
 }
@@ -422,6 +470,21 @@ static void put_process(struct import *im)
 	text_end(im, &im->top, pid);
 }
 
+/* Who calls is known before a location is chosen. */
+static void judge_inner(struct import *im, struct directive *block)
+{
+	static const char *const names[] = { "set_real_ip_from", "real_ip_header",
+					     "real_ip_recursive" };
+
+	for (struct directive *d = block->first; d != NULL; d = d->next) {
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (directive_is(d, names[i]) && directive_is(block, "location"))
+				judge(im, d, LOST, "one for all locations: see `client_ip`");
+		if (directive_is(d, "location"))
+			judge_inner(im, d);
+	}
+}
+
 /* Of these, what the first server says holds for all. */
 static const char *const once[] = { "set_real_ip_from",
 				    "real_ip_header",
@@ -441,6 +504,9 @@ void top_write(struct import *im)
 	put_client_ip(im, first->at);
 	for (size_t i = 0; i < sizeof(once) / sizeof(once[0]); i++)
 		judge_others(im, once[i], block_find(first->at, once[i]));
+	for (uint32_t i = 0; i < im->n_sites; i++)
+		if (im->site[i].chosen)
+			judge_inner(im, im->site[i].at);
 	put_limits(im, first->at);
 	log_write(im);
 }

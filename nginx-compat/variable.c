@@ -46,17 +46,6 @@ struct slice variable_alone(const char *text)
 
 /*------------------------------------------------------------------ constants */
 
-/* The one `set $x VALUE` that is seen from here, outside of any `if`. */
-static struct directive *find_set(const struct directive *block, struct slice variable)
-{
-	for (; block != NULL; block = block->parent)
-		DIRECTIVE_EACH (d, block)
-			if (directive_is(d, "set") && d->n == 3 && d->word[1].n == variable.n + 1 &&
-			    memcmp(d->word[1].p + 1, variable.p, variable.n) == 0)
-				return d;
-	return NULL;
-}
-
 const char *variable_expand(struct import *im, const struct directive *block, const char *text)
 {
 	struct slice s = slice_str(text);
@@ -64,17 +53,45 @@ const char *variable_expand(struct import *im, const struct directive *block, co
 
 	while (s.n > 0) {
 		struct slice variable, part = take_part(&s, &variable);
-		struct directive *set = variable.p == NULL ? NULL : find_set(block, variable);
+		const char *may[SET_CHOICES_MAX];
 
 		if (variable.p == NULL) {
 			buf_put(&b, part.p, part.n);
-		} else if (set != NULL && strchr(set->word[2].p, '$') == NULL) {
-			judge(im, set, EXACT, NULL);
-			buf_puts(&b, set->word[2].p);
+		} else if (set_choices(im, block, variable, may) == 1) {
+			buf_puts(&b, may[0]);
 		} else {
 			buf_fini(&b);
 			return NULL;
 		}
+	}
+	return text_buf(im, &b);
+}
+
+struct slice variable_open(struct import *im, const struct directive *block, const char *text)
+{
+	struct slice s = slice_str(text), variable;
+	const char *may[SET_CHOICES_MAX];
+
+	while (s.n > 0) {
+		take_part(&s, &variable);
+		if (variable.p != NULL && set_choices(im, block, variable, may) != 1)
+			return variable;
+	}
+	return slice_of(NULL, 0);
+}
+
+const char *variable_put(struct import *im, const char *text, struct slice variable,
+			 const char *with)
+{
+	struct slice s = slice_str(text), one, part;
+	struct buf b = { 0 };
+
+	while (s.n > 0) {
+		part = take_part(&s, &one);
+		if (one.p != NULL && slice_eq(one, variable))
+			buf_puts(&b, with);
+		else
+			buf_put(&b, part.p, part.n);
 	}
 	return text_buf(im, &b);
 }
@@ -103,6 +120,8 @@ static const struct value values[] = {
 	{ "request_method", "{method}" },
 	{ "request_id", "{request_id}" },
 	{ "http_", "{header.", true },
+	{ "content_type", "{header.content-type}" },
+	{ "content_length", "{header.content-length}" },
 	{ "arg_", "{query." },
 	{ "cookie_", "{cookie." },
 	{ "remote_port", "{client.port}" },
@@ -143,8 +162,23 @@ static const struct value values[] = {
 	{ "sent_http_", "{response.header.", true, AT_END },
 };
 
-static bool put_value(struct slice variable, enum template_time when, struct buf *b)
+/* Who sent a PROXY header is not known any more once that is believed. */
+static bool is_forgotten(const struct import *im, struct slice variable)
 {
+	static const struct slice peers = SLICE("realip_remote_");
+
+	for (uint32_t i = 0; slice_starts(variable, peers) && i < im->n_sites; i++)
+		for (uint32_t k = 0; k < im->site[i].n_listeners; k++)
+			if (im->site[i].listener[k].proxy_protocol)
+				return true;
+	return false;
+}
+
+static bool put_value(const struct import *im, struct slice variable, enum template_time when,
+		      struct buf *b)
+{
+	if (is_forgotten(im, variable))
+		return false;
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		struct slice name = slice_str(values[i].name);
 
@@ -181,11 +215,29 @@ void variable_literal(struct slice s, struct buf *b)
 	}
 }
 
-const char *variable_name(struct import *im, struct slice variable)
+/* Of a variable of `set`. */
+static const char *set_name(struct import *im, const char *text, struct slice variable)
+{
+	const char *end = text == NULL ? NULL : strchr(text, '}');
+
+	if (text == NULL)
+		return NULL;
+	if (text[0] == '{' && text[1] != '{' && end != NULL && end[1] == '\0')
+		return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
+	return text_printf(im, "value.%s",
+			   lookup_made(im, text_printf(im, "%.*s", SLICE_FMT(variable)),
+				       text_yaml(im, text), NULL));
+}
+
+const char *variable_name(struct import *im, const struct directive *block, struct slice variable)
 {
 	struct buf b = { 0 };
-	const char *text = put_value(variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL, *name;
+	const char *made;
+	const char *text = NULL, *name;
 
+	if (set_phrase(im, NULL, block, variable, &made))
+		return set_name(im, made, variable);
+	text = put_value(im, variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
 	buf_fini(&b);
 	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
 		return text_printf(im, "value.%s", name);
@@ -212,14 +264,15 @@ static bool is_secure(struct slice url)
 }
 
 /* What the location's proxy_pass names; elsewhere there is none. */
-static bool put_passed(const struct directive *block, struct slice variable, struct buf *b)
+static bool put_passed(const struct directive *block, struct slice variable, bool log,
+		       struct buf *b)
 {
 	const struct directive *pass = block_own(block, "proxy_pass");
 	struct slice url = pass == NULL ? slice_of("", 0) : pass->word[1], host, port;
 	bool secure = is_secure(url);
 
 	if (pass == NULL) {
-		buf_putc(b, '-');
+		buf_puts(b, log ? "-" : "");
 		return true;
 	}
 	if (memchr(url.p, '$', url.n) != NULL || url.n < 8 || strstr(url.p, "unix:") != NULL)
@@ -255,10 +308,14 @@ static bool is_rewritten(const struct directive *block, struct slice variable)
 static bool put_variable(struct import *im, const struct site *site, const struct directive *block,
 			 struct slice variable, bool groups, enum template_time when, struct buf *b)
 {
-	struct directive *set = find_set(block, variable);
 	size_t before = b->n;
+	const char *made;
 
-	if (!groups && set == NULL && when != AT_END && location_has_group(block, variable)) {
+	if (set_phrase(im, site, block, variable, &made)) {
+		buf_puts(b, made == NULL ? "" : made);
+		return made != NULL;
+	}
+	if (!groups && when != AT_END && location_has_group(block, variable)) {
 		buf_printf(b, "{match.%.*s}", SLICE_FMT(variable));
 		return true;
 	}
@@ -277,19 +334,14 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	} else if (when == AT_END &&
 		   (slice_is(variable, "uri") || slice_is(variable, "document_uri"))) {
 		buf_puts(b, "{path.decoded}");
-	} else if (when == AT_END &&
+	} else if (when >= AT_ANSWER &&
 		   (slice_is(variable, "proxy_host") || slice_is(variable, "proxy_port"))) {
-		return put_passed(block, variable, b);
+		return put_passed(block, variable, when == AT_END, b);
 	} else if (when == AT_END && is_framing(variable)) {
 		return false;
-	} else if (set != NULL) {
-		if (strchr(set->word[2].p, '$') != NULL)
-			return false;
-		judge(im, set, EXACT, NULL);
-		variable_literal(set->word[2], b);
 	} else {
 		const char *name =
-		    put_value(variable, when, b) ? NULL : lookup_name(im, site, variable);
+		    put_value(im, variable, when, b) ? NULL : lookup_name(im, site, variable);
 
 		if (name != NULL)
 			buf_printf(b, "{value.%s}", name);

@@ -41,12 +41,15 @@ static bool read_condition(struct import *im, const struct directive *d, struct 
 {
 	struct slice word[WORDS_MAX] = { { 0 } };
 	uint32_t n = inner_words(d, word);
+	const struct directive *before = im->before;
+	const char *name;
 
 	if ((n != 1 && n != 3) || word[0].n < 2 || word[0].p[0] != '$')
 		return false;
-	*a = (struct asked){ .name = variable_name(im, slice_of(word[0].p + 1, word[0].n - 1)),
-			     .op = word[1],
-			     .value = word[2] };
+	im->before = d;
+	name = variable_name(im, d->parent, slice_of(word[0].p + 1, word[0].n - 1));
+	im->before = before;
+	*a = (struct asked){ .name = name, .op = word[1], .value = word[2] };
 	return a->name != NULL && (im->when == NULL || strncmp(a->name, "server.", 7) != 0);
 }
 
@@ -114,8 +117,8 @@ static struct directive *only_return(const struct directive *d)
 		if ((directive_is(line, "return") || directive_is(line, "rewrite")) &&
 		    found == NULL)
 			found = line;
-		else if (!directive_is(line, "add_header"))
-			return NULL;
+		else if (!directive_is(line, "add_header") && !directive_is(line, "include"))
+			return NULL; /* what an include holds stands behind it */
 	}
 	return found;
 }
@@ -150,4 +153,21 @@ const char *when_text(struct import *im, const struct directive *d)
 	if (!read_condition(im, d, &a))
 		return "";
 	return text_printf(im, "%s: %s", a.name, wanted(im, &a));
+}
+
+bool when_asks(struct import *im, const struct directive *d, const char **name, const char **match,
+	       bool *pattern)
+{
+	struct asked a;
+
+	if (!read_condition(im, d, &a) || strcmp(a.name, "client.ip") == 0)
+		return false;
+	*name = a.name;
+	*match = wanted(im, &a);
+	*pattern = a.op.n > 0 && a.op.p[0] == '~';
+	if (a.op.n == 0) /* a value may be empty, where a condition wants something */
+		*match = text_yaml(im, "~ ^(?!0?$)");
+	else if (*match != NULL && strcmp(*match, "\"*\"") == 0)
+		*match = text_yaml(im, "~ (?s).");
+	return *match != NULL;
 }

@@ -168,6 +168,8 @@ bool error_pages_watch(const struct error_pages *pages)
 	for (uint32_t i = 0; pages != NULL && i < pages->n; i++) {
 		const struct respond *r = pages->item[i].respond;
 
+		if (pages->item[i].hands) /* that route may tell of the tries */
+			return true;
 		if (r == NULL)
 			continue;
 		if (r->body.known >= AT_ANSWER || r->location.known >= AT_ANSWER ||
@@ -394,6 +396,9 @@ static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 	ok = ok && make_text(m, &w->path, &w->has_path, &c->path, &w->match, "`path`");
 	ok = ok && make_text(m, &w->query, &w->has_query, &c->query, &w->match, "`query`");
 	ok = make_host(m, w, &conf->host) && ok;
+	ok = make_text(m, &w->body, &w->has_body, &conf->body, NULL, "`body`") && ok;
+	if (c->method != NULL)
+		w->method = slice_str(c->method);
 	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !is_authority(w->host.fixed)) {
 		diag_error(m->diags, conf->host.at, "E015",
 			   "`host` is `client`, `upstream`, or a name with or without a port");
@@ -412,6 +417,7 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 {
 	const struct route_conf *conf = r->conf;
 	const struct maker m = { .route = r, .config = config, .arena = arena, .diags = diags };
+	const struct maker late = in_answers(&m);
 	bool edits = conf->response.n > 0, ok;
 
 	ok = make_fields(&m, &conf->set, &r->n_set, &r->set);
@@ -420,8 +426,8 @@ bool action_prepare(struct route *r, const struct config *config, struct arena *
 	if (conf->reroute.present)
 		ok = make_reroute(&m, &conf->reroute) && ok;
 	if (conf->respond.present)
-		ok = make_respond(&m, &conf->respond, &r->respond) && ok;
-	if (conf->rewrite.present ||
+		ok = make_respond(&late, &conf->respond, &r->respond) && ok;
+	if (conf->rewrite.present || conf->body.text != NULL ||
 	    (conf->host.text != NULL && !slice_is(slice_str(conf->host.text), "client")))
 		ok = make_rewrite(&m, conf) && ok;
 	return ok;
@@ -464,8 +470,27 @@ static bool add_field(struct head *h, const struct field_edit *f, struct slice v
 				: head_add_name(h, f->name, value);
 }
 
+/* Values first, for they may tell of what goes. */
+static bool set_alone(const struct route *r, const struct template_values *v, struct head *req)
+{
+	struct slice *value = arena_alloc(v->call->arena, r->n_set * sizeof(*value) + 1);
+
+	for (uint32_t i = 0; i < r->n_set; i++)
+		if (value == NULL || !template_fill(&r->set[i].value, v, TEMPLATE_FIELD, &value[i]))
+			return false;
+	for (uint16_t i = 0; i < req->n; i++)
+		if (req->fields[i].id != F_UPGRADE && req->fields[i].id != F_EXPECT)
+			req->fields[i].id = F_REMOVED;
+	for (uint32_t i = 0; i < r->n_set; i++)
+		if (!add_field(req, &r->set[i], value[i]))
+			return false;
+	return value != NULL;
+}
+
 bool action_set_fields(const struct route *r, const struct template_values *v, struct head *req)
 {
+	if (!r->conf->client_fields)
+		return set_alone(r, v, req);
 	for (uint32_t i = 0; i < r->n_set; i++) {
 		const struct field_edit *f = &r->set[i];
 		struct slice value;
@@ -649,6 +674,22 @@ static const struct reason *rewrite_target(const struct rewrite *w, const struct
 	return why;
 }
 
+/* What changes the protocol is asked for as it came. */
+static bool target_body(const struct rewrite *w, const struct template_values *v, struct target *t)
+{
+	const struct head *req = v->call->req;
+
+	if (req->upgrade)
+		t->method = req->method;
+	if (!w->has_body || req->upgrade)
+		return true;
+	if (!template_fill(&w->body, v, TEMPLATE_TEXT, &t->body))
+		return false;
+	if (t->body.p == NULL)
+		t->body = slice_of("", 0);
+	return true;
+}
+
 const struct reason *action_target(const struct route *r, const struct template_values *v,
 				   struct target *t)
 {
@@ -656,8 +697,13 @@ const struct reason *action_target(const struct route *r, const struct template_
 	const struct head *req = v->call->req;
 	const struct reason *why;
 
-	*t = (struct target){ .path = req->path, .query = req->query, .authority = req->authority };
+	*t = (struct target){ .path = req->path,
+			      .query = req->query,
+			      .authority = req->authority,
+			      .method = w->method.p != NULL ? w->method : req->method };
 	why = rewrite_target(w, v, t);
+	if (why == NULL && !target_body(w, v, t))
+		why = reason_out_of_memory;
 	if (why != NULL || w->host_from != HOST_OF_TEXT)
 		return why;
 	if (!template_fill(&w->host, v, TEMPLATE_TEXT, &t->authority))

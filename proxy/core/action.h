@@ -2,7 +2,7 @@
  *
  *  respond   an answer of its own, in place of an upstream.  The route's policies are asked before.
  *  set       header fields of the request that goes upstream
- *  rewrite   the path, query and host that go upstream.  They are made of the client's, once; what
+ *  rewrite   the path, query, method, host and body that go upstream.  They are made of the client's, once; what
  *            comes of it is held to the same rules as a client's (route_normal).
  *  answers   header fields of answers: the last thing that becomes of them
  *  reroute   in place of an upstream: the routes are asked again (reroute.h)
@@ -84,6 +84,9 @@ struct rewrite {
 	struct template_match match;   /* what {match...} of the path means */
 	const struct pattern *pattern; /* NULL: every path; where it is not found all of it stays */
 	enum host_from host_from;
+	struct slice method; /* p NULL: the client's */
+	bool has_body;
+	struct template body; /* in place of the client's */
 };
 
 /* Behind route_prepare: sets all of the above from route->conf.  False after findings. */
@@ -121,6 +124,7 @@ struct slice action_query(struct slice);
 struct target {
 	struct slice path, query; /* query.p NULL: none */
 	struct slice authority;   /* HOST_OF_TEXT; else as it came */
+	struct slice method, body; /* body.p NULL: as it comes */
 };
 
 /* NULL, or why the call cannot go on: what comes of it is no path, or no host. */

@@ -51,7 +51,7 @@ static bool forward(struct exchange *x)
 	if (!tell_of_client(x, x->route->conf->forwarded ? forward_prepare : forward_take_note) ||
 	    !authenticate_tell(x, req))
 		return false;
-	if (x->route->n_set == 0)
+	if (x->route->n_set == 0 && x->route->conf->client_fields)
 		return true;
 	exchange_values(x, &values);
 	return action_set_fields(x->route, &values, req);
@@ -124,7 +124,7 @@ static void go_up(struct exchange *x)
 
 	if (x->route->rewrite != NULL)
 		why = redirect(x);
-	if (why == NULL && !(keep_plain(x) && forward(x)))
+	if (why == NULL && !(keep_plain(x) && forward(x) && collect_own(x)))
 		why = reason_out_of_memory;
 	if (why == NULL)
 		begin_tries(x);
@@ -208,7 +208,7 @@ void exchange_go_on_admitting(struct exchange *x)
 
 static const struct route *find_route(struct exchange *x, bool *too_hard)
 {
-	struct slice path = route_path(x->req, &x->arena);
+	struct slice path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	const struct policy *policy = x->use->policy;
 	struct template_values values;
 

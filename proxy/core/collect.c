@@ -2,8 +2,11 @@
  *
  *   ADMITTING --let in--> COLLECTING --all of it, or as much as is awaited--> CONNECTING
  *
+ * With limits.awaited held for all calls of a worker no more is awaited.
+ *
  * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
  * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
+#include "core/action.h"
 #include "core/exchange.h"
 
 #include "base/clock.h"
@@ -21,6 +24,23 @@ static bool say_continue(struct exchange *x)
 	h->status = 100;
 	x->continued = true;
 	return x->client->ops->head(x->client, h, false);
+}
+
+bool exchange_has_own_body(const struct exchange *x)
+{
+	return x->redirect != NULL && x->redirect->body.p != NULL && !x->grpc;
+}
+
+/* No upstream sees that it is waited for. */
+bool collect_own(struct exchange *x)
+{
+	struct head *req = x->req;
+
+	if (!exchange_has_own_body(x) || !req->expect_continue)
+		return true;
+	req->expect_continue = false;
+	head_remove(req, F_EXPECT);
+	return say_continue(x);
 }
 
 bool collect_begin(struct exchange *x)
@@ -45,15 +65,37 @@ bool collect_begin(struct exchange *x)
 	return true;
 }
 
+void collect_forget(struct exchange *x)
+{
+	x->worker->awaited_bytes -= x->awaited;
+	x->awaited = 0;
+}
+
+/* Whether all calls together hold as much as they may. */
+static bool is_full(struct exchange *x)
+{
+	struct worker *w = x->worker;
+
+	if (x->call.body_bytes > x->awaited) {
+		w->awaited_bytes += x->call.body_bytes - x->awaited;
+		x->awaited = x->call.body_bytes;
+	}
+	if (w->awaited_bytes < x->use->policy->config->limits.awaited_bytes)
+		return false;
+	x->call.keep_body = x->call.body_bytes + SLACK;
+	return true;
+}
+
 void collect_more(struct exchange *x, bool end)
 {
 	const struct route_conf *conf = x->route->conf;
+	bool full = is_full(x);
 
 	if (x->call.body_bytes > conf->max_body) {
 		exchange_reply(x, reason_body_too_large, 0);
 	} else if (!x->call.resendable) {
 		exchange_reply(x, reason_out_of_memory, 1000);
-	} else if (!end && x->call.body_bytes < conf->await_body) {
+	} else if (!end && !full && x->call.body_bytes < conf->await_body) {
 		exchange_set_deadline(x, conf->timeout.idle_ns);
 	} else {
 		if (end && x->req->body == BODY_CHUNKED) {

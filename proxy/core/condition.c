@@ -62,7 +62,7 @@ static const char *prepare_wanted(struct wanted *w, const char *text, bool netwo
 static bool prepare_name(struct condition *c, const struct when_conf *conf, enum template_time time,
 			 struct arena *arena, struct diags *diags)
 {
-	const struct template_match match = { .time = time };
+	const struct template_match match = { .time = (uint8_t)time };
 	bool is_text = time != AT_REQUEST && strchr(conf->name.name, '{') != NULL;
 	const char *text = is_text ? conf->name.name : arena_printf(arena, "{%s}", conf->name.name);
 	unsigned errors = diags->errors;

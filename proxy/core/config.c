@@ -20,6 +20,8 @@
 
 /*---------------------------------------------------------------- listeners */
 
+static const char *const field_names_names[] = { "any", "plain", "underscored", NULL };
+
 static const struct field listen_fields[] = {
 	{ .key = "addr",
 	  .type = C_ADDR,
@@ -37,6 +39,15 @@ static const struct field listen_fields[] = {
 	  .offset = offsetof(struct listen_conf, http2),
 	  .dflt = "true",
 	  .doc = "Whether a connection that begins with HTTP/2's preface is spoken to in HTTP/2." },
+	{ .key = "field_names",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct listen_conf, field_names),
+	  .dflt = "any",
+	  .names = field_names_names,
+	  .doc = "What header fields of requests may be called: `any` name that HTTP allows, `plain` "
+		 "(letters, digits and hyphens) or `underscored` (these and underscores). Fields "
+		 "with other names are dropped: to applications that read fields as CGI does, "
+		 "`X_A` and `X.A` are `X-A`." },
 	{ .key = "backlog",
 	  .type = C_U32,
 	  .offset = offsetof(struct listen_conf, backlog),
@@ -317,6 +328,10 @@ static const struct schema http2_schema = {
 	.fields = http2_fields,
 };
 
+static const char *const slash_rules[] = {
+	[SLASHES_KEEP] = "keep", [SLASHES_REJECT] = "reject", [SLASHES_DECODE] = "decode", NULL
+};
+
 static const struct field limits_fields[] = {
 	{ .key = "header_bytes",
 	  .type = C_BYTES,
@@ -384,12 +399,40 @@ static const struct field limits_fields[] = {
 	  .min = MS,
 	  .max = 24 * HOUR,
 	  .doc = "How long a client may take nothing of an answer before it is cut off." },
+	{ .key = "awaited",
+	  .type = C_BYTES,
+	  .offset = offsetof(struct limits_conf, awaited_bytes),
+	  .dflt = "256MiB",
+	  .min = 64 * KIB,
+	  .max = UINT64_C(1) << 40,
+	  .doc = "What is held of request bodies that are awaited (`await_body`), all calls of a worker "
+		 "together; with so much no more is awaited: bodies are passed on as they come." },
 	{ .key = "bare_lf",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct limits_conf, bare_lf),
 	  .dflt = "false",
 	  .doc = "Heads of HTTP/1, of clients and of upstreams, may have lines that end without CR; they go "
 		 "on with it. Else 400, or 502." },
+	{ .key = "loose_host",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, loose_host),
+	  .dflt = "false",
+	  .doc = "A request of HTTP/1 for an absolute URL may have another Host, which is ignored "
+		 "(RFC 9112 section 3.2.2). Else 400." },
+	{ .key = "half_close",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct limits_conf, half_close),
+	  .dflt = "true",
+	  .doc = "Whether a client of HTTP/1 that has ended its side of the connection may still "
+		 "read the answer. False: its call ends as one whose client went away, unless the "
+		 "answer has begun or needs no upstream." },
+	{ .key = "escaped_slashes",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct limits_conf, escaped_slashes),
+	  .dflt = "keep",
+	  .names = slash_rules,
+	  .doc = "What `%2F` in a request's path is to routes: no slash, and no file's; 400, as is `%5C`; or "
+		 "a slash. Upstreams get it as it came, unless the path is rewritten." },
 	{ .key = "http2",
 	  .type = C_MAP,
 	  .offset = offsetof(struct limits_conf, http2),

@@ -11,11 +11,15 @@
 #include "redis/conf.h"
 #include "upstream/upstream.h"
 
+/* What fields of requests may be called; those with other names are dropped. */
+enum field_names { NAMES_ANY, NAMES_PLAIN, NAMES_UNDERSCORED };
+
 struct listen_conf {
 	struct addr addr;
 	struct place at;
 	bool proxy_protocol;
 	bool http2;
+	int field_names; /* enum field_names */
 	uint32_t backlog;
 	struct conf_list tls; /* of struct tls_server_conf; none: plain */
 };
@@ -43,7 +47,9 @@ struct limits_conf {
 	uint64_t header_timeout_ns;
 	uint64_t idle_timeout_ns;  /* keep-alive connections between calls */
 	uint64_t write_timeout_ns; /* a client that reads nothing */
-	bool bare_lf;
+	bool bare_lf, half_close, loose_host;
+	uint64_t awaited_bytes; /* of each worker */
+	int escaped_slashes; /* enum slash_rule */
 	struct http2_conf http2;
 };
 
@@ -190,6 +196,7 @@ struct respond_conf {
 	const char *otherwise; /* NULL: 404 */
 	struct conf_list types; /* of struct type_conf; none: the configuration's */
 	int links;              /* enum links */
+	int since;              /* enum since_rule */
 };
 
 /* An access log of lines of text. */
@@ -233,7 +240,7 @@ struct page_conf {
 struct rewrite_conf {
 	bool present;
 	struct place at;
-	const char *prefix, *pattern;
+	const char *prefix, *pattern, *method;
 	struct place prefix_at, pattern_at;
 	struct text_conf path, query;
 };
@@ -266,6 +273,7 @@ struct route_conf {
 	struct conf_list set; /* of struct set_conf */
 	struct rewrite_conf rewrite;
 	struct text_conf host;     /* "client", "upstream", or the text itself */
+	struct text_conf body;     /* in place of the request's; NULL: its own, "": none */
 	struct conf_list response; /* of struct edit_conf; none: the configuration's */
 	struct conf_list errors;   /* of struct page_conf; the same */
 	struct conf_list log;      /* of const char *: names of logs; the same */
@@ -274,6 +282,7 @@ struct route_conf {
 	int dialect;
 	bool upgrade; /* Upgrade (WebSocket) is tunnelled */
 	bool forwarded; /* the upstream is told who calls, and both sides of us (Via) */
+	bool client_fields; /* of the head; false: none but those that are set */
 };
 
 struct use_conf {

@@ -466,6 +466,8 @@ static bool check_respond(struct conf_load *l, const struct node *n, void *conf)
 	return wrong == NULL && check_texts(l, n, r);
 }
 
+static const char *const since_names[] = { "exact", "before", "off", NULL };
+
 static const char *const links_names[] = {
 	[LINKS_BELOW] = "below", [LINKS_ANYWHERE] = "anywhere", NULL
 };
@@ -529,9 +531,10 @@ static const struct field respond_fields[] = {
 	  .at = offsetof(struct respond_conf, location.at),
 	  .min = 1,
 	  .max = 8 * KIB,
-	  .doc = "Where a redirect leads: `https://{host}{uri}`. Of `files`: what stands before the "
-		 "path that "
-		 "leads to a folder." },
+	  .doc =
+	      "Where a redirect leads: `https://{host}{uri}`. Of `files`: what stands before the "
+	      "path that "
+	      "leads to a folder." },
 	{ .key = "headers",
 	  .type = C_NAMED,
 	  .offset = offsetof(struct respond_conf, headers),
@@ -622,6 +625,13 @@ static const struct field respond_fields[] = {
 	  .names = links_names,
 	  .doc = "Where symbolic links may lead: `below` (within the folder; 403 beyond it) or "
 		 "`anywhere`." },
+	{ .key = "if_modified_since",
+	  .type = C_ENUM,
+	  .offset = offsetof(struct respond_conf, since),
+	  .dflt = "exact",
+	  .names = since_names,
+	  .doc = "Which date in If-Modified-Since finds a file unchanged: `exact` (its own), "
+		 "`before` (that, or a later one) or `off` (none)." },
 	{ .key = NULL },
 };
 
@@ -807,14 +817,22 @@ const struct schema page_schema = {
 
 /*------------------------------------------------------------------ rewrite */
 
+/* As those are that everybody knows; one in lower case is a mistake. */
+static bool is_method(const char *s)
+{
+	return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")] == '\0' && strcmp(s, "CONNECT") != 0;
+}
+
 static const char *rewrite_wrong(const struct rewrite_conf *r)
 {
 	if (r->prefix != NULL && (r->path.text != NULL || r->pattern != NULL))
 		return "`prefix` replaces a part of the path, `path` all of it: give one of them";
 	if (r->pattern != NULL && r->path.text == NULL)
 		return "`pattern` says when the path becomes another: `path` is missing";
-	if (r->prefix == NULL && r->path.text == NULL && r->query.text == NULL)
-		return "a rewrite needs `prefix`, `path` or `query`";
+	if (r->prefix == NULL && r->path.text == NULL && r->query.text == NULL && r->method == NULL)
+		return "a rewrite needs `prefix`, `path`, `query` or `method`";
+	if (r->method != NULL && !is_method(r->method))
+		return "`method` is a word in capitals, and not CONNECT";
 	return NULL;
 }
 
@@ -868,6 +886,13 @@ static const struct field rewrite_fields[] = {
 	      "In place of the query, without its `?`; empty: none. Not given: it stays. An `&` at "
 	      "either end is left out, so that `a=1&{query}` does for calls without a query, "
 	      "too." },
+	{ .key = "method",
+	  .type = C_STRING,
+	  .offset = offsetof(struct rewrite_conf, method),
+	  .min = 1,
+	  .max = 32,
+	  .doc = "In place of the method. What is tried again, and what limits and logs see, goes by the "
+		 "client's." },
 	{ .key = NULL },
 };
 
@@ -1042,6 +1067,20 @@ static const struct field route_fields[] = {
 		 "given), `upstream` (the address of the endpoint, as the upstream names it), or a "
 		 "text, in "
 		 "which `{host}` and the like are replaced." },
+	{ .key = "body",
+	  .type = C_STRING,
+	  .offset = offsetof(struct route_conf, body.text),
+	  .at = offsetof(struct route_conf, body.at),
+	  .max = 64 * KIB,
+	  .doc = "A text that goes upstream in place of the request's body, which is read and dropped; "
+		 "empty: nothing goes. `{client.ip}` and the like are replaced. Calls that change the "
+		 "protocol, and those of gRPC, keep theirs." },
+	{ .key = "client_fields",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct route_conf, client_fields),
+	  .dflt = "true",
+	  .doc = "Whether the fields of the request's head go upstream. `false`: none but Host and "
+		 "those that `set` names; `forwarded` and `auth.headers` add none either." },
 	{ .key = "response",
 	  .type = C_LIST,
 	  .offset = offsetof(struct route_conf, response),
@@ -1106,6 +1145,7 @@ static bool check_answered(struct conf_load *l, const struct route_conf *r)
 		{ "fallback", r->fallback != NULL, r->fallback_at },
 		{ "rewrite", r->rewrite.present && r->respond.files == NULL, r->rewrite.at },
 		{ "host", r->host.text != NULL, r->host.at },
+		{ "body", r->body.text != NULL, r->body.at },
 		{ "use", r->use.n > 0 && r->reroute.present, r->reroute.at },
 	};
 	bool ok = true;
@@ -1126,6 +1166,7 @@ static bool check_route(struct conf_load *l, const struct node *n, void *conf)
 	bool answers = r->respond.present || r->reroute.present;
 
 	r->host.literal = is_secret(n, "host");
+	r->body.literal = is_secret(n, "body");
 	if (r->to == NULL && !answers) {
 		diag_error(l->diags, node_place(n), "E013",
 			   "a route needs `to`, `respond` or `reroute`")

@@ -231,6 +231,7 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	authenticate_end(x);
 	if (x->serving != NULL)
 		serve_end(x);
+	collect_forget(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
@@ -580,6 +581,7 @@ static void drop_kept(struct exchange *x)
 	x->call.resendable = false;
 	list_init(&x->kept);
 	arena_fini(&x->kept_arena);
+	collect_forget(x);
 }
 
 /* Keeps what was sent, so that another try costs the client nothing. */
@@ -588,7 +590,7 @@ static void keep(struct exchange *x, struct slice s)
 	struct kept *k = NULL;
 
 	x->call.body_bytes += s.n;
-	if (!x->call.resendable || s.n == 0)
+	if (!x->call.resendable || s.n == 0 || exchange_has_own_body(x))
 		return;
 	if (x->call.body_bytes <= x->call.keep_body)
 		k = arena_alloc(&x->kept_arena, sizeof(*k));
@@ -617,7 +619,9 @@ static void on_client_body(void *owner, struct slice s, bool end)
 {
 	struct exchange *x = owner;
 
-	if (x->route != NULL && !x->tunnel && x->up.bytes + s.n > x->route->conf->max_body) {
+	if (x->route != NULL && !x->tunnel && x->state != X_COLLECTING &&
+	    x->up.bytes + s.n > x->route->conf->max_body) {
+		drop_kept(x); /* these bytes are in none of it */
 		if (x->state == X_AWAITING)
 			exchange_reply(x, reason_body_too_large, 0);
 		else if (x->state == X_RELAYING)
@@ -643,6 +647,8 @@ static void sift_trailers(const struct exchange *x, struct head *h)
 	const struct route *r = x->route;
 
 	head_strip_hop_by_hop(h, false);
+	if (!r->conf->client_fields)
+		h->n = 0;
 	forward_sift_trailers(h);
 	auth_strip(&x->use->policy->config->auth, h);
 	for (uint32_t i = 0; i < r->n_set; i++)
@@ -680,6 +686,7 @@ static void on_client_bad(void *owner, const struct reason *why)
 {
 	struct exchange *x = owner;
 
+	x->malformed = true;
 	if (x->resp != NULL)
 		exchange_cut(x, why);
 	else if (x->state != X_REPLYING)
@@ -740,7 +747,10 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 {
 	struct conn *c = user;
 	struct exchange *x = attach(c, s, head);
+	const struct worker_listener *wl = c->owner;
 
+	if (wl->field_names != NAMES_ANY)
+		head_remove_odd(head, wl->field_names == NAMES_UNDERSCORED);
 	x->request_ended = end;
 	/* from the first moment, be it that new connections are still taken: who goes elsewhere now
 	 * has no call under way when idle ones are closed */
@@ -755,6 +765,7 @@ static void on_bad_request(void *user, struct stream *s, struct head *head,
 	struct exchange *x = attach(user, s, head);
 	struct conn *c = user;
 
+	x->malformed = true;
 	x->call.client = addr_ip(&c->peer);
 	stats_call_begin(x->record.route, x->worker->index);
 	exchange_reply(x, why, 0);

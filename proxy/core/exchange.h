@@ -95,6 +95,7 @@ struct exchange {
 	struct member_set tried;
 	struct pump up, down;
 	struct arena kept_arena;
+	uint64_t awaited; /* bytes that the worker counts as held for it (collect.c) */
 	struct list kept; /* of struct kept: the request's body so far, while it may go out again */
 	uint64_t queued_since_ns; /* a filter has it wait since then; 0: none */
 	size_t queued_seen;       /* of the client's stream, when the timer last looked */
@@ -105,6 +106,7 @@ struct exchange {
 	bool grpc;         /* it is a call of gRPC (grpc.h) */
 	bool hurried; /* the client has set the call's deadline, and may have set it to anything */
 	bool handed;  /* in place of an error */
+	bool malformed; /* what the client sends: no upstream gets any of it */
 	uint16_t handed_status;   /* of what is answered then; 0: as it is */
 	bool continued;           /* the upstream's 100 was passed on */
 	bool tunnel, half_closed; /* one side of the tunnel has ended */
@@ -173,6 +175,8 @@ static inline const struct error_pages *exchange_pages(const struct exchange *x)
 	return x->route != NULL ? x->route->pages : x->use->policy->pages;
 }
 
+/* A text of the route goes upstream; what comes of the client's body is dropped. */
+bool exchange_has_own_body(const struct exchange *);
 /* The route's last word on the head of an answer; false: memory is out. */
 bool exchange_apply_edits(struct exchange *, const struct answer_edits *, struct head *);
 static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
@@ -225,8 +229,12 @@ void exchange_touch(struct exchange *);
 
 /* collect.c.  Let in, and before its first try; false: nothing is awaited. */
 bool collect_begin(struct exchange *);
+/* Where a text goes upstream: the client is told to send what will be dropped.  False: memory is out. */
+bool collect_own(struct exchange *);
 /* More of the body has come, and is kept. */
 void collect_more(struct exchange *, bool end);
+/* None of it is kept any more. */
+void collect_forget(struct exchange *);
 
 enum try_kind {
 	TRY,        /* the first, or one that a policy asked for */

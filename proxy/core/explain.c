@@ -205,7 +205,7 @@ static bool follow(struct explain *e)
 			e->values.came = e->head;
 		e->head = h;
 		e->call.req = h;
-		e->call.path = route_path(h, e->arena);
+		e->call.path = route_path(h, policy_slashes(e->policy), e->arena);
 		if (e->call.path.p == NULL)
 			return false;
 		ask_routes(e);
@@ -215,7 +215,7 @@ static bool follow(struct explain *e)
 
 static bool find_route(struct explain *e)
 {
-	struct slice path = route_path(e->head, e->arena);
+	struct slice path = route_path(e->head, policy_slashes(e->policy), e->arena);
 
 	if (path.p == NULL) {
 		e->why = reason_bad_request;

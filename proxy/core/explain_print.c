@@ -95,6 +95,10 @@ static void text_target(const struct explain *e, struct buf *b)
 	enum host_from host = e->route->rewrite->host_from;
 
 	buf_puts(b, ", as ");
+	if (e->route->rewrite->method.p != NULL) {
+		put_plain(b, e->target.method);
+		buf_putc(b, ' ');
+	}
 	put_plain(b, e->target.path);
 	if (e->target.query.p != NULL) {
 		buf_putc(b, '?');

@@ -136,7 +136,8 @@ static bool make_validator(struct making *m)
 
 	m->validator = (struct validator){ .etag = slice_str(etag),
 					   .modified_s = m->found.modified_s,
-					   .size = m->found.size };
+					   .size = m->found.size,
+					   .since = m->respond->files->since };
 	return etag != NULL;
 }
 

@@ -74,6 +74,7 @@ bool files_prepare(struct files *f, const struct respond_conf *conf,
 	f->file = conf->file;
 	f->folder = conf->files;
 	f->anywhere = conf->links == LINKS_ANYWHERE;
+	f->since = (enum since_rule)conf->since;
 	f->types = types;
 	f->type = conf->content_type != NULL ? slice_str(conf->content_type) : unknown;
 	if (f->file != NULL && conf->content_type != NULL)

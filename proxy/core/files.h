@@ -11,6 +11,7 @@
 #ifndef CORE_FILES_H
 #define CORE_FILES_H
 
+#include "http/range.h"
 #include "core/policy.h"
 #include "core/template.h"
 
@@ -42,6 +43,7 @@ struct files {
 	const char *file;   /* NULL: */
 	const char *folder; /* what is below */
 	bool anywhere;      /* links may lead out of it */
+	enum since_rule since;
 	uint32_t n_index, n_try;
 	const struct slice *index;
 	const struct file_try *tried; /* none: the call's own path */

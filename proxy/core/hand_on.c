@@ -17,7 +17,7 @@ static const struct route *match(struct exchange *x, bool *too_hard)
 	const struct policy *policy = x->use->policy;
 	struct template_values values;
 
-	x->call.path = route_path(x->req, &x->arena);
+	x->call.path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	exchange_values(x, &values);
 	return route_match(policy, x->req, x->call.path, &values, too_hard);
 }
@@ -52,9 +52,13 @@ static bool can_be_sent(const struct exchange *x, const struct error_page *page,
 {
 	if (to->cluster == NULL)
 		return to->respond != NULL;
+	if (x->malformed)
+		return false;
 	if (page->has_path)
 		return x->request_ended;
-	return !x->admitted || x->call.resendable;
+	if (exchange_has_own_body(x) && x->call.body_bytes > 0)
+		return false; /* what the client sent was not kept */
+	return x->call.body_bytes <= to->conf->max_body && (!x->admitted || x->call.resendable);
 }
 
 /* The route of the page; NULL: there is none, and nothing has changed. */
@@ -71,7 +75,7 @@ static const struct route *find_page(struct exchange *x, const struct error_page
 	if (to == NULL)
 		to = match(x, &too_hard);
 	if (page->has_path)
-		x->call.path = route_path(x->req, &x->arena);
+		x->call.path = route_path(x->req, policy_slashes(x->use->policy), &x->arena);
 	x->route = to;
 	if (to != NULL && exchange_follow(x) == NULL)
 		to = x->route;
@@ -97,6 +101,7 @@ static bool begin_again(struct exchange *x, const struct reason *why, uint16_t s
 		x->call.out.why = why;
 		x->call.out.status = status;
 		chain_done(exchange_call(x));
+		x->admitted = false;
 	}
 	if (!exchange_begin_free(x))
 		return false;
@@ -132,7 +137,7 @@ bool exchange_hand_on(struct exchange *x, const struct reason *why, uint16_t sta
 	to = h == NULL ? NULL : find_page(x, page, h);
 	if (to == NULL)
 		return false;
-	legs_abort(x, ENDPOINT_ABORTED, why);
+	legs_abort(x, from == PAGE_UPSTREAM ? ENDPOINT_OK : ENDPOINT_ABORTED, why);
 	x->handed = true;
 	x->handed_status = page->status;
 	x->redirect = NULL;

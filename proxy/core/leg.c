@@ -420,6 +420,11 @@ static void send_body_so_far(struct leg *l)
 	struct exchange *x = l->x;
 
 	x->up.bytes = x->call.resendable ? x->call.body_bytes : 0;
+	if (exchange_has_own_body(x)) {
+		if (x->redirect->body.n > 0)
+			l->stream->ops->body(l->stream, x->redirect->body, true);
+		return;
+	}
 	LIST_EACH (n, &x->kept)
 		l->stream->ops->body(l->stream, LIST_ENTRY(n, struct kept, link)->s,
 				     x->request_ended && n->next == &x->kept);
@@ -458,6 +463,12 @@ static const struct head *redirected(struct leg *l)
 	*h = *x->req;
 	h->path = x->redirect->path;
 	h->query = x->redirect->query;
+	h->method = x->redirect->method;
+	h->method_id = (uint8_t)method_lookup(h->method);
+	if (exchange_has_own_body(x)) {
+		h->length = x->redirect->body.n;
+		h->body = h->length > 0 ? BODY_LENGTH : BODY_NONE;
+	}
 	if (x->route->rewrite->host_from == HOST_OF_UPSTREAM)
 		h->authority = own_authority(l->member->endpoint);
 	else if (x->route->rewrite->host_from == HOST_OF_TEXT)
@@ -492,7 +503,7 @@ static void leg_give_up(struct leg *l, const struct reason *why)
 static void leg_send(struct leg *l)
 {
 	struct exchange *x = l->x;
-	bool end = x->req->body == BODY_NONE;
+	bool own = exchange_has_own_body(x), end = x->req->body == BODY_NONE;
 	const struct reason *why = NULL;
 
 	if (l->note != NULL)
@@ -511,8 +522,8 @@ static void leg_send(struct leg *l)
 	l->sent = true;
 	l->last_ns = x->worker->loop.now_ns;
 	x->state = X_AWAITING;
-	pump_init(&x->up, x->client, l->stream, &x->worker->loop.now_ns);
-	if (!leg_send_head(l, end)) {
+	pump_init(&x->up, x->client, own ? NULL : l->stream, &x->worker->loop.now_ns);
+	if (!leg_send_head(l, own ? x->redirect->body.n == 0 : end)) {
 		leg_give_up(l, reason_out_of_memory);
 		return;
 	}

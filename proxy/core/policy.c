@@ -27,7 +27,9 @@ static void set_limits(struct policy *p)
 	p->codec_limits = (struct codec_limits){ .head_bytes = (uint32_t)l->header_bytes,
 						 .target_bytes = (uint32_t)l->target_bytes,
 						 .headers = (uint16_t)l->headers,
-						 .bare_lf = l->bare_lf };
+						 .bare_lf = l->bare_lf,
+						 .loose_host = l->loose_host,
+						 .no_half_close = !l->half_close };
 }
 
 static bool open_filters(struct policy *p, struct registries *r, struct diags *diags)

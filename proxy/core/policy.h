@@ -76,4 +76,10 @@ struct registries {
 struct policy *policy_open(const char *path, struct config *, struct arena, struct registries *, struct diags *);
 void policy_close(struct policy *, struct registries *);
 
+/* What escaped slashes are to its routes. */
+static inline enum slash_rule policy_slashes(const struct policy *p)
+{
+	return (enum slash_rule)p->config->limits.escaped_slashes;
+}
+
 #endif

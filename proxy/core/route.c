@@ -267,19 +267,24 @@ static inline bool hides_dots(struct slice path)
 	return false;
 }
 
-struct slice route_normal(struct slice path, struct arena *arena)
+static struct slice normal_by(struct slice path, enum slash_rule rule, struct arena *arena)
 {
 	static const struct slice none = { .p = NULL };
 
-	path = head_normal_path(path, arena);
+	path = head_normal_path_by(path, rule, arena);
 	return path.p != NULL && hides_dots(path) ? none : path;
 }
 
-struct slice route_path(const struct head *req, struct arena *arena)
+struct slice route_normal(struct slice path, struct arena *arena)
+{
+	return normal_by(path, SLASHES_KEEP, arena);
+}
+
+struct slice route_path(const struct head *req, enum slash_rule rule, struct arena *arena)
 {
 	static const struct slice root = SLICE("/");
 
-	return slice_is(req->path, "*") ? root : route_normal(req->path, arena);
+	return slice_is(req->path, "*") ? root : normal_by(req->path, rule, arena);
 }
 
 /*---------------------------------------------------------------- matching */

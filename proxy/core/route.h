@@ -28,7 +28,7 @@ bool route_prepare(struct route *, struct arena *, struct diags *);
 /* The path by which a request is matched, in normal form; that of `OPTIONS *` is "/".  p == NULL: it
  * has none (head_normal_path), or hides dots that would take another reader out of the route: behind
  * %2F, %5C or a backslash, or with a parameter ("..;a"). */
-struct slice route_path(const struct head *req, struct arena *);
+struct slice route_path(const struct head *req, enum slash_rule, struct arena *);
 /* The same of a path that was made here. */
 struct slice route_normal(struct slice path, struct arena *);
 /* NULL: none, or the path is not in normal form (p == NULL), or *too_hard.  `values` may be NULL if

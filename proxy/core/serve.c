@@ -191,7 +191,10 @@ static void go_on(struct exchange *x)
 
 void serve_body(struct exchange *x)
 {
+	struct serving *s = x->serving;
+
 	go_on(x);
+	s->ready = false; /* what waits for room has the buffer no more */
 }
 
 void serve_on_room(struct exchange *x)

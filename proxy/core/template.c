@@ -459,7 +459,7 @@ static void put_char(struct buf *b, char c, enum template_form form, bool escape
 	}
 	if (form == TEMPLATE_FIELD)
 		stays = !is_control(c);
-	else if (form != TEMPLATE_TEXT)
+	else if (form != TEMPLATE_TEXT && form != TEMPLATE_LOG_PLAIN)
 		stays = escaped ? stands_in_uri(c, form == TEMPLATE_PATH) : stands_in_part(c);
 	if (stays)
 		buf_putc(b, c);
@@ -497,12 +497,22 @@ static bool read_part(struct reader *r, struct slice *out)
 	return r->part->source->read(r, out);
 }
 
+/* What is too long is none, for half of a path or a page would be another one; of lines for people
+ * half is better: no client shall choose that nothing is told of it. */
+static size_t length_of(const struct buf *b, enum template_form form)
+{
+	if (b->n <= TEMPLATE_MAX)
+		return b->n;
+	return form >= TEMPLATE_LOG ? TEMPLATE_MAX : 0;
+}
+
 bool template_fill_values(const struct template *t, const struct template_values *v,
 			  enum template_form form, struct slice *out)
 {
 	struct buf b = { .arena = v->call->arena };
 	struct reader r; /* its scratch stays as it is */
 	struct slice value;
+	size_t n;
 
 	r.v = v;
 	for (uint32_t i = 0; i < t->n && b.n <= TEMPLATE_MAX; i++) {
@@ -514,6 +524,7 @@ bool template_fill_values(const struct template *t, const struct template_values
 		else if (form == TEMPLATE_LOG)
 			buf_putc(&b, '-');
 	}
-	*out = b.n == 0 || b.n > TEMPLATE_MAX ? slice_of("", 0) : slice_of(b.p, b.n);
+	n = length_of(&b, form);
+	*out = n == 0 ? slice_of("", 0) : slice_of(b.p, n);
 	return !b.oom;
 }

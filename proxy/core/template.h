@@ -34,7 +34,7 @@
  *      of others all that could end a segment or a value of a query is escaped.
  *      A path of which a value makes `..` is refused, and a Location does not begin with `//` for a
  *      value's sake: that would name a host (action.c).
- *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty. */
+ *  T5  No text is longer than TEMPLATE_MAX; one that would be is empty, or, of a log, cut there. */
 #ifndef CORE_TEMPLATE_H
 #define CORE_TEMPLATE_H
 
@@ -68,6 +68,7 @@ enum template_form {
 	TEMPLATE_HTML,
 	TEMPLATE_LOG, /* of a log: `"`, `\` and all but plain ASCII as \xXX; `-` for what is not there */
 	TEMPLATE_LOG_JSON, /* within a string of JSON, bytes above 0x7f as they are */
+	TEMPLATE_LOG_PLAIN, /* as it is */
 };
 
 /* From when on a value is known. */

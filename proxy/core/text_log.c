@@ -127,7 +127,7 @@ static bool prepare(struct text_log *t, const struct text_log_conf *conf, struct
 	static const enum template_form forms[] = {
 		[LOG_ESCAPE_TEXT] = TEMPLATE_LOG,
 		[LOG_ESCAPE_JSON] = TEMPLATE_LOG_JSON,
-		[LOG_ESCAPE_NONE] = TEMPLATE_TEXT,
+		[LOG_ESCAPE_NONE] = TEMPLATE_LOG_PLAIN,
 	};
 	static const struct template_match at_end = { .time = AT_END };
 

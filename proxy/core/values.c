@@ -25,6 +25,7 @@ struct value {
 	bool by_address, caseless;
 	const struct client_ip_conf *forwarded; /* NULL: `of` is the address */
 	uint32_t n_map, n_split;
+	uint32_t cost; /* how many are read for it, itself included */
 	struct choice *map, *split;
 	struct template of, dflt;
 };
@@ -34,26 +35,35 @@ struct values {
 	struct value value[];
 };
 
-enum { WHOLE = 1000000 };
+enum {
+	WHOLE = 1000000,
+	COST_MAX = 256, /* each may be TEMPLATE_MAX long, in the call's arena */
+};
 
 /*------------------------------------------------------------- making ready */
 
 /* Where one is made ready. */
 struct preparing {
-	const struct config *config;
 	const struct value_conf *conf;
+	const struct values *before; /* those that are made ready */
+	uint32_t *asked;             /* how many are read for the text that is read now */
 	struct arena *arena;
 	struct diags *diags;
 };
 
+/* *most: of several texts, of which one is filled, how many values are read at most. */
 static bool parse_text(const struct preparing *p, const struct text_conf *text,
-		       const struct template_match *match, struct template *out)
+		       const struct template_match *match, struct template *out, uint32_t *most)
 {
 	static const struct template_match no_match;
+	bool ok;
 
-	return template_parse(out, text->text == NULL ? "" : text->text, text->literal,
-			      match == NULL ? &no_match : match, "`values`", text->at, p->arena,
-			      p->diags);
+	*p->asked = 0;
+	ok = template_parse(out, text->text == NULL ? "" : text->text, text->literal,
+			    match == NULL ? &no_match : match, "`values`", text->at, p->arena,
+			    p->diags);
+	*most = *p->asked > *most ? *p->asked : *most;
+	return ok;
 }
 
 /* NULL, or what is wrong with it. */
@@ -76,7 +86,7 @@ static const char *prepare_match(const struct preparing *p, const char *text,
 }
 
 static bool prepare_choice(const struct preparing *p, const struct value_choice_conf *conf,
-			   struct choice *c)
+			   struct choice *c, uint32_t *most)
 {
 	const char *const *text = conf->match.item;
 	bool ok = true;
@@ -97,11 +107,11 @@ static bool prepare_choice(const struct preparing *p, const struct value_choice_
 	}
 	if (c->n == 1) /* of several, which has met is not told */
 		c->found.pattern = c->match[0].pattern;
-	return parse_text(p, &conf->value, &c->found, &c->value) && ok;
+	return parse_text(p, &conf->value, &c->found, &c->value, most) && ok;
 }
 
 static bool prepare_choices(const struct preparing *p, const struct conf_list *list, uint32_t *n,
-			    struct choice **out)
+			    struct choice **out, uint32_t *most)
 {
 	const struct value_choice_conf *conf = list->item;
 	uint64_t share = 0;
@@ -114,7 +124,7 @@ static bool prepare_choices(const struct preparing *p, const struct conf_list *l
 		return false;
 	}
 	for (uint32_t i = 0; i < list->n; i++) {
-		ok = prepare_choice(p, &conf[i], &(*out)[i]) && ok;
+		ok = prepare_choice(p, &conf[i], &(*out)[i], most) && ok;
 		share += conf[i].share;
 		/* each for itself is rounded down, as nginx does it */
 		(*out)[i].below = (i == 0 ? 0 : (*out)[i - 1].below) +
@@ -132,29 +142,36 @@ static bool prepare_choices(const struct preparing *p, const struct conf_list *l
 static bool prepare(const struct preparing *p, struct value *v)
 {
 	const struct value_conf *c = p->conf;
+	uint32_t of = 0, most = 0;
 
 	v->name = slice_str(c->name.name);
 	v->by_address = c->by == VALUE_BY_ADDRESS;
 	v->caseless = c->caseless;
 	v->forwarded = c->forwarded.trust.n > 0 ? &c->forwarded : NULL;
-	return parse_text(p, &c->of, NULL, &v->of) && parse_text(p, &c->dflt, NULL, &v->dflt) &&
-	       prepare_choices(p, &c->map, &v->n_map, &v->map) &&
-	       prepare_choices(p, &c->split, &v->n_split, &v->split);
-}
-
-static bool names_value(const struct config *c, uint32_t before, struct slice name)
-{
-	const struct value_conf *v = c->values.item;
-
-	for (uint32_t i = 0; i < before; i++)
-		if (v[i].name.name != NULL && slice_is(name, v[i].name.name))
-			return true;
+	if (!parse_text(p, &c->of, NULL, &v->of, &of) ||
+	    !parse_text(p, &c->dflt, NULL, &v->dflt, &most) ||
+	    !prepare_choices(p, &c->map, &v->n_map, &v->map, &most) ||
+	    !prepare_choices(p, &c->split, &v->n_split, &v->split, &most))
+		return false;
+	v->cost = 1 + of + most;
+	if (v->cost <= COST_MAX)
+		return true;
+	diag_error(
+	    p->diags, c->at, "E016",
+	    "more than %d values would have to be read for one `%s`, those that they are made "
+	    "of included",
+	    COST_MAX, c->name.name);
 	return false;
 }
 
 bool values_known(const struct config *c, struct slice name)
 {
-	return names_value(c, c->values.n, name);
+	const struct value_conf *v = c->values.item;
+
+	for (uint32_t i = 0; i < c->values.n; i++)
+		if (v[i].name.name != NULL && slice_is(name, v[i].name.name))
+			return true;
+	return false;
 }
 
 /* V1 */
@@ -162,9 +179,13 @@ static bool known_before(const void *of, struct slice name)
 {
 	const struct preparing *p = of;
 
-	return names_value(p->config,
-			   (uint32_t)(p->conf - (const struct value_conf *)p->config->values.item),
-			   name);
+	for (uint32_t i = 0; i < p->before->n; i++) {
+		if (!slice_eq(p->before->value[i].name, name))
+			continue;
+		*p->asked += p->before->value[i].cost;
+		return true;
+	}
+	return false;
 }
 
 const struct values *values_prepare(const struct config *config, struct arena *arena,
@@ -174,20 +195,22 @@ const struct values *values_prepare(const struct config *config, struct arena *a
 	struct values *values =
 	    arena_zalloc(arena, sizeof(*values) + config->values.n * sizeof(values->value[0]));
 	struct diag_names outer = diags->values;
+	uint32_t asked = 0;
 	bool ok = true;
 
 	if (values == NULL) {
 		diags_out_of_memory(diags);
 		return NULL;
 	}
-	values->n = config->values.n;
-	for (uint32_t i = 0; i < config->values.n; i++) {
-		struct preparing p = {
-			.config = config, .conf = &conf[i], .arena = arena, .diags = diags
-		};
+	for (; values->n < config->values.n; values->n++) {
+		struct preparing p = { .conf = &conf[values->n],
+				       .before = values,
+				       .asked = &asked,
+				       .arena = arena,
+				       .diags = diags };
 
 		diags->values = (struct diag_names){ .known = known_before, .of = &p };
-		ok = prepare(&p, &values->value[i]) && ok;
+		ok = prepare(&p, &values->value[values->n]) && ok;
 	}
 	diags->values = outer;
 	return ok ? values : NULL;

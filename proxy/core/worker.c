@@ -355,7 +355,11 @@ static void follow_listeners(struct worker *w)
 		bool known = i < p->config->listen.n;
 		struct tls_server *tls = known ? p->tls[i] : NULL;
 
-		wl->http2 = known && ((const struct listen_conf *)p->config->listen.item)[i].http2;
+		const struct listen_conf *conf =
+		    known ? (const struct listen_conf *)p->config->listen.item + i : NULL;
+
+		wl->http2 = known && conf->http2;
+		wl->field_names = known ? conf->field_names : NAMES_ANY;
 		tls_server_put(wl->tls);
 		wl->tls = tls == NULL ? NULL : tls_server_get(tls);
 		if (tls == NULL || w->loop.tickets != NULL)

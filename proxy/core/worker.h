@@ -44,8 +44,9 @@ struct listen_slot {
 	/* control's: */
 	struct worker_listener *wl[WORKERS_MAX];
 	struct list link;
-	bool wanted; /* by the policy being prepared */
-	bool open;   /* the workers listen */
+	bool wanted;    /* by the policy being prepared */
+	bool open;      /* the workers listen */
+	bool inherited; /* the socket, and the file of a unix one, is not ours */
 };
 
 struct worker_listener {
@@ -55,6 +56,7 @@ struct worker_listener {
 	struct listener_stats *stats;
 	struct tls_server *tls; /* of the policy in force, held; NULL: plain */
 	bool http2;             /* the same: whether it is spoken, too */
+	int field_names;        /* the same: enum field_names */
 	struct list link;
 	uint32_t conns;
 	bool closed; /* freed with its last connection */
@@ -95,6 +97,7 @@ struct worker {
 	struct list exchanges; /* under way */
 	struct list spare;     /* for reuse */
 	uint32_t n_exchanges, n_spare;
+	uint64_t awaited_bytes; /* of bodies, by all calls (collect.c) */
 	unsigned
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
 	uint64_t trim_ns; /* not before this again */

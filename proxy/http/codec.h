@@ -57,6 +57,8 @@ struct codec_limits {
 	uint32_t target_bytes;      /* the request target alone: 414 */
 	uint16_t headers;           /* fields */
 	bool bare_lf;               /* lines of HTTP/1 heads may end with it */
+	bool loose_host; /* HTTP/1: an absolute target may name another host, which counts */
+	bool no_half_close;         /* a client that has ended its side reads no answer */
 	const struct h2_limits *h2; /* what HTTP/2 has beside; NULL: it is not spoken */
 };
 

@@ -486,8 +486,9 @@ static const struct reason *parse_request_line(const char **at, const char *end,
 	return why != NULL ? why : parse_target(h, scheme);
 }
 
-/* RFC 9112 section 3.2: Host is there, once, valid, and the same as in an absolute target. */
-static const struct reason *finish_host(struct parse *p, const struct scheme *scheme)
+/* RFC 9112 section 3.2: Host is there, once, valid, and the same as in an absolute target, unless that is to be ignored. */
+static const struct reason *finish_host(struct parse *p, const struct scheme *scheme,
+					const struct codec_limits *limits)
 {
 	struct head *h = p->head;
 
@@ -497,7 +498,7 @@ static const struct reason *finish_host(struct parse *p, const struct scheme *sc
 		return reason_bad_host;
 	if (scheme == NULL)
 		h->authority = p->host;
-	else if (!authority_eq(h->authority, p->host, scheme->port))
+	else if (!limits->loose_host && !authority_eq(h->authority, p->host, scheme->port))
 		return reason_bad_host;
 	return NULL;
 }
@@ -530,10 +531,11 @@ static void finish_connection(const struct parse *p)
 	h->upgrade = p->has_upgrade && p->says_upgrade && h->minor > 0 && !p->foreign_upgrade;
 }
 
-static const struct reason *finish_request(struct parse *p, const struct scheme *scheme)
+static const struct reason *finish_request(struct parse *p, const struct scheme *scheme,
+					   const struct codec_limits *limits)
 {
 	struct head *h = p->head;
-	const struct reason *why = finish_host(p, scheme);
+	const struct reason *why = finish_host(p, scheme, limits);
 
 	if (why == NULL)
 		why = finish_framing(p);
@@ -560,7 +562,7 @@ const struct reason *h1_parse_request(struct slice text, const struct codec_limi
 	why = parse_request_line(&at, end, limits, h, &scheme);
 	if (why == NULL)
 		why = parse_fields(at, end, limits, &p);
-	return why != NULL ? why : finish_request(&p, scheme);
+	return why != NULL ? why : finish_request(&p, scheme, limits);
 }
 
 /*---------------------------------------- responses */

@@ -37,11 +37,17 @@ void h1_server_finish(struct h1 *h)
 	h1_raise_gone(h, phase, NULL);
 }
 
+/* Nothing of the answer is there, and who asked is taken to be gone. */
+static bool is_left(const struct h1 *h)
+{
+	return h->codec.limits->no_half_close && h->out_state == OUT_HEAD;
+}
+
 void h1_server_eof(struct h1 *h)
 {
 	if (!h->open)
 		h->codec.phase = h->codec.phase < CODEC_CLOSED ? CODEC_CLOSED : h->codec.phase;
-	else if (h->in_state == IN_LENGTH || h->in_state == IN_CHUNKED)
+	else if (h->in_state == IN_LENGTH || h->in_state == IN_CHUNKED || is_left(h))
 		h1_break_stream(h, reason_client_abort);
 	else
 		h->keep_alive = false; /* the answer may still be read: a half-close is no abort */

@@ -108,7 +108,7 @@ void h2_set_phase(struct h2 *h)
 	else if (s->eof || s->final || (s->is_client && (s->last || s->refused)))
 		h->codec.phase = over_phase(h);
 	else
-		h->codec.phase = s->in_part || s->last ? CODEC_HEAD : CODEC_IDLE;
+		h->codec.phase = s->in_part || s->last || s->n_unread > 0 ? CODEC_HEAD : CODEC_IDLE;
 }
 
 static void say_final(struct h2 *h)
@@ -319,6 +319,7 @@ static void take_rst(struct h2 *h, const struct h2_frame *f, const char *p)
 		return;
 	}
 	if (st == NULL || (!h->s->is_client && st->out == H2_OUT_DONE && !st->tunnel)) {
+		h2_unread_end(h, f->id);
 		h2_floods(h, H2_FLOOD_OTHERS); /* too late: the answer is on its way */
 		return;
 	}
@@ -539,6 +540,7 @@ static size_t h2_feed(struct codec *c, struct slice in)
 	struct h2 *h = h2_of(c);
 	size_t used = 0;
 
+	h2_unread_expire(h);
 	h2_run_todo(h);
 	while (used < in.n && !is_doomed(h)) {
 		size_t n = take(h, slice_of(in.p + used, in.n - used));
@@ -562,6 +564,7 @@ static void h2_eof(struct codec *c)
 	struct h2_session *s = h->s;
 
 	s->eof = true;
+	s->n_unread = 0; /* nothing more comes of them */
 	h2_streams_hang_up(h, s->is_client ? reason_upstream_reset : reason_client_abort);
 	h2_set_phase(h);
 }
@@ -570,10 +573,14 @@ static void h2_fail(struct codec *c, const struct reason *why)
 {
 	struct h2 *h = h2_of(c);
 
-	if (h2_is_over(h))
+	if (h2_is_over(h)) {
 		h2_streams_break(h, why);
-	else
+	} else if (why == reason_head_timeout && !h->s->last && h2_unread_stop(h)) {
+		c->turned = true; /* it was not a head that was waited for, or not for so long */
+		h2_set_phase(h);
+	} else {
 		h2_break(h, H2_NO_ERROR, why);
+	}
 }
 
 static bool h2_wants_read(const struct codec *c)
@@ -589,6 +596,7 @@ static void h2_fini(struct codec *c)
 	h2_streams_free(h);
 	nghttp2_hd_deflate_del(h->s->deflater);
 	nghttp2_hd_inflate_del(h->s->inflater);
+	free(h->s->unread);
 	free(h->s);
 	h->s = NULL;
 }

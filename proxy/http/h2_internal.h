@@ -70,6 +70,10 @@ enum {
 	H2_BACKLOG = 1024 * 1024, /* bytes, beyond which nothing is read that may call for more */
 	H2_INTERIM_HEADS = 8,     /* 1xx heads before an answer: each stays in the call's arena */
 	H2_PEER_STREAMS = 1024,   /* of ours, whatever more the peer allows */
+	/* of requests that were answered and come on: as HTTP/1's connections linger */
+	H2_UNREAD = 256,
+	H2_UNREAD_BYTES = 4 * 1024 * 1024,
+	H2_UNREAD_SECONDS = 2,
 };
 
 #define H2_WINDOW_MAX INT32_MAX
@@ -143,12 +147,21 @@ struct h2_stream {
 	bool in_told;    /* ... and the owner knows */
 	bool in_broken;  /* what comes is dropped: the owner was told `bad` */
 	bool in_sized;   /* in_left counts */
+	bool refused;    /* server: the answer is no success */
 	bool out_sized;  /* owed counts */
 	bool tunnel;     /* DATA is what another protocol says, both ways, until either end (RFC 8441) */
 	const struct head *asked; /* client: to be sent once the peer's settings allow it */
 	bool bodiless;   /* the head went out with the end, whatever body follows */
 	bool heard;      /* client: the answer's head has come */
 	bool full;       /* queued was above high water */
+};
+
+/* A request that was answered before it had come whole. */
+struct h2_unread {
+	uint32_t id;
+	uint32_t left;     /* bytes that it may still bring */
+	int64_t window;    /* that it may send now */
+	uint64_t until_ns;
 };
 
 struct h2_session {
@@ -159,6 +172,8 @@ struct h2_session {
 	struct h2_stream *bucket[H2_BUCKETS];
 	struct list todo, blocked, unflushed;
 	uint32_t n_streams;
+	struct h2_unread *unread; /* the oldest first; NULL: there was none yet */
+	uint32_t n_unread;
 	uint32_t in_id;   /* the newest that the peer has opened */
 	uint32_t next_id; /* client */
 	uint32_t cut_id;  /* the newest that we ended while more of it could come */
@@ -269,6 +284,19 @@ void h2_op_body(struct stream *, struct slice, bool end);
 void h2_op_trailers(struct stream *, const struct head *);
 void h2_op_pause(struct stream *, bool);
 void h2_op_reset(struct stream *, const struct reason *);
+
+/*---------------------------------------- h2_unread.c: what nobody reads */
+
+/* The stream's answer is out, and its request may go on for a while.  False: it may not. */
+bool h2_unread_keep(struct h2_stream *);
+/* The peer has ended it.  False: it is none of these; so with DATA. */
+bool h2_unread_end(struct h2 *, uint32_t id);
+bool h2_unread_data(struct h2 *, const struct h2_frame *);
+/* Ends those that have had their time; as many as one more stream needs; all, and says whether there
+ * were any. */
+void h2_unread_expire(struct h2 *);
+void h2_unread_make_room(struct h2 *);
+bool h2_unread_stop(struct h2 *);
 
 /*---------------------------------------- h2_out.c: frames out */
 

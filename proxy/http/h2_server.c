@@ -36,7 +36,8 @@ static void take_old(struct h2 *h, const struct h2_block *block)
 
 	if (!was_opened(h->s, id))
 		h2_fault(h, H2_PROTOCOL_ERROR);
-	else if (!h2_closed_fault(h, id) && !h2_floods(h, H2_FLOOD_OTHERS))
+	else if ((h2_unread_end(h, id) || !h2_closed_fault(h, id)) &&
+		 !h2_floods(h, H2_FLOOD_OTHERS))
 		skip_head(h, block);
 }
 
@@ -96,6 +97,7 @@ static void take_new(struct h2 *h, const struct h2_block *block)
 	struct h2_stream *st;
 
 	mark_opened(s, block->frame.id);
+	h2_unread_make_room(h);
 	if (s->final || s->n_streams >= s->streams) {
 		refuse(h, block, !s->final);
 		return;
@@ -124,8 +126,10 @@ static void take_trailers(struct h2 *h, const struct h2_block *block, struct h2_
 		h2_fault(h, H2_COMPRESSION_ERROR);
 		return;
 	}
-	if (st->in_broken)
+	if (st->in_broken) {
+		h2_unread_end(h, st->id);
 		return;
+	}
 	if (st->in_ended)
 		h2_stream_break(st, H2_STREAM_CLOSED, reason_client_fault);
 	else if (st->tunnel) /* section 8.5 */
@@ -200,6 +204,7 @@ static bool server_head(struct stream *s, const struct head *head, bool end)
 			end || silent))
 		return false;
 	st->tunnel = false;
+	st->refused = head->status >= 300;
 	st->out = H2_OUT_BODY;
 	st->out_sized = head->body == BODY_LENGTH && !silent;
 	st->owed = head->length;

@@ -4,8 +4,8 @@
  *   out   body -> DATA as far as both windows go, the rest is copied to `waiting`
  *
  * A tunnel's stream is over when both sides have ended it.  A request's stream is over when the
- * answer is written; what is left of the request then is not wanted (RST_STREAM with NO_ERROR, RFC
- * 9113 section 8.1).  An answer's is over when all of it was told. */
+ * answer is written; what is left of the request then is not wanted (h2_unread.c).  An answer's is
+ * over when all of it was told. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -439,6 +439,7 @@ size_t h2_take_data_frame(struct h2 *h, const struct h2_frame *f, struct slice i
 	struct h2_session *s = h->s;
 	uint32_t before = f->flags & H2_PADDED ? 1 : 0, pad = 0;
 	struct h2_stream *st = h2_stream_find(h, f->id);
+	bool unread;
 
 	if (in.n < H2_FRAME_HEAD + before && f->length >= before)
 		return 0;
@@ -459,9 +460,12 @@ size_t h2_take_data_frame(struct h2 *h, const struct h2_frame *f, struct slice i
 	s->data_left = f->length - before - pad;
 	s->data_pad = pad;
 	credit_connection(h, f->length);
+	unread = s->n_unread > 0 && h2_unread_data(h, f);
 	if ((s->data_left == 0 && !(f->flags & H2_END_STREAM) && h2_floods(h, H2_FLOOD_EMPTY)) ||
-	    (st == NULL && h2_closed_fault(h, f->id)))
+	    (st == NULL && !unread && h2_closed_fault(h, f->id)))
 		return in.n;
+	if (unread)
+		return H2_FRAME_HEAD + before;
 	if (st != NULL && data_fits(st, f, s->data_left)) {
 		credit_stream(st, before + pad);
 		if (s->data_left == 0 && (f->flags & H2_END_STREAM))
@@ -484,8 +488,11 @@ size_t h2_take_data(struct h2 *h, struct slice in)
 	n = in.n < s->data_left ? in.n : s->data_left;
 	s->data_left -= (uint32_t)n;
 	st = h2_stream_find(h, s->data.id);
-	if (st == NULL || st->in_broken)
+	if (st == NULL || st->in_broken) {
+		if (s->data_left == 0 && (s->data.flags & H2_END_STREAM))
+			h2_unread_end(h, s->data.id);
 		return n;
+	}
 	st->in_ended = s->data_left == 0 && (s->data.flags & H2_END_STREAM);
 	take_body(st, slice_of(in.p, n));
 	return n;
@@ -535,10 +542,10 @@ void h2_out_done(struct h2_stream *st)
 	st->out = H2_OUT_DONE;
 	if (st->h2->s->is_client || st->tunnel)
 		return;
-	if (!st->in_ended || st->code != H2_NO_ERROR)
+	drop_held(st);
+	if (st->code != H2_NO_ERROR || (!st->in_ended && !h2_unread_keep(st)))
 		cut(st, (enum h2_code)st->code);
 	st->in_broken = true;
-	drop_held(st);
 }
 
 /* How much of n the windows and one frame let out. */
@@ -728,7 +735,8 @@ void h2_op_reset(struct stream *s, const struct reason *why)
 	struct h2_stream *st = h2_stream_of(s);
 	struct h2 *h = st->h2;
 
-	if (st->id != 0 && (st->out != H2_OUT_DONE || !st->in_ended) && !h2_is_over(h))
+	if (st->id != 0 && (st->out != H2_OUT_DONE || (h->s->is_client && !st->in_ended)) &&
+	    !h2_is_over(h))
 		cut(st, h->s->is_client ? H2_CANCEL : code_of(why));
 	h2_stream_free(st);
 	h2_set_phase(h);

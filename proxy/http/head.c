@@ -238,6 +238,26 @@ void head_remove_alike(struct head *h, struct slice name)
 			h->fields[i].id = F_REMOVED;
 }
 
+static bool name_is_plain(struct slice name, bool underscores)
+{
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = char_lower(name.p[i]);
+
+		if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' &&
+		    !(c == '_' && underscores))
+			return false;
+	}
+	return true;
+}
+
+void head_remove_odd(struct head *h, bool underscores_may_stay)
+{
+	for (unsigned i = 0; i < h->n; i++)
+		if (h->fields[i].id == F_OTHER &&
+		    !name_is_plain(h->fields[i].name, underscores_may_stay))
+			h->fields[i].id = F_REMOVED;
+}
+
 /*---------------------------------------- hop-by-hop fields */
 
 struct slice list_next(struct slice *rest)
@@ -292,48 +312,83 @@ void head_strip_hop_by_hop(struct head *h, bool keep_upgrade)
 
 /*---------------------------------------- paths */
 
-/* Whether there is nothing to do: no escape, no empty segment, none that begins with a dot. */
+/* What may stand in a segment as it is. */
+static inline bool is_plain(char c)
+{
+	return char_is(c, CH_HOST | CH_SEGMENT);
+}
+
+/* Whether there is nothing to do: no escape, nothing to escape, no empty segment, none that begins
+ * with a dot. */
 static bool path_is_normal(struct slice path)
 {
 	for (size_t i = 0; i < path.n; i++) {
-		if (path.p[i] == '%')
+		if (is_plain(path.p[i]))
+			continue;
+		if (path.p[i] != '/')
 			return false;
-		if (path.p[i] == '/' && i + 1 < path.n &&
-		    (path.p[i + 1] == '/' || path.p[i + 1] == '.'))
+		if (i + 1 < path.n && (path.p[i + 1] == '/' || path.p[i + 1] == '.'))
 			return false;
 	}
 	return true;
 }
 
-/* Decodes what need not be escaped, in place at `out`.  The length; -1: malformed, or NUL. */
-static ptrdiff_t path_decode(struct slice path, char *out)
+static char *put_byte(char *o, unsigned char c)
 {
 	static const char digits[] = "0123456789ABCDEF";
+
+	if (is_plain((char)c)) {
+		*o++ = (char)c;
+		return o;
+	}
+	*o++ = '%';
+	*o++ = digits[c >> 4];
+	*o++ = digits[c & 15];
+	return o;
+}
+
+/* The byte that an escape stands for; 0: malformed, or NUL. */
+static unsigned char escaped_byte(const char *p, size_t n)
+{
+	if (n < 3 || !char_is(p[1], CH_HEX) || !char_is(p[2], CH_HEX))
+		return 0;
+	return (unsigned char)(char_hex(p[1]) << 4 | char_hex(p[2]));
+}
+
+/* Each character as the normal form has it.  The length; -1: malformed, NUL, or not to be. */
+static ptrdiff_t path_decode(struct slice path, enum slash_rule rule, char *out)
+{
 	char *o = out;
 
 	for (size_t i = 0; i < path.n; i++) {
-		unsigned c;
+		unsigned char c = (unsigned char)path.p[i];
 
-		if (path.p[i] != '%') {
-			*o++ = path.p[i];
+		if (c == '%') {
+			c = escaped_byte(path.p + i, path.n - i);
+			i += 2;
+			if (c == 0 || (rule == SLASHES_REJECT && (c == '/' || c == '\\')))
+				return -1;
+			if (c == '/' && rule == SLASHES_DECODE) {
+				*o++ = '/';
+				continue;
+			}
+		} else if (c == '/') {
+			*o++ = '/';
 			continue;
 		}
-		if (path.n - i < 3 || !char_is(path.p[i + 1], CH_HEX) ||
-		    !char_is(path.p[i + 2], CH_HEX))
-			return -1;
-		c = char_hex(path.p[i + 1]) << 4 | char_hex(path.p[i + 2]);
-		if (c == 0)
-			return -1;
-		if (char_is((char)c, CH_UNRESERVED)) {
-			*o++ = (char)c;
-		} else {
-			*o++ = '%';
-			*o++ = digits[c >> 4];
-			*o++ = digits[c & 15];
-		}
-		i += 2;
+		o = put_byte(o, c);
 	}
 	return o - out;
+}
+
+/* How long it may become. */
+static size_t decoded_room(struct slice path)
+{
+	size_t n = path.n;
+
+	for (size_t i = 0; i < path.n; i++)
+		n += is_plain(path.p[i]) || path.p[i] == '/' || path.p[i] == '%' ? 0 : 2;
+	return n;
 }
 
 /* Merges and resolves segments in place; *n is the new length.  False: above the root.  What is
@@ -364,6 +419,11 @@ static bool path_resolve(char *p, size_t *n)
 
 struct slice head_normal_path(struct slice path, struct arena *a)
 {
+	return head_normal_path_by(path, SLASHES_KEEP, a);
+}
+
+struct slice head_normal_path_by(struct slice path, enum slash_rule rule, struct arena *a)
+{
 	static const struct slice none = { .p = NULL, .n = 0 };
 	ptrdiff_t len;
 	size_t n;
@@ -373,10 +433,10 @@ struct slice head_normal_path(struct slice path, struct arena *a)
 		return none;
 	if (path_is_normal(path))
 		return path;
-	p = arena_alloc(a, path.n);
+	p = arena_alloc(a, decoded_room(path));
 	if (p == NULL)
 		return none;
-	len = path_decode(path, p);
+	len = path_decode(path, rule, p);
 	if (len < 0)
 		return none;
 	n = (size_t)len;

@@ -116,6 +116,8 @@ bool head_set_name(struct head *, struct slice name, struct slice value);
 /* Removes fields that differ from `name` by `_` for `-` only: to an application that reads them as
  * CGI does they are the same. */
 void head_remove_alike(struct head *, struct slice name);
+/* Removes fields whose names hold more than letters, digits and hyphens. */
+void head_remove_odd(struct head *, bool underscores_may_stay);
 
 /* Takes out Connection, what it nominates (but never a FIELD_PROTECTED one) and
  * every FIELD_HOP field (RFC 9110 section 7.6.1).  `keep_upgrade` leaves Upgrade in:
@@ -132,11 +134,16 @@ bool head_lists(const struct head *, enum field_id, struct slice item);
 /* The usual reason phrase (RFC 9110 section 15); empty when there is none. */
 struct slice status_phrase(uint16_t status);
 
-/* The path in normal form, for matching only (the path goes on as it came):
- * %XX of unreserved characters decoded, the others' hex upper-cased, empty segments merged, "." and
- * ".." resolved (RFC 3986 section 6.2.2).  In the arena, or `path` itself where it is in normal
- * form; p == NULL: the path climbs above the root, holds a malformed or NUL escape or does not
- * begin with "/", or memory is out. */
+/* What %2F is: no slash; nor is it taken, and %5C neither; or one. */
+enum slash_rule { SLASHES_KEEP, SLASHES_REJECT, SLASHES_DECODE };
+
+/* The path in normal form, for matching only (the path goes on as it came): what may stand in a
+ * segment (RFC 3986 section 3.3) stands there as it is, all else as %XX in upper case, so that no
+ * rule is passed by with an escape; empty segments are merged, "." and ".." resolved (section
+ * 6.2.2).  In the arena, or `path` itself where it is in normal form; p == NULL: the path climbs
+ * above the root, holds a malformed or NUL escape or does not begin with "/", or memory is out. */
 struct slice head_normal_path(struct slice path, struct arena *);
+/* The same where escaped slashes have another rule than SLASHES_KEEP. */
+struct slice head_normal_path_by(struct slice path, enum slash_rule, struct arena *);
 
 #endif

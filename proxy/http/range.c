@@ -180,16 +180,24 @@ static bool is_changed(const struct head *req, const struct validator *v)
 	return tags.p != NULL && !etag_is_listed(tags, v->etag, false);
 }
 
+static bool is_since(struct slice date, const struct validator *v)
+{
+	int64_t s;
+
+	if (v->since == SINCE_OFF || !date_parse(date, &s))
+		return false;
+	return v->since == SINCE_BEFORE ? s >= v->modified_s : s == v->modified_s;
+}
+
 uint16_t precondition_status(const struct head *req, const struct validator *v)
 {
 	struct slice date = find(req, "If-Modified-Since"), tags = find(req, "If-None-Match");
-	int64_t s;
 
 	if (is_changed(req, v))
 		return 412;
 	if (date.p == NULL && tags.p == NULL)
 		return 0;
-	if (date.p != NULL && !(date_parse(date, &s) && s == v->modified_s))
+	if (date.p != NULL && !is_since(date, v))
 		return 0;
 	return tags.p == NULL || etag_is_listed(tags, v->etag, true) ? 304 : 0;
 }

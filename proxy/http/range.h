@@ -28,11 +28,15 @@ enum range_answer {
 	RANGE_NONE, /* 416 */
 };
 
+/* Which dates of If-Modified-Since find it unchanged. */
+enum since_rule { SINCE_EXACT, SINCE_BEFORE, SINCE_OFF };
+
 /* What a representation of `size` bytes is known by. */
 struct validator {
 	struct slice etag; /* strong, with its quotes */
 	int64_t modified_s;
 	uint64_t size;
+	enum since_rule since;
 };
 
 /* The value of Range. */

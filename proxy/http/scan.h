@@ -14,6 +14,7 @@ enum char_flag {
 	CH_UNRESERVED = 1 << 3, /* RFC 3986 section 2.3 */
 	CH_HOST = 1 << 4,       /* RFC 3986 section 3.2.2, reg-name but for its escapes */
 	CH_DIGIT = 1 << 5,
+	CH_SEGMENT = 1 << 6, /* RFC 3986 section 3.3: with CH_HOST, pchar but for its escapes */
 };
 
 extern const uint8_t char_flags[256];

@@ -48,6 +48,8 @@ struct loop {
 	uint64_t now_ns, wall_ns;
 	uint64_t (*read_clock)(struct loop *); /* monotonic, ns */
 	struct transport *(*connect)(struct loop *, const struct addr *);
+	const struct addr
+	    *source; /* where what connects now comes from; NULL: as the system chooses */
 	bool in_turn, settling;
 	bool holds; /* there will be a loop_end_turn */
 	struct timers timers;

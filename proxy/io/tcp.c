@@ -172,6 +172,17 @@ struct transport *tcp_open(struct loop *loop, int fd)
 	return &tcp->transport;
 }
 
+/* The port is chosen with the address that is called: the same one serves for many of those. */
+static bool come_from(int fd, const struct addr *source)
+{
+	static const int on = 1;
+
+	if (source == NULL)
+		return true;
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind(fd, &source->u.sa, source->len) == 0;
+}
+
 struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 {
 	static const int on = 1;
@@ -184,7 +195,8 @@ struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 	if (family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */
-	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS) {
+	if (!come_from(fd, loop->source) ||
+	    (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS)) {
 		loop->connect_error = errno;
 		close(fd);
 		return NULL;

@@ -830,8 +830,9 @@ static bool set_peer(SSL *ssl, const struct tls_client *client, const char *name
 	if (ip_parse(slice_str(name), &ip))
 		return !client->verify || X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
 	/* the subject is no place for names (RFC 9525 section 2) */
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-						   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	X509_VERIFY_PARAM_set_hostflags(
+	    param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+		       (client->common_name ? 0U : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
 	return SSL_set_tlsext_host_name(ssl, name) == 1 &&
 	       (!client->verify || SSL_set1_host(ssl, name) == 1);
 }
@@ -868,7 +869,8 @@ struct transport *tls_connect(struct loop *loop, struct transport *below,
 	}
 	tls->trust = client->trust;
 	tls->to = target->quiet ? NULL : target->name;
-	resume(tls, target->resume);
+	if (client->resume)
+		resume(tls, target->resume);
 	SSL_set_connect_state(tls->ssl);
 	tls->state = CONNECTING;
 	take_over(tls);

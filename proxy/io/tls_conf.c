@@ -185,6 +185,18 @@ static const struct field client_fields[] = {
 	  .dflt = "1.2",
 	  .names = version_names,
 	  .doc = "The oldest version of TLS that is spoken." },
+	{ .key = "resume",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct tls_client_conf, resume),
+	  .dflt = "true",
+	  .doc = "Whether a connection takes up the session of an earlier one, which saves time "
+		 "and work." },
+	{ .key = "common_name",
+	  .type = C_BOOL,
+	  .offset = offsetof(struct tls_client_conf, common_name),
+	  .dflt = "false",
+	  .doc = "Whether the common name of a certificate counts that names no host elsewhere, as "
+		 "old ones do not." },
 	{ .key = "ciphers",
 	  .type = C_STRING,
 	  .offset = offsetof(struct tls_client_conf, ciphers),

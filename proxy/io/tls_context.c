@@ -718,6 +718,8 @@ static void fill_client(struct making *m, struct tls_client *t, const struct tls
 {
 	t->ctx = new_context(TLS_client_method(), c->min_version);
 	t->verify = c->verify;
+	t->resume = c->resume;
+	t->common_name = c->common_name;
 	t->server_name = c->server_name == NULL ? NULL : strdup(c->server_name);
 	t->cert_path = c->cert == NULL ? NULL : strdup(c->cert);
 	if (t->ctx == NULL || !set_alpn(t->ctx, m->protocols) ||
@@ -728,6 +730,7 @@ static void fill_client(struct making *m, struct tls_client *t, const struct tls
 	}
 	remember(m, "verify ", c->verify ? "yes" : "no");
 	remember(m, "name ", c->server_name);
+	remember(m, "common name ", c->common_name ? "yes" : "no");
 	remember(m, "version ", c->min_version == TLS_1_3 ? "1.3" : "1.2");
 	remember(m, "ciphers ", c->ciphers);
 	remember(m, "certificate ", c->cert);

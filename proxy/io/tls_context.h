@@ -33,7 +33,7 @@ struct tls_client_conf {
 	const char *ca; /* NULL: those of the system */
 	const char *cert, *key;
 	const char *server_name; /* NULL: the endpoint's */
-	bool verify;
+	bool verify, resume, common_name;
 	int min_version;
 	const char *ciphers;
 	struct place at, ca_at, cert_at, key_at, verify_at, ciphers_at;

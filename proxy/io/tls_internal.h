@@ -26,7 +26,7 @@ struct tls_client {
 	_Atomic unsigned refs;
 	SSL_CTX *ctx;
 	uint64_t trust;
-	bool verify;
+	bool verify, resume, common_name;
 	char *server_name; /* NULL: the endpoint's */
 	char *cert_path;   /* NULL: none */
 	int64_t not_after_s;

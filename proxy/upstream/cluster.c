@@ -186,10 +186,27 @@ static bool check_hash(struct conf_load *load, const struct node *node,
 	return false;
 }
 
+static bool check_source(struct conf_load *load, struct cluster_conf *c)
+{
+	struct ip ip;
+
+	if (c->source == NULL)
+		return true;
+	if (!ip_parse(slice_str(c->source), &ip)) {
+		diag_error(load->diags, c->source_at, "E015",
+			   "`source` is an address of this machine, without a port");
+		return false;
+	}
+	addr_make(&c->source_addr, &ip, 0);
+	return true;
+}
+
 static bool check_cluster(struct conf_load *load, const struct node *node, void *conf)
 {
-	const struct cluster_conf *c = conf;
+	struct cluster_conf *c = conf;
 	bool ok = check_hash(load, node, c);
+
+	ok = check_source(load, c) && ok;
 
 	if (c->endpoints.n > CLUSTER_ENDPOINTS_MAX) {
 		diag_error(load->diags, node->at, "E016",
@@ -315,6 +332,15 @@ static const struct field cluster_fields[] = {
 	  .max = 24 * 3600 * CLOCK_S,
 	  .doc = "How often names are looked up again. When that fails the last addresses stay in "
 		 "use." },
+	{ .key = "source",
+	  .type = C_STRING,
+	  .offset = offsetof(struct cluster_conf, source),
+	  .at = offsetof(struct cluster_conf, source_at),
+	  .min = 2,
+	  .max = 64,
+	  .doc = "The address of this machine from which its endpoints are called, those of the "
+		 "same family; the others cannot be reached then. Health checks come from "
+		 "wherever the system says, as calls do when it is not given." },
 	{ .key = NULL },
 };
 

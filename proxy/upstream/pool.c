@@ -121,7 +121,11 @@ struct conn *pool_connect(struct loop *loop, struct endpoint *ep, unsigned w,
 		return NULL;
 	if (!endpoint_addr(ep, &cell->turn, &addr))
 		return NULL;
+	loop->source = cl->conf->source == NULL || addr.u.sa.sa_family == AF_UNIX
+			   ? NULL
+			   : &cl->conf->source_addr;
 	c = conn_connect(loop, &addr, &tls, protocol, on, owner, limits);
+	loop->source = NULL;
 	if (c == NULL)
 		return NULL;
 	c->data = cell;

@@ -76,6 +76,9 @@ struct cluster_conf {
 	bool http_1_0;            /* calls go out as HTTP/1.0 */
 	uint32_t unavailable;     /* status while no endpoint takes a call; 0: as the reason says */
 	uint64_t resolve_ns;      /* how often names are looked up again */
+	const char *source; /* the address that calls come from; NULL: as the system chooses */
+	struct place source_at;
+	struct addr source_addr; /* the same */
 };
 
 extern const struct schema cluster_schema; /* scalar form: one endpoint's address */

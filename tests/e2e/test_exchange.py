@@ -393,6 +393,20 @@ def test_upgrade_not_allowed_is_not_passed_on(weir):
 
 # ---- half-close and other endings
 
+def test_the_host_of_an_absolute_url_counts_where_it_is_said(weir):
+    w = weir(limits={"loose_host": True})
+    w.client().send(b"GET http://b.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    w.upstream.expect_request("GET /x", host="b.example")
+
+
+def test_half_close_is_an_abort_where_it_is_said(weir):
+    w = weir(limits={"half_close": False})
+    c = w.client().ask()
+    w.upstream.expect_request()
+    c.half_close()
+    c.expect_closed()
+
+
 def test_half_close_after_the_request_is_no_abort(weir):
     w = weir()
     c = w.client().ask().half_close()
@@ -440,6 +454,25 @@ def test_no_more_than_that_of_a_body_is_awaited(weir):
     c.send(b"1\r\ny\r\n0\r\n\r\n")
     w.upstream.answer(200, b"ok")
     c.expect(200, b"ok")
+
+
+def test_a_body_that_is_awaited_is_too_large(weir):
+    w = weir(route={"await_body": "64KiB", "max_body": "1KiB"})
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    w.client().send(head + b"800\r\n" + b"x" * 0x800 + b"\r\n0\r\n\r\n").refused(413)
+    w.upstream.untouched()
+
+
+def test_all_bodies_that_are_awaited_are_bounded(weir):
+    w = weir(limits={"awaited": "64KiB"}, route={"await_body": "1MiB"})
+    head, piece = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"f000\r\n" + b"x" * 0xf000 + b"\r\n"
+    first = w.client().send(head + piece)
+    assert not harness.readable([w.upstream.sock], 0.1)
+    second = w.client().send(head + piece)
+    w.upstream.expect_request("POST /a", read_body=False, transfer_encoding="chunked")
+    first.close(), second.close(), w.upstream.close()
+    w.client().send(head + b"3\r\nabc\r\n").quiet().send(b"0\r\n\r\n")
+    w.upstream.expect_request("POST /a", body=b"abc", content_length="3")
 
 
 def test_who_calls_is_not_told(weir):

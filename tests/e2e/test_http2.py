@@ -87,10 +87,25 @@ def test_denied_uploads_never_upload(weir):
     s = h.ask("/", method="POST", end=False)
     r = h.expect(s, 429)
     assert int(r.get("retry-after")) > 0
+    h.send_body(s, bytes(1 << 22), end=False)
+    h.sync()
+    assert h.of(s).reset is None  # it may end itself, and is stopped when that takes too much
+    h.send_body(s, b"x", end=False)
     h.sync()
     assert h.of(s).reset == 0
     h.fetch("/", 429)
     h.close()
+
+
+@needs("curl")
+@pytest.mark.parametrize("size", [1000, 100_000, 5_000_000])
+def test_refused_uploads_of_curl_are_answers(weir, tmp_path, size):
+    w = weir(policies={"p": {"rate": "1/h", "burst": 1}}, use=["p"], serve=True)
+    H2Client(w.client()).fetch("/", 200)
+    (tmp_path / "body").write_bytes(bytes(size))
+    out = run("curl", "-sS", "-w", "%{http_code}", "-o", "/dev/null", "--http2-prior-knowledge",
+              "--data-binary", f"@{tmp_path / 'body'}", f"http://{w.addr}/")
+    assert out == b"429"
 
 
 def test_a_hundred_continue(weir):

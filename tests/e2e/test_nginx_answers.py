@@ -33,6 +33,13 @@ def test_redirects_are_absolute(both):
     location /abs { return http://$host/y; } location /code { return 308 https://$http_host$request_uri; } }""", requests)
 
 
+def test_cookies_by_the_first_line_that_fits(both):
+    cookies = ["a=b; path=/two/x; Domain=.two.org", "a=b; path=/three; domain=three.org", "a=b; path=/four; domain=four.org", "path=/two/; domain=TWO.org; path=/three"]
+    both.compare("""server { listen 127.0.0.1:PORT; location / { proxy_pass http://127.0.0.1:APP;
+    proxy_cookie_path /two/ /one/; proxy_cookie_path /three /5; proxy_cookie_path /two /6;
+    proxy_cookie_domain two.org one.org; proxy_cookie_domain three.org $host; } }""", [get("/", X_Cookie=c) for c in cookies], seen("set-cookie"))
+
+
 def test_cookies(both):
     cookies = ["a=b; path=/two/x; Domain=.two.org", "a=b;Path=/two", "a=b", "s1=x; domain=two.org; Secure", "A=1; SameSite=Lax; HttpOnly",
                "path=/two/; domain=TWO.org; path=/x/", "one=1; Path=/two/; secure; expires=Thu, 01 Jan 1970 00:00:00 GMT"]

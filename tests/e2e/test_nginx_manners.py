@@ -87,6 +87,10 @@ EMERG = {
     'unexpected end of file, expecting "}" in F:7': {"server": "location / {"},
     'open() "D/conf/none.conf" failed (2: No such file or directory) in F:3': {"http": "include none.conf;"},
     '"pid" directive is duplicate in F:1': {"main": "pid a; pid b;"},
+    'unknown log format "later" in F:3': {"http": "access_log logs/a.log later; log_format later $status;"},
+    'unknown "nobody" variable': {"server": "add_header X $nobody; return 200 $http_any$arg_b${uri};"},
+    'unknown "no_key" variable': {"http": "limit_req_zone $no_key zone=z:1m rate=1r/s;"},
+    'unknown "one" variable': {"server": "location ~ ^/(?<two>.)x$ { return 200 $two$1$one; }"},
 }
 
 

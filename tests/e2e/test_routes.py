@@ -701,6 +701,39 @@ def test_errors_are_handed_on_once(weir, failing):
     assert failing.requests == 2
 
 
+BROKEN = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
+def test_what_is_malformed_goes_to_no_upstream(weir):
+    w = weir(errors=[{"when": 400, "route": "app"}])
+    w.client().send(BROKEN).refused(400)
+    w.upstream.untouched()
+    c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    w.upstream.expect_request(read_body=False)
+    c.send(b"zz\r\n").refused(400)
+
+
+def test_what_is_malformed_has_its_page(weir):
+    w = weir(errors=[{"when": 400, "path": "/sorry"}], routes=[{"name": "a", "match": {"path": "/sorry"}, "respond": {"status": 200, "body": "sorry"}}])
+    w.client().send(BROKEN).expect(200, b"sorry")
+
+
+def test_no_body_goes_elsewhere_with_a_hole(weir):
+    second = {"name": "b", "to": "app", "match": {"from": "name"}}
+    w = weir(routes=[{"name": "a", "to": "app", "max_body": "1KiB", "errors": {"when": 413, "route": "b"}}, second])
+    c = w.client().send(b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    w.upstream.expect_request(read_body=False)
+    c.send(b"800\r\n" + b"x" * 0x800 + b"\r\n0\r\n\r\n").refused(413)
+
+
+def test_a_body_that_was_dropped_goes_nowhere(weir, failing):
+    w = handing(weir, {"when": [503], "route": "second"}, failing, route={"body": "own"})
+    w.client().ask("/x", method="POST", body=b"theirs").expect(503, b"theirs")
+    assert failing.requests == 1
+    get(w, "/x", 503, b"theirs")
+    assert failing.requests == 3
+
+
 def test_a_page_names_a_route(run, tmp_path):
     (tmp_path / "w.yaml").write_text("version: 1\nlisten: 127.0.0.1:80\nroutes: [{ respond: 404, errors: { when: 404, route: none } }]\n")
     got = run("check", "-c", "w.yaml")

@@ -290,6 +290,15 @@ def test_access_log_to_a_file_and_reopened(weir, tmp_path):
     assert json.loads(path.read_text())["url.path"] == "/2"
 
 
+@pytest.mark.parametrize("escape", ["text", "json", "none"])
+def test_no_line_is_too_long_to_be_written(weir, tmp_path, escape):
+    lines = tmp_path / "lines"
+    w = weir(log={"access": "none", "text": {"t": {"path": str(lines), "format": "{client.ip}" + "{header.x-a}" * 8, "escape": escape}}},
+             routes=[{"name": "a", "respond": 200}], upstreams=None)
+    w.client().ask("/", headers={"X-A": "v" * 20000}).expect(200)
+    harness.until(lambda: lines.exists() and lines.read_text() == "127.0.0.1" + "v" * (65536 - 9) + "\n")
+
+
 def test_no_access_log(weir):
     w = weir(serve=True, log={"access": "none"})
     w.statuses(3)

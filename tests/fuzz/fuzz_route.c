@@ -54,7 +54,7 @@ static void ask(const struct route *r, const char *const *text, struct arena *ar
 	req.path = slice_str(text[ASKED]);
 	req.query = slice_str(text[QUERY]);
 	req.authority = slice_str(text[AUTHORITY]);
-	call.path = route_path(&req, arena);
+	call.path = route_path(&req, SLASHES_KEEP, arena);
 	if (call.path.p == NULL || !is_plain(text[ASKED], true, true) ||
 	    !is_plain(text[QUERY], true, false) || !is_plain(text[VALUE], false, false))
 		return;

@@ -58,7 +58,7 @@ static void ask(struct fixture *f, const char *path, const char *query)
 	f->req.path = slice_str(path);
 	f->req.query = slice_str(query);
 	f->req.authority = slice_str("Example.com:8443");
-	f->call.path = route_path(&f->req, &f->arena);
+	f->call.path = route_path(&f->req, SLASHES_KEEP, &f->arena);
 	assert_true(ip_parse(slice_str("10.1.2.3"), &f->call.client));
 }
 

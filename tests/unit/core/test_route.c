@@ -167,13 +167,13 @@ static void test_dots_that_others_see(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct head h = { .path = slice_str(bad[i]) };
 
-		if (route_path(&h, &arena).p != NULL)
+		if (route_path(&h, SLASHES_KEEP, &arena).p != NULL)
 			fail_msg("%s is taken", bad[i]);
 	}
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		struct head h = { .path = slice_str(good[i]) };
 
-		if (route_path(&h, &arena).p == NULL)
+		if (route_path(&h, SLASHES_KEEP, &arena).p == NULL)
 			fail_msg("%s is refused", good[i]);
 	}
 	arena_fini(&arena);

@@ -43,6 +43,11 @@ static void test_what_is_no_value(void **state)
 	assert_wrong("{value.x}", "values: { y: a }", "none of `values`");
 	assert_wrong("{value.x}", "", "none of `values`");
 	assert_wrong("", "values: { y: '{value.z}', z: a }", "none of `values` that stand before");
+	assert_wrong("",
+		     "values: { a: x, b: '{value.a}{value.a}', c: '{value.b}{value.b}', d: '{value.c}{value.c}', "
+		     "e: '{value.d}{value.d}', f: '{value.e}{value.e}', g: '{value.f}{value.f}', "
+		     "h: '{value.g}{value.g}', i: '{value.h}{value.h}' }",
+		     "more than 256 values would have to be read for one `i`");
 	assert_wrong("", "values: { y: '{value.y}' }", "none of `values`");
 	assert_wrong("", "values: { y: '{client.pi}' }", "is not known");
 	assert_wrong("", "values: { 'a b': x }", "the name of a value");

@@ -51,6 +51,10 @@ static void test_when(void **state)
 	} rows[] = {
 		{ "[connect]", REASON_connect_failed, 0, AGAIN_CONNECT },
 		{ "[connect]", REASON_connect_timeout, 0, AGAIN_CONNECT },
+		{ "[refused]", REASON_connect_failed, 0, AGAIN_CONNECT },
+		{ "[refused]", REASON_tls_failed, 0, AGAIN_CONNECT },
+		{ "[refused]", REASON_connect_timeout, 0, AGAIN_NONE },
+		{ "[refused, timeout]", REASON_connect_timeout, 0, AGAIN_TIMEOUT },
 		{ "[timeout]", REASON_connect_timeout, 0, AGAIN_TIMEOUT },
 		{ "[timeout]", REASON_first_byte_timeout, 0, AGAIN_TIMEOUT },
 		{ "[timeout]", REASON_try_timeout, 0, AGAIN_TIMEOUT },

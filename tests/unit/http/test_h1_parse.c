@@ -85,6 +85,24 @@ static void good_requests_are_understood(void **state)
 	}
 }
 
+static void an_absolute_target_may_have_another_host_where_it_is_said(void **state)
+{
+	static const char text[] = "GET http://b/x HTTP/1.1" E "Host: a:8" E E;
+	struct codec_limits loose = rig_limits;
+	struct arena a;
+	struct head h;
+
+	(void)state;
+	loose.loose_host = true;
+	arena_init(&a, NULL);
+	head_init(&h, &a);
+	assert_ptr_equal(h1_parse_request(slice_str(text), &rig_limits, &h), reason_bad_host);
+	head_init(&h, &a);
+	assert_null(h1_parse_request(slice_str(text), &loose, &h));
+	assert_true(slice_is(h.authority, "b"));
+	arena_fini(&a);
+}
+
 static void a_refused_head_says_what_was_understood(void **state)
 {
 	static const struct row row = { "DELETE /x?y HTTP/1.1" E "Host: a b" E E, "" };
@@ -434,6 +452,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_requests_are_refused),
 		cmocka_unit_test(good_requests_are_understood),
+		cmocka_unit_test(an_absolute_target_may_have_another_host_where_it_is_said),
 		cmocka_unit_test(a_refused_head_says_what_was_understood),
 		cmocka_unit_test(heads_are_bounded),
 		cmocka_unit_test(a_bound_on_the_line_beyond_that_on_the_head),

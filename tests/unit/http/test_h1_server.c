@@ -436,6 +436,22 @@ static void a_half_close_is_no_abort(void **state)
 	rig_fini(&r);
 }
 
+static void a_half_close_is_an_abort_where_it_is_said(void **state)
+{
+	const struct codec_limits strict = {
+		.head_bytes = 4096, .target_bytes = 1024, .headers = 100, .no_half_close = true
+	};
+	struct rig r;
+
+	(void)state;
+	begin_get(&r, GET);
+	r.h1.codec.limits = &strict;
+	rig_eof(&r);
+	assert_string_equal(rig_log(&r), "gone client_abort\n");
+	assert_int_equal(r.h1.codec.phase, CODEC_CLOSED);
+	rig_fini(&r);
+}
+
 static void pipelined_requests_before_a_half_close_are_answered(void **state)
 {
 	struct rig r;
@@ -724,6 +740,7 @@ int main(void)
 		cmocka_unit_test(a_broken_body_after_the_head_is_cut),
 		cmocka_unit_test(the_last_answer_says_so),
 		cmocka_unit_test(a_half_close_is_no_abort),
+		cmocka_unit_test(a_half_close_is_an_abort_where_it_is_said),
 		cmocka_unit_test(pipelined_requests_before_a_half_close_are_answered),
 		cmocka_unit_test(a_paused_body_before_a_half_close_is_taken),
 		cmocka_unit_test(failure_ends_the_stream_once),

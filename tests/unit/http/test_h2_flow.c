@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "h2_rig.h"
 #include "http/h2_internal.h"
 
@@ -527,22 +528,124 @@ static void trailers_that_came_while_paused_wait(void **state)
 	rig2_fini(&r);
 }
 
+/* A POST whose answer came early. */
+static void answer_early(struct h2_rig *r, const char *post, uint16_t status, const char *out)
+{
+	init_manual(r);
+	rig2_say(r, post);
+	rig2_log(r);
+	rig2_answer(&r->calls[1], status, "no");
+	rig2_drain(r);
+	assert_string_equal(rig2_out(r), out);
+	assert_string_equal(rig2_log(r), "gone 1 -\n");
+}
+
+#define EARLY(status) "headers 1 :status=" #status " content-length=2\ndata 1 end no\n"
+
 /* Section 8.1: after a complete answer the rest of the request is not wanted. */
-static void an_early_answer_ends_the_request(void **state)
+static void an_early_success_ends_the_request(void **state)
+{
+	struct h2_rig r;
+
+	(void)state;
+	answer_early(&r, "headers 1 " POST2 "\ndata 1 abc", 200, EARLY(200) "rst 1 0\n");
+	rig2_say(&r, "data 1 more\nheaders 1 end t=1\nheaders 3 end " GET2);
+	assert_string_equal(rig2_log(&r), "request 2 GET / @a none end Host=a\n");
+	rig2_fini(&r);
+	answer_early(&r, "headers 1 " POST2 " content-length=70000", 200, EARLY(200) "rst 1 0\n");
+	rig2_fini(&r);
+	answer_early(&r, "headers 1 " POST2 " content-length=7", 200, EARLY(200));
+	rig2_fini(&r);
+}
+
+static void a_refused_request_may_end_itself(void **state)
+{
+	static const char *const ends[] = { "data 1 end more", "headers 1 end t=1", "data 1 end",
+					    "rst 1 8" };
+	struct h2_rig r;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+		answer_early(&r, "headers 1 " POST2 "\ndata 1 abc", 429, EARLY(429));
+		assert_int_equal(r.h2.codec.phase, CODEC_HEAD);
+		rig2_say(&r, "data 1 more");
+		rig2_say(&r, ends[i]);
+		assert_string_equal(rig2_out(&r), "");
+		assert_int_equal(r.h2.codec.phase, CODEC_IDLE);
+		rig2_say(&r, "data 1 x"); /* nor is it open after its end */
+		assert_string_equal(rig2_out(&r), "goaway 1 5\n");
+		rig2_fini(&r);
+	}
+}
+
+static void its_end_may_come_with_what_is_half_read(void **state)
 {
 	struct h2_rig r;
 
 	(void)state;
 	init_manual(&r);
-	rig2_say(&r, "headers 1 " POST2 "\ndata 1 abc");
-	rig2_log(&r);
-	rig2_answer(&r.calls[1], 413, "no");
+	rig2_say(&r, "headers 1 " POST2);
+	rig2_feed(&r, slice_of("\0\0\4\0\1\0\0\0\1ab", 11));
+	rig2_answer(&r.calls[1], 429, "no");
 	rig2_drain(&r);
-	assert_string_equal(rig2_out(&r),
-			    "headers 1 :status=413 content-length=2\ndata 1 end no\nrst 1 0\n");
-	assert_string_equal(rig2_log(&r), "gone 1 -\n");
-	rig2_say(&r, "data 1 more\nheaders 1 end t=1\nheaders 3 end " GET2);
-	assert_string_equal(rig2_log(&r), "request 2 GET / @a none end Host=a\n");
+	rig2_feed(&r, slice_of("cd", 2));
+	assert_string_equal(rig2_out(&r), EARLY(429));
+	assert_int_equal(r.h2.codec.phase, CODEC_IDLE);
+	rig2_fini(&r);
+}
+
+static void a_refused_request_gets_windows_to_a_bound(void **state)
+{
+	struct h2_rig r;
+	unsigned rounds = 0;
+
+	(void)state;
+	answer_early(&r, "headers 1 " POST2, 413, EARLY(413));
+	while (strstr(rig2_out(&r), "rst 1 0") == NULL && rounds++ < 200)
+		rig2_say(&r, "xs 1 16384\nxs 1 16384\nxs 1 16384");
+	assert_in_range(rounds, 80, 90); /* 4 MiB */
+	rig2_say(&r, "data 1 late");
+	assert_int_equal(r.h2.codec.phase, CODEC_IDLE);
+	rig2_fini(&r);
+}
+
+static void a_refused_request_has_its_time(void **state)
+{
+	struct h2_rig r;
+
+	(void)state;
+	answer_early(&r, "headers 1 " POST2, 413, EARLY(413));
+	r.now_ns += 1900 * CLOCK_MS;
+	rig2_say(&r, "data 1 a");
+	assert_string_equal(rig2_out(&r), "");
+	r.now_ns += 100 * CLOCK_MS;
+	rig2_say(&r, "data 1 a");
+	assert_string_equal(rig2_out(&r), "rst 1 0\n");
+	rig2_fini(&r);
+	/* where nothing comes at all, it is the connection's */
+	answer_early(&r, "headers 1 " POST2, 413, EARLY(413));
+	(r.h2.codec.ops->fail)(&r.h2.codec, reason_head_timeout);
+	assert_string_equal(rig2_out(&r), "rst 1 0\n");
+	assert_int_equal(r.h2.codec.phase, CODEC_IDLE);
+	rig2_fini(&r);
+}
+
+static void refused_requests_give_way_to_new_ones(void **state)
+{
+	struct h2_rig r;
+	char text[128];
+
+	(void)state;
+	init_manual(&r);
+	for (unsigned i = 1; i <= 100; i++) {
+		snprintf(text, sizeof(text), "headers %u " POST2, 2 * i - 1);
+		rig2_say(&r, text);
+		rig2_answer(&r.calls[i], 429, "no");
+		rig2_drain(&r);
+	}
+	assert_null(strstr(rig2_out(&r), "rst"));
+	rig2_say(&r, "headers 201 end " GET2);
+	assert_string_equal(rig2_out(&r), "rst 1 0\n");
 	rig2_fini(&r);
 }
 
@@ -945,7 +1048,12 @@ int main(void)
 		cmocka_unit_test(what_the_peer_was_told_holds),
 		cmocka_unit_test(padding_is_given_back),
 		cmocka_unit_test(trailers_that_came_while_paused_wait),
-		cmocka_unit_test(an_early_answer_ends_the_request),
+		cmocka_unit_test(an_early_success_ends_the_request),
+		cmocka_unit_test(a_refused_request_may_end_itself),
+		cmocka_unit_test(its_end_may_come_with_what_is_half_read),
+		cmocka_unit_test(a_refused_request_gets_windows_to_a_bound),
+		cmocka_unit_test(a_refused_request_has_its_time),
+		cmocka_unit_test(refused_requests_give_way_to_new_ones),
 		cmocka_unit_test(floods_end_the_connection),
 		cmocka_unit_test(what_an_answer_explains_is_no_flood),
 		cmocka_unit_test(a_backlog_stops_reading),

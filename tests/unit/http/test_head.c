@@ -259,7 +259,11 @@ static const struct {
 	{ "/a/", "/a/" },
 	{ "/a.b/c..d/e...", "/a.b/c..d/e..." },
 	{ "/a;b=c,d:@!$&'()*+", "/a;b=c,d:@!$&'()*+" },
-	{ "/a\\b", "/a\\b" },
+	{ "/a\\b", "/a%5Cb" },
+	{ "/a[b]\"<>^`{|}", "/a%5Bb%5D%22%3C%3E%5E%60%7B%7C%7D" },
+	{ "/a b\xc3\xa9", "/a%20b%C3%A9" },
+	{ "/a%21%24%26%27%28%29%2a%2B%2C%3b%3D%3A%40", "/a!$&'()*+,;=:@" },
+	{ "/a%20%5b%22%7B%7f", "/a%20%5B%22%7B%7F" },
 	/* made normal */
 	{ "//", "/" },
 	{ "///a//b///", "/a/b/" },
@@ -297,6 +301,36 @@ static void paths_are_made_normal(void **state)
 	}
 }
 
+static void escaped_slashes_have_their_rule(void **state)
+{
+	static const struct {
+		const char *path, *kept, *rejected, *decoded;
+	} rows[] = {
+		{ "/a%2Fb", "/a%2Fb", NULL, "/a/b" },
+		{ "/a%2fb%28", "/a%2Fb(", NULL, "/a/b(" },
+		{ "/a%5cb", "/a%5Cb", NULL, "/a%5Cb" },
+		{ "/a%2F..%2F..%2Fb", "/a%2F..%2F..%2Fb", NULL, NULL },
+		{ "/a%2F%2F.%2fb/%2e%2e", "/a%2F%2F.%2Fb/..", NULL, "/a/" },
+		{ "/a%252Fb", "/a%252Fb", "/a%252Fb", "/a%252Fb" },
+		{ "/a/b", "/a/b", "/a/b", "/a/b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *want[] = { rows[i].kept, rows[i].rejected, rows[i].decoded };
+
+		for (unsigned rule = SLASHES_REJECT; rule <= SLASHES_DECODE; rule++) {
+			struct slice got = head_normal_path_by(slice_str(rows[i].path),
+							       (enum slash_rule)rule, &arena);
+
+			if (want[rule] == NULL)
+				assert_null(got.p);
+			else
+				assert_true(slice_is(got, want[rule]));
+		}
+	}
+}
+
 static void a_normal_path_stays_as_it_is(void **state)
 {
 	(void)state;
@@ -308,10 +342,31 @@ static void a_normal_path_stays_as_it_is(void **state)
 	}
 }
 
+static void test_odd_names(void **state)
+{
+	static const char *const names[] = { "X-A", "x_b", "X.C", "Content-Type", "!" };
+	static const unsigned left[] = { 2, 3 }; /* without and with underscores */
+
+	(void)state;
+	for (unsigned u = 0; u < 2; u++) {
+		struct head h;
+		unsigned n = 0;
+
+		head_init(&h, &arena);
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			assert_true(head_add_name(&h, slice_str(names[i]), slice_str("v")));
+		head_remove_odd(&h, u == 1);
+		for (unsigned i = 0; i < h.n; i++)
+			n += h.fields[i].id != F_REMOVED;
+		assert_int_equal(n, left[u]);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_odd_names, begin, end),
 		TEST(every_field_name_is_found_in_any_case),
 		TEST(near_names_are_not_found),
 		TEST(methods_are_case_sensitive),
@@ -324,6 +379,7 @@ int main(void)
 		TEST(upgrade_stays_when_asked),
 		TEST(lists_skip_what_is_empty),
 		TEST(paths_are_made_normal),
+		TEST(escaped_slashes_have_their_rule),
 		TEST(a_normal_path_stays_as_it_is),
 	};
 

@@ -183,6 +183,32 @@ static void test_requests(void **state)
 	}
 }
 
+static void test_since(void **state)
+{
+	static const struct {
+		const char *value;
+		enum since_rule since;
+		uint16_t want;
+	} rows[] = { { AGE, SINCE_BEFORE, 304 }, { WILL, SINCE_BEFORE, 304 },
+		     { WAS, SINCE_BEFORE, 0 },   { "soon", SINCE_BEFORE, 0 },
+		     { AGE, SINCE_OFF, 0 },      { WILL, SINCE_EXACT, 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct validator v = thing;
+		struct arena arena;
+		struct head h;
+
+		v.since = rows[i].since;
+		arena_init(&arena, NULL);
+		head_init(&h, &arena);
+		assert_true(
+		    head_add_name(&h, slice_str("If-Modified-Since"), slice_str(rows[i].value)));
+		assert_int_equal(precondition_status(&h, &v), rows[i].want);
+		arena_fini(&arena);
+	}
+}
+
 static void test_dates(void **state)
 {
 	char text[DATE_BYTES];
@@ -203,6 +229,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_since),
 		cmocka_unit_test(test_dates),
 	};
 

@@ -46,7 +46,8 @@ static struct tls_client *client_of(struct tls_client_conf conf)
 
 static struct tls_client *client(void)
 {
-	return client_of((struct tls_client_conf){ .ca = rig_path("ca.pem"), .verify = true });
+	return client_of(
+	    (struct tls_client_conf){ .ca = rig_path("ca.pem"), .verify = true, .resume = true });
 }
 
 /* A connection between the two, up to the end of the handshake. */
@@ -358,11 +359,13 @@ static void test_names(void **state)
 	expect_both(
 	    s, client_of((struct tls_client_conf){ .ca = rig_path("other.pem"), .verify = true }),
 	    "a.example", false, false);
-	expect_both(s, client_of((struct tls_client_conf){ .verify = false }), "b.example", true,
-		    true);
+	expect_both(s, client_of((struct tls_client_conf){ .verify = false, .resume = true }),
+		    "b.example", true, true);
 	expect_both(s,
-		    client_of((struct tls_client_conf){
-			.ca = rig_path("ca.pem"), .verify = true, .server_name = "a.example" }),
+		    client_of((struct tls_client_conf){ .ca = rig_path("ca.pem"),
+							.verify = true,
+							.resume = true,
+							.server_name = "a.example" }),
 		    "b.example", true, true);
 	tls_server_put(s);
 }
@@ -373,7 +376,7 @@ static struct tls_client *client_with(const char *cert)
 
 	snprintf(file, sizeof(file), "%s.pem", cert);
 	return client_of((struct tls_client_conf){
-	    .ca = rig_path("ca.pem"), .verify = true, .cert = rig_path(file) });
+	    .ca = rig_path("ca.pem"), .verify = true, .resume = true, .cert = rig_path(file) });
 }
 
 /* TLS 1.3: the client is done before the server has seen its certificate; it hears of it when it
@@ -465,7 +468,7 @@ static void expect_protocol(unsigned ours, unsigned theirs, bool up, uint8_t pro
 {
 	const struct tls_server_conf conf = { .cert = rig_path("leaf.pem"),
 					      .key = rig_path("leaf.key") };
-	const struct tls_client_conf lax = { .verify = false };
+	const struct tls_client_conf lax = { .verify = false, .resume = true };
 	struct conf_list list = { 1, (void *)(uintptr_t)&conf };
 	struct tls_server *s = tls_server_new(&list, ours, (int64_t)time(NULL), &diags);
 	struct tls_client *c =
@@ -524,8 +527,10 @@ static void test_resumption(void **state)
 						.client_ca = rig_path("ca.pem"),
 						.client_auth = TLS_CLIENT_AUTH_OPTIONAL };
 	struct tls_server *s = server(), *again = server(), *asks = server_of(&strict, 1);
-	struct tls_client *c = client(),
-			  *lax = client_of((struct tls_client_conf){ .verify = false });
+	struct tls_client *c = client(), *lax = client_of((struct tls_client_conf){
+					     .verify = false, .resume = true });
+	struct tls_client *never =
+	    client_of((struct tls_client_conf){ .ca = rig_path("ca.pem"), .verify = true });
 	struct tls_tickets one, two;
 	struct tls_resume r = { .session = NULL };
 
@@ -541,7 +546,10 @@ static void test_resumption(void **state)
 	assert_false(resumed(s, lax, &r, &one, 1)); /* another rule for servers */
 	assert_true(resumed(s, lax, &r, &one, 1));
 	assert_false(resumed(s, c, &r, &one, 1));
+	assert_false(resumed(s, never, &r, &one, 1));
+	assert_true(resumed(s, c, &r, &one, 1)); /* the other's is still there */
 	tls_resume_fini(&r);
+	tls_client_put(never);
 	tls_server_put(s);
 	tls_server_put(again);
 	tls_server_put(asks);
@@ -559,8 +567,10 @@ static void test_who_was_verified_is_not_for_ever(void **state)
 					      .client_ca = rig_path("ca.pem") };
 	const int64_t start = (int64_t)time(NULL), half = TLS_TICKET_LIFE_S / 2;
 	struct tls_server *s = server_of(&asks, 1);
-	struct tls_client *c = client_of((struct tls_client_conf){
-	    .ca = rig_path("ca.pem"), .verify = true, .cert = rig_path("guest.pem") });
+	struct tls_client *c = client_of((struct tls_client_conf){ .ca = rig_path("ca.pem"),
+								   .verify = true,
+								   .resume = true,
+								   .cert = rig_path("guest.pem") });
 	struct tls_tickets tickets;
 	struct tls_resume r = { .session = NULL };
 

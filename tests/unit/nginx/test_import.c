@@ -274,7 +274,8 @@ static const struct row routes[] = {
 	  "path: \"~ x\" } # nginx.conf:1\n    to", " 0 lost" },
 	{ SERVER("location ^~ /a/ { if ($uri ~ x) { return 403; } " PASS "} location /a/b { " PASS
 		 "} location ~ y { deny all; }"),
-	  "path: /a/b*", "adapted: location /a/b (below a `^~`: regular expressions are not asked)" },
+	  "path: /a/b*",
+	  "adapted: location /a/b (below a `^~`: regular expressions are not asked)" },
 	{ SERVER("add_header X \"${host\"; location / { " PASS "}"), NULL,
 	  "the closing bracket in \"host\" variable is missing" },
 	{ SERVER("add_header X a$; location / { " PASS "}"), NULL, "invalid variable name" },
@@ -403,6 +404,14 @@ static const struct row routes[] = {
 	{ "upstream u { server a; server b backup; } " SERVER(
 	      "location / { proxy_pass http://u; }"),
 	  "retry: 1, when: [connect, cut, timeout]", " 0 lost" },
+	{ "upstream u { server a; server b; } " SERVER(
+	      "location / { proxy_pass http://u; proxy_next_upstream error; }"),
+	  "retry: 1, when: [refused, cut]", " 0 lost" },
+	{ "server { listen 80; add_header A $realip_remote_addr; location / { " PASS "} }", "{peer.ip}",
+	  " 0 lost" },
+	{ "server { listen 80 proxy_protocol; location / { add_header A $realip_remote_addr; " PASS
+	  "} }",
+	  "!{peer.ip}", "add_header" },
 	{ "upstream u { server a; } " SERVER("location / { proxy_pass http://u; }"), "!retry",
 	  " 0 lost" },
 	{ "upstream u { server a; server b; } " SERVER(
@@ -459,6 +468,17 @@ static const struct row routes[] = {
 	{ SERVER("location / { " PASS "}")
 	      SERVER("server_name t.org; set_real_ip_from 10.0.0.0/8; location / { " PASS "}"),
 	  "!client_ip", "adapted: set_real_ip_from 10.0.0.0/8 (one for all servers" },
+	{ SERVER("set_real_ip_from 10.0.0.0/8; location / { " PASS "real_ip_header X-A; }"),
+	  "header: x-real-ip", "lost: real_ip_header X-A (one for all locations" },
+	{ SERVER("listen 82 ssl; ssl_certificate /a; ssl_certificate_key /b; location / { " PASS
+		 "}") SERVER("listen 83 ssl; ssl_certificate /c; ssl_certificate_key /d; "
+			     "location / { " PASS "}"),
+	  "0.0.0.0:83 # nginx.conf:1\n    http2: false\n    field_names: plain\n    tls:\n        "
+	  "- { cert: /c, key: /d }",
+	  " 0 lost" },
+	{ "upstream u { server a; } " SERVER("proxy_ssl_session_reuse off; location / { "
+					     "proxy_ssl_server_name on; proxy_pass https://u; }"),
+	  "server_name: u, resume: false", " 0 adapted, " },
 	{ "pid a.pid; http { " SERVER("location / { " PASS "}") " }", "!pid_file",
 	  "adapted: pid a.pid" },
 	{ "http { } http { }", NULL, "\"http\" directive is duplicate in nginx.conf:1" },
