@@ -13,7 +13,7 @@ from roots import sh
 # What a runtime does: a read-only file system, /proc, the names and the configuration mounted in, a user who is nobody.
 RUN = """#!/bin/sh
 exec unshare -m --propagation private sh -c '
-mount --bind "{image}" "{image}" && mount -t proc proc "{image}/proc" && mount --bind /etc/hosts "{image}/etc/hosts" &&
+mount --bind "{image}" "{image}" && mount -t proc proc "{image}/proc" && mount --bind "{hosts}" "{image}/etc/hosts" &&
 mount --bind "{folder}" "{image}/etc/weir" && mount -o remount,ro,bind "{image}" &&
 exec chroot --userspec=65532:65532 "{image}" {words}'
 """
@@ -77,11 +77,12 @@ def contained(files, tmp_path):
     """Runs words in the image, beside the Weir whose folder is mounted as /etc/weir."""
     (files / "proc").mkdir(exist_ok=True)
     (files / "etc/hosts").touch()
-    made = []
+    hosts, made = tmp_path / "hosts", []
+    hosts.write_text("127.0.0.1 app\n")
 
     def make(folder, words):
         script = tmp_path / f"contained{len(made)}"
-        script.write_text(RUN.format(image=files, folder=folder, words=words))
+        script.write_text(RUN.format(image=files, hosts=hosts, folder=folder, words=words))
         script.chmod(0o755)
         made.append(script)
         return str(script)
@@ -96,7 +97,7 @@ def test_it_runs_answers_for_its_health_reloads_and_ends(contained, tmp_path):
     w = harness.Weir(contained(folder, "/usr/bin/weir run -c /etc/weir/weir.yaml --watch"), folder, start=False, checks=False)
     try:
         w.upstream.serve()
-        w.sections["upstreams"] = {"app": w.upstream.addr.replace("127.0.0.1", "localhost")}  # a name: the resolver is there
+        w.sections["upstreams"] = {"app": w.upstream.addr.replace("127.0.0.1", "app")}  # a name: the resolver is there
         w.write()
         assert sh(ask, check=False).returncode == 1
         w.start()

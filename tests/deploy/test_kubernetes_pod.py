@@ -39,19 +39,24 @@ class Pod:
         self.binary, self.folder = str(binary), folder
         self.port, self.probes, self.admin, self.app_port = (harness.free_port() for _ in range(4))
         folder.mkdir(parents=True)
-        text = policy().replace("0.0.0.0:8080", f"127.0.0.1:{self.port}").replace("0.0.0.0:9902", f"127.0.0.1:{self.probes}")
-        (folder / "weir.yaml").write_text(text.replace("127.0.0.1:9901", f"127.0.0.1:{self.admin}").replace("127.0.0.1:3000", f"127.0.0.1:{self.app_port}"))
+        ours = {"0.0.0.0:8080": self.port, "0.0.0.0:9902": self.probes, "127.0.0.1:9901": self.admin, "127.0.0.1:3000": self.app_port}
+        (folder / "weir.yaml").write_text(re.sub("|".join(ours), lambda m: f"127.0.0.1:{ours[m[0]]}", policy()))
         self.app = None
 
     def begin(self):
         with open(self.folder / "stderr", "wb") as err:
             self.weir = subprocess.Popen([self.binary, "run", "-c", str(self.folder / "weir.yaml"), "--watch"], stdin=subprocess.DEVNULL,
                                          stdout=subprocess.DEVNULL, stderr=err)
-        harness.until(lambda: self.asks(self.probes, "/ready") == 200, "the startup probe", every=0.005)
+        harness.until(self.passes, "the startup probe", every=0.005)
         assert self.asks(self.port, "/healthz") in (502, 503)  # no app yet: it is started now
         self.app = subprocess.Popen([*APP, str(self.app_port), str(CALLS)], stdin=subprocess.DEVNULL)
         harness.until(lambda: self.asks(self.port, "/healthz") == 200, "the app is ready", every=0.005)
         return self
+
+    def passes(self):
+        """The startup probe; a Weir that has ended will not pass it any more."""
+        assert self.weir.poll() is None, f"exit {self.weir.returncode}: " + (self.folder / "stderr").read_text()
+        return self.asks(self.probes, "/ready") == 200
 
     @staticmethod
     def asks(port, path):
