@@ -152,3 +152,25 @@ def test_an_overlay_says_what_it_is_for(rendered):
     (_, weir), = sidecars(rendered("overlays/production"))
     assert weir["image"] == "registry.example.com/weir:0.1.0" and weir["resources"]["limits"]["memory"] == "256Mi" and weir["startupProbe"]
     assert "store: redis" in next(d["data"]["weir.yaml"] for d in rendered("overlays/redis") if d["kind"] == "ConfigMap")
+
+
+VALUES = """
+replicas: 1
+image: app:1
+weir:
+  redis: { url: "redis://:${REDIS_PASSWORD}@redis:6379/0", salt: a-salt-of-ours }
+  env: [{ name: REDIS_PASSWORD, valueFrom: { secretKeyRef: { name: r, key: p } } }]
+  policies: { a: { rate: 10/s, key: client.ip, store: redis } }
+  routes: [{ name: x, match: { path: /x/* }, to: app, use: [a] }, { name: rest, to: app, use: [a] }]
+"""
+
+
+def test_the_library_chart_takes_redis_variables_and_routes(check, work, binary, tmp_path):
+    shutil.copytree(MANIFESTS / "helm/example", tmp_path / "example")
+    (tmp_path / "example/values.yaml").write_text(VALUES)
+    documents = check(sh(chart_engine(work), tmp_path / "example", MANIFESTS / "helm/weir").stdout)
+    (_, weir), = sidecars(documents)
+    assert weir["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "r", "key": "p"} and weir["image"] == "weir:0.1.0"
+    (tmp_path / "weir.yaml").write_text(documents[0]["data"]["weir.yaml"])
+    said = sh(binary, "check", "--strict", "-c", tmp_path / "weir.yaml", env={**os.environ, "REDIS_PASSWORD": "x"})
+    assert "0 errors, 0 warnings" in said.stderr
