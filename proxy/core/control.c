@@ -28,12 +28,19 @@
 #include "base/event.h"
 #include "base/log.h"
 #include "core/listen_set.h"
+#include "core/notify.h"
 #include "core/redis_set.h"
 #include "core/tls_set.h"
 #include "core/watch.h"
 #include "core/worker.h"
 
 enum { DRAIN_LOOK_MS = 20, CUT_GRACE_MS = 200 };
+
+/* A worker that turns takes its messages: this one says that it did. */
+struct pulse {
+	struct message message;
+	_Atomic bool sent;
+};
 
 enum phase { RUNNING, DELAY, DRAINING, ENDED };
 
@@ -52,6 +59,9 @@ struct control {
 	enum phase phase;
 	uint64_t phase_end_ns;
 	char pid_file[4096];
+	struct notify notify;
+	struct pulse pulse[WORKERS_MAX];
+	uint64_t pulse_ns; /* when workers are asked for the next one; 0: never */
 };
 
 /*---------------------------------------------------------------- configuration */
@@ -285,6 +295,60 @@ static void order_all(struct control *c, enum order_kind kind, bool wait)
 		ack_wait(&ack);
 }
 
+/*---------------------------------------------------------------- the service manager */
+
+static void on_pulse(void *worker, struct message *m)
+{
+	(void)worker;
+	atomic_store(&LIST_ENTRY(m, struct pulse, message)->sent, false);
+}
+
+/* Alive is a process whose every worker has turned since it was last said to be. */
+static void look_alive(struct control *c, uint64_t now)
+{
+	bool all = true;
+
+	if (c->pulse_ns == 0 || now < c->pulse_ns)
+		return;
+	c->pulse_ns = now + c->notify.watchdog_ns / 4;
+	for (unsigned w = 0; w < c->workers; w++)
+		all = all && !atomic_load(&c->pulse[w].sent);
+	if (!all)
+		return;
+	notify_send(&c->notify, "WATCHDOG=1");
+	for (unsigned w = 0; w < c->workers; w++) {
+		c->pulse[w].message.run = on_pulse;
+		atomic_store(&c->pulse[w].sent, true);
+		mailbox_post(&c->worker[w]->mailbox, &c->pulse[w].message);
+	}
+}
+
+static void announce_ready(struct control *c)
+{
+	const struct policy *p = c->policy;
+
+	notify_send(&c->notify,
+		    "READY=1\nSTATUS=%sServing %u routes, %u policies, configuration %.12s",
+		    atomic_load(&c->shared.reload.last_ok) ? "" : "The last reload failed. ",
+		    p->n_routes, p->n_filters, p->hash);
+}
+
+static void announce_reload(struct control *c)
+{
+	notify_send(&c->notify, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading",
+		    (unsigned long long)(clock_mono_ns() / 1000));
+}
+
+/* Half a minute beyond what calls are given: the manager kills a process that takes longer. */
+static void announce_end(struct control *c, const struct shutdown_conf *s)
+{
+	notify_send(
+	    &c->notify,
+	    "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu\nSTATUS=Draining: %u connections are open",
+	    (unsigned long long)((s->delay_ns + s->drain_ns) / 1000 + 30 * 1000000),
+	    atomic_load(&c->shared.connections));
+}
+
 /*---------------------------------------------------------------- reload */
 
 /* Where a top-level key stands in the new file; the file as a whole, if it is not there. */
@@ -393,6 +457,7 @@ static void reload(struct control *c, const char *trigger, struct control_task *
 			task->status = 409;
 		return;
 	}
+	announce_reload(c);
 	ok = load(c, &l) && reload_to(c, &l, &changes);
 	print_findings(c, &l, ok ? "loaded" : "not loaded, the running configuration stays");
 	count_reload(c, ok);
@@ -406,6 +471,7 @@ static void reload(struct control *c, const char *trigger, struct control_task *
 		tell_reload(c, &l, ok, &changes, task);
 	buf_fini(&changes);
 	unload(&l, false);
+	announce_ready(c);
 }
 
 /*---------------------------------------------------------------- orders by hand */
@@ -502,6 +568,7 @@ static void begin_shutdown(struct control *c, uint64_t now)
 	}
 	log_info("shutting down: accepting for %.1f s more, then up to %.1f s for calls to end",
 		 (double)s->delay_ns / 1e9, (double)s->drain_ns / 1e9);
+	announce_end(c, s);
 	atomic_store(&c->shared.draining, true);
 	c->phase = DELAY;
 	c->phase_end_ns = now + s->delay_ns;
@@ -588,6 +655,8 @@ static int poll_ms(struct control *c, uint64_t now)
 		at = c->phase_end_ns;
 	else if (c->options->watch && c->watch.look_ns != 0 && (at == 0 || c->watch.look_ns < at))
 		at = c->watch.look_ns;
+	if (c->pulse_ns != 0 && (at == 0 || c->pulse_ns < at))
+		at = c->pulse_ns;
 	if (at == 0)
 		return -1;
 	return at <= now ? 0 : (int)((at - now) / CLOCK_MS) + 1;
@@ -605,6 +674,7 @@ static void turn(struct control *c)
 	if (poll(p, 3, poll_ms(c, now)) < 0 && errno != EINTR)
 		log_error("poll: %s", strerror(errno));
 	now = clock_mono_ns();
+	look_alive(c, now);
 	mailbox_drain(&c->mailbox, c);
 	if (p[0].revents)
 		on_signal(c, now);
@@ -749,6 +819,10 @@ static bool start(struct control *c, const struct control_services *services)
 		log_info(
 		    "weir %s is ready: %u routes, %u policies, %u workers, configuration %.12s",
 		    WEIR_VERSION, p->n_routes, p->n_filters, c->workers, p->hash);
+		inherited_warn_unused(&c->listeners.inherited);
+		announce_ready(c);
+		if (c->notify.watchdog_ns != 0)
+			c->pulse_ns = clock_mono_ns() + c->notify.watchdog_ns / 4;
 	}
 	unload(&l, p != NULL);
 	return ok;
@@ -794,6 +868,7 @@ int control_run(const struct control_options *options, const struct control_serv
 	c->options = options;
 	c->signals = block_signals();
 	raise_descriptor_limit();
+	notify_init(&c->notify);
 	if (options->watch) /* before the file is read: no change is missed */
 		watch_init(&c->watch, options->config_path, clock_mono_ns());
 	if (c->signals < 0 || !start(c, services))

@@ -15,6 +15,7 @@ void listen_set_init(struct listen_set *ls, unsigned workers, struct stats *stat
 {
 	*ls = (struct listen_set){ .workers = workers, .stats = stats, .services = services };
 	list_init(&ls->slots);
+	inherited_init(&ls->inherited);
 }
 
 static unsigned workers_of(const struct listen_set *ls, const struct listen_slot *s)
@@ -24,7 +25,7 @@ static unsigned workers_of(const struct listen_set *ls, const struct listen_slot
 
 static void unlink_socket(const struct listen_slot *s)
 {
-	if (s->addr.u.sa.sa_family == AF_UNIX)
+	if (s->addr.u.sa.sa_family == AF_UNIX && !s->inherited)
 		unlink(s->addr.u.un.sun_path);
 }
 
@@ -102,12 +103,18 @@ static bool is_beside_own(const struct listen_set *ls, const struct listen_slot 
 	return false;
 }
 
-static int bind_worker(const struct listen_set *ls, const struct listen_slot *s, unsigned w,
-		       int backlog, const char **error)
+static int bind_worker(struct listen_set *ls, struct listen_slot *s, unsigned w, int backlog,
+		       const char **error)
 {
 	int fd;
 
-	if (w == 0 || s->addr.u.sa.sa_family != AF_UNIX)
+	if (w == 0) {
+		fd = inherited_take(&ls->inherited, &s->addr);
+		s->inherited = fd >= 0;
+		if (s->inherited)
+			return fd;
+	}
+	if (w == 0 || (s->addr.u.sa.sa_family != AF_UNIX && !s->inherited))
 		return listener_bind(&s->addr, backlog, w > 0 || is_beside_own(ls, s), error);
 	fd = fcntl(s->fd[0], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
@@ -115,8 +122,9 @@ static int bind_worker(const struct listen_set *ls, const struct listen_slot *s,
 	return fd;
 }
 
-/* TCP: each worker has a socket of its own (SO_REUSEPORT).  A unix socket is bound once and shared.
- */
+/* TCP: each worker has a socket of its own (SO_REUSEPORT).  A unix socket is bound once and shared,
+ * and so is one that was inherited: who opened it may be another user, with whom the kernel shares
+ * no address. */
 static bool bind_slot(struct listen_set *ls, struct listen_slot *s, int backlog, struct place at,
 		      struct diags *diags)
 {
@@ -215,7 +223,7 @@ void listen_set_commit(struct listen_set *ls)
 		struct listen_slot *s = LIST_ENTRY(n, struct listen_slot, link);
 
 		if (s->wanted && !s->open)
-			log_info("listening on %s", s->text);
+			log_info("listening on %s%s", s->text, s->inherited ? ", inherited" : "");
 		if (!s->wanted && s->open) {
 			log_info("no longer listening on %s", s->text);
 			unlink_socket(s);

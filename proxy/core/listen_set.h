@@ -5,6 +5,7 @@
 #define CORE_LISTEN_SET_H
 
 #include "core/control.h"
+#include "core/inherit.h"
 #include "core/worker.h"
 
 struct listen_set {
@@ -12,6 +13,7 @@ struct listen_set {
 	unsigned workers;
 	struct stats *stats;
 	const struct control_services *services;
+	struct inherited inherited;
 };
 
 void listen_set_init(struct listen_set *, unsigned workers, struct stats *,

@@ -44,8 +44,9 @@ struct listen_slot {
 	/* control's: */
 	struct worker_listener *wl[WORKERS_MAX];
 	struct list link;
-	bool wanted; /* by the policy being prepared */
-	bool open;   /* the workers listen */
+	bool wanted;    /* by the policy being prepared */
+	bool open;      /* the workers listen */
+	bool inherited; /* the socket, and the file of a unix one, is not ours */
 };
 
 struct worker_listener {

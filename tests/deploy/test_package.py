@@ -1,0 +1,146 @@
+"""The Debian package: built by CPack, judged by lintian, installed by apt, run under a systemd, purged."""
+
+import re
+import time
+
+import pytest
+
+from roots import sh
+
+BROUGHT = ["/usr/bin/weir", "/etc/weir/weir.yaml", "/lib/systemd/system/weir.service", "/lib/systemd/system/weir.socket",
+           "/usr/lib/sysusers.d/weir.conf", "/usr/share/doc/weir/copyright", "/usr/share/doc/weir/changelog.gz"]
+PRINTED = {("man", "weir.1"): "/usr/share/man/man1/weir.1.gz", ("man", "weir.yaml.5"): "/usr/share/man/man5/weir.yaml.5.gz",
+           ("completion", "bash"): "/usr/share/bash-completion/completions/weir",
+           ("completion", "zsh"): "/usr/share/zsh/vendor-completions/_weir"}
+
+
+@pytest.fixture(scope="module")
+def deb(binary, work):
+    for old in work.glob("weir_*.deb"):
+        old.unlink()
+    sh("cpack", "-G", "DEB", "-B", work, cwd=binary.parent)
+    return next(work.glob("weir_*.deb"))
+
+
+@pytest.fixture(scope="module")
+def installed(root, deb):
+    """With everything that it brings along; `there` is what had weir in its name before."""
+    root.there = traces(root)
+    sh("cp", deb, root.path / "root/weir.deb")
+    root.run("apt-get", "-qq", "update")
+    root.run("apt-get", "-qq", "-y", "--no-install-recommends", "install", "/root/weir.deb")
+    (root.path / "root/weir.deb").unlink()
+    return root
+
+
+def traces(root):
+    """Files by its name, and those that would be left of its user."""
+    found = root.run("find", "/", "-xdev", "(", "-name", "*weir*", "-o", "-nouser", "-o", "-nogroup", ")", "-not", "-path", "/proc/*", "-print")
+    return set(found.stdout.split())
+
+
+def test_it_has_what_it_should_and_lintian_finds_no_error(deb, binary):
+    listed = sh("dpkg-deb", "-c", deb).stdout
+    files = {m[1] for m in re.finditer(r" \.(/\S*[^/\s])$", listed, re.M)}
+    prints = {path for words, path in PRINTED.items() if sh(binary, *words, check=False).returncode == 0}
+    assert files >= set(BROUGHT) | prints, (set(BROUGHT) | prints) - files
+    assert not {f for f in files if re.search(r"\.(h|a|o|cmake)$", f)}
+    said = sh("lintian", "--no-cfg", "--allow-root", "--fail-on", "error", deb, check=False)
+    assert said.returncode == 0 and "\nE:" not in "\n" + said.stdout, said.stdout + said.stderr
+
+
+def test_apt_installs_it_with_what_it_needs(installed):
+    assert installed.run("weir", "version").stdout.startswith("weir ")
+    assert installed.run("weir", "check", "-c", "/etc/weir/weir.yaml", "--strict").returncode == 0
+    assert installed.run("getent", "passwd", "weir").stdout.strip().endswith(":/usr/sbin/nologin")
+    assert installed.run("dpkg-query", "-W", "-f", "${Conffiles}", "weir").stdout.split()[0] == "/etc/weir/weir.yaml"
+    assert "not found" not in installed.run("ldd", "/usr/bin/weir").stdout
+
+
+def ready(root):
+    return root.run("weir", "healthcheck", check=False).returncode == 0
+
+
+def shown(root, name, unit="weir.service"):
+    return root.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
+
+
+def rate(root):
+    """What is in force, as the running Weir says it."""
+    asked = root.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9901; printf 'GET /config HTTP/1.1\\r\\nHost: localhost:9901\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3")
+    return re.search(r"rate\W+(\d+)/s", asked.stdout)[1]
+
+
+@pytest.fixture(scope="module")
+def booted(installed):
+    yield installed.boot()
+    installed.halt()
+
+
+def test_nothing_runs_until_somebody_says_so(booted):
+    assert shown(booted, "ActiveState") == "inactive" and shown(booted, "UnitFileState") == "disabled"
+
+
+def test_it_starts_reloads_refuses_to_reload_and_stops_under_systemd(booted):
+    booted.run("systemctl", "start", "weir")
+    assert ready(booted) and shown(booted, "StatusText").startswith("Serving 1 routes") and rate(booted) == "50"
+    booted.run("sh", "-c", "sed 's|50/s|60/s|; $a lissen: x' -i /etc/weir/weir.yaml")
+    assert booted.run("systemctl", "reload", "weir", check=False).returncode != 0
+    assert shown(booted, "ActiveState") == "active" and rate(booted) == "50"
+    assert "did you mean `listen`" in booted.run("journalctl", "--no-pager", "-u", "weir").stdout
+    booted.run("sed", "-i", "/lissen/d", "/etc/weir/weir.yaml")
+    booted.run("systemctl", "reload", "weir")
+    until(lambda: rate(booted) == "60")
+    booted.run("systemctl", "stop", "weir")
+    assert shown(booted, "Result") == "success" and not ready(booted)
+
+
+def test_a_file_that_is_wrong_fails_the_start(booted):
+    booted.run("sed", "-i", "$a lissen: x", "/etc/weir/weir.yaml")
+    assert booted.run("systemctl", "start", "weir", check=False).returncode != 0
+    booted.run("systemctl", "stop", "weir")
+    booted.run("sed", "-i", "/lissen/d", "/etc/weir/weir.yaml")
+    booted.run("systemctl", "reset-failed", "weir", check=False)
+
+
+def test_it_is_locked_in(booted):
+    booted.run("systemctl", "start", "weir")
+    pid = shown(booted, "MainPID")
+    status = dict(re.findall(r"^(\w+):\s*(\S+)", booted.run("cat", f"/proc/{pid}/status").stdout, re.M))
+    assert status["Uid"] != "0" and int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    score = booted.run("systemd-analyze", "security", "--offline=true", "--no-pager", "/lib/systemd/system/weir.service", check=False).stdout
+    assert float(re.search(r"Overall exposure level for weir.service: ([0-9.]+)", score)[1]) <= 1.5
+    booted.run("systemctl", "stop", "weir")
+
+
+def test_systemd_opens_the_port_below_1024_and_a_restart_refuses_nobody(booted):
+    booted.run("sh", "-c", "mkdir -p /etc/systemd/system/weir.socket.d && printf '[Socket]\\nListenStream=\\nListenStream=127.0.0.1:80\\n' "
+               ">/etc/systemd/system/weir.socket.d/port.conf && sed -i 's/127.0.0.1:8080/127.0.0.1:80/' /etc/weir/weir.yaml && systemctl daemon-reload")
+    booted.run("systemctl", "start", "weir.socket")
+    assert shown(booted, "ActiveState") == "inactive"
+    calls = """for i in $(seq 60); do exec 3<>/dev/tcp/127.0.0.1/80 || exit 1
+        printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' >&3; read -r line <&3 || exit 2; echo "$line"; if [ $i = 20 ]; then systemctl restart weir; fi; done"""
+    said = booted.run("bash", "-c", calls, check=False)
+    assert said.returncode == 0 and len(re.findall("HTTP/1.1 50[023]", said.stdout)) == 60, said.stdout + said.stderr  # there is no app
+    assert "127.0.0.1:80, inherited" in booted.run("journalctl", "--no-pager", "-u", "weir").stdout
+    booted.run("systemctl", "stop", "weir.socket", "weir.service")
+    booted.run("rm", "-r", "/etc/systemd/system/weir.socket.d")
+
+
+def until(check, seconds=10):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.05)
+
+
+def test_what_was_edited_stays_when_it_is_removed_and_nothing_when_it_is_purged(installed):
+    installed.halt()
+    installed.run("sed", "-i", "$a # edited", "/etc/weir/weir.yaml")
+    installed.run("apt-get", "-qq", "-y", "remove", "weir")
+    assert "# edited" in (installed.path / "etc/weir/weir.yaml").read_text() and not (installed.path / "usr/bin/weir").exists()
+    installed.run("apt-get", "-qq", "-y", "purge", "weir")
+    assert traces(installed) == installed.there
+    assert installed.run("getent", "passwd", "weir", check=False).returncode == 2
+    assert installed.run("getent", "group", "weir", check=False).returncode == 2

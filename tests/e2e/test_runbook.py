@@ -1,0 +1,67 @@
+"""The runbook: a paragraph for every alert and none for others, commands that there are, words that the access log has."""
+
+import pathlib
+import re
+
+import pytest
+
+import harness
+
+DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "deploy"
+RUNBOOK = (DEPLOY / "runbook.md").read_text()
+RULES = (DEPLOY / "prometheus/weir.rules.yml").read_text()
+
+
+def test_every_alert_has_its_paragraph():
+    headings = re.findall(r"^### (\w+)$", RUNBOOK, re.M)
+    alerts = re.findall(r"alert: (\w+)\n(?:.*\n)*?.*runbook: deploy/runbook\.md#(\S+)", RULES)
+    assert len(alerts) == RULES.count("alert: ") and {anchor for _, anchor in alerts} == {h.lower() for h in headings}
+    for name, anchor in alerts:
+        paragraph = re.search(rf"^### {anchor}$\n(.*?)(?=^###|\Z)", RUNBOOK, re.M | re.S | re.I)
+        assert name.lower() == anchor or name in paragraph[1], name
+        assert len(paragraph[1].split()) > 15, name
+
+
+def commands():
+    found = re.findall(r"^ {4}(weir [^#|\n…]*?)\s*(?:#.*|&&.*)?$", RUNBOOK, re.M) + re.findall(r"`(weir [a-z][^`]*)`", RUNBOOK)
+    return sorted({c.strip() for c in found if "…" not in c})
+
+
+def test_every_command_is_one_that_there_is(run):
+    assert len(commands()) > 15
+    for c in commands():
+        words = c.split()
+        topic = words[1:3] if words[1] == "ctl" else words[1:2]
+        got = run("help", *topic)
+        if got.returncode != 0 and words[1] == "ctl" and run("help", "ctl").returncode != 0:
+            continue  # a build without it
+        assert got.returncode == 0, c
+        for option in re.findall(r"--[a-z-]+", c):
+            assert option in got.stdout, f"{c}: {option}"
+
+
+def test_the_orders_by_hand_do_what_it_says(weir, run):
+    if run("help", "ctl").returncode != 0:
+        pytest.skip("a build without ctl")
+    w = weir(serve=True, policies={"per-client": {"rate": "1/h", "burst": 1, "key": "client.ip"}, "guard": {"breaker": "50%"}}, use=["per-client", "guard"])
+    w.statuses(3)
+    for c in commands():
+        if not c.startswith("weir ctl") or re.search(r"\b(top|reload)\b|[A-Z]{3}", c):
+            continue
+        words = c.replace("203.0.113.9", "127.0.0.1").replace("10.0.0.7:3000", w.upstream.addr).split()[1:]
+        got = run(*words, env={"WEIR_ADMIN": f"http://{w.admin_addr}"})
+        assert got.returncode == 0 and got.stdout.strip(), f"{c}: {got.stdout}{got.stderr}"
+    run("ctl", "undrain", env={"WEIR_ADMIN": f"http://{w.admin_addr}"})
+
+
+def test_what_it_reads_in_the_access_log_is_there(weir):
+    w = weir(serve=True, policies={"p": {"rate": "1/h", "key": "client.ip"}, "c": {"concurrency": 1, "queue": 1}}, use=["p", "c"])
+    w.statuses(2)
+    w.upstream.refuse()
+    lines = w.access(2)
+    asked = set(re.findall(r'\."?([a-z_.]+)"?(?=[,>= \]])', "\n".join(x for x in RUNBOOK.split("\n") if "| jq" in x)))
+    assert asked >= {"outcome", "reason", "key.hash", "duration"}
+    source = "\n".join(p.read_text() for p in (DEPLOY.parent / "proxy/core").glob("access_l*.c"))
+    assert all(f"{name}" in lines[0] or name in lines[1] or f'"{name}"' in source for name in asked), asked
+    assert lines[1]["outcome"] == "denied" and lines[1]["reason"] == "rate_limited"
+    assert harness.until(lambda: w.metric("weir_rejections_total", reason="rate_limited") == 1)
