@@ -33,11 +33,11 @@ panel('breakers', 'Breakers', (section) => {
 		{ head: 'Upstream', get: (b) => b.upstream + (b.endpoint ? ' ' + b.endpoint : '') },
 		{ head: 'State', get: breakerState },
 		{ head: 'Since', num: true, get: (b) => (b.since === null ? 'the start' : span(b.since)) },
-		{ head: 'Failures', num: true, get: (b) => `${percent(b.failures, b.calls)} (${number(b.failures)} of ${number(b.calls)})`, kind: (b) => (b.failures ? 'bad' : 'zero') },
+		{ head: 'Failures', num: true, get: (b) => `${percent(b.failures, b.calls)} (${number(b.failures)} of ${number(b.calls)})`, kind: (b) => (b.failures ? 'warn' : 'zero') },
 		{ head: 'Slow', num: true, get: (b) => number(b.slow), kind: (b) => (b.slow ? 'warn' : 'zero') },
 		{ head: 'In a row', num: true, get: (b) => number(b.in_a_row) },
 		{ head: 'Orders', make: (row) => Object.keys(breakerOrders).map((to) =>
-			el('button', { onclick: () => orderBreaker(row(), to), 'aria-label': `${breakerOrders[to][0]} breaker ${breakerName(row())}` }, breakerOrders[to][0] + '…')) },
+			el('button', { onclick: () => orderBreaker(row(), to), 'aria-label': `${breakerOrders[to][0]} breaker ${breakerName(row())}` }, breakerOrders[to][0])) },
 	], { key: (b) => JSON.stringify([b.policy, b.upstream, b.endpoint]), busy: (b) => (b.state === 'closed' ? 0 : 1e9) + b.failures, none: 'No policy is a breaker.' });
 	return () => draw(state.breakers);
 });

@@ -1,7 +1,7 @@
 // chart.js - lines over the last minutes.  A chart keeps POINTS points and no more.
 
-const POINTS = 300;
-const MINUTES = 10;
+const POINTS = 160;
+const MINUTES = 5;
 const [HIGH, LEFT, FOOT] = [92, 46, 14];
 
 // The next of 1, 2, 5 times a power of ten.
@@ -41,22 +41,20 @@ function chart(parent, title, names, format, least = 1) {
 	const top = svg('text', { class: 'axis', x: LEFT - 5, y: 11, 'text-anchor': 'end' });
 	const grid = svg('path', { class: 'grid' });
 	const right = svg('text', { class: 'axis', y: HIGH - 2, 'text-anchor': 'end' }, 'now');
+	const left = svg('text', { class: 'axis', x: LEFT, y: HIGH - 2 });
 	const drawing = svg('svg', { role: 'img', 'aria-label': title }, grid, top, right,
 		svg('text', { class: 'axis', x: LEFT - 5, y: HIGH - FOOT, 'text-anchor': 'end' }, '0'),
-		svg('text', { class: 'axis', x: LEFT, y: HIGH - 2 }, `${MINUTES} min ago`),
-		...traces);
+		left, ...traces);
 	const now = names.map(() => el('b', {}, '–'));
 	const legend = el('ul', { class: 'legend' }, ...names.map((name, i) =>
 		el('li', {}, svg('svg', { viewBox: '0 0 22 8', 'aria-hidden': 'true' }, svg('path', { class: `trace s${i + 1}`, d: 'M0 4H22' })), name + ' ', now[i])));
 	const when = el('span', { class: 'quiet' });
 
-	parent.append(el('figure', {}, el('div', { class: 'top' }, el('h3', {}, title), when), legend, drawing));
+	parent.append(el('figure', {}, el('div', { class: 'top' }, el('h3', {}, title), when), drawing, legend));
 
-	let last = null, hover = null, wide = 0;
+	let first = null, last = null, hover = null, wide = 0, minutes = 1;
 
-	function fit() {
-		const w = drawing.clientWidth || 340;
-		if (w === wide) return;
+	function fit(w) {
 		wide = w;
 		drawing.setAttribute('viewBox', `0 0 ${w} ${HIGH}`);
 		grid.setAttribute('d', `M${LEFT} 4.5H${w}M${LEFT} ${(HIGH - FOOT + 4.5) / 2}H${w}M${LEFT} ${HIGH - FOOT}H${w}`);
@@ -66,15 +64,15 @@ function chart(parent, title, names, format, least = 1) {
 	function highest() {
 		let most = 0;
 		ring.each((at, k) => {
-			for (const v of ring.values) if (v[k] > most && at >= last - MINUTES * 60) most = v[k];
+			for (const v of ring.values) if (v[k] > most && at >= last - minutes * 60) most = v[k];
 		});
 		return Math.max(ceiling(most || least), least);
 	}
-	const x = (at) => wide - (last - at) / (MINUTES * 60) * (wide - LEFT);
+	const x = (at) => wide - (last - at) / (minutes * 60) * (wide - LEFT);
 	function trace(v, max) {
 		let d = '', gap = true;
 		ring.each((at, k) => {
-			if (Number.isNaN(v[k]) || at < last - MINUTES * 60) { gap = true; return; }
+			if (Number.isNaN(v[k]) || at < last - minutes * 60) { gap = true; return; }
 			d += `${gap ? 'M' : 'L'}${x(at).toFixed(1)} ${(HIGH - FOOT - v[k] / max * (HIGH - FOOT - 4.5)).toFixed(1)}`;
 			gap = false;
 		});
@@ -89,14 +87,20 @@ function chart(parent, title, names, format, least = 1) {
 	}
 	function draw() {
 		if (last === null) return;
-		fit();
+		minutes = Math.min(MINUTES, Math.ceil((last - first) / 60) || 1);
+		setText(left, `${minutes} min ago`);
 		const max = highest();
 		setText(top, format(max));
 		traces.forEach((t, i) => t.setAttribute('d', trace(ring.values[i], max)));
 		legendAt();
-		drawing.setAttribute('aria-label', `${title}, the last ${MINUTES} minutes, up to ${format(max)}. Now: ` +
+		drawing.setAttribute('aria-label', `${title}, the last ${minutes} min, up to ${format(max)}. Now: ` +
 			names.map((name, i) => `${name} ${now[i].textContent}`).join(', '));
 	}
+	fit(340);
+	onResize(drawing, () => {
+		fit(drawing.clientWidth || 340);
+		draw();
+	});
 	drawing.addEventListener('pointermove', (e) => {
 		const box = drawing.getBoundingClientRect();
 		hover = (e.clientX - box.left) / box.width * wide;
@@ -104,6 +108,7 @@ function chart(parent, title, names, format, least = 1) {
 	});
 	drawing.addEventListener('pointerleave', () => { hover = null; if (last !== null) legendAt(); });
 	return (at, values) => {
+		if (first === null) first = at;
 		ring.push(last = at, values);
 		draw();
 	};

@@ -21,7 +21,7 @@ function reloadFact() {
 	const n = c.reloads_ok + c.reloads_failed;
 
 	if (!c.last_reload_ok) return badge('bad', `failed (${plural(c.reloads_failed, 'time')}); the configuration of ${clock(new Date(c.last_reload_time * 1000))} stays`);
-	return badge('good', `${n ? 'took effect' : 'none since the start,'} ${clock(new Date(c.last_reload_time * 1000))}`);
+	return badge('good', `${n ? 'took effect' : 'none since the start at'} ${clock(new Date(c.last_reload_time * 1000))}`);
 }
 
 function fact(name, value, wide) {
@@ -53,8 +53,8 @@ function drawHeader() {
 }
 
 panel('attention', 'Needs attention', (section) => {
-	const list = el('ul', { class: 'problems', role: 'status' });
-	section.append(list);
+	const list = el('ul', { class: 'problems' });
+	section.append(el('div', { role: 'status' }, list));
 	return () => {
 		const bad = state.health ? state.health.checks.filter((c) => c.status !== 'healthy') : [];
 		const items = bad.map((c) => el('li', {}, badge(c.status === 'degraded' ? 'warn' : 'bad', c.status), ` ${c.name}: ${c.message}`));

@@ -1,7 +1,7 @@
 # The dashboard as C: page.html with the style and the scripts put into it, without comments and indents,
 # and the policy that lets nothing else run.  The whole page is also written to the build folder, as dashboard.html.
 set(dashboard_bytes_max 61440)
-set(dashboard_scripts parts table net chart state overview traffic policies breakers upstreams events explain start)
+set(dashboard_scripts parts table net chart state overview traffic policies breakers upstreams routes redis events explain start)
 
 # SHA-256 in base64, as policies want it, from hex: CMake has no other.
 function(hex_to_base64 hex out)

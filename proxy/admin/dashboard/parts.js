@@ -38,6 +38,13 @@ function badge(kind, text, title) {
 	return el('span', { class: 'badge ' + kind, title }, el('span', { 'aria-hidden': 'true' }, signs[kind] + ' '), text);
 }
 
+// Called with every new size of it, and nothing is laid out only to know it.
+const resized = new ResizeObserver((list) => list.forEach((entry) => entry.target.onresized()));
+function onResize(e, tell) {
+	e.onresized = tell;
+	resized.observe(e);
+}
+
 // Replaces children only when they would look different.
 function setChildren(e, children) {
 	const mark = children.map((c) => c.className + c.textContent + (c.title || '')).join('\n');

@@ -10,7 +10,7 @@ panel('policies', 'Policies', (section) => {
 	const draw = table(section, 'Decisions; shadow: would have been refused', [
 		{ head: 'Policy', get: (p) => p.policy },
 		{ head: 'Kind', get: (p) => p.kind + (p.shadow ? ', shadow' : '') },
-		num('Allowed/s', 'allowed'), num('Refused/s', 'refused', 'bad'), num('Shadow/s', 'shadowed', 'warn'), num('Skipped/s', 'skipped'),
+		num('Allowed/s', 'allowed'), num('Refused/s', 'refused', 'warn'), num('Shadow/s', 'shadowed', 'warn'), num('Skipped/s', 'skipped'),
 		num('Refused in all', 'deny'), num('Shadow in all', 'shadow_deny'), num('Keys tracked', 'keys'),
 		num('Keys pushed out', 'evictions', 'warn', 'keys that were forgotten for want of room: their limits begin anew'),
 	], { key: (p) => p.policy, busy: (p) => p.refused * 1000 + p.allowed, none: 'There are no policies.' });
@@ -26,15 +26,15 @@ async function resetKey(row) {
 
 panel('keys', 'Refused most', (section) => {
 	const draw = table(section, 'Keys by their hashes, as in the access log', [
-		{ head: 'Policy', get: (k) => k.policy },
-		{ head: 'Key', class: 'mono', get: (k) => k.hash },
-		{ head: 'Counted by', get: (k) => k.by },
+		{ head: 'Policy', get: (k) => k.policy + (k.shadow ? ' (shadow)' : '') },
+		{ head: 'Key', class: 'mono', get: (k) => (k.by ? k.hash : 'all calls') },
+		{ head: 'Counted by', get: (k) => k.by || '–' },
 		{ head: 'Refused', num: true, get: (k) => (k.error ? '≤ ' : '') + number(k.refused), title: 'of late; ≤: at most, as not all keys are counted' },
 		{ head: 'Within', num: true, get: (k) => span(k.window) },
-		{ head: 'Order', make: (row) => [el('button', { onclick: () => resetKey(row()) }, 'Reset…')] },
+		{ head: 'Order', make: (row) => [el('button', { onclick: () => resetKey(row()) }, 'Reset')] },
 	], { key: (k) => k.policy + '\n' + k.hash, busy: (k) => k.refused, none: 'Nobody was refused of late.' });
 	return () => draw(state.limits.flatMap((l) => (l.top || []).map((k) =>
-		({ ...k, policy: l.policy + (l.shadow ? ' (shadow)' : ''), by: l.key, window: l.window }))));
+		({ ...k, policy: l.policy, shadow: l.shadow, by: l.key, window: l.window, fixed: !l.resettable }))));
 }, true);
 
 panel('concurrency', 'Concurrency', (section) => {
@@ -57,7 +57,7 @@ panel('concurrency', 'Concurrency', (section) => {
 			setClass(b.meter, full ? 'meter full' : 'meter');
 			b.meter.setAttribute('aria-valuemax', Math.max(p.limit, p.in_use, 1));
 			b.meter.setAttribute('aria-valuenow', p.in_use);
-			setText(b.says, `${number(p.in_use)} of ${number(p.limit)} in use${full ? ', full' : ''}; ${number(p.queued || 0)} queued (most: ${number(peak('queue ' + p.policy, p.queued))})`);
+			setText(b.says, `${number(p.in_use)} of ${number(p.limit)} in use${full ? ', full' : ''}; ${number(p.queued || 0)} queued (most ${number(peak('queue ' + p.policy, p.queued))})`);
 		}
 		if (!rows.length) { setText(box, 'No policy counts calls under way.'); setClass(box, 'quiet'); bars.clear(); }
 		else if (box.className === 'quiet') { box.firstChild.remove(); setClass(box, 'bars'); }

@@ -146,7 +146,7 @@ function onFailure(e) {
 	if (e.status === 401) {
 		const had = token;
 		if (had) dropToken();
-		askToken(had ? 'This token is not accepted.' : '');
+		if (had || byId('token-form').hidden) askToken(had ? 'This token is not accepted.' : '');
 		if (had) again = true; // without it something may be shown all the same
 		else { stopEvents(); return false; }
 		return true;

@@ -7,7 +7,7 @@
 //	], { key: (row) => row.policy, busy: (row) => row.rate, none: 'no policies' });
 //	draw(rows);
 //
-// `get` gives a text, or elements in an array.  Of more than ROWS_MAX rows the busiest are shown, in
+// A row with `sum` is one of totals; one that is `fixed` takes no orders.  `get` gives a text, or elements in an array.  Of more than ROWS_MAX rows the busiest are shown, in
 // their order, and a filter asks for others.
 
 const ROWS_MAX = 50;
@@ -30,7 +30,7 @@ function fillRow(columns, tr, row) {
 		const cell = tr.children[i];
 		if (c.make) {
 			setClass(cell, 'tools-cell');
-			for (const b of cell.children) b.hidden = state.readOnly || Boolean(row.sum);
+			for (const b of cell.children) b.hidden = state.readOnly || Boolean(row.fixed);
 			return;
 		}
 		const value = c.get(row);
@@ -55,7 +55,7 @@ function table(parent, caption, columns, { key, busy, none }) {
 	const tools = el('div', { class: 'tools', hidden: true }, input, says);
 	const head = el('tr', {}, ...columns.map((c) => el('th', { scope: 'col', class: c.num ? 'num' : '', title: c.title }, c.head)));
 	const body = el('tbody');
-	const scroll = el('div', { class: 'scroll', role: 'region', tabindex: '0', 'aria-label': caption },
+	const scroll = el('div', { class: 'scroll', role: 'region', 'aria-label': caption },
 		el('table', {}, el('caption', {}, caption), el('thead', {}, head), body));
 	const empty = el('p', { class: 'quiet' }, none);
 	const known = new Map();
@@ -80,6 +80,10 @@ function table(parent, caption, columns, { key, busy, none }) {
 		empty.hidden = rows.length > 0;
 		scroll.hidden = rows.length === 0;
 	}
+	// what scrolls can be reached by the keyboard, the rest is no stop on its way
+	onResize(body, () => {
+		scroll.tabIndex = scroll.scrollWidth > scroll.clientWidth || scroll.scrollHeight > scroll.clientHeight ? 0 : -1;
+	});
 	input.addEventListener('input', () => draw(all));
 	parent.append(tools, scroll, empty);
 	return draw;

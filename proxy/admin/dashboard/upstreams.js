@@ -1,4 +1,4 @@
-// upstreams.js - endpoints, in the columns of HAProxy's page; and Redis.
+// upstreams.js - endpoints, in the columns of HAProxy's page.
 
 const endpointKinds = { up: 'good', drain: 'warn', down: 'bad', unhealthy: 'bad', unresolved: 'bad' };
 const endpointSigns = { up: '▲', drain: '◆', down: '▼', unhealthy: '✕', unresolved: '?' };
@@ -18,7 +18,7 @@ async function orderEndpoint(e, to) {
 function endpointRow(upstream, e) {
 	const at = (what, v) => rate(`endpoint ${upstream} ${e.endpoint} ${what}`, v);
 	const total = e.ok + e.failed + e.aborted;
-	const row = { ...e, upstream, total, rate: at('all', total), errors: at('failed', e.failed), aborts: at('aborted', e.aborted) };
+	const row = { ...e, upstream, total, rate: at('all', total), errors: at('failed', e.failed) };
 	row.rateMost = peak(`rate ${upstream} ${e.endpoint}`, row.rate);
 	row.activeMost = peak(`active ${upstream} ${e.endpoint}`, e.active);
 	return row;
@@ -28,8 +28,8 @@ function endpointRow(upstream, e) {
 function upstreamRow(upstream, rows) {
 	const sum = (key) => rows.reduce((n, r) => n + (r[key] || 0), 0);
 	const up = rows.filter((r) => r.state === 'up').length;
-	const row = { sum: true, upstream, endpoint: `all ${rows.length}`, state: up === rows.length ? 'up' : up ? 'drain' : 'unhealthy', word: `${up} of ${rows.length} up` };
-	for (const key of ['weight', 'active', 'connections', 'idle', 'total', 'failed', 'rate', 'errors', 'aborts']) row[key] = sum(key);
+	const row = { sum: true, fixed: true, upstream, endpoint: `all ${rows.length}`, state: up === rows.length ? 'up' : up ? 'drain' : 'unhealthy', word: `${up} of ${rows.length} up` };
+	for (const key of ['weight', 'active', 'connections', 'idle', 'total', 'failed', 'rate', 'errors', 'aborted']) row[key] = sum(key);
 	row.rateMost = peak(`rate ${upstream}`, row.rate);
 	row.activeMost = peak(`active ${upstream}`, row.active);
 	return row;
@@ -46,41 +46,23 @@ panel('upstreams', 'Upstreams', (section) => {
 	const draw = table(section, 'Rates are per second; max: since this page was opened', [
 		{ head: 'Upstream', get: (e) => e.upstream },
 		{ head: 'Endpoint', get: (e) => e.endpoint },
-		{ head: 'Status', get: (e) => `${endpointSigns[e.state] || '?'} ${e.word || e.state}`, kind: (e) => endpointKinds[e.state] || 'warn' },
-		{ head: 'LastChk', get: lastCheck, title: 'what the last check found, and how long it took' },
+		{ head: 'Status', class: 'nowrap', get: (e) => `${endpointSigns[e.state] || '?'} ${e.word || e.state}`, kind: (e) => endpointKinds[e.state] || 'warn' },
+		{ head: 'LastChk', class: 'nowrap', get: lastCheck, title: 'what the last check found, and how long it took' },
 		num('Chk', (e) => (e.check ? number(e.check.failed_in_a_row) : ''), 'checks that failed in a row', (e) => (e.check && e.check.failed_in_a_row ? 'bad' : 'zero')),
 		num('Wght', (e) => number(e.weight), 'weight'),
 		{ head: 'Act/Bck', get: (e) => (e.sum ? '' : e.backup ? 'backup' : 'active') },
-		num('Rate cur', (e) => number(e.rate), 'calls per second'), num('max', (e) => number(e.rateMost)),
-		num('Sessions cur', (e) => number(e.active), 'calls under way'), num('max', (e) => number(e.activeMost)),
-		num('limit', (e) => (e.sum ? '' : e.max_active ? number(e.max_active) : '–')), num('total', (e) => number(e.total)),
-		num('Conns open', (e) => number(e.connections)), num('idle', (e) => number(e.idle)),
+		num('Rate cur / max', (e) => `${number(e.rate)} / ${number(e.rateMost)}`, 'calls per second'),
+		num('Sess cur / max / limit', (e) => `${number(e.active)} / ${number(e.activeMost)} / ${e.max_active ? number(e.max_active) : '–'}`, 'calls under way'),
+		num('Total', (e) => number(e.total), 'calls'),
+		num('Conns / idle', (e) => `${number(e.connections)} / ${number(e.idle)}`, 'connections'),
 		num('Err/s', (e) => number(e.errors), 'tries that failed', (e) => (e.errors ? 'bad' : 'zero')),
 		num('Errors', (e) => number(e.failed), 'tries that failed, in all', (e) => (e.failed ? '' : 'zero')),
-		num('Abrt/s', (e) => number(e.aborts), 'tries that the client gave up'),
+		num('Aborted', (e) => number(e.aborted), 'tries that the client gave up', (e) => (e.aborted ? '' : 'zero')),
 		{ head: 'Orders', make: (row) => Object.keys(endpointOrders).map((to) =>
-			el('button', { onclick: () => orderEndpoint(row(), to), 'aria-label': `${endpointOrders[to][0]}: ${row().endpoint} of ${row().upstream}` }, endpointOrders[to][0] + '…')) },
+			el('button', { onclick: () => orderEndpoint(row(), to), 'aria-label': `${endpointOrders[to][0]}: ${row().endpoint} of ${row().upstream}` }, endpointOrders[to][0])) },
 	], { key: (e) => `${e.upstream}\n${e.endpoint}`, busy: (e) => (e.state === 'up' ? 0 : 1e9) + e.rate, none: 'There are no upstreams.' });
 	return () => draw(state.stats.upstreams.flatMap((u) => {
 		const rows = u.endpoints.map((e) => endpointRow(u.upstream, e));
 		return rows.length > 1 ? [...rows, upstreamRow(u.upstream, rows)] : rows;
 	}));
 });
-
-panel('redis', 'Redis', (section) => {
-	const box = el('div');
-	const draw = table(section, 'What became of its operations', [
-		{ head: 'Operations', get: (r) => r.name },
-		{ head: 'per second', num: true, get: (r) => number(r.rate) },
-		{ head: 'in all', num: true, get: (r) => number(r.n) },
-	], { key: (r) => r.name, none: 'No Redis is configured: limits are counted by this process alone.' });
-	section.insertBefore(box, section.children[1]);
-	return () => {
-		const r = state.stats.redis;
-		const known = ['up', 'peers', 'keys', 'keys_without_it', 'took'];
-		setChildren(box, !r ? [] : [r.up ? badge('good', 'up') : badge('bad', 'gone'),
-			el('span', {}, ` ${plural(r.peers, 'replica')} share limits; ${plural(r.keys, 'key')}, ${number(r.keys_without_it)} of them decided without it; ` +
-				`answers took p50 ${took(r.took.p50)}, p99 ${took(r.took.p99)} since the start`)]);
-		draw(!r ? [] : Object.keys(r).filter((k) => !known.includes(k)).map((name) => ({ name, n: r[name], rate: rate('redis ' + name, r[name]) })));
-	};
-}, true);
