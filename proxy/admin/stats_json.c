@@ -10,7 +10,7 @@
 struct json {
 	struct buf *out;
 	const struct process_view *view;
-	bool more; /* something stands before the next member */
+	bool more;             /* something stands before the next member */
 	struct stat_sum calls; /* how long they took, of all routes */
 };
 
