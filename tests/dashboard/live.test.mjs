@@ -1,9 +1,11 @@
 // Under live traffic: numbers move, orders are given and undone, faults are shown.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import test from "node:test";
-import { open, serious, traffic, weirWith } from "./browser.mjs";
+import { freePort, open, serious, traffic, weirWith } from "./browser.mjs";
 import { until } from "./weir.mjs";
 
 const number = async (locator) => parseFloat(await locator.innerText());
@@ -48,6 +50,26 @@ test("numbers move under live traffic", async (t) => {
   const drawn = await page.locator("#traffic figure svg[role=img] .s1").first().getAttribute("d");
   assert.match(drawn, /^M[\d.]+ [\d.]+/);
   assert.ok(await total.count());
+});
+
+test("what becomes of Redis is seen", async (t) => {
+  const port = await freePort();
+  const redis = spawn("redis-server", ["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--dir", os.tmpdir()], { stdio: "ignore" });
+  t.after(() => redis.kill("SIGKILL"));
+  const w = await weirWith(t, {
+    config: {
+      redis: { url: `redis://127.0.0.1:${port}/0` },
+      policies: { shared: { rate: "100/h", key: "header.x-user", store: "redis" } },
+      routes: [{ name: "rest", to: "app", use: ["shared"] }],
+    },
+  });
+  traffic(t, w, ["/a"]);
+  const page = await open(w);
+  await page.sees(page.panel("redis"), /✓ up 1 replica share limits/);
+  await until(async () => (await number(page.row("redis", "ok").locator("td").last())) > 0, "operations");
+  redis.kill("SIGKILL");
+  await page.sees(page.panel("redis"), /✕ gone/);
+  await page.sees(page.panel("attention"), "redis: gone");
 });
 
 test("a full queue is seen", async (t) => {

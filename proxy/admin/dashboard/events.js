@@ -96,7 +96,7 @@ panel('events', 'Events', (section) => {
 		{ head: 'Level', get: (e) => `${signs[kinds[e.level]] || '·'} ${e.level}`, kind: (e) => kinds[e.level] },
 		{ head: 'About', get: (e) => e.kind },
 		{ head: 'What', class: 'text', get: (e) => e.text },
-	], { key: (e) => e.id, busy: (e) => e.seq, none: 'Nothing yet.' });
+	], { key: (e) => e.id, max: EVENTS_MAX, none: 'Nothing yet.' });
 	drawEvents = () => draw(only.checked ? events.filter((e) => e.level !== 'info') : events);
 	return () => {};
 });

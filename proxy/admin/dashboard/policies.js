@@ -28,7 +28,7 @@ panel('keys', 'Refused most', (section) => {
 	const draw = table(section, 'Keys by their hashes, as in the access log', [
 		{ head: 'Policy', get: (k) => k.policy + (k.shadow ? ' (shadow)' : '') },
 		{ head: 'Key', class: 'mono', get: (k) => (k.by ? k.hash : 'all calls') },
-		{ head: 'Counted by', get: (k) => k.by || '–' },
+		{ head: 'Counted by', class: 'nowrap', get: (k) => k.by || '–' },
 		{ head: 'Refused', num: true, get: (k) => (k.error ? '≤ ' : '') + number(k.refused), title: 'of late; ≤: at most, as not all keys are counted' },
 		{ head: 'Within', num: true, get: (k) => span(k.window) },
 		{ head: 'Order', make: (row) => [el('button', { onclick: () => resetKey(row()) }, 'Reset')] },

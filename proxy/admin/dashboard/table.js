@@ -7,8 +7,8 @@
 //	], { key: (row) => row.policy, busy: (row) => row.rate, none: 'no policies' });
 //	draw(rows);
 //
-// A row with `sum` is one of totals; one that is `fixed` takes no orders.  `get` gives a text, or elements in an array.  Of more than ROWS_MAX rows the busiest are shown, in
-// their order, and a filter asks for others.
+// A row with `sum` is one of totals; one that is `fixed` takes no orders.  `get` gives a text, or elements in an array.  Of more rows than `max`, ROWS_MAX unless told, the busiest are
+// shown, in their order, and a filter asks for others.
 
 const ROWS_MAX = 50;
 
@@ -42,14 +42,14 @@ function fillRow(columns, tr, row) {
 }
 
 // Those that are shown, in their order.
-function chosenRows(rows, filter, busy) {
+function chosenRows(rows, filter, busy, max) {
 	const wanted = filter ? rows.filter((r) => JSON.stringify(r).toLowerCase().includes(filter)) : rows;
-	if (wanted.length <= ROWS_MAX) return wanted;
+	if (wanted.length <= max) return wanted;
 	const top = wanted.map((row, i) => [busy ? busy(row) || 0 : 0, i]).sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-	return top.slice(0, ROWS_MAX).map((x) => x[1]).sort((a, b) => a - b).map((i) => wanted[i]);
+	return top.slice(0, max).map((x) => x[1]).sort((a, b) => a - b).map((i) => wanted[i]);
 }
 
-function table(parent, caption, columns, { key, busy, none }) {
+function table(parent, caption, columns, { key, busy, none, max = ROWS_MAX }) {
 	const input = el('input', { type: 'search', 'aria-label': 'Filter: ' + caption, placeholder: 'filter' });
 	const says = el('span', { class: 'quiet' });
 	const tools = el('div', { class: 'tools', hidden: true }, input, says);
@@ -62,7 +62,7 @@ function table(parent, caption, columns, { key, busy, none }) {
 	let all = [];
 
 	function draw(rows) {
-		const shown = chosenRows(all = rows, input.value.trim().toLowerCase(), busy);
+		const shown = chosenRows(all = rows, input.value.trim().toLowerCase(), busy, max);
 		const keys = new Set(shown.map(key));
 		for (const [k, tr] of known) if (!keys.has(k)) { tr.remove(); known.delete(k); }
 		let at = body.firstChild;
