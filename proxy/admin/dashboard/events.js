@@ -92,7 +92,7 @@ panel('events', 'Events', (section) => {
 	section.firstChild.append(el('label', { class: 'check' }, only, ' warnings and errors only'));
 	const kinds = { info: 'quiet', warn: 'warn', error: 'bad' };
 	const draw = table(section, 'Newest first, times in UTC', [
-		{ head: 'Time', get: (e) => e.time.slice(11, 19) + 'Z' },
+		{ head: 'Time', class: 'nowrap', get: (e) => clock(new Date(e.time)) },
 		{ head: 'Level', get: (e) => `${signs[kinds[e.level]] || '·'} ${e.level}`, kind: (e) => kinds[e.level] },
 		{ head: 'About', get: (e) => e.kind },
 		{ head: 'What', class: 'text', get: (e) => e.text },

@@ -93,7 +93,10 @@ function percent(part, whole) {
 	return whole ? `${Math.round(part * 100 / whole)} %` : '–';
 }
 
-// As logs say it: UTC.
-const clock = (date) => date.toISOString().slice(11, 19) + 'Z';
+// As logs say it: UTC; with the day where that is not today.
+function clock(date) {
+	const [day, time] = date.toISOString().split('T');
+	return (day === new Date().toISOString().slice(0, 10) ? '' : day.slice(5) + ' ') + time.slice(0, 8) + 'Z';
+}
 
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;

@@ -114,15 +114,16 @@ const seldom = [
 ];
 
 async function readAll() {
+	const all = again;
+	again = false; // an order may be given meanwhile
 	const began = performance.now();
 	const stats = await ask('/stats.json');
 	const wait = performance.now() - began;
-	const wanted = readings % SELDOM === 0 || again ? seldom : [];
+	const wanted = readings % SELDOM === 0 || all ? seldom : [];
 	const more = await Promise.all([['/breakers', (v) => (state.breakers = v.breakers)], ...wanted].map(
 		async ([path, put]) => [put, await ask(path, { fine: path === '/health' ? [200, 503] : [200] })]));
 	if (more.some(([, v]) => typeof v !== 'object')) throw new Error('an answer is no JSON');
 	if (state.stats && state.stats.start_time !== stats.start_time) onRestart();
-	again = false;
 	tookMs = wait;
 	state.stats = stats;
 	for (const [put, v] of more) put(v);
@@ -130,9 +131,9 @@ async function readAll() {
 }
 
 function onRead() {
-	const gap = readAt === null || performance.now() / 1000 - readAt > 4 * period() / 1000;
-	state.failedAt = null;
 	failures = 0;
+	state.failedAt = null;
+	const gap = readAt === null || performance.now() / 1000 - readAt > 4 * period() / 1000;
 	state.readOnly = state.stats.admin.token && !token;
 	byId('gone').hidden = true;
 	document.body.classList.remove('stale');
@@ -175,7 +176,7 @@ async function poll() {
 	try {
 		await readAll();
 		onRead();
-		followEvents();
+		if (!document.hidden) followEvents();
 	} catch (e) {
 		more = onFailure(e);
 	}
