@@ -17,6 +17,7 @@ test("a Weir that is gone is said to be, and found again", async (t) => {
   w.proc.kill("SIGKILL");
   await page.sees(page.locator("#gone"), /No answer from Weir since \d\d:\d\d:\d\dZ/);
   assert.match(await page.title(), /no answer/);
+  assert.equal(await page.locator("#badges").innerText(), "✕ no answer");
   await weirWith(t, { port: w.adminPort });
   await page.locator("#gone").waitFor({ state: "hidden" });
   await page.sees(page.locator("#badges"), "ready");

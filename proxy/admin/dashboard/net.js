@@ -51,7 +51,7 @@ function say(text, bad) {
 async function order(what, path, options, tell) {
 	try {
 		const answer = await ask(path, options);
-		say(`${what}: ${tell ? tell(answer) : 'done'}`);
+		say(`${what}: ${tell(answer)}`, answer.reloaded === false);
 	} catch (e) {
 		if (e.status === 401) askToken(token ? 'This token is not accepted.' : 'Orders need the token.');
 		say(`${what}: ${e.message || 'failed'}`, true);
@@ -80,7 +80,7 @@ const lasting = (answer, more) => (answer.for ? { ...more, for: answer.for } : m
 function askToken(why) {
 	byId('token-form').hidden = false;
 	byId('token-forget').hidden = !token;
-	setText(byId('token-says'), why || '');
+	setText(byId('token-says'), why ? `${signs.bad} ${why}` : '');
 	byId('token').setAttribute('aria-invalid', why ? 'true' : 'false');
 	byId('token').focus();
 }

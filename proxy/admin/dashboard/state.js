@@ -159,6 +159,7 @@ function onFailure(e) {
 	gone.hidden = false;
 	setText(gone, `No answer from Weir since ${clock(state.failedAt)} (${e.message || e}). ` +
 		'What is shown is from before that. Trying again by itself.');
+	setChildren(byId('badges'), [badge('bad', 'no answer')]);
 	document.title = 'Weir: no answer';
 	return true;
 }
