@@ -294,6 +294,25 @@ static void chains(struct json *j)
 	close_with(j, ']');
 }
 
+/* `since` null: as it is, it was from the start. */
+static void health_changes(struct json *j, const struct endpoint_health *h)
+{
+	uint64_t now = j->view->now_ns;
+	uint64_t changed = atomic_load_explicit(&h->changed_ns, memory_order_relaxed);
+	uint64_t down_ns = atomic_load_explicit(&h->down_ns, memory_order_relaxed);
+	uint64_t for_ns = now > changed ? now - changed : 0;
+	bool down = atomic_load_explicit(&h->down, memory_order_relaxed);
+
+	if (changed == 0) {
+		key(j, "since");
+		buf_puts(j->out, "null");
+	} else {
+		seconds(j, "since", for_ns);
+	}
+	number(j, "downs", atomic_load_explicit(&h->downs, memory_order_relaxed));
+	seconds(j, "down_time", down_ns + (down && changed != 0 ? for_ns : 0));
+}
+
 static void health_check(struct json *j, const struct endpoint_health *h)
 {
 	uint64_t checks = 0;
@@ -306,6 +325,7 @@ static void health_check(struct json *j, const struct endpoint_health *h)
 	number(j, "passed_in_a_row", atomic_load_explicit(&h->passed, memory_order_relaxed));
 	number(j, "failed_in_a_row", atomic_load_explicit(&h->failed, memory_order_relaxed));
 	seconds(j, "duration", atomic_load_explicit(&h->took_ns, memory_order_relaxed));
+	health_changes(j, h);
 	if (checks > 0)
 		text(j, "last", check_result_names[atomic_load(&h->last)]);
 	close_with(j, '}');
