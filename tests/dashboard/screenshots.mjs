@@ -23,7 +23,7 @@ test("screenshots", async (t) => {
   const [llm, app] = [await upstream(t), await upstream(t)];
   const w = await weirWith(t, {
     config: {
-      upstreams: { app: { endpoints: [app, { addr: "127.0.0.1:9", weight: 1, backup: true }] }, llm, legacy: await upstream(t) },
+      upstreams: { app: { endpoints: [app, { addr: "127.0.0.1:9", weight: 1, backup: true }], health: { path: "/health", every: "2s" } }, llm, legacy: await upstream(t) },
       policies: {
         "per-client": { rate: "10/s", burst: 20, key: "header.x-user" },
         "per-client-strict": { rate: "5/s", key: "header.x-user", shadow: true },
