@@ -89,6 +89,11 @@ function span(s) {
 	return m ? `${m} min ${s % 60} s` : `${s} s`;
 }
 
+// The same for tables: "3 d".
+function brief(s) {
+	return span(s).split(' ').slice(0, 2).join(' ');
+}
+
 function percent(part, whole) {
 	return whole ? `${Math.round(part * 100 / whole)} %` : '–';
 }

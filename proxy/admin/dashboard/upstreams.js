@@ -46,10 +46,10 @@ panel('upstreams', 'Upstreams', (section) => {
 	const draw = table(section, 'Rates are per second; max: since this page was opened', [
 		{ head: 'Upstream', get: (e) => e.upstream },
 		{ head: 'Endpoint', get: (e) => e.endpoint },
-		{ head: 'Status', class: 'nowrap', get: (e) => `${endpointSigns[e.state] || '?'} ${e.word || e.state}${e.check && e.check.since !== null ? ', ' + span(e.check.since) : ''}`, kind: (e) => endpointKinds[e.state] || 'warn' },
+		{ head: 'Status', class: 'nowrap', get: (e) => `${endpointSigns[e.state] || '?'} ${e.word || e.state}${e.check && e.check.since !== null ? ', ' + brief(e.check.since) : ''}`, kind: (e) => endpointKinds[e.state] || 'warn' },
 		{ head: 'LastChk', class: 'nowrap', get: lastCheck, title: 'what the last check found, and how long it took' },
 		num('Chk', (e) => (e.check ? number(e.check.failed_in_a_row) : ''), 'checks that failed in a row', (e) => (e.check && e.check.failed_in_a_row ? 'bad' : 'zero')),
-		num('Dwn / time', (e) => (e.check ? `${number(e.check.downs)} / ${span(e.check.down_time)}` : ''), 'how often it went down, and how long it was in all', (e) => (e.check && e.check.downs ? '' : 'zero')),
+		num('Dwn / time', (e) => (e.check ? `${number(e.check.downs)} / ${brief(e.check.down_time)}` : ''), 'how often it went down, and how long it was in all', (e) => (e.check && e.check.downs ? '' : 'zero')),
 		num('Wght', (e) => number(e.weight), 'weight'),
 		{ head: 'Act/Bck', get: (e) => (e.sum ? '' : e.backup ? 'backup' : 'active') },
 		num('Rate cur / max', (e) => `${number(e.rate)} / ${number(e.rateMost)}`, 'calls per second'),
