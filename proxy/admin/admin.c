@@ -9,6 +9,7 @@
 
 #include "admin/breakers.h"
 #include "admin/control.h"
+#include "admin/dashboard.h"
 #include "admin/explain.h"
 #include "admin/health.h"
 #include "admin/limits.h"
@@ -73,6 +74,13 @@ static bool may_anybody(const struct process_view *view, const struct head *req)
 	       head_find(req, F_AUTHORIZATION) == NULL;
 }
 
+/* The same for everybody, and it says nothing of this process: it asks for the token itself. */
+static bool is_dashboard(const struct service_request *req)
+{
+	return slice_is(req->path, "/") &&
+	       (req->head->method_id == METHOD_GET || req->head->method_id == METHOD_HEAD);
+}
+
 static bool may_enter(const struct process_view *view, const struct service_request *req,
 		      struct service_reply *reply)
 {
@@ -82,6 +90,8 @@ static bool may_enter(const struct process_view *view, const struct service_requ
 		page_text(reply, 421, "the Host must be an IP address or localhost");
 		return false;
 	}
+	if (is_dashboard(req))
+		return true;
 	if (token != NULL && token[0] != '\0' && !has_token(req->head, token) &&
 	    !may_anybody(view, req->head)) {
 		reply->www_authenticate = "Bearer";
@@ -156,6 +166,7 @@ static void handle(const struct process_view *view, const struct service_request
 		   struct service_reply *reply)
 {
 	static const struct page pages[] = {
+		{ .path = "/", .show = dashboard_show },
 		{ .path = "/health", .show = show_health },
 		{ .path = "/stats.json", .show = show_stats },
 		{ .path = "/config", .show = show_config },

@@ -82,7 +82,8 @@ static bool path_is(const struct page *page, struct slice path)
 {
 	struct slice want = slice_str(page->path);
 
-	return want.p[want.n - 1] == '/' ? slice_starts(path, want) : slice_eq(path, want);
+	return want.n > 1 && want.p[want.n - 1] == '/' ? slice_starts(path, want)
+						       : slice_eq(path, want);
 }
 
 static bool method_is(const struct page *page, enum method_id method)

@@ -5,7 +5,7 @@
 #include "core/service.h"
 
 struct page {
-	const char *path;      /* a slash at its end: all paths that begin with it */
+	const char *path; /* a slash at its end, and not that alone: all paths that begin with it */
 	enum method_id method; /* METHOD_OTHER: to read, GET and HEAD; else it changes something */
 	service_page *show;
 };

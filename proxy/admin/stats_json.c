@@ -10,7 +10,8 @@
 struct json {
 	struct buf *out;
 	const struct process_view *view;
-	bool more; /* something stands before the next member */
+	bool more;             /* something stands before the next member */
+	struct stat_sum calls; /* how long they took, of all routes */
 };
 
 static void open_with(struct json *j, char bracket)
@@ -79,6 +80,38 @@ static void quantiles(struct json *j, const char *name, const struct stat_sum *s
 	close_with(j, '}');
 }
 
+/* Pairs of a cell's upper border and what is in it, of those that are not empty: two readings give
+ * the quantiles of what came between.  The border of the last cell is null. */
+static void histogram(struct json *j, const char *name, const struct stat_sum *sum)
+{
+	key(j, name);
+	open_with(j, '[');
+	for (unsigned i = 0; i < STAT_CELLS; i++) {
+		if (sum->cell[i] == 0)
+			continue;
+		item(j);
+		buf_putc(j->out, '[');
+		if (i == STAT_CELLS - 1)
+			buf_puts(j->out, "null");
+		else
+			stat_print_seconds(j->out, stat_cell_limit(i));
+		buf_printf(j->out, ",%llu]", (unsigned long long)sum->cell[i]);
+	}
+	close_with(j, ']');
+}
+
+static void histograms(struct json *j)
+{
+	struct stat_sum overhead;
+
+	stats_overhead(j->view->stats, &overhead);
+	key(j, "histograms");
+	open_with(j, '{');
+	histogram(j, "duration", &j->calls);
+	histogram(j, "overhead", &overhead);
+	close_with(j, '}');
+}
+
 static void process(struct json *j)
 {
 	struct process_usage u;
@@ -107,6 +140,18 @@ static void config(struct json *j)
 	seconds(j, "last_reload_time", atomic_load(&r->last_ok_wall_ns));
 	number(j, "reloads_ok", atomic_load(&r->ok_count));
 	number(j, "reloads_failed", atomic_load(&r->failed_count));
+	close_with(j, '}');
+}
+
+/* What callers may do: who shows this has to know before it offers anything. */
+static void admin(struct json *j)
+{
+	const struct admin_conf *a = &j->view->policy->config->admin;
+
+	key(j, "admin");
+	open_with(j, '{');
+	boolean(j, "token", a->token != NULL && a->token[0] != '\0');
+	number(j, "streams", a->streams);
 	close_with(j, '}');
 }
 
@@ -150,10 +195,16 @@ static void visit_rejection(void *arg, const char *policy, const struct reason *
 	close_with(j, '}');
 }
 
+static void add_calls(struct json *j, const struct stat_sum *sum)
+{
+	for (unsigned i = 0; i < STAT_CELLS; i++)
+		j->calls.cell[i] += sum->cell[i];
+}
+
 static void visit_route(void *arg, const struct route_stats *r)
 {
 	struct json *j = arg;
-	struct stat_sum sum;
+	struct stat_sum sum = { 0 };
 
 	item(j);
 	open_with(j, '{');
@@ -163,6 +214,7 @@ static void visit_route(void *arg, const struct route_stats *r)
 	number(j, "response_bytes", route_stats_read(r, ROUTE_BYTES_OUT));
 	number(j, "client_aborts", route_stats_read(r, ROUTE_ABORTS));
 	route_stats_duration(r, &sum);
+	add_calls(j, &sum);
 	quantiles(j, "duration", &sum);
 	route_stats_start(r, &sum);
 	quantiles(j, "response_start", &sum);
@@ -242,6 +294,25 @@ static void chains(struct json *j)
 	close_with(j, ']');
 }
 
+/* `since` null: as it is, it was from the start. */
+static void health_changes(struct json *j, const struct endpoint_health *h)
+{
+	uint64_t now = j->view->now_ns;
+	uint64_t changed = atomic_load_explicit(&h->changed_ns, memory_order_relaxed);
+	uint64_t down_ns = atomic_load_explicit(&h->down_ns, memory_order_relaxed);
+	uint64_t for_ns = now > changed ? now - changed : 0;
+	bool down = atomic_load_explicit(&h->down, memory_order_relaxed);
+
+	if (changed == 0) {
+		key(j, "since");
+		buf_puts(j->out, "null");
+	} else {
+		seconds(j, "since", for_ns);
+	}
+	number(j, "downs", atomic_load_explicit(&h->downs, memory_order_relaxed));
+	seconds(j, "down_time", down_ns + (down && changed != 0 ? for_ns : 0));
+}
+
 static void health_check(struct json *j, const struct endpoint_health *h)
 {
 	uint64_t checks = 0;
@@ -254,6 +325,7 @@ static void health_check(struct json *j, const struct endpoint_health *h)
 	number(j, "passed_in_a_row", atomic_load_explicit(&h->passed, memory_order_relaxed));
 	number(j, "failed_in_a_row", atomic_load_explicit(&h->failed, memory_order_relaxed));
 	seconds(j, "duration", atomic_load_explicit(&h->took_ns, memory_order_relaxed));
+	health_changes(j, h);
 	if (checks > 0)
 		text(j, "last", check_result_names[atomic_load(&h->last)]);
 	close_with(j, '}');
@@ -275,6 +347,7 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	number(j, "connections", endpoint_connections(e));
 	number(j, "idle", endpoint_idle(e));
 	number(j, "active", endpoint_active(e));
+	number(j, "max_active", (uint64_t)m->max_calls * j->view->workers);
 	number(j, "ok", endpoint_attempts(e, ENDPOINT_OK));
 	number(j, "failed", endpoint_attempts(e, ENDPOINT_FAILED));
 	number(j, "aborted", endpoint_attempts(e, ENDPOINT_ABORTED));
@@ -349,6 +422,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	seconds(&j, "start_time", view->start_wall_ns);
 	seconds(&j, "now", view->now_wall_ns);
 	config(&j);
+	admin(&j);
 	process(&j);
 	inner(&j);
 	key(&j, "listeners");
@@ -359,6 +433,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	open_with(&j, '[');
 	stats_each_route(view->stats, visit_route, &j);
 	close_with(&j, ']');
+	histograms(&j);
 	chains(&j);
 	policies(&j);
 	upstreams(&j);

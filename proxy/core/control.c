@@ -444,6 +444,23 @@ static void tell_reload(struct control *c, const struct loading *l, bool ok,
 	buf_puts(b, "}\n");
 }
 
+/* The first error, where it is: who follows the events sees no standard error. */
+static void log_reload_failed(const char *trigger, const struct diags *diags)
+{
+	const struct diag *d = diags->first;
+
+	while (d != NULL && d->severity != DIAG_ERROR)
+		d = d->next;
+	if (d == NULL || d->at.file == NULL)
+		log_error("reload (%s): failed, %u errors; the running configuration stays", trigger,
+			  diags->errors);
+	else
+		log_error("reload (%s): failed, %u errors; the running configuration stays: "
+			  "%s:%u:%u: %s: %s",
+			  trigger, diags->errors, d->at.file, d->at.line, d->at.column, d->code,
+			  d->message);
+}
+
 /* `task` NULL: nobody waits for the answer. */
 static void reload(struct control *c, const char *trigger, struct control_task *task)
 {
@@ -465,8 +482,7 @@ static void reload(struct control *c, const char *trigger, struct control_task *
 		log_info("reload (%s): policy %llu, %.12s", trigger,
 			 (unsigned long long)c->policy->generation, c->policy->hash);
 	else
-		log_error("reload (%s): failed, %u errors; the running configuration stays",
-			  trigger, l.diags.errors);
+		log_reload_failed(trigger, &l.diags);
 	if (task != NULL)
 		tell_reload(c, &l, ok, &changes, task);
 	buf_fini(&changes);

@@ -118,6 +118,19 @@ static void publish_last(struct check *ck, enum check_result result, uint64_t no
 	atomic_store_explicit(&h->took_ns, now_ns - ck->start_ns, memory_order_relaxed);
 }
 
+/* It is down, or no longer: that was the other way round before. */
+static void publish_change(struct check *ck, bool down, uint64_t now_ns)
+{
+	struct endpoint_health *h = &ck->endpoint->health;
+	uint64_t since_ns = atomic_load_explicit(&h->changed_ns, memory_order_relaxed);
+
+	if (down)
+		atomic_fetch_add_explicit(&h->downs, 1, memory_order_relaxed);
+	else
+		atomic_fetch_add_explicit(&h->down_ns, now_ns - since_ns, memory_order_relaxed);
+	atomic_store_explicit(&h->changed_ns, now_ns, memory_order_relaxed);
+}
+
 static void log_change(const struct check *ck, enum check_result result)
 {
 	const struct endpoint *e = ck->endpoint;
@@ -217,6 +230,7 @@ static void finish(struct check *ck, enum check_result result)
 		if (!ck->health.down)
 			atomic_store_explicit(&ck->endpoint->health.warm_from_ns, k->loop->now_ns,
 					      memory_order_relaxed);
+		publish_change(ck, ck->health.down, k->loop->now_ns);
 		log_change(ck, result);
 	}
 	publish(ck, true);
@@ -467,6 +481,8 @@ static void turn_off(struct check *ck)
 	ck->state = OFF;
 	check_rule_put(ck->rule);
 	ck->rule = NULL;
+	if (ck->health.down)
+		publish_change(ck, false, k->loop->now_ns);
 	ck->health = (struct health_state){ .down = false };
 	publish(ck, false);
 	let_go(ck);

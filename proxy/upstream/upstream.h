@@ -123,6 +123,9 @@ struct endpoint_health {
 	_Atomic uint64_t took_ns;        /* the last check */
 	_Atomic uint64_t warm_from_ns;   /* joined, or became healthy, then; 0: was there from the start */
 	_Atomic uint64_t results[CHECK_RESULTS];
+	_Atomic uint64_t changed_ns; /* when `down` changed last, monotonic; 0: it never did */
+	_Atomic uint64_t down_ns;    /* how long it was down, but for this time */
+	_Atomic uint32_t downs;      /* how often it went down */
 };
 
 struct endpoint {

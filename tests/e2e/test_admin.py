@@ -1,6 +1,7 @@
 """Orders to a running Weir: who may give them, what comes of them."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -237,6 +238,14 @@ def test_events_tell_what_happened(weir):
     assert w.admin("/events?since=x").status == 400
     last = w.admin("/events?follow=false").json()["events"][-1]["seq"]
     assert w.admin(f"/events?follow=false&since={last + 1}").json()["events"] == []
+
+
+def test_a_failed_reload_says_where_the_error_is(weir):
+    w = limited(weir)
+    w.allow("the running configuration stays")
+    w.reload(policies={"p": {"rate": "banana"}}, good=False)
+    until(lambda: re.search(r"failed.*weir\.yaml:\d+:\d+: E015: .*a rate is",
+                            w.admin("/events?follow=false").json()["events"][-1]["text"]), "the event")
 
 
 def test_events_are_followed(weir):

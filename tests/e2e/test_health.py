@@ -54,6 +54,18 @@ def test_goes_down_and_comes_back(weir, upstreams):
     assert answers(w) == {"0", "1"}
 
 
+def test_how_often_and_how_long_it_was_down(weir, upstreams):
+    w, (p,) = start(weir, upstreams, 1)
+    check = lambda: w.stats()["upstreams"][0]["endpoints"][0]["check"]
+    assert check()["since"] is None and (check()["downs"], check()["down_time"]) == (0, 0)
+    p.state = 500
+    wait_up(w, p, 0)
+    until(lambda: check()["down_time"] > 0.05, "the time goes on")
+    p.state = 200
+    wait_up(w, p, 1)
+    assert check()["down_time"] == check()["down_time"] > 0.05 and check()["downs"] == 1 and check()["since"] >= 0
+
+
 def test_takes_fall_failures_and_rise_successes(weir, upstreams):
     w, (p,) = start(weir, upstreams, 1)
     p.state = 503

@@ -44,6 +44,28 @@ static void test_hosts_that_are(void **state)
 	}
 }
 
+static void test_the_dashboard_needs_no_token(void **state)
+{
+	struct fixture *f = *state;
+	struct head *h = fixture_head(f, "/");
+
+	head_remove(h, F_AUTHORIZATION);
+	assert_int_equal(status_for(f, h), 200);
+	assert_non_null(strstr(f->reply.content_security_policy, "default-src 'none'; "));
+	assert_null(strstr(f->reply.content_security_policy, "unsafe"));
+	assert_true(f->reply.body.n < 60 * 1024);
+	h = fixture_head(f, "/");
+	h->authority = slice_str("evil.example");
+	assert_int_equal(status_for(f, h), 421);
+	h = fixture_head(f, "/nothing");
+	assert_int_equal(status_for(f, h), 404);
+	h = fixture_head(f, "/");
+	h->method_id = METHOD_POST;
+	assert_int_equal(status_for(f, h), 405);
+	head_remove(h, F_AUTHORIZATION);
+	assert_int_equal(status_for(f, h), 401);
+}
+
 static void test_token(void **state)
 {
 	static const char *const bad[] = {
@@ -215,6 +237,8 @@ static void test_stats_json(void **state)
 	assert_non_null(strstr(text, "{\"method\":\"GET\",\"code\":200,\"count\":1}"));
 	assert_non_null(
 	    strstr(text, "{\"policy\":\"per-client\",\"reason\":\"rate_limited\",\"count\":1}"));
+	assert_non_null(strstr(text, "\"histograms\":{\"duration\":[["));
+	assert_non_null(strstr(text, "\"admin\":{\"token\":true,"));
 	check_json(fixture_ask(f, &admin_service, fixture_head(f, "/health")));
 	stats_listener_put(f->registries.stats, odd);
 }
@@ -386,6 +410,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_hosts_that_are_not_ours),
 		TEST(test_hosts_that_are),
+		TEST(test_the_dashboard_needs_no_token),
 		TEST(test_token),
 		TEST(test_a_budget),
 		TEST(test_pages_that_are_not),

@@ -1,0 +1,3 @@
+// start.js - last of all.
+buildPanels();
+poll();
