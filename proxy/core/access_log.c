@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "core/access_line.h"
+#include "core/ring.h"
 
 enum {
 	RING_MIN_BYTES = 4 * ACCESS_LINE_MAX,
@@ -41,16 +42,6 @@ enum {
 #define LOG_MAGIC 0x57414c31u
 
 enum writer_state { WRITER_BUSY, WRITER_IDLE, WRITER_BATCH };
-
-/* One producer, one consumer.  A reload that changes the size makes the worker go on in another
- * ring; the writer follows once this one is empty. */
-struct ring {
-	char *bytes;
-	size_t size; /* a power of two */
-	struct ring *_Atomic next;
-	_Atomic size_t head __attribute__((aligned(64))); /* produced, ever rising */
-	_Atomic size_t tail __attribute__((aligned(64))); /* consumed */
-};
 
 /* What a reload may change; shared by the workers that have not yet seen a newer one. */
 struct log_rules {
@@ -110,81 +101,6 @@ struct access_log {
 	_Atomic uint64_t *total; /* of several logs: what any of them drops; NULL: none is kept */
 };
 
-/*---------------------------------------------------------------- rings */
-
-static struct ring *ring_new(size_t size)
-{
-	struct ring *r = aligned_alloc(64, sizeof(*r));
-
-	if (r == NULL)
-		return NULL;
-	memset(r, 0, sizeof(*r));
-	r->size = size;
-	r->bytes = malloc(size);
-	if (r->bytes != NULL)
-		return r;
-	free(r);
-	return NULL;
-}
-
-static void ring_free(struct ring *r)
-{
-	if (r != NULL)
-		free(r->bytes);
-	free(r);
-}
-
-static size_t ring_bytes(uint64_t wanted)
-{
-	size_t size = RING_MIN_BYTES;
-
-	while (size < wanted && size < RING_MAX_BYTES)
-		size *= 2;
-	return size;
-}
-
-static size_t ring_used(const struct ring *r)
-{
-	return atomic_load_explicit(&r->head, memory_order_acquire) -
-	       atomic_load_explicit(&r->tail, memory_order_acquire);
-}
-
-static void ring_copy(struct ring *r, size_t head, struct slice s)
-{
-	size_t at = head & (r->size - 1), first = r->size - at;
-
-	if (first > s.n)
-		first = s.n;
-	memcpy(r->bytes + at, s.p, first);
-	memcpy(r->bytes, s.p + first, s.n - first);
-}
-
-/* All of it, or nothing. */
-static bool ring_append_parts(struct ring *r, const struct slice *part, unsigned parts)
-{
-	size_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-	size_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
-	size_t n = 0;
-
-	for (unsigned i = 0; i < parts; i++)
-		n += part[i].n;
-	if (n > r->size - (head - tail))
-		return false;
-	for (unsigned i = 0; i < parts; i++) {
-		ring_copy(r, head, part[i]);
-		head += part[i].n;
-	}
-	atomic_store_explicit(&r->head, head, memory_order_release);
-	return true;
-}
-
-static bool ring_append(struct ring *r, const char *line, size_t n)
-{
-	struct slice whole = slice_of(line, n);
-
-	return ring_append_parts(r, &whole, 1);
-}
-
 /*---------------------------------------------------------------- rules */
 
 static void rules_free(struct access_log *log, struct log_rules *rules)
@@ -226,7 +142,8 @@ static struct log_rules *rules_new(struct access_log *log, const struct log_conf
 	rules->generation = old == NULL ? 1 : old->generation + 1;
 	rules->enabled = conf->access != ACCESS_NONE;
 	rules->ring_bytes =
-	    rules->enabled || old == NULL ? ring_bytes(conf->buffer_bytes) : old->ring_bytes;
+	    rules->enabled || old == NULL ? ring_size(conf->buffer_bytes, RING_MIN_BYTES, RING_MAX_BYTES)
+					: old->ring_bytes;
 	rules->refusals = (conf->refusals_per_second + log->workers - 1) / log->workers;
 	rules->ring = calloc(log->workers, sizeof(*rules->ring));
 	fits = rules->ring != NULL && access_line_rules_init(&rules->line, conf, &rules->arena);
