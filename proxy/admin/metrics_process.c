@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "core/tracing.h"
 
 #ifndef WEIR_REVISION
 #define WEIR_REVISION "unknown"
@@ -80,6 +81,16 @@ static void loop_lag(struct render *r)
 static void log_lines_dropped(struct render *r)
 {
 	metric_sample(r, r->view->access_lines_dropped + log_dropped());
+}
+
+static void otlp_spans(struct render *r)
+{
+	for (int i = 0; i < SPAN_RESULTS; i++) {
+		metric_label(r, "result", span_result_names[i]);
+		metric_sample(r, r->view->tracing == NULL
+				     ? 0
+				     : tracing_count(r->view->tracing, (enum span_result)i));
+	}
 }
 
 static void process_cpu(struct render *r)
@@ -331,6 +342,8 @@ const struct family metrics_process[] = {
 		  "What Weir itself adds to a call: its duration less all waiting for others."),
 	COUNTER("weir_log_lines_dropped_total", log_lines_dropped,
 		"Log lines that their target was too slow for."),
+	COUNTER("weir_otlp_spans_total", otlp_spans,
+		"Spans of calls that are traced, by what became of them."),
 	HISTOGRAM("weir_loop_lag_seconds", loop_lag,
 		  "How long an event loop was busy in one turn."),
 	COUNTER("process_cpu_seconds_total", process_cpu, "User and system CPU time."),

@@ -5,6 +5,7 @@
 #ifndef BASE_PUT_H
 #define BASE_PUT_H
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -60,6 +61,29 @@ static inline char *put_u64(char *at, uint64_t v)
 	for (uint64_t rest = v; rest >= 10; rest /= 10)
 		digits++;
 	return put_decimals(at, v, digits);
+}
+
+#define PUT_ONES UINT64_C(0x0101010101010101)
+
+/* Eight hex digits at once: nibbles are spread to bytes, then 'a'..'f' are told from '0'..'9' by
+ * the carry of + 6. */
+static inline char *put_hex32(char *at, uint32_t v)
+{
+	uint64_t x = v;
+
+	x = (x << 16 | x) & UINT64_C(0x0000ffff0000ffff);
+	x = (x << 8 | x) & UINT64_C(0x00ff00ff00ff00ff);
+	x = (x << 4 | x) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	x += PUT_ONES * '0' + ((x + PUT_ONES * 6) >> 4 & PUT_ONES) * ('a' - '0' - 10);
+	x = htobe64(x);
+	memcpy(at, &x, sizeof(x));
+	return at + sizeof(x);
+}
+
+/* 16 hex digits. */
+static inline char *put_hex64(char *at, uint64_t v)
+{
+	return put_hex32(put_hex32(at, (uint32_t)(v >> 32)), (uint32_t)v);
 }
 
 #endif

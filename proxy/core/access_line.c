@@ -34,13 +34,6 @@ static char *put_seconds(char *at, uint64_t ns)
 	return put_decimals(at, ns % CLOCK_S / 1000, 6);
 }
 
-static char *put_hex64(char *at, uint64_t v)
-{
-	for (int shift = 60; shift >= 0; shift -= 4)
-		*at++ = "0123456789abcdef"[(v >> shift) & 15];
-	return at;
-}
-
 /*---------------------------------------------------------------- strings */
 
 static bool is_plain(unsigned char c)

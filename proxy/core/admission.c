@@ -32,12 +32,15 @@ static bool tell_of_client(struct exchange *x, bool (*how)(struct head *, struct
 		.scheme = slice_str(x->conn->secure ? "https" : "http"),
 		.worker = &x->worker->forward,
 		.arena = &x->arena,
+		.tracing = x->use->policy->tracing,
+		.trace = x->trace,
 	};
 
 	if (!how(x->req, &fc))
 		return false;
 	x->record.request_id = fc.request_id;
 	x->record.trace_id = fc.trace_id;
+	x->trace = fc.trace;
 	return true;
 }
 

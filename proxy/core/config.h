@@ -90,6 +90,26 @@ struct log_conf {
 	struct place use_at;
 };
 
+/* A name and a text: a field of requests to the collector, an attribute of the resource. */
+struct pair_conf {
+	struct conf_name name;
+	const char *value; /* may be secret */
+	struct place at;
+};
+
+/* Where spans go (core/tracing.h). */
+struct tracing_conf {
+	const char *endpoint; /* NULL: nowhere, calls are not traced */
+	struct place at, endpoint_at;
+	uint32_t ratio; /* parts per million, of calls that begin a trace */
+	const char *service;
+	struct conf_list headers, attributes; /* of struct pair_conf */
+	struct tls_client_conf tls;
+	uint64_t timeout_ns, interval_ns;
+	uint64_t queue_bytes; /* per worker */
+	uint32_t batch;       /* spans */
+};
+
 struct shutdown_conf {
 	uint64_t delay_ns, drain_ns;
 };
@@ -304,6 +324,7 @@ struct config {
 	struct probes_conf probes;
 	struct log_conf log;
 	struct shutdown_conf shutdown;
+	struct tracing_conf tracing;
 	struct auth_conf auth;
 	struct redis_conf redis; /* n_places 0: none */
 	struct conf_list values; /* of struct value_conf */
@@ -324,6 +345,8 @@ extern const struct schema value_schema;
 extern const struct schema route_schema, edit_schema, page_schema, when_schema, type_schema;
 /* config_log.c */
 extern const struct schema text_log_schema, event_log_schema, log_level_schema;
+/* config_tracing.c */
+extern const struct schema tracing_schema;
 #define PAGE_DOC                                                                              \
 	"What errors are answered in place of what the upstream, or Weir, says of them: one " \
 	"page, "                                                                              \

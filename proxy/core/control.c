@@ -30,6 +30,7 @@
 #include "core/listen_set.h"
 #include "core/notify.h"
 #include "core/redis_set.h"
+#include "core/tracing.h"
 #include "core/tls_set.h"
 #include "core/watch.h"
 #include "core/worker.h"
@@ -408,6 +409,7 @@ static void find_changes(const struct policy *old, const struct config *new_, st
 
 static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 {
+	struct tracing_target *target;
 	struct policy *p;
 
 	if (restart_needed(c, l))
@@ -416,11 +418,14 @@ static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 	p = prepare(c, l);
 	if (p == NULL)
 		return false;
-	if (!access_log_reconfigure(c->shared.log, &p->config->log, &l->diags) || !commit(c, p)) {
+	if (!tracing_prepare(c->shared.tracing, &p->config->tracing, &l->diags, &target) ||
+	    !access_log_reconfigure(c->shared.log, &p->config->log, &l->diags) || !commit(c, p)) {
+		tracing_abandon(target);
 		listen_set_abandon(&c->listeners);
 		policy_close(p, &c->registries);
 		return false;
 	}
+	tracing_commit(c->shared.tracing, target);
 	return true;
 }
 
@@ -781,7 +786,8 @@ static bool init_shared(struct control *c, struct loading *l)
 	c->shared.log = access_log_open(&l->config->log, c->workers, &l->diags);
 	c->registries.logs = c->shared.logs =
 	    log_files_new(c->workers, l->config->log.buffer_bytes);
-	return c->shared.stats != NULL && c->registries.tables != NULL &&
+	c->shared.tracing = tracing_open(c->workers);
+	return c->shared.stats != NULL && c->shared.tracing != NULL && c->registries.tables != NULL &&
 	       c->registries.upstreams != NULL && c->shared.log != NULL &&
 	       c->registries.logs != NULL && mailbox_init(&c->mailbox);
 }
@@ -815,6 +821,7 @@ static bool tell_ready(struct control *c)
 static bool start(struct control *c, const struct control_services *services)
 {
 	struct loading l;
+	struct tracing_target *target = NULL;
 	struct policy *p = NULL;
 	bool ok = load(c, &l) && init_shared(c, &l) && open_redis(c, &l);
 
@@ -822,11 +829,14 @@ static bool start(struct control *c, const struct control_services *services)
 		follow_admin(c, l.config);
 		listen_set_init(&c->listeners, c->workers, c->shared.stats, services);
 		p = prepare(c, &l);
+		ok = p != NULL &&
+		     tracing_prepare(c->shared.tracing, &p->config->tracing, &l.diags, &target);
 	}
-	print_findings(c, &l, p != NULL ? "loaded" : "not started");
-	ok = p != NULL && make_workers(c) &&
+	print_findings(c, &l, ok ? "loaded" : "not started");
+	ok = ok && make_workers(c) &&
 	     (c->shared.redis == NULL || redis_set_start(c->shared.redis)) && commit(c, p);
 	if (ok) {
+		tracing_commit(c->shared.tracing, target);
 		count_reload(c, true);
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
 		write_pid_file(c, p->config);
@@ -862,6 +872,7 @@ static void stop(struct control *c)
 	}
 	mailbox_drain(&c->mailbox, c); /* the policies come back */
 	redis_set_close(c->shared.redis);
+	tracing_close(c->shared.tracing);
 	access_log_close(c->shared.log);
 	log_files_free(c->registries.logs);
 	listen_set_fini(&c->listeners);

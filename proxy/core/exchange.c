@@ -41,6 +41,7 @@
 #include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/serve.h"
+#include "core/trace.h"
 #include "core/tunnel.h"
 
 enum {
@@ -235,6 +236,8 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
 	log_call(x);
+	if (x->use != NULL && x->use->policy->tracing != NULL)
+		trace_end(x);
 	if (x->use != NULL)
 		worker_use_put(w, x->use);
 	x->state = X_OVER;

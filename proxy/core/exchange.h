@@ -52,6 +52,7 @@ struct leg {
 	bool at_once; /* its connect failed before it began */
 	int error;    /* what the system calls the failure, for logs; 0: not known */
 	struct try_note *note; /* NULL: nobody wants it */
+	struct trace_try *span; /* NULL: the call is not traced, or the try is over */
 };
 
 /* What texts can tell of a try; in the call's arena, where somebody wants it (route.watched). */
@@ -71,6 +72,7 @@ struct respond;
 struct serving;
 struct target;
 struct template_values;
+struct call_trace;
 
 struct exchange {
 	uint32_t magic;
@@ -114,6 +116,7 @@ struct exchange {
 	struct slice tunnel_key; /* tunnel.c; p NULL: there is none */
 	struct timer timer;
 	struct call_record record;
+	struct call_trace *trace; /* NULL: it is not traced */
 	/* For texts: the request as it came (NULL: nobody asks), tries, and what has gone over the
 	 * client's stream. */
 	const struct head *asked;

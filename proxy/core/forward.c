@@ -4,7 +4,6 @@
  * the arena, and a field that is there already is changed in its place. */
 #include "core/forward.h"
 
-#include <endian.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
@@ -13,6 +12,7 @@
 #include "base/log.h"
 #include "base/put.h"
 #include "core/client_ip.h"
+#include "core/trace.h"
 #include "http/scan.h"
 
 /*---------------------------------------------------------------- random numbers */
@@ -64,26 +64,6 @@ void forward_random(struct forward_worker *w, uint8_t *p, size_t n)
 /*---------------------------------------------------------------- text */
 
 static const char hex_digits[] = "0123456789abcdef";
-
-/* Eight hex digits at once: nibbles are spread to bytes, then 'a'..'f' are told from '0'..'9' by
- * the carry of + 6. */
-static char *put_hex32(char *at, uint32_t v)
-{
-	uint64_t x = v;
-
-	x = (x << 16 | x) & UINT64_C(0x0000ffff0000ffff);
-	x = (x << 8 | x) & UINT64_C(0x00ff00ff00ff00ff);
-	x = (x << 4 | x) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-	x += SCAN_ONES * '0' + ((x + SCAN_ONES * 6) >> 4 & SCAN_ONES) * ('a' - '0' - 10);
-	x = htobe64(x);
-	memcpy(at, &x, sizeof(x));
-	return at + sizeof(x);
-}
-
-static char *put_hex64(char *at, uint64_t v)
-{
-	return put_hex32(put_hex32(at, (uint32_t)(v >> 32)), (uint32_t)v);
-}
 
 static char *put_byte(char *at, unsigned v)
 {
@@ -433,37 +413,6 @@ static bool set_request_id(struct survey *s)
 
 /*---------------------------------------------------------------- traceparent */
 
-enum { TRACEPARENT_BYTES = 55, TRACE_ID_AT = 3, PARENT_ID_AT = 36, TRACE_FLAGS_AT = 53 };
-
-static bool is_hex(const char *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
-			return false;
-	return true;
-}
-
-static bool is_id(const char *p, size_t n)
-{
-	static const char zeros[] = "00000000000000000000000000000000";
-
-	return is_hex(p, n) && memcmp(p, zeros, n) != 0;
-}
-
-/* Version 00 is 55 bytes; a later one may go on behind a dash (section 3.2.2); ff is none. */
-static bool traceparent_valid(struct slice s)
-{
-	const char *p = s.p;
-
-	if (s.n < TRACEPARENT_BYTES || !is_hex(p, 2) || memcmp(p, "ff", 2) == 0)
-		return false;
-	if (s.n > TRACEPARENT_BYTES && (memcmp(p, "00", 2) == 0 || p[TRACEPARENT_BYTES] != '-'))
-		return false;
-	return p[2] == '-' && is_id(p + TRACE_ID_AT, 32) && p[PARENT_ID_AT - 1] == '-' &&
-	       is_id(p + PARENT_ID_AT, 16) && p[TRACE_FLAGS_AT - 1] == '-' &&
-	       is_hex(p + TRACE_FLAGS_AT, 2);
-}
-
 static uint64_t random_id(struct forward_worker *w)
 {
 	uint64_t id = next_random(w);
@@ -471,26 +420,80 @@ static uint64_t random_id(struct forward_worker *w)
 	return id != 0 ? id : 1;
 }
 
-/* Several are as bad as none (section 4.2); a tracestate without its traceparent means nothing. */
-static bool set_traceparent(struct survey *s)
+/* The head says what the trace does. */
+static bool set_traced(struct survey *s, struct call_trace *t)
+{
+	s->fc->trace = t;
+	s->fc->trace_id = slice_of(t->text + TRACE_ID_AT, TRACE_ID_BYTES);
+	return set_slot(s, TRACE, slice_of(t->text, TRACEPARENT_BYTES));
+}
+
+/* `parent` NULL: it begins here. */
+static struct call_trace *trace_new(struct survey *s, const char *id,
+				    const struct traceparent *parent)
 {
 	struct forward_context *fc = s->fc;
+	struct call_trace *t = arena_zalloc(fc->arena, sizeof(*t));
+	const struct header *state;
+
+	if (t == NULL)
+		return NULL;
+	t->span_id = random_id(fc->worker);
+	t->scheme = fc->scheme;
+	t->flags = TRACE_SAMPLED;
+	if (parent != NULL) {
+		t->flags |= parent->flags & TRACE_RANDOM;
+		t->parent_id = parent->parent_id;
+		state = s->tracestate ? head_find_name(s->head, tracestate) : NULL;
+		t->state = state != NULL ? state->value : t->state;
+	}
+	traceparent_write(t->text, id, t->span_id, t->flags);
+	return t;
+}
+
+static bool trace_on(struct survey *s, const char *id, const struct traceparent *parent)
+{
+	struct call_trace *t = trace_new(s, id, parent);
+
+	return t != NULL && set_traced(s, t);
+}
+
+/* A tracestate without its traceparent means nothing. */
+static bool begin_trace(struct survey *s)
+{
+	struct forward_context *fc = s->fc;
+	uint64_t last;
 	char *text, *at;
 
-	if (s->count[TRACE] == 1 && traceparent_valid(slot_value(s, TRACE))) {
-		fc->trace_id = slice_of(slot_value(s, TRACE).p + TRACE_ID_AT, 32);
-		return true;
-	}
 	if (s->tracestate)
 		head_remove_name(s->head, tracestate);
 	text = arena_alloc(fc->arena, TRACEPARENT_BYTES);
 	if (text == NULL)
 		return false;
 	at = put_hex64(PUT_LIT(text, "00-"), random_id(fc->worker));
-	at = PUT_LIT(put_hex64(at, next_random(fc->worker)), "-");
+	last = next_random(fc->worker);
+	at = PUT_LIT(put_hex64(at, last), "-");
 	(void)PUT_LIT(put_hex64(at, random_id(fc->worker)), "-00");
-	fc->trace_id = slice_of(text + TRACE_ID_AT, 32);
+	if (fc->tracing != NULL && trace_is_chosen(fc->tracing->ratio, last))
+		return trace_on(s, text + TRACE_ID_AT, NULL);
+	fc->trace_id = slice_of(text + TRACE_ID_AT, TRACE_ID_BYTES);
 	return set_slot(s, TRACE, slice_of(text, TRACEPARENT_BYTES));
+}
+
+/* Several are as bad as none (section 4.2).  What is not recorded is passed on as it came. */
+static bool set_traceparent(struct survey *s)
+{
+	struct forward_context *fc = s->fc;
+	struct traceparent parent;
+
+	if (fc->trace != NULL) /* a page for an error takes its place */
+		return set_traced(s, fc->trace);
+	if (s->count[TRACE] != 1 || !traceparent_parse(slot_value(s, TRACE), &parent))
+		return begin_trace(s);
+	if (fc->tracing != NULL && (parent.flags & TRACE_SAMPLED))
+		return trace_on(s, parent.trace_id.p, &parent);
+	fc->trace_id = parent.trace_id;
+	return true;
 }
 
 /*---------------------------------------------------------------- how far */

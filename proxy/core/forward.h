@@ -10,7 +10,8 @@
  *  X-Request-Id       the caller's if it is 1 to 128 visible ASCII characters, else 32 random
  *                     hex digits
  *  traceparent        the caller's if it is valid, else a new one that is not sampled
- *                     (W3C Trace Context, section 3.2)
+ *                     (W3C Trace Context, section 3.2); of a call that is recorded, the
+ *                     try's (core/trace.h)
  *
  * What a peer that is not trusted claims is replaced, and its other X-Forwarded-* fields are taken
  * out, as are Client-Cert and Client-Cert-Chain (RFC 9440).  Names that differ from these, or from
@@ -36,12 +37,17 @@ void forward_worker_init(struct forward_worker *);
 /* For simulations: the same seed, the same numbers. */
 void forward_worker_seed(struct forward_worker *, uint64_t seed);
 
+struct call_trace;
+
 struct forward_context {
 	const struct client_ip_conf *conf;
 	const struct addr *peer; /* after PROXY protocol */
 	struct slice scheme;     /* "http" "https" */
 	struct forward_worker *worker;
 	struct arena *arena; /* the head's: values are made there */
+	const struct tracing_conf *tracing; /* NULL: no call is recorded */
+
+	struct call_trace *trace; /* NULL; or it was recorded before, or is from now on */
 
 	/* set by forward_prepare and forward_identify; in the arena or in the head */
 	struct slice request_id;

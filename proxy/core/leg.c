@@ -16,6 +16,7 @@
 #include "core/grpc.h"
 #include "core/hash_key.h"
 #include "core/template.h"
+#include "core/trace.h"
 #include "core/tunnel.h"
 #include "http/retry_after.h"
 #include "upstream/pool.h"
@@ -189,6 +190,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 		      x->worker->loop.now_ns - l->start_ns);
 	l->attempt.held_ns = pump_held_ns(&x->down);
 	event_try(l, why);
+	trace_try_end(l, why);
 	tell_chain(l, why);
 	if (x->cluster->bounded &&
 	    cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
@@ -320,6 +322,7 @@ static void take_answer(struct leg *l, const struct head *h)
 	l->heard = true;
 	l->attempt.status = h->status;
 	l->attempt.head_ns = l->last_ns;
+	trace_try_head(l, h->status);
 	if (l->note != NULL)
 		note_head(l, h);
 	if (h->status >= 400)
@@ -486,6 +489,7 @@ static bool leg_send_head(struct leg *l, bool end)
 	l->stream->owner = l;
 	if (!say_time_left(l->x))
 		return false;
+	trace_try_tell(l);
 	l->x->req->as_10 = l->x->cluster->conf->http_1_0;
 	h = l->x->redirect == NULL ? l->x->req : redirected(l);
 	return h != NULL && l->stream->ops->head(l->stream, h, end);
@@ -827,6 +831,7 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 	l->open = true;
 	if (x->route->watched)
 		note_begin(l);
+	trace_try_begin(l);
 	if (kind != TRY_FRESH)
 		l->conn = take_conn(l);
 	l->reused = was_idle(l->conn);

@@ -227,6 +227,7 @@ struct policy *policy_open(const char *path, struct config *config, struct arena
 	p->magic = POLICY_MAGIC;
 	p->arena = arena;
 	p->config = config;
+	p->tracing = config->tracing.endpoint != NULL ? &config->tracing : NULL;
 	snprintf(p->path, sizeof(p->path), "%s", path);
 	config_hash(config, p->hash);
 	set_limits(p);

@@ -62,6 +62,7 @@ struct policy {
 	const struct answer_edits *answers; /* of what they are answered; NULL: as it is */
 	const struct error_pages *pages;    /* the same */
 	struct text_logs logs;
+	const struct tracing_conf *tracing; /* NULL: no call is traced */
 };
 
 /* What outlives policies. */

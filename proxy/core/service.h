@@ -52,6 +52,7 @@ struct control_task {
 };
 
 struct redis_set; /* core/redis_set.h */
+struct tracing;   /* core/tracing.h */
 
 /* What the process shows of itself. */
 struct process_view {
@@ -68,6 +69,7 @@ struct process_view {
 	uint32_t policies; /* alive: 1, and those whose last calls have not ended */
 	uint64_t access_lines_dropped;
 	const struct redis_set *redis; /* NULL: none is configured */
+	const struct tracing *tracing; /* NULL: none */
 };
 
 struct service_request {

@@ -255,6 +255,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.policies = atomic_load(&sh->policies),
 		.access_lines_dropped = access_log_dropped(sh->log) + log_files_dropped(sh->logs),
 		.redis = sh->redis,
+		.tracing = sh->tracing,
 	};
 	struct service_request req = {
 		.head = sc->req,

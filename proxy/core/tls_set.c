@@ -1,6 +1,8 @@
 /* tls_set.c - certificates and the like, for all of a configuration. */
 #include "core/tls_set.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "io/transport.h"
 
@@ -59,6 +61,9 @@ void tls_set_check(const struct config *c, struct diags *diags)
 	for (uint32_t i = 0; i < c->upstreams.n; i++)
 		if (cluster_open_tls(&cluster[i], now_s(), &client, diags))
 			tls_client_put(client);
+	if (c->tracing.endpoint != NULL && strncmp(c->tracing.endpoint, "https://", 8) == 0)
+		tls_client_put(tls_client_new(&c->tracing.tls, 0, c->tracing.endpoint_at, now_s(),
+					      diags));
 }
 
 void tls_set_files(const struct config *c, void (*visit)(void *, const char *), void *arg)
@@ -74,4 +79,6 @@ void tls_set_files(const struct config *c, void (*visit)(void *, const char *), 
 	}
 	for (uint32_t i = 0; i < c->upstreams.n; i++)
 		tls_client_files(&cluster[i].tls, visit, arg);
+	if (c->tracing.endpoint != NULL)
+		tls_client_files(&c->tracing.tls, visit, arg);
 }

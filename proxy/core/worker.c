@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "core/exchange.h"
 #include "core/service_call.h"
+#include "core/tracing.h"
 #include "upstream/pool.h"
 
 /*---------------------------------------------------------------- policies */
@@ -486,6 +487,9 @@ static void after_turn(struct loop *loop)
 		stats_loop_lag(w->shared->stats, w->index, loop->lag_ns);
 	loop->lag_ns = 0;
 	access_log_kick(w->shared->log, w->index);
+	if (w->has_spans)
+		tracing_kick(w->shared->tracing, w->index);
+	w->has_spans = false;
 }
 
 static void *worker_main(void *arg)

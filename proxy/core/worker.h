@@ -22,6 +22,7 @@
 #include "io/tls_ticket.h"
 
 struct exchange;
+struct tracing;
 struct worker;
 
 /* One worker's hold on one policy. */
@@ -81,6 +82,7 @@ struct shared {
 	_Atomic uint32_t policies; /* not yet freed */
 	struct wakes wakes[WORKERS_MAX];
 	struct redis_set *redis; /* NULL: none is configured */
+	struct tracing *tracing; /* NULL: in simulations */
 	uint64_t start_wall_ns;
 };
 
@@ -115,6 +117,7 @@ struct worker {
 	struct message wake_mail; /* from other workers: there are wakes */
 	struct message event_mail; /* from who logged something; worker 0 */
 	_Atomic bool event_told;
+	bool has_spans; /* the thread that sends them may be asleep */
 	struct list streams; /* of struct service_call: clients that follow events */
 	struct deferred wake_later;
 	pthread_t thread;

@@ -42,7 +42,7 @@ WRONG = [
     ("bad key", "client.ip", "client.hat", [r"client\.hat|key"]),
     ("a store that is nowhere", "burst: 200", "burst: 200, store: redis", [r"redis"]),
     ("a policy of the future", "rate: 100/s, burst: 200, key: client.ip", "tokens: 50/m", [r"kind"]),
-    ("a section of the future", "version: 1", "version: 1\ntracing: { otlp: 'http://x' }", [r"unknown key `tracing`"]),
+    ("a section of the future", "version: 1", "version: 1\nmirror: { to: 'http://x' }", [r"unknown key `mirror`"]),
     ("another version", "version: 1", "version: 2", [r"version"]),
     ("header bytes out of bounds", "version: 1", "version: 1\nlimits: { header_bytes: 100GiB }", [r"header_bytes"]),
     ("invalid UTF-8", "to: app", "to: \"\\x80\"", [r":8:\d+"]),

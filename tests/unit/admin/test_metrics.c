@@ -78,6 +78,8 @@ static void test_known_series_are_there_from_the_start(void **state)
 		"0",
 		"weir_upstream_endpoint_up{upstream=\"app\",endpoint=\"127.0.0.1:13000\"} 1",
 		"weir_log_lines_dropped_total 0",
+		"weir_otlp_spans_total{result=\"sent\"} 0",
+		"weir_otlp_spans_total{result=\"dropped\"} 0",
 		"weir_overhead_seconds_count 0",
 		"weir_loop_lag_seconds_count 0",
 		"process_start_time_seconds 1700000000",

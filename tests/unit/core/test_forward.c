@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "core/forward.h"
+#include "core/trace.h"
 
 #define TRACE    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #define TRACE_ID "0af7651916cd43dd8448eb211c80319c"
@@ -402,6 +403,70 @@ static void test_two_traceparents(void **state)
 	fixture_free(f);
 }
 
+/*---------------------------------------------------------------- calls that are recorded */
+
+static const struct tracing_conf all_of_them = { .ratio = 1000000 }, none_of_them = { .ratio = 0 };
+
+static void expect_recorded(struct fixture *f, bool yes)
+{
+	struct slice told = head_find(&f->head, F_TRACEPARENT)->value;
+
+	assert_int_equal(f->fc.trace != NULL, yes);
+	assert_memory_equal(told.p + 53, yes ? "01" : "00", 2);
+	assert_memory_equal(told.p + 3, f->fc.trace_id.p, 32);
+}
+
+/* Who has a trace has decided; for others it is the ratio. */
+static void test_who_is_recorded(void **state)
+{
+	static const struct {
+		const char *given;
+		const struct tracing_conf *by;
+		bool yes;
+	} cases[] = {
+		{ NULL, NULL, false },
+		{ NULL, &none_of_them, false },
+		{ NULL, &all_of_them, true },
+		{ "junk", &all_of_them, true },
+		{ "00-" TRACE_ID "-b7ad6b7169203331-01", &none_of_them, true },
+		{ "00-" TRACE_ID "-b7ad6b7169203331-00", &all_of_them, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct fixture *f = fixture_new("1.2.3.4:5");
+
+		if (cases[i].given != NULL)
+			has(f, "traceparent", cases[i].given);
+		f->fc.tracing = cases[i].by;
+		prepare(f);
+		expect_recorded(f, cases[i].yes);
+		fixture_free(f);
+	}
+}
+
+/* A page for an error is asked for by a head that is made anew. */
+static void test_recorded_once(void **state)
+{
+	struct fixture *f = fixture_new("1.2.3.4:5");
+	struct call_trace *trace;
+
+	(void)state;
+	has(f, "traceparent", TRACE);
+	has(f, "tracestate", "a=b");
+	f->fc.tracing = &all_of_them;
+	prepare(f);
+	trace = f->fc.trace;
+	assert_non_null(trace);
+	assert_true(slice_is(trace->state, "a=b"));
+	assert_true(slice_is(trace->parent_id, "b7ad6b7169203331"));
+	assert_true(forward_identify(&f->head, &f->fc));
+	assert_ptr_equal(f->fc.trace, trace);
+	assert_true(slice_is(trace->parent_id, "b7ad6b7169203331"));
+	expect_recorded(f, true);
+	fixture_free(f);
+}
+
 static void test_random(void **state)
 {
 	struct fixture *f = fixture_new("1.2.3.4:5"), *g = fixture_new("1.2.3.4:5"),
@@ -462,6 +527,8 @@ int main(void)
 		cmocka_unit_test(test_two_request_ids),
 		cmocka_unit_test(test_traceparent),
 		cmocka_unit_test(test_two_traceparents),
+		cmocka_unit_test(test_who_is_recorded),
+		cmocka_unit_test(test_recorded_once),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_ids_alone),
 	};
