@@ -21,6 +21,8 @@ enum {
 
 const struct slice span_json_tail = SLICE("]}]}]}");
 
+#define PUT(b, text) buf_put(b, text, sizeof(text) - 1)
+
 /*---------------------------------------------------------------- attributes */
 
 static void json_cut(struct buf *b, struct slice s, size_t max)
@@ -28,48 +30,57 @@ static void json_cut(struct buf *b, struct slice s, size_t max)
 	buf_json(b, slice_of(s.p, s.n < max ? s.n : max));
 }
 
-static void key(struct buf *b, const char *name)
+/* What stands before a value, with a comma that the first has no use for. */
+static void open_value(struct buf *b, const char *p, size_t n)
 {
-	if (b->n > 0 && b->p[b->n - 1] != '[')
-		buf_putc(b, ',');
-	buf_puts(b, "{\"key\":\"");
-	buf_puts(b, name);
-	buf_puts(b, "\",\"value\":{");
+	bool first = b->n > 0 && b->p[b->n - 1] == '[';
+
+	buf_put(b, p + first, n - first);
 }
 
-static void text_up_to(struct buf *b, const char *name, struct slice s, size_t max)
+static void close_text(struct buf *b, struct slice s, size_t max)
 {
-	key(b, name);
-	buf_puts(b, "\"stringValue\":\"");
 	json_cut(b, s, max);
-	buf_puts(b, "\"}}");
+	PUT(b, "\"}}");
 }
 
-static void text(struct buf *b, const char *name, struct slice s)
+static void close_number(struct buf *b, uint64_t v)
 {
-	text_up_to(b, name, s, TEXT_MAX);
-}
-
-static void number(struct buf *b, const char *name, uint64_t v)
-{
-	key(b, name);
-	buf_puts(b, "\"intValue\":\"");
 	buf_u64(b, v);
-	buf_puts(b, "\"}}");
+	PUT(b, "\"}}");
 }
 
-static void seconds(struct buf *b, const char *name, uint64_t ns)
+static void close_seconds(struct buf *b, uint64_t ns)
 {
-	key(b, name);
-	buf_printf(b, "\"doubleValue\":%llu.%06llu}}", (unsigned long long)(ns / CLOCK_S),
-		   (unsigned long long)(ns % CLOCK_S / 1000));
+	char text[PUT_U64_MAX + 8], *at = put_u64(text, ns / CLOCK_S);
+
+	*at++ = '.';
+	at = put_decimals(at, ns % CLOCK_S / 1000, 6);
+	buf_put(b, text, (size_t)(at - text));
+	PUT(b, "}}");
 }
 
-static void yes(struct buf *b, const char *name)
-{
-	key(b, name);
-	buf_puts(b, "\"boolValue\":true}}");
-}
+/* Keys are put together by the compiler: there are some twenty in each span. */
+#define OPEN(b, key, type, rest)                                                  \
+	open_value(b, ",{\"key\":\"" key "\",\"value\":{\"" type "Value\":" rest, \
+		   sizeof(",{\"key\":\"" key "\",\"value\":{\"" type "Value\":" rest) - 1)
+#define TEXT_UP_TO(b, key, s, max)            \
+	do {                                  \
+		OPEN(b, key, "string", "\""); \
+		close_text(b, s, max);        \
+	} while (0)
+#define TEXT(b, key, s) TEXT_UP_TO(b, key, s, TEXT_MAX)
+#define NUMBER(b, key, v)                  \
+	do {                               \
+		OPEN(b, key, "int", "\""); \
+		close_number(b, v);        \
+	} while (0)
+#define SECONDS(b, key, ns)                 \
+	do {                                \
+		OPEN(b, key, "double", ""); \
+		close_seconds(b, ns);       \
+	} while (0)
+#define YES(b, key) OPEN(b, key, "bool", "true}}")
 
 /* "host:port" "[::1]:80"; without a port, or with an odd one, the host alone. */
 static void host_and_port(struct buf *b, struct slice authority)
@@ -85,12 +96,12 @@ static void host_and_port(struct buf *b, struct slice authority)
 	}
 	if (authority.n >= 2 && authority.p[0] == '[' && authority.p[authority.n - 1] == ']')
 		authority = slice_of(authority.p + 1, authority.n - 2);
-	text(b, "server.address", authority);
-	for (size_t i = 0; i < port.n && i < 6; i++)
+	TEXT(b, "server.address", authority);
+	for (size_t i = 0; i < port.n && port.n <= 5; i++)
 		v = port.p[i] >= '0' && port.p[i] <= '9' ? v * 10 + (uint64_t)(port.p[i] - '0')
 							 : UINT32_MAX;
 	if (v > 0 && v <= UINT16_MAX)
-		number(b, "server.port", v);
+		NUMBER(b, "server.port", v);
 }
 
 /*---------------------------------------------------------------- what all spans have */
@@ -103,26 +114,29 @@ static struct slice method_of(const struct head *req)
 	return req == NULL || req->method_id == METHOD_OTHER ? http : method_names[req->method_id];
 }
 
-static void begin(struct buf *b, const struct call_trace *t, uint64_t span_id, int kind,
+static void begin(struct buf *b, const struct call_trace *t, uint64_t span_id, unsigned kind,
 		  unsigned flags)
 {
 	char id[SPAN_ID_BYTES];
 
 	put_hex64(id, span_id);
-	buf_puts(b, "{\"traceId\":\"");
+	PUT(b, "{\"traceId\":\"");
 	buf_put(b, t->text + TRACE_ID_AT, TRACE_ID_BYTES);
-	buf_puts(b, "\",\"spanId\":\"");
+	PUT(b, "\",\"spanId\":\"");
 	buf_put(b, id, sizeof(id));
 	if (t->state.n > 0 && t->state.n <= STATE_MAX) {
-		buf_puts(b, "\",\"traceState\":\"");
+		PUT(b, "\",\"traceState\":\"");
 		buf_json(b, t->state);
 	}
-	buf_printf(b, "\",\"flags\":%u,\"kind\":%d", (unsigned)t->flags | flags, kind);
+	PUT(b, "\",\"flags\":");
+	buf_u64(b, (unsigned)t->flags | flags);
+	PUT(b, ",\"kind\":");
+	buf_u64(b, kind);
 }
 
 static void parent(struct buf *b, struct slice id)
 {
-	buf_puts(b, ",\"parentSpanId\":\"");
+	PUT(b, ",\"parentSpanId\":\"");
 	buf_put(b, id.p, id.n);
 	buf_putc(b, '"');
 }
@@ -133,11 +147,11 @@ static void times(struct buf *b, const struct call_record *r, uint64_t start_ns,
 
 	if (end_ns < start_ns)
 		end_ns = start_ns;
-	buf_puts(b, ",\"startTimeUnixNano\":\"");
+	PUT(b, ",\"startTimeUnixNano\":\"");
 	buf_u64(b, wall_ns);
-	buf_puts(b, "\",\"endTimeUnixNano\":\"");
+	PUT(b, "\",\"endTimeUnixNano\":\"");
 	buf_u64(b, wall_ns + (end_ns - start_ns));
-	buf_puts(b, "\",\"attributes\":[");
+	PUT(b, "\",\"attributes\":[");
 }
 
 /* A call that was refused on purpose has not failed, whatever it would be answered with. */
@@ -159,31 +173,32 @@ static void end(struct buf *b, uint16_t status, uint16_t bad_from, const struct 
 		code[0] = (char)('0' + status / 100 % 10);
 		code[1] = (char)('0' + status / 10 % 10);
 		code[2] = (char)('0' + status % 10);
-		text(b, "error.type", s);
+		TEXT(b, "error.type", s);
 	} else if (failed) {
-		text(b, "error.type", slice_str(why->token));
+		TEXT(b, "error.type", slice_str(why->token));
 	}
-	buf_printf(b, "],\"status\":{\"code\":%d", bad || failed ? STATUS_ERROR : STATUS_UNSET);
+	PUT(b, "],\"status\":{\"code\":");
+	buf_u64(b, bad || failed ? STATUS_ERROR : STATUS_UNSET);
 	if (failed) {
-		buf_puts(b, ",\"message\":\"");
+		PUT(b, ",\"message\":\"");
 		json_cut(b, slice_str(why->token), TEXT_MAX);
 		buf_putc(b, '"');
 	}
-	buf_puts(b, "}}");
+	PUT(b, "}}");
 }
 
 static void protocol(struct buf *b, const struct head *req)
 {
 	static const struct slice http2 = SLICE("2"), http11 = SLICE("1.1"), http10 = SLICE("1.0");
 
-	text(b, "network.protocol.version", req->h2 ? http2 : req->minor > 0 ? http11 : http10);
+	TEXT(b, "network.protocol.version", req->h2 ? http2 : req->minor > 0 ? http11 : http10);
 }
 
 static void method(struct buf *b, const struct head *req)
 {
-	text(b, "http.request.method", method_names[req->method_id]);
+	TEXT(b, "http.request.method", method_names[req->method_id]);
 	if (req->method_id == METHOD_OTHER && req->method.n > 0)
-		text(b, "http.request.method_original", req->method);
+		TEXT(b, "http.request.method_original", req->method);
 }
 
 /*---------------------------------------------------------------- the call */
@@ -192,7 +207,7 @@ static void name_call(struct buf *b, const struct call_record *r)
 {
 	struct slice m = method_of(r->req);
 
-	buf_puts(b, ",\"name\":\"");
+	PUT(b, ",\"name\":\"");
 	buf_put(b, m.p, m.n);
 	if (r->route_name != NULL) {
 		buf_putc(b, ' ');
@@ -210,16 +225,16 @@ static void request(struct buf *b, const struct call_record *r, const struct cal
 		return;
 	method(b, r->req);
 	if (t->scheme.n > 0)
-		text(b, "url.scheme", t->scheme);
+		TEXT(b, "url.scheme", t->scheme);
 	if (r->req->path.n > 0) {
-		text_up_to(b, "url.path", r->req->path, PATH_MAX);
+		TEXT_UP_TO(b, "url.path", r->req->path, PATH_MAX);
 		protocol(b, r->req);
 	}
 	if (r->req->authority.n > 0)
 		host_and_port(b, r->req->authority);
 	agent = r->req->n == 0 ? NULL : head_find(r->req, F_USER_AGENT);
 	if (agent != NULL)
-		text(b, "user_agent.original", agent->value);
+		TEXT(b, "user_agent.original", agent->value);
 }
 
 static void client(struct buf *b, const struct call_record *r)
@@ -229,38 +244,38 @@ static void client(struct buf *b, const struct call_record *r)
 	char address[IP_TEXT_MAX];
 
 	if (r->client_is_unix && memcmp(&r->client, &none, sizeof(none)) == 0) {
-		text(b, "client.address", local);
+		TEXT(b, "client.address", local);
 		return;
 	}
 	ip_format(&r->client, address);
-	text(b, "client.address", slice_str(address));
+	TEXT(b, "client.address", slice_str(address));
 	if (r->client_port != 0)
-		number(b, "client.port", r->client_port);
+		NUMBER(b, "client.port", r->client_port);
 }
 
 static void policy(struct buf *b, const struct call_record *r)
 {
 	char hash[SPAN_ID_BYTES];
 
-	text(b, "weir.reason", slice_str(r->why->token));
+	TEXT(b, "weir.reason", slice_str(r->why->token));
 	if (r->limit.policy != NULL) {
 		put_hex64(hash, r->limit.key_hash);
-		text(b, "weir.policy", slice_str(r->limit.policy));
-		text(b, "weir.key.hash", slice_of(hash, sizeof(hash)));
-		number(b, "weir.limit", r->limit.limit);
-		number(b, "weir.remaining", r->limit.remaining);
+		TEXT(b, "weir.policy", slice_str(r->limit.policy));
+		TEXT(b, "weir.key.hash", slice_of(hash, sizeof(hash)));
+		NUMBER(b, "weir.limit", r->limit.limit);
+		NUMBER(b, "weir.remaining", r->limit.remaining);
 	}
 	if (r->denied)
-		yes(b, "weir.denied");
+		YES(b, "weir.denied");
 	if (r->queued_ns > 0)
-		seconds(b, "weir.queue.duration", r->queued_ns);
+		SECONDS(b, "weir.queue.duration", r->queued_ns);
 	if (r->backoff_ns > 0)
-		seconds(b, "weir.backoff.duration", r->backoff_ns);
+		SECONDS(b, "weir.backoff.duration", r->backoff_ns);
 	if (r->retry_after_ms > 0)
-		seconds(b, "weir.retry_after", r->retry_after_ms * CLOCK_MS);
-	number(b, "weir.attempts", r->attempts);
+		SECONDS(b, "weir.retry_after", r->retry_after_ms * CLOCK_MS);
+	NUMBER(b, "weir.attempts", r->attempts);
 	if (r->request_id.n > 0)
-		text(b, "weir.request.id", r->request_id);
+		TEXT(b, "weir.request.id", r->request_id);
 }
 
 void span_json_call(struct buf *b, const struct call_trace *t, const struct call_record *r)
@@ -275,14 +290,14 @@ void span_json_call(struct buf *b, const struct call_trace *t, const struct call
 	times(b, r, r->start_ns, r->end_ns);
 	request(b, r, t);
 	if (r->route_name != NULL)
-		text(b, "http.route", slice_str(r->route_name));
+		TEXT(b, "http.route", slice_str(r->route_name));
 	if (r->status != 0)
-		number(b, "http.response.status_code", r->status);
+		NUMBER(b, "http.response.status_code", r->status);
 	client(b, r);
-	number(b, "http.request.body.size", r->bytes_in);
-	number(b, "http.response.body.size", r->bytes_out);
+	NUMBER(b, "http.request.body.size", r->bytes_in);
+	NUMBER(b, "http.response.body.size", r->bytes_out);
 	if (r->grpc_said)
-		number(b, "rpc.grpc.status_code", r->grpc_code);
+		NUMBER(b, "rpc.grpc.status_code", r->grpc_code);
 	policy(b, r);
 	end(b, r->status, 500, r->why);
 }
@@ -298,11 +313,12 @@ static const struct slice kind_names[] = {
 /* Without the query, as in all that Weir tells of calls. */
 static void url(struct buf *b, const struct trace_try *y)
 {
-	key(b, "url.full");
-	buf_puts(b, y->tls ? "\"stringValue\":\"https://" : "\"stringValue\":\"http://");
+	if (y->tls)
+		OPEN(b, "url.full", "string", "\"https://");
+	else
+		OPEN(b, "url.full", "string", "\"http://");
 	json_cut(b, slice_str(y->authority), TEXT_MAX);
-	json_cut(b, y->path, PATH_MAX);
-	buf_puts(b, "\"}}");
+	close_text(b, y->path, PATH_MAX);
 }
 
 void span_json_try(struct buf *b, const struct call_trace *t, const struct trace_try *y,
@@ -314,27 +330,27 @@ void span_json_try(struct buf *b, const struct call_trace *t, const struct trace
 	put_hex64(id, t->span_id);
 	begin(b, t, y->span_id, KIND_CLIENT, FLAG_KNOWS_REMOTE);
 	parent(b, slice_of(id, sizeof(id)));
-	buf_puts(b, ",\"name\":\"");
+	PUT(b, ",\"name\":\"");
 	buf_put(b, m.p, m.n);
 	buf_putc(b, '"');
 	times(b, r, y->start_ns, y->end_ns);
-	text(b, "http.request.method", method_names[method_lookup(y->method)]);
+	TEXT(b, "http.request.method", method_names[method_lookup(y->method)]);
 	if (y->local)
-		text(b, "server.address", slice_str(y->authority));
+		TEXT(b, "server.address", slice_str(y->authority));
 	else
 		host_and_port(b, slice_str(y->authority));
 	if (!y->local)
 		url(b, y);
 	if (y->status != 0)
-		number(b, "http.response.status_code", y->status);
+		NUMBER(b, "http.response.status_code", y->status);
 	if (y->number > 1)
-		number(b, "http.request.resend_count", y->number - 1u);
-	text(b, "weir.upstream", slice_str(y->upstream));
-	text(b, "weir.attempt", kind_names[y->kind]);
+		NUMBER(b, "http.request.resend_count", y->number - 1u);
+	TEXT(b, "weir.upstream", slice_str(y->upstream));
+	TEXT(b, "weir.attempt", kind_names[y->kind]);
 	if (y->reused)
-		yes(b, "weir.connection.reused");
+		YES(b, "weir.connection.reused");
 	if (y->why != NULL)
-		text(b, "weir.reason", slice_str(y->why->token));
+		TEXT(b, "weir.reason", slice_str(y->why->token));
 	end(b, y->status, 400, y->why);
 }
 
@@ -350,20 +366,13 @@ static bool is_given(const struct tracing_conf *conf, const char *name)
 	return false;
 }
 
-static void any_text(struct buf *b, const struct tracing_conf *conf, const char *name,
-		     struct slice value)
-{
-	if (!is_given(conf, name))
-		text(b, name, value);
-}
-
 static void attribute(struct buf *b, const struct pair_conf *p)
 {
-	buf_puts(b, ",{\"key\":");
+	PUT(b, ",{\"key\":");
 	buf_json_string(b, slice_str(p->name.name));
-	buf_puts(b, ",\"value\":{\"stringValue\":");
+	PUT(b, ",\"value\":{\"stringValue\":");
 	buf_json_string(b, slice_str(p->value));
-	buf_puts(b, "}}");
+	PUT(b, "}}");
 }
 
 void span_json_head(struct buf *b, const struct tracing_conf *conf)
@@ -373,11 +382,14 @@ void span_json_head(struct buf *b, const struct tracing_conf *conf)
 	char host[256] = "";
 
 	(void)gethostname(host, sizeof(host) - 1);
-	buf_puts(b, "{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
-	text(b, "service.name", slice_str(conf->service));
-	any_text(b, conf, "telemetry.sdk.name", sdk);
-	any_text(b, conf, "service.version", slice_str(WEIR_VERSION));
-	any_text(b, conf, "host.name", slice_str(host));
+	PUT(b, "{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
+	TEXT(b, "service.name", slice_str(conf->service));
+	if (!is_given(conf, "telemetry.sdk.name"))
+		TEXT(b, "telemetry.sdk.name", sdk);
+	if (!is_given(conf, "service.version"))
+		TEXT(b, "service.version", slice_str(WEIR_VERSION));
+	if (!is_given(conf, "host.name"))
+		TEXT(b, "host.name", slice_str(host));
 	for (uint32_t i = 0; i < conf->attributes.n; i++)
 		if (strcmp(p[i].name.name, "service.name") != 0)
 			attribute(b, &p[i]);
