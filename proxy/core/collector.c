@@ -148,7 +148,7 @@ static void finish(struct collector *c)
 {
 	c->over = true;
 	if (!timer_set(&c->loop->timers, &c->timer, c->loop->now_ns))
-		CHECK(c->timer.index != 0); /* it has its place since the post */
+		CHECK(c->timer.index != 0); /* it has had its place since the post */
 }
 
 static void fail(struct collector *c, const char *what)

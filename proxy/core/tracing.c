@@ -386,7 +386,7 @@ static void set_timer(struct tracing *t, uint64_t ns)
 
 	if (t->stopping && at > t->give_up_ns)
 		at = t->give_up_ns;
-	CHECK(timer_set(&t->loop.timers, &t->timer, at)); /* it has its place since the start */
+	CHECK(timer_set(&t->loop.timers, &t->timer, at)); /* the heap has had room since the start */
 }
 
 static bool find_address(struct tracing *t, struct addr *out)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from certificates import certs
+from h2wire import H2Client, H2Upstream
 from harness import Upstream, response, until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -296,6 +297,25 @@ def test_a_hedge_is_a_sibling(traced, upstreams):
     tries = kinds(c.wait(3), CLIENT)
     assert [y["attributes"]["weir.attempt"] for y in tries] == ["first", "hedge"]
     assert sorted(y["attributes"]["weir.reason"] for y in tries) == ["hedged", "ok"]
+
+
+def test_over_http2(traced):
+    w, c = traced()
+    H2Client(w.client()).fetch("/h2", 200)
+    s, y = sorted(c.wait(2), key=lambda s: s["kind"])
+    assert s["attributes"]["network.protocol.version"] == "2" and y["parentSpanId"] == s["spanId"]
+
+
+def test_an_upstream_of_http2(traced, upstreams):
+    app, = upstreams(1)
+    w, c = traced(upstreams={"app": {"endpoints": [app.addr], "http2": True}})
+    up = H2Upstream(app)
+    k = w.client().ask(headers={"traceparent": SAMPLED})
+    r = up.expect("GET /")
+    up.answer(r, 200, b"ok")
+    k.expect(200, b"ok")
+    y = kinds(c.wait(2), CLIENT)[0]
+    assert r.get("traceparent") == f"00-{TRACE}-{y['spanId']}-01"
 
 
 def test_where_nothing_is_forwarded(traced):
