@@ -53,11 +53,14 @@ static bool applies(const struct on_off *s, const struct directive *d)
 	return strcasecmp(value, "off") != 0 && strcasecmp(value, "default") != 0;
 }
 
-static void judge_switches(struct import *im, const struct directive *block)
+/* `passes`: its calls go to an upstream. */
+static void judge_switches(struct import *im, const struct directive *block, bool passes)
 {
 	for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
 		struct directive *d = block_find(block, switches[i].name);
 
+		if (!passes && strncmp(switches[i].name, "proxy_", 6) == 0)
+			continue;
 		if (d != NULL && applies(&switches[i], d))
 			judge(im, d, switches[i].verdict, "%s", switches[i].why);
 	}
@@ -398,7 +401,7 @@ static const char *open_text(struct routing *r, const struct spot *s, const stru
 	answer_fields(im, r->site, p->block, &(struct proxied){ p->pass, s, t }, &b);
 	if (!r->named)
 		buf_puts(&b, errors_text(im, r->site, p->block, true));
-	judge_switches(im, p->block);
+	judge_switches(im, p->block, true);
 	judge(im, p->pass, EXACT, NULL);
 	judge(im, s->at, EXACT, NULL);
 	return text_buf(im, &b);
@@ -664,6 +667,7 @@ static void write_static(struct routing *r, const struct spot *s)
 		put_closed(r, s, 501);
 		return;
 	}
+	judge_switches(im, s->at, false);
 	limits = use_of(r, s, &p);
 	buf_puts(&b, use_line(im, limits, ""));
 	put_max_body(im, s->at, &b);

@@ -209,9 +209,8 @@ def test_log_that_cannot_be_opened(binary, tmp_path):
 def break_off(server):
     """Answers by what is asked: not at all, with a reset, with what is no answer, with half of one."""
     answers = {b"/close": b"", b"/reset": None, b"/big": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000 + b"\r\n\r\n"}
-    while True:
-        c = server.accept()[0]
-        answer = answers.get(c.recv(65536).split()[1], b"")
+    while asked := (c := server.accept()[0]).recv(65536):
+        answer = answers.get(asked.split()[1], b"")
         if answer is None:
             c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif answer:
@@ -221,7 +220,10 @@ def break_off(server):
 
 def test_words_of_broken_answers(errors):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=break_off, args=(server,), daemon=True).start()
+        thread = threading.Thread(target=break_off, args=(server,), daemon=True)
+        thread.start()
         conf = f"server {{ listen 127.0.0.1:PORT; server_name a.org; location / {{ proxy_pass http://127.0.0.1:{server.getsockname()[1]}; }} }}"
         seen = errors(conf, get("/close"), get("/reset"), get("/big"), get("/close"))
+        socket.create_connection(server.getsockname()).close()
+        thread.join(10)
     assert "recv() failed (104: Connection reset by peer) while reading response header from upstream" in seen["error.log"][1]

@@ -370,6 +370,7 @@ static const struct row routes[] = {
 	  "index: [a.html]", "`a.php` is for another location" },
 	{ SERVER("root /w; location / { } location = /index.html { " PASS "}"), "index: [\".\"]",
 	  "not needed" },
+	{ SERVER("gzip on; root /w; location / { }"), "files: /w", "lost: gzip on" },
 	{ SERVER("root /w; location / { } location /s { stub_status; }"), "respond: 501",
 	  "lost: location /s" },
 	{ SERVER("location /x/ { alias /a/b/; }"), "files: /a/b,", " 0 lost" },
