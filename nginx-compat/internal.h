@@ -8,10 +8,13 @@
  *   location.c  the locations of a server, in the order in which Weir asks routes
  *   variable.c  what $x is: a key, a constant
  *   lookup.c    map, geo and split_clients as values
+ *   set.c       set, by itself and in an `if`
+ *   choice.c    a proxy_pass that goes by a variable
  *   exempt.c    map and geo: keys that are empty for some
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
  *   static.c    root, alias, index, try_files, types
+ *   request.c   proxy_method, proxy_set_body, proxy_pass_request_*
  *   field.c     proxy_set_header
  *   when.c      `if` as a condition of a route
  *   answer.c    return, add_header, proxy_hide_header, expires

@@ -342,7 +342,9 @@ extern const struct schema client_ip_schema;
 /* config_value.c */
 extern const struct schema value_schema;
 /* config_route.c */
-extern const struct schema route_schema, edit_schema, page_schema, when_schema, type_schema;
+extern const struct schema route_schema, when_schema;
+/* config_answer.c */
+extern const struct schema edit_schema, page_schema, type_schema;
 /* config_log.c */
 extern const struct schema text_log_schema, event_log_schema, log_level_schema;
 /* config_tracing.c */
