@@ -39,12 +39,14 @@ static const struct json *member(const struct json *v, const char *key, enum jso
 	return m != NULL && m->kind == kind ? m : NULL;
 }
 
-static uint32_t count(const struct json *list)
+/* The words of a directive with these arguments (none: NULL) and its name; 0: they are not all texts, or too many. */
+static uint32_t count_words(const struct json *args)
 {
-	uint32_t n = 0;
+	uint32_t n = 1;
 
-	for (const struct json *v = list == NULL ? NULL : list->first; v != NULL; v = v->next)
-		n++;
+	for (const struct json *a = args == NULL ? NULL : args->first; a != NULL; a = a->next)
+		if (a->kind != JSON_STRING || ++n > TREE_ARGS_MAX)
+			return 0;
 	return n;
 }
 
@@ -66,11 +68,8 @@ static bool fill_words(struct plane *p, struct directive *d, const struct json *
 	uint32_t n = 1;
 
 	d->word[0] = name->text;
-	for (const struct json *a = args == NULL ? NULL : args->first; a != NULL; a = a->next) {
-		if (a->kind != JSON_STRING)
-			return wrong(p, "an argument is no string");
+	for (const struct json *a = args == NULL ? NULL : args->first; a != NULL; a = a->next)
 		d->word[n++] = a->text;
-	}
 	for (uint32_t i = 0; i < d->n; i++) {
 		d->word[i] = arena_copy(p->tree->arena, d->word[i]);
 		if (d->word[i].p == NULL)
@@ -112,6 +111,7 @@ static bool read_directive(struct plane *p, const struct json *v, struct directi
 	const struct json *line = member(v, "line", JSON_WORD),
 			  *file = member(v, "file", JSON_STRING),
 			  *includes = member(v, "includes", JSON_LIST);
+	uint32_t words = count_words(args);
 	struct directive *d;
 	bool ok = true;
 
@@ -119,9 +119,9 @@ static bool read_directive(struct plane *p, const struct json *v, struct directi
 		return wrong(p, "a directive has no name");
 	if (slice_is(name->text, "#"))
 		return true;
-	if (count(args) >= TREE_ARGS_MAX)
-		return wrong(p, "a directive has too many words");
-	d = tree_add(p->tree, parent, 1 + count(args));
+	if (words == 0)
+		return wrong(p, "a directive has too many words, or an argument that is no string");
+	d = tree_add(p->tree, parent, words);
 	if (d == NULL || !fill_words(p, d, name, args))
 		return false;
 	d->file = file != NULL ? file->text.p : p->file;
