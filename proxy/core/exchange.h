@@ -143,7 +143,7 @@ extern const struct codec_events exchange_codec_events;
 void exchange_cut_all(struct worker *, const struct reason *);
 void exchange_fini_spare(struct worker *);
 
-/*---- between exchange.c, admission.c, leg.c, relay.c and reply.c */
+/*---- between exchange.c, admission.c, leg.c, try_result.c, relay.c and reply.c */
 
 /* Its head is there: it is refused, or asks the chain, and goes on to its first try. */
 void exchange_begin(struct exchange *);
@@ -193,16 +193,6 @@ static inline bool exchange_edit_answer(struct exchange *x, struct head *h)
 void exchange_reset(struct exchange *, const struct reason *);
 /* The client's stream is gone, or was reset: the one end of every call. */
 void exchange_end(struct exchange *, const struct reason *);
-/* No endpoint takes the call, for `ms`: the fallback may. */
-void exchange_on_no_endpoint(struct exchange *, const struct reason *, uint64_t ms);
-/* An upstream head has come (1xx or final). */
-void exchange_on_head(struct exchange *, struct head *, bool end);
-/* The try broke before its answer's head was passed on, and there is no other. */
-void exchange_on_leg_failed(struct exchange *, const struct reason *);
-/* The answer broke after its head was passed on: it must not look complete. */
-void exchange_on_answer_cut(struct exchange *, const struct reason *);
-/* A head or trailers of the answer that is passed on: what gRPC's log lines tell of it. */
-void exchange_note_grpc(struct exchange *, const struct head *);
 /* The call, for the chain: with the time as it is now. */
 static inline struct call *exchange_call(struct exchange *x)
 {
@@ -217,6 +207,8 @@ static inline bool exchange_is_replayable(const struct exchange *x)
 	return x->call.resendable && (method_flags[x->req->method_id] & METHOD_IDEMPOTENT);
 }
 
+/* The call can be sent no more: more of it is on its way than was to be kept, or an answer is. */
+void exchange_drop_kept(struct exchange *);
 /* The timer's next meaning: `ns` from now, 0: only the total. */
 void exchange_set_deadline(struct exchange *, uint64_t ns);
 /* The same while there are tries without an answer: this one is given up in `ns`, 0: whenever. */
@@ -257,6 +249,19 @@ bool leg_gives_way(struct leg *);
 void legs_abort(struct exchange *, enum endpoint_result, const struct reason *);
 /* How long, in ms, filters shut every endpoint of the call's cluster; 0: one is open. */
 uint64_t leg_shut_ms(struct exchange *);
+
+/* try_result.c, for leg.c. */
+
+/* No endpoint takes the call, for `ms`: the fallback may. */
+void exchange_on_no_endpoint(struct exchange *, const struct reason *, uint64_t ms);
+/* An upstream head has come (1xx or final). */
+void exchange_on_head(struct exchange *, struct head *, bool end);
+/* The try broke before its answer's head was passed on, and there is no other. */
+void exchange_on_leg_failed(struct exchange *, const struct reason *);
+/* The answer broke after its head was passed on: it must not look complete. */
+void exchange_on_answer_cut(struct exchange *, const struct reason *);
+/* A head or trailers of the answer that is passed on: what gRPC's log lines tell of it. */
+void exchange_note_grpc(struct exchange *, const struct head *);
 
 void pump_init(struct pump *, struct stream *src, struct stream *dst, const uint64_t *now_ns);
 void pump_body(struct pump *, struct slice, bool end);
