@@ -161,7 +161,7 @@ static void put_path(struct import *im, const struct site *site, const struct di
 static void put_named(struct import *im, const struct site *site, const struct line *l,
 		      struct buf *b)
 {
-	const char *name = route_named(im, site, l->to);
+	const char *name = im->above->named_route(im, site, l->to);
 
 	if (name == NULL) {
 		judge(im, l->d, LOST, "calls cannot go on to %s", l->to);

@@ -136,41 +136,26 @@ static void judge_block(struct import *im, struct directive *block)
 		judge(im, line, EXACT, NULL);
 }
 
-/* The key that stands behind f, with the exemptions. */
-static bool finish(struct import *im, const struct site *site, const struct finding *f,
-		   const char *overrides, struct key *key)
-{
-	struct slice variable = f->key == NULL ? slice_of(NULL, 0) : variable_alone(f->key);
-
-	if (f->mixed || variable.p == NULL || lookup_block(im, "map", variable) != NULL)
-		return false; /* a map of a map would have no end if they named each other */
-	key_read(im, site, f->key, key);
-	if (key->overrides != NULL || key->yaml == NULL || key->yaml[0] == '[')
-		return false;
-	key->overrides = overrides;
-	return true;
-}
-
-static bool read_map(struct import *im, const struct site *site, struct directive *map,
-		     struct key *key)
-{
-	struct slice source = variable_alone(map->word[1].p);
-	struct directive *geo = source.p == NULL ? NULL : lookup_block(im, "geo", source);
-	struct finding f = { 0 };
-	const char *overrides = NULL;
-
-	if (!is_simple(map) || geo == NULL || geo->n != 2 || !is_simple(geo) ||
-	    !read_geo(im, geo, map, &f, &overrides) || !finish(im, site, &f, overrides, key) ||
-	    strncmp(key->yaml, "client.ip", 9) != 0)
-		return false;
-	judge_block(im, map);
-	judge_block(im, geo);
-	return true;
-}
-
-bool exempt_read(struct import *im, const struct site *site, struct slice variable, struct key *key)
+bool exempt_read(struct import *im, struct slice variable, struct exempt *e)
 {
 	struct directive *map = lookup_block(im, "map", variable);
+	struct slice source = map == NULL ? slice_of(NULL, 0) : variable_alone(map->word[1].p);
+	struct directive *geo = source.p == NULL ? NULL : lookup_block(im, "geo", source);
+	struct finding f = { 0 };
 
-	return map != NULL && read_map(im, site, map, key);
+	if (geo == NULL || !is_simple(map) || geo->n != 2 || !is_simple(geo))
+		return false;
+	*e = (struct exempt){ .map = map, .geo = geo };
+	if (!read_geo(im, geo, map, &f, &e->overrides) || f.mixed || f.key == NULL)
+		return false;
+	e->key = f.key;
+	source = variable_alone(f.key);
+	/* a map of a map would have no end if they named each other */
+	return source.p != NULL && lookup_block(im, "map", source) == NULL;
+}
+
+void exempt_judge(struct import *im, const struct exempt *e)
+{
+	judge_block(im, e->map);
+	judge_block(im, e->geo);
 }

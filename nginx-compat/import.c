@@ -223,8 +223,13 @@ static void add_logs(struct import *im)
 
 static void finish(struct import *im, const char *version, struct import_result *result)
 {
+	static const struct import_above above = { .made_by_set = set_phrase,
+						   .choices = set_choices,
+						   .made_by_lookup = lookup_name,
+						   .named_route = route_named };
 	struct tree *t = im->tree;
 
+	im->above = &above;
 	result->tree = t;
 	im->folder = folder_of(im->arena, t->name);
 	if ((im->serve ? table_check_whole(t, version) : table_check(t, version)) &&

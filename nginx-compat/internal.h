@@ -5,12 +5,14 @@
  *   value.c     times and sizes as nginx writes them
  *   text.c      names, places, lines of YAML
  *   site.c      servers, what they listen on, what they are called; which of them can be had together
+ *   form.c      how a location says which paths it takes
  *   location.c  the locations of a server, in the order in which Weir asks routes
- *   variable.c  what $x is: a key, a constant
+ *   variable.c  what $x is: a text, a condition, a constant
  *   lookup.c    map, geo and split_clients as values
  *   set.c       set, by itself and in an `if`
  *   choice.c    a proxy_pass that goes by a variable
  *   exempt.c    map and geo: keys that are empty for some
+ *   key.c       what a key of limits is
  *   limit.c     limit_req and limit_conn
  *   cluster.c   upstream, proxy_next_upstream, proxy_ssl_*
  *   static.c    root, alias, index, try_files, types
@@ -25,7 +27,10 @@
  *   closed.c    what keeps a location from being let in
  *   log.c       access_log, log_format, error_log
  *   top.c       listeners, TLS, limits
- *   import.c    all of it in order */
+ *   import.c    all of it in order
+ *
+ * Calls go one way: variable.c is below set.c and lookup.c, error.c below route.c.  What those below ask of those above goes
+ * by `above` of the import. */
 #ifndef NGINX_COMPAT_INTERNAL_H
 #define NGINX_COMPAT_INTERNAL_H
 
@@ -40,16 +45,31 @@ struct made {
 };
 
 struct site;
+struct import;
 struct import_start;
+
+enum { SET_CHOICES_MAX = 16 };
+
+/* What those below ask of those above: what variables are that `set`, map, geo and split_clients make, and the route that a
+ * named location becomes.  Said where it is made. */
+struct import_above {
+	bool (*made_by_set)(struct import *, const struct site *, const struct directive *block,
+			    struct slice variable, const char **text);
+	uint32_t (*choices)(struct import *, const struct directive *block, struct slice variable,
+			    const char *may[SET_CHOICES_MAX]);
+	const char *(*made_by_lookup)(struct import *, const struct site *, struct slice variable);
+	const char *(*named_route)(struct import *, const struct site *, const char *name);
+};
 
 struct import {
 	struct arena *arena;
 	struct tree *tree;
-	const char *folder;     /* of the main file, with its slash; cut off names */
-	const char *prefix;     /* of nginx, with its slash; NULL: not known */
-	bool serve;             /* it is to be started at once, as nginx would be */
+	const struct import_above *above;
+	const char *folder;               /* of the main file, with its slash; cut off names */
+	const char *prefix;               /* of nginx, with its slash; NULL: not known */
+	bool serve;                       /* it is to be started at once, as nginx would be */
 	const struct import_start *start; /* how; NULL: it is not */
-	struct directive *http; /* NULL: there is none */
+	struct directive *http;           /* NULL: there is none */
 	bool fragment;
 	struct buf top, values, upstreams, policies, routes;
 	struct made *value, *policy, *upstream, *log, *named;
@@ -59,9 +79,10 @@ struct import {
 	bool serves_files;       /* some location does */
 	bool unverified;         /* an upstream is not verified */
 	unsigned lookups, sets;  /* under way */
-	unsigned walking, walks; /* of set.c: under way, and for the question that was asked first */
+	unsigned walking,
+	    walks; /* of set.c: under way, and for the question that was asked first */
 	const struct directive *before; /* the line of `set` that is read; NULL: none */
-	unsigned n_routes;       /* that lead somewhere */
+	unsigned n_routes;              /* that lead somewhere */
 	uint32_t n_sites;
 	struct site *site;
 	const struct site *first; /* whose settings hold where Weir has one for all */
@@ -127,6 +148,9 @@ const char *text_buf(struct import *, struct buf *);
 /* The name of what says `body`: that of one that was made, or a new one like `wanted`.  *is_new: it is to be written. */
 const char *text_made(struct import *, struct made **, const char *wanted, const char *body,
 		      bool *is_new);
+/* The name of a value of this body, which is written. */
+const char *text_value(struct import *, const char *wanted, const char *body,
+		       const struct directive *at);
 
 /*------------------------------------------------------------------- site.c */
 
@@ -158,9 +182,23 @@ void sites_each(struct import *, void (*)(struct import *, const struct site *, 
 /* Whether it serves what comes in there. */
 bool site_listens(const struct site *, const char *addr);
 
-/*--------------------------------------------------------------- location.c */
+/*------------------------------------------------------------------- form.c */
 
 enum spot_kind { SPOT_EXACT, SPOT_PREFIX, SPOT_REGEX };
+
+struct form {
+	const char *sign;
+	bool spot; /* else it is no path */
+	enum spot_kind kind;
+};
+
+/* Of a location; *path: what stands behind the sign. */
+const struct form *form_of(const struct directive *, struct slice *path);
+bool form_is_regex(const struct directive *);
+/* Whether the regular expression of a location has this group: "1", or a name. */
+bool form_has_group(const struct directive *block, struct slice name);
+
+/*--------------------------------------------------------------- location.c */
 
 struct spot {
 	enum spot_kind kind;
@@ -180,27 +218,11 @@ struct spot {
 struct spot *locations_read(struct import *, const struct site *, uint32_t *n);
 /* "@name" of a server; NULL: there is none. */
 struct directive *location_named(const struct site *, const char *name);
-/* Whether the regular expression of a location has this group: "1", or a name. */
-bool location_has_group(const struct directive *block, struct slice name);
 /* The path of a route: "/x", percent-encoded. */
 const char *location_path(struct import *, struct slice decoded);
 
 /*--------------------------------------------------------------- variable.c */
 
-/* In overrides: what stands for no limit, and for the limit of the policy. */
-enum { KEY_UNLIMITED = 1, KEY_LIMITED };
-
-/* What a key of limits is. */
-struct key {
-	const char *why;       /* not NULL: it cannot be had, and why */
-	bool nothing;          /* it is always empty: nothing is counted */
-	const char *yaml;      /* NULL: one for all */
-	bool may_miss;         /* calls without it are not counted */
-	bool per_site;         /* another one for each $server_name */
-	const char *overrides; /* lists of networks or values that are exempt; NULL: none */
-};
-
-void key_read(struct import *, const struct site *, const char *text, struct key *);
 /* With `set` put in its place; NULL: it holds something that is not known beforehand. */
 const char *variable_expand(struct import *, const struct directive *block, const char *text);
 /* The first one that may be more than one text; p NULL: there is none. */
@@ -221,6 +243,8 @@ const char *variable_phrase_then(struct import *, const struct site *,
 /* The name behind a `$` that is all the text; p NULL: it is something else. */
 struct slice variable_alone(const char *text);
 
+/* Takes a literal or a variable off; *variable: the name, or p NULL. */
+struct slice variable_take(struct slice *, struct slice *variable);
 /* Text that says the same in a phrase, whatever braces it has. */
 void variable_literal(struct slice, struct buf *);
 
@@ -234,13 +258,7 @@ const char *lookup_name(struct import *, const struct site *, struct slice varia
 const char *lookup_text(struct import *, const struct site *, const char *wanted, const char *text,
 			const struct directive *at);
 
-/* The name of a value of this body, written. */
-const char *lookup_made(struct import *, const char *wanted, const char *body,
-			const struct directive *at);
-
 /*-------------------------------------------------------------------- set.c */
-
-enum { SET_CHOICES_MAX = 16 };
 
 /* Whether the variable is made by `set` where the block is; *text NULL: what it is cannot be said. */
 bool set_phrase(struct import *, const struct site *, const struct directive *block,
@@ -257,9 +275,34 @@ bool set_alone(const struct directive *);
 
 /*----------------------------------------------------------------- exempt.c */
 
-/* A key made by map of a geo: where it is empty for some networks and the address for the others. */
-bool exempt_read(struct import *, const struct site *, struct slice variable, struct key *);
+/* A key made by map of a geo: where it is empty for some networks. */
+struct exempt {
+	struct directive *map, *geo;
+	const char *key;       /* of all others, as nginx has it */
+	const char *overrides; /* NULL: none */
+};
 
+/* False: the variable is not made so, or the others have different ones. */
+bool exempt_read(struct import *, struct slice variable, struct exempt *);
+/* It is said so. */
+void exempt_judge(struct import *, const struct exempt *);
+
+/*-------------------------------------------------------------------- key.c */
+
+/* In overrides: what stands for no limit, and for the limit of the policy. */
+enum { KEY_UNLIMITED = 1, KEY_LIMITED };
+
+/* What a key of limits is. */
+struct key {
+	const char *why;       /* not NULL: it cannot be had, and why */
+	bool nothing;          /* it is always empty: nothing is counted */
+	const char *yaml;      /* NULL: one for all */
+	bool may_miss;         /* calls without it are not counted */
+	bool per_site;         /* another one for each $server_name */
+	const char *overrides; /* lists of networks or values that are exempt; NULL: none */
+};
+
+void key_read(struct import *, const struct site *, const char *text, struct key *);
 /*------------------------------------------------------------------ limit.c */
 
 /* The names of the policies of a block, as `a, b`, into `use`. */

@@ -14,32 +14,6 @@
 #include "core/pattern.h"
 #include "nginx-compat/internal.h"
 
-struct form {
-	const char *sign;
-	bool spot; /* else it is no path */
-	enum spot_kind kind;
-};
-
-/* Longer signs first: they may stand before the path without a space. */
-static const struct form forms[] = {
-	{ "^~", true, SPOT_PREFIX }, { "~*", true, SPOT_REGEX }, { "=", true, SPOT_EXACT },
-	{ "~", true, SPOT_REGEX },   { "@", false, 0 },          { "", true, SPOT_PREFIX },
-};
-
-static const struct form *form_of(const struct directive *d, struct slice *path)
-{
-	for (size_t i = 0;; i++) {
-		struct slice sign = slice_str(forms[i].sign);
-
-		if (d->n == 3 ? !slice_eq(d->word[1], sign) && sign.n > 0
-			      : !slice_starts(d->word[1], sign))
-			continue;
-		*path =
-		    d->n == 3 ? d->word[2] : slice_of(d->word[1].p + sign.n, d->word[1].n - sign.n);
-		return &forms[i];
-	}
-}
-
 struct directive *location_named(const struct site *s, const char *name)
 {
 	DIRECTIVE_EACH (d, s->at)
@@ -58,45 +32,6 @@ static uint32_t count(const struct directive *block)
 	return n;
 }
 
-/* Those that capture. */
-static unsigned group_count(struct slice regex)
-{
-	unsigned n = 0;
-
-	for (const char *c = regex.p; *c != '\0'; c++) {
-		if (*c == '\\' && c[1] != '\0')
-			c++;
-		else if (*c == '[')
-			c = strchr(c, ']') != NULL ? strchr(c, ']') : c;
-		else if (*c == '(' && (c[1] != '?' || (c[2] == '<' && c[3] != '=' && c[3] != '!')))
-			n++;
-	}
-	return n;
-}
-
-static bool is_regex(const struct directive *d)
-{
-	struct slice path;
-
-	return directive_is(d, "location") && form_of(d, &path)->kind == SPOT_REGEX;
-}
-
-bool location_has_group(const struct directive *block, struct slice name)
-{
-	struct slice path;
-	const char *at;
-
-	if (!is_regex(block))
-		return false;
-	form_of(block, &path);
-	if (name.n == 1 && name.p[0] >= '1' && name.p[0] <= '9')
-		return group_count(path) >= (unsigned)(name.p[0] - '0');
-	for (at = strstr(path.p, "(?<"); at != NULL; at = strstr(at + 1, "(?<"))
-		if (strncmp(at + 3, name.p, name.n) == 0 && at[3 + name.n] == '>')
-			return true;
-	return false;
-}
-
 /* Conditions on the path that are of the location's own would be one too many. */
 static bool asks_path(struct import *im, const struct directive *block)
 {
@@ -113,7 +48,8 @@ static bool is_nested(struct import *im, const struct directive *block, const st
 
 	if (!directive_is(block, "location"))
 		return false;
-	for (const struct directive *b = block->parent; is_regex(block) && b != NULL; b = b->parent)
+	for (const struct directive *b = block->parent; form_is_regex(block) && b != NULL;
+	     b = b->parent)
 		if (directive_is(b, "location"))
 			return false;
 	return form_of(block, &path)->spot && form_of(block, &path)->kind != SPOT_EXACT &&
@@ -175,7 +111,7 @@ static void add(struct import *im, struct directive *block, struct spot *spots, 
 			return;
 		if (f->kind == SPOT_REGEX
 			? directive_is(block, "location") && !is_nested(im, block, d)
-			: is_regex(block)) {
+			: form_is_regex(block)) {
 			judge(im, d, LOST,
 			      "a location inside, with a regular expression: its calls go to the "
 			      "one around it");

@@ -408,19 +408,11 @@ static const struct {
 	{ "split_clients", "split", read_shares },
 };
 
-static void put_value(struct import *im, const char *name, const char *body,
-		      const struct directive *at)
-{
-	buf_printf(&im->values, "  %s: %s", name, body);
-	text_end(im, &im->values, at);
-}
-
 static const char *write_lookup(struct lookup *l, struct slice variable, const char *list,
 				bool by_address)
 {
 	struct buf b = { 0 };
-	const char *name, *body;
-	bool is_new;
+	const char *body;
 
 	buf_printf(&b, "{ of: %s", text_yaml(l->im, l->of));
 	if (by_address)
@@ -439,11 +431,7 @@ static const char *write_lookup(struct lookup *l, struct slice variable, const c
 		buf_printf(&b, ", default: %s", text_yaml(l->im, l->dflt));
 	buf_puts(&b, " }");
 	body = text_buf(l->im, &b);
-	name = text_made(l->im, &l->im->value, text_printf(l->im, "%.*s", SLICE_FMT(variable)),
-			 body, &is_new);
-	if (is_new)
-		put_value(l->im, name, body, l->at);
-	return name;
+	return text_value(l->im, text_printf(l->im, "%.*s", SLICE_FMT(variable)), body, l->at);
 }
 
 const char *lookup_name(struct import *im, const struct site *site, struct slice variable)
@@ -471,17 +459,6 @@ const char *lookup_name(struct import *im, const struct site *site, struct slice
 	return name;
 }
 
-const char *lookup_made(struct import *im, const char *wanted, const char *body,
-			const struct directive *at)
-{
-	bool is_new;
-	const char *name = text_made(im, &im->value, wanted, body, &is_new);
-
-	if (is_new)
-		put_value(im, name, body, at);
-	return name;
-}
-
 const char *lookup_text(struct import *im, const struct site *site, const char *wanted,
 			const char *text, const struct directive *at)
 {
@@ -492,5 +469,5 @@ const char *lookup_text(struct import *im, const struct site *site, const char *
 	im->lookups--;
 	if (phrase_of == NULL)
 		return NULL;
-	return lookup_made(im, wanted, text_yaml(im, phrase_of), at);
+	return text_value(im, wanted, text_yaml(im, phrase_of), at);
 }

@@ -149,7 +149,7 @@ static void take_if(struct walk *w, struct directive *d, struct directive *line)
 	judge(im, line, EXACT, NULL);
 	w->text =
 	    text_printf(im, "{value.%s}",
-			lookup_made(im, text_printf(im, "%.*s", SLICE_FMT(w->variable)), body, d));
+			text_value(im, text_printf(im, "%.*s", SLICE_FMT(w->variable)), body, d));
 }
 
 static void walk_block(struct walk *w, const struct directive *block, const struct directive *until)

@@ -126,3 +126,16 @@ const char *text_made(struct import *im, struct made **list, const char *wanted,
 	*is_new = true;
 	return m->name;
 }
+
+const char *text_value(struct import *im, const char *wanted, const char *body,
+		       const struct directive *at)
+{
+	bool is_new;
+	const char *name = text_made(im, &im->value, wanted, body, &is_new);
+
+	if (is_new) {
+		buf_printf(&im->values, "  %s: %s", name, body);
+		text_end(im, &im->values, at);
+	}
+	return name;
+}

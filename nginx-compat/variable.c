@@ -1,12 +1,13 @@
-/* variable.c - what $x is: where a key comes from, or what is known beforehand. */
+/* variable.c - what $x is in a text, or as a condition; what is known of it beforehand.
+ *
+ * What `set`, map, geo and split_clients make is made of such texts again: im->above knows it. */
 #include <string.h>
 
 #include "nginx-compat/internal.h"
 
 /*--------------------------------------------------------------------- text */
 
-/* Takes a literal or a variable off; *variable: the name, or p NULL. */
-static struct slice take_part(struct slice *s, struct slice *variable)
+struct slice variable_take(struct slice *s, struct slice *variable)
 {
 	static const char letters[] =
 	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
@@ -40,7 +41,7 @@ struct slice variable_alone(const char *text)
 
 	if (s.n < 2)
 		return slice_of(NULL, 0);
-	take_part(&s, &variable);
+	variable_take(&s, &variable);
 	return s.n == 0 ? variable : slice_of(NULL, 0);
 }
 
@@ -52,12 +53,12 @@ const char *variable_expand(struct import *im, const struct directive *block, co
 	struct buf b = { 0 };
 
 	while (s.n > 0) {
-		struct slice variable, part = take_part(&s, &variable);
+		struct slice variable, part = variable_take(&s, &variable);
 		const char *may[SET_CHOICES_MAX];
 
 		if (variable.p == NULL) {
 			buf_put(&b, part.p, part.n);
-		} else if (set_choices(im, block, variable, may) == 1) {
+		} else if (im->above->choices(im, block, variable, may) == 1) {
 			buf_puts(&b, may[0]);
 		} else {
 			buf_fini(&b);
@@ -73,8 +74,8 @@ struct slice variable_open(struct import *im, const struct directive *block, con
 	const char *may[SET_CHOICES_MAX];
 
 	while (s.n > 0) {
-		take_part(&s, &variable);
-		if (variable.p != NULL && set_choices(im, block, variable, may) != 1)
+		variable_take(&s, &variable);
+		if (variable.p != NULL && im->above->choices(im, block, variable, may) != 1)
 			return variable;
 	}
 	return slice_of(NULL, 0);
@@ -87,7 +88,7 @@ const char *variable_put(struct import *im, const char *text, struct slice varia
 	struct buf b = { 0 };
 
 	while (s.n > 0) {
-		part = take_part(&s, &one);
+		part = variable_take(&s, &one);
 		if (one.p != NULL && slice_eq(one, variable))
 			buf_puts(&b, with);
 		else
@@ -225,8 +226,8 @@ static const char *set_name(struct import *im, const char *text, struct slice va
 	if (text[0] == '{' && text[1] != '{' && end != NULL && end[1] == '\0')
 		return text_printf(im, "%.*s", (int)strlen(text) - 2, text + 1);
 	return text_printf(im, "value.%s",
-			   lookup_made(im, text_printf(im, "%.*s", SLICE_FMT(variable)),
-				       text_yaml(im, text), NULL));
+			   text_value(im, text_printf(im, "%.*s", SLICE_FMT(variable)),
+				      text_yaml(im, text), NULL));
 }
 
 const char *variable_name(struct import *im, const struct directive *block, struct slice variable)
@@ -235,11 +236,11 @@ const char *variable_name(struct import *im, const struct directive *block, stru
 	const char *made;
 	const char *text = NULL, *name;
 
-	if (set_phrase(im, NULL, block, variable, &made))
+	if (im->above->made_by_set(im, NULL, block, variable, &made))
 		return set_name(im, made, variable);
 	text = put_value(im, variable, AT_REQUEST, &b) ? text_buf(im, &b) : NULL;
 	buf_fini(&b);
-	if (text == NULL && (name = lookup_name(im, NULL, variable)) != NULL)
+	if (text == NULL && (name = im->above->made_by_lookup(im, NULL, variable)) != NULL)
 		return text_printf(im, "value.%s", name);
 	if (text == NULL || strcmp(text, "{request_id}") == 0)
 		return NULL;
@@ -311,11 +312,11 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	size_t before = b->n;
 	const char *made;
 
-	if (set_phrase(im, site, block, variable, &made)) {
+	if (im->above->made_by_set(im, site, block, variable, &made)) {
 		buf_puts(b, made == NULL ? "" : made);
 		return made != NULL;
 	}
-	if (!groups && when != AT_END && location_has_group(block, variable)) {
+	if (!groups && when != AT_END && form_has_group(block, variable)) {
 		buf_printf(b, "{match.%.*s}", SLICE_FMT(variable));
 		return true;
 	}
@@ -340,8 +341,9 @@ static bool put_variable(struct import *im, const struct site *site, const struc
 	} else if (when == AT_END && is_framing(variable)) {
 		return false;
 	} else {
-		const char *name =
-		    put_value(im, variable, when, b) ? NULL : lookup_name(im, site, variable);
+		const char *name = put_value(im, variable, when, b)
+				       ? NULL
+				       : im->above->made_by_lookup(im, site, variable);
 
 		if (name != NULL)
 			buf_printf(b, "{value.%s}", name);
@@ -375,7 +377,7 @@ const char *variable_phrase_then(struct import *im, const struct site *site,
 	struct buf b = { 0 };
 
 	while (s.n > 0) {
-		struct slice variable, part = take_part(&s, &variable);
+		struct slice variable, part = variable_take(&s, &variable);
 
 		if (variable.p == NULL) {
 			variable_literal(part, &b);
@@ -385,135 +387,4 @@ const char *variable_phrase_then(struct import *im, const struct site *site,
 		}
 	}
 	return text_buf(im, &b);
-}
-
-/*----------------------------------------------------------------------- keys */
-
-struct key_source {
-	const char *name; /* with a `_` at its end: an argument follows */
-	const char *yaml; /* with a dot at its end: the argument stands there */
-	bool may_miss, dashes, per_site;
-};
-
-static const struct key_source sources[] = {
-	{ "binary_remote_addr", "client.ip/32/128" },
-	{ "remote_addr", "client.ip/32/128" },
-	{ "host", "host" },
-	{ "uri", "path" },
-	{ "document_uri", "path" },
-	{ "request_method", "method" },
-	{ "server_name", NULL, .per_site = true },
-	{ "http_host", NULL },
-	{ "http_", "header.", .may_miss = true, .dashes = true },
-	{ "arg_", "query.", .may_miss = true },
-	{ "cookie_", "cookie.", .may_miss = true },
-};
-
-static const struct key_source *find_source(struct slice variable)
-{
-	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
-		struct slice name = slice_str(sources[i].name);
-
-		if (name.p[name.n - 1] == '_' ? variable.n > name.n && slice_starts(variable, name)
-					      : slice_eq(variable, name))
-			return &sources[i];
-	}
-	return NULL;
-}
-
-static const char *source_text(struct import *im, const struct key_source *s, struct slice variable)
-{
-	size_t n = strlen(s->name);
-	char *text;
-
-	if (s->name[n - 1] != '_')
-		return s->yaml;
-	text = arena_printf(im->arena, "%s%.*s", s->yaml, (int)(variable.n - n), variable.p + n);
-	for (char *c = text; c != NULL && s->dashes && *c != '\0'; c++)
-		*c = *c == '_' ? '-' : *c;
-	if (text == NULL)
-		tree_no_memory(im->tree);
-	return text == NULL ? "" : text;
-}
-
-struct parts {
-	struct buf text;
-	unsigned n;
-	bool missing;
-};
-
-static void add_part(struct import *im, const struct site *site, struct slice variable,
-		     struct key *key, struct parts *parts)
-{
-	const struct key_source *s = find_source(variable);
-
-	if (s == NULL || (s->yaml == NULL && !s->per_site)) {
-		key->why = text_printf(im, "there is no key like `$%.*s`", SLICE_FMT(variable));
-	} else if (s->per_site) {
-		key->per_site = true;
-		key->nothing |= site->first_name[0] == '\0' && parts->n == 0;
-	} else {
-		buf_puts(&parts->text, parts->n++ > 0 ? ", " : "");
-		buf_puts(&parts->text, source_text(im, s, variable));
-		parts->missing |= s->may_miss;
-	}
-}
-
-/* By map, geo or split_clients. */
-static bool read_made(struct import *im, const struct site *site, struct slice variable,
-		      struct key *key)
-{
-	const char *name = lookup_name(im, site, variable);
-
-	if (name == NULL)
-		return false;
-	*key = (struct key){ .may_miss = true, .yaml = text_printf(im, "value.%s", name) };
-	return true;
-}
-
-/* As one text, which is missing where all of it is empty. */
-static void read_text(struct import *im, const struct site *site, const char *text, struct key *key)
-{
-	struct slice alone = variable_alone(text);
-	const char *why = key->why;
-	const char *name = lookup_text(im, site, "key", text, NULL);
-
-	*key = (struct key){ .may_miss = true };
-	if (name != NULL)
-		key->yaml = text_printf(im, "value.%s", name);
-	else if (alone.p != NULL && why != NULL)
-		key->why = why;
-	else
-		key->why = text_printf(im, "there is no key like `%s`", text);
-}
-
-void key_read(struct import *im, const struct site *site, const char *text, struct key *key)
-{
-	struct slice s = slice_str(text), alone = variable_alone(text);
-	struct parts parts = { 0 };
-
-	*key = (struct key){ .nothing = s.n == 0 };
-	if (alone.p != NULL &&
-	    (exempt_read(im, site, alone, key) || read_made(im, site, alone, key)))
-		return;
-	while (s.n > 0) {
-		struct slice variable;
-
-		take_part(&s, &variable);
-		if (variable.p != NULL)
-			add_part(im, site, variable, key, &parts);
-	}
-	if (key->why != NULL || (parts.n > 1 && parts.missing)) {
-		buf_fini(&parts.text);
-		read_text(im, site, text, key);
-		return;
-	}
-	if (alone.p == NULL)
-		key->nothing = *text == '\0';
-	key->may_miss = parts.missing;
-	if (parts.n == 1)
-		key->yaml = text_buf(im, &parts.text);
-	else if (parts.n > 1)
-		key->yaml = text_printf(im, "[%s]", text_buf(im, &parts.text));
-	buf_fini(&parts.text);
 }
