@@ -5,6 +5,7 @@
 #include "core/files.h"
 #include "core/reroute.h"
 #include "core/route.h"
+#include "core/target.h"
 #include "http/scan.h"
 
 /*---------------------------------------------------------------- making ready */
@@ -376,14 +377,6 @@ static bool make_host(const struct maker *m, struct rewrite *w, const struct tex
 	       make_text(m, &w->host, &has, conf, NULL, "`host`");
 }
 
-static bool is_authority(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (!char_is(s.p[i], CH_HOST) && strchr("[]:", s.p[i]) == NULL)
-			return false;
-	return s.n > 0;
-}
-
 static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 {
 	const struct rewrite_conf *c = &conf->rewrite;
@@ -399,7 +392,7 @@ static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 	ok = make_text(m, &w->body, &w->has_body, &conf->body, NULL, "`body`") && ok;
 	if (c->method != NULL)
 		w->method = slice_str(c->method);
-	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !is_authority(w->host.fixed)) {
+	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !target_is_authority(w->host.fixed)) {
 		diag_error(m->diags, conf->host.at, "E015",
 			   "`host` is `client`, `upstream`, or a name with or without a port");
 		ok = false;
@@ -577,138 +570,6 @@ bool action_edit_answer(const struct answer_edits *all, const struct template_va
 		if ((success || !all->item[i].success) && !edit_answer(&all->item[i], v, h))
 			return false;
 	return true;
-}
-
-/*---------------------------------------------------------------- what goes upstream */
-
-static bool join(struct slice a, struct slice b, struct arena *arena, struct slice *out)
-{
-	char *p = arena_alloc(arena, a.n + b.n + 1);
-
-	if (p == NULL)
-		return false;
-	memcpy(p, a.p, a.n);
-	memcpy(p + a.n, b.p, b.n);
-	*out = slice_of(p, a.n + b.n);
-	return true;
-}
-
-static bool replace_prefix(const struct rewrite *w, const struct template_values *v,
-			   struct slice *path)
-{
-	struct slice all = v->call->path;
-	size_t at = v->match->rest_at < all.n ? v->match->rest_at : all.n;
-
-	return join(w->prefix, slice_of(all.p + at, all.n - at), v->call->arena, path);
-}
-
-static bool is_dots(struct slice segment)
-{
-	return segment.n > 0 && segment.n <= 2 && segment.p[segment.n - 1] == '.' &&
-	       segment.p[0] == '.';
-}
-
-/* A value that leads up would leave the place that the text gives it. */
-static bool leads_up(struct slice path)
-{
-	while (path.n > 0)
-		if (is_dots(slice_cut(&path, '/')))
-			return true;
-	return false;
-}
-
-static const struct reason *target_path(const struct rewrite *w, const struct template_values *v,
-					struct target *t)
-{
-	struct slice path;
-
-	if (w->prefix.p != NULL ? !replace_prefix(w, v, &path)
-				: !template_fill(&w->path, v, TEMPLATE_PATH, &path))
-		return reason_out_of_memory;
-	if (w->prefix.p == NULL && w->path.n > 0 && leads_up(path))
-		return reason_bad_request;
-	t->path = route_normal(path, v->call->arena);
-	return t->path.p == NULL ? reason_bad_request : NULL;
-}
-
-/* "id=1&{query}" of a call without a query is "id=1". */
-struct slice action_query(struct slice query)
-{
-	while (query.n > 0 && query.p[query.n - 1] == '&')
-		query.n--;
-	while (query.n > 0 && query.p[0] == '&')
-		query = slice_of(query.p + 1, query.n - 1);
-	if (query.n == 0)
-		query.p = NULL;
-	return query;
-}
-
-static const struct reason *target_query(const struct rewrite *w, const struct template_values *v,
-					 struct target *t)
-{
-	if (!template_fill(&w->query, v, TEMPLATE_URI, &t->query))
-		return reason_out_of_memory;
-	t->query = action_query(t->query);
-	return NULL;
-}
-
-static const struct reason *rewrite_target(const struct rewrite *w, const struct template_values *v,
-					   struct target *t)
-{
-	const struct reason *why = NULL;
-	struct template_values own = *v;
-
-	own.match = &w->match;
-	if (slice_is(v->call->req->path, "*")) /* OPTIONS of the whole server has no path */
-		return NULL;
-	if (w->pattern != NULL) {
-		enum pattern_answer found = pattern_match(w->pattern, v->call->path, NULL);
-
-		if (found != PATTERN_YES)
-			return found == PATTERN_NO ? NULL : reason_path_too_hard;
-	}
-	if (w->prefix.p != NULL || w->has_path)
-		why = target_path(w, &own, t);
-	if (why == NULL && w->has_query)
-		why = target_query(w, &own, t);
-	return why;
-}
-
-/* What changes the protocol is asked for as it came. */
-static bool target_body(const struct rewrite *w, const struct template_values *v, struct target *t)
-{
-	const struct head *req = v->call->req;
-
-	if (req->upgrade)
-		t->method = req->method;
-	if (!w->has_body || req->upgrade)
-		return true;
-	if (!template_fill(&w->body, v, TEMPLATE_TEXT, &t->body))
-		return false;
-	if (t->body.p == NULL)
-		t->body = slice_of("", 0);
-	return true;
-}
-
-const struct reason *action_target(const struct route *r, const struct template_values *v,
-				   struct target *t)
-{
-	const struct rewrite *w = r->rewrite;
-	const struct head *req = v->call->req;
-	const struct reason *why;
-
-	*t = (struct target){ .path = req->path,
-			      .query = req->query,
-			      .authority = req->authority,
-			      .method = w->method.p != NULL ? w->method : req->method };
-	why = rewrite_target(w, v, t);
-	if (why == NULL && !target_body(w, v, t))
-		why = reason_out_of_memory;
-	if (why != NULL || w->host_from != HOST_OF_TEXT)
-		return why;
-	if (!template_fill(&w->host, v, TEMPLATE_TEXT, &t->authority))
-		return reason_out_of_memory;
-	return is_authority(t->authority) ? NULL : reason_bad_request;
 }
 
 /*---------------------------------------------------------------- answers of its own */

@@ -117,20 +117,6 @@ const struct error_page *action_hands(const struct error_pages *, uint16_t statu
 				      enum page_of from);
 /* Behind action_prepare of all routes: finds those that pages name. */
 void action_link(const struct error_pages *, const struct route *, uint32_t n);
-/* A query without an `&` at its ends; p NULL: nothing is left. */
-struct slice action_query(struct slice);
-
-/* What goes upstream. */
-struct target {
-	struct slice path, query; /* query.p NULL: none */
-	struct slice authority;   /* HOST_OF_TEXT; else as it came */
-	struct slice method, body; /* body.p NULL: as it comes */
-};
-
-/* NULL, or why the call cannot go on: what comes of it is no path, or no host. */
-const struct reason *action_target(const struct route *, const struct template_values *,
-				   struct target *);
-
 /* The fields that an answer has besides. */
 bool action_add_fields(const struct respond *, const struct template_values *, struct head *);
 /* A fixed answer's head and body.  Status 0 leaves the head's.  False: memory is out. */

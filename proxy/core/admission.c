@@ -19,6 +19,7 @@
 #include "core/grpc.h"
 #include "core/reroute.h"
 #include "core/route.h"
+#include "core/target.h"
 #include "core/values.h"
 
 /*---------------------------------------------------------------- what the upstream is told */
@@ -98,7 +99,7 @@ static const struct reason *redirect(struct exchange *x)
 	const struct reason *why;
 
 	exchange_values(x, &values);
-	why = action_target(x->route, &values, &target);
+	why = target_make(x->route, &values, &target);
 	x->redirect = why != NULL ? NULL : arena_alloc(&x->arena, sizeof(*x->redirect));
 	if (x->redirect == NULL)
 		return why != NULL ? why : reason_out_of_memory;

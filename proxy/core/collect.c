@@ -6,10 +6,10 @@
  *
  * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
  * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
-#include "core/action.h"
 #include "core/exchange.h"
 
 #include "base/clock.h"
+#include "core/target.h"
 
 /* More than one read brings: what is kept never has to be given up before the upstream has it. */
 enum { SLACK = 1024 * 1024 };

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "core/action.h"
 #include "core/exchange.h"
+#include "core/target.h"
 
 enum { LINE_BYTES = 2048 };
 

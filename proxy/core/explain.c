@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "conf/value.h"
+#include "core/action.h"
 #include "core/client_ip.h"
 #include "core/exchange.h"
 #include "core/file_answer.h"
@@ -475,7 +476,7 @@ static bool ask_action(struct explain *e)
 	}
 	e->redirected = r->rewrite != NULL;
 	if (e->redirected && e->why == NULL)
-		e->why = action_target(r, v, &e->target);
+		e->why = target_make(r, v, &e->target);
 	return e->why != reason_out_of_memory;
 }
 

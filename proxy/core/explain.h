@@ -12,9 +12,9 @@
 #define CORE_EXPLAIN_H
 
 #include "base/buf.h"
-#include "core/action.h"
 #include "core/policy.h"
 #include "core/route.h"
+#include "core/target.h"
 #include "filters/filter.h"
 
 struct explain_field {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "core/action.h"
 #include "filters/stats.h"
 
 enum { RUNS_MAX = 20 }; /* lines of a repetition */

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/reason.h"
-#include "core/action.h"
 #include "core/route.h"
+#include "core/target.h"
 
 /*---------------------------------------------------------------- making ready */
 
@@ -270,7 +270,7 @@ static const struct reason *path_of(const struct route *r, const struct template
 	*path = v->call->path;
 	if (r == NULL || r->rewrite == NULL)
 		return NULL;
-	why = action_target(r, v, &target);
+	why = target_make(r, v, &target);
 	if (why == NULL && target.path.p != v->call->req->path.p)
 		*path = target.path;
 	return why;

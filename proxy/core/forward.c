@@ -474,7 +474,7 @@ static bool begin_trace(struct survey *s)
 	last = next_random(fc->worker);
 	at = PUT_LIT(put_hex64(at, last), "-");
 	(void)PUT_LIT(put_hex64(at, random_id(fc->worker)), "-00");
-	if (fc->tracing != NULL && trace_is_chosen(fc->tracing->ratio, last))
+	if (fc->tracing != NULL && traceparent_is_chosen(fc->tracing->ratio, last))
 		return trace_on(s, text + TRACE_ID_AT, NULL);
 	fc->trace_id = slice_of(text + TRACE_ID_AT, TRACE_ID_BYTES);
 	return set_slot(s, TRACE, slice_of(text, TRACEPARENT_BYTES));

@@ -15,6 +15,7 @@
 #include "core/event_log.h"
 #include "core/grpc.h"
 #include "core/hash_key.h"
+#include "core/target.h"
 #include "core/template.h"
 #include "core/trace.h"
 #include "core/tunnel.h"

@@ -2,6 +2,7 @@
 #include "core/reroute.h"
 
 #include "core/route.h"
+#include "core/target.h"
 
 struct head *reroute_copy(const struct head *from, struct arena *arena)
 {
@@ -38,7 +39,7 @@ struct head *reroute_head(const struct reroute *r, const struct template_values 
 		return h;
 	if (!template_fill(&r->query, v, TEMPLATE_URI, &h->query))
 		return NULL;
-	h->query = action_query(h->query);
+	h->query = target_trim_query(h->query);
 	return h;
 }
 

@@ -3,19 +3,9 @@
 
 #include "base/put.h"
 #include "core/exchange.h"
-#include "core/action.h"
 #include "core/span_json.h"
+#include "core/target.h"
 #include "core/tracing.h"
-
-#define ID_END_BITS 56
-
-bool trace_is_chosen(uint32_t ratio_ppm, uint64_t id_end)
-{
-	const uint64_t all = 1000000, step = (UINT64_C(1) << ID_END_BITS) / all;
-
-	return ratio_ppm > 0 &&
-	       (id_end & ((UINT64_C(1) << ID_END_BITS) - 1)) >= (all - ratio_ppm) * step;
-}
 
 static uint64_t new_id(struct exchange *x)
 {
@@ -103,7 +93,8 @@ static struct call_trace *late_trace(struct exchange *x, struct call_trace *t)
 	char id[TRACE_ID_BYTES];
 	uint64_t last = new_id(x);
 
-	if (x->record.trace_id.n > 0 || !trace_is_chosen(x->use->policy->tracing->ratio, last))
+	if (x->record.trace_id.n > 0 ||
+	    !traceparent_is_chosen(x->use->policy->tracing->ratio, last))
 		return NULL;
 	*t = (struct call_trace){ .span_id = new_id(x), .flags = TRACE_SAMPLED };
 	put_hex64(put_hex64(id, new_id(x)), last);

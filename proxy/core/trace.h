@@ -42,10 +42,6 @@ struct call_trace {
 	struct trace_try *tries, *last;
 };
 
-/* Whether a trace with an id that ends so is recorded, by the last 56 bits of it, as others decide
- * (OpenTelemetry, "TraceState: Probability Sampling"). */
-bool trace_is_chosen(uint32_t ratio_ppm, uint64_t id_end);
-
 /* Each does nothing where the call is not traced. */
 void trace_try_begin(struct leg *);
 void trace_try_tell(struct leg *);

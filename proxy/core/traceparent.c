@@ -3,6 +3,8 @@
 
 #include "base/put.h"
 
+#define ID_END_BITS 56
+
 static const char digits[] = "0123456789abcdef";
 
 static bool is_hex(const char *p, size_t n)
@@ -55,4 +57,12 @@ void traceparent_write(char out[TRACEPARENT_BYTES], const char trace_id[TRACE_ID
 	at = PUT_LIT(put_hex64(at, span_id), "-");
 	*at++ = digits[flags >> 4];
 	*at = digits[flags & 15];
+}
+
+bool traceparent_is_chosen(uint32_t ratio_ppm, uint64_t id_end)
+{
+	const uint64_t all = 1000000, step = (UINT64_C(1) << ID_END_BITS) / all;
+
+	return ratio_ppm > 0 &&
+	       (id_end & ((UINT64_C(1) << ID_END_BITS) - 1)) >= (all - ratio_ppm) * step;
 }

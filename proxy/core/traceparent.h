@@ -28,5 +28,8 @@ bool traceparent_parse(struct slice text, struct traceparent *);
 /* Writes TRACEPARENT_BYTES, of version 00. */
 void traceparent_write(char out[TRACEPARENT_BYTES], const char trace_id[TRACE_ID_BYTES],
 		       uint64_t span_id, uint8_t flags);
+/* Whether a trace with an id that ends so is recorded, by the last 56 bits of it, as others decide
+ * (OpenTelemetry, "TraceState: Probability Sampling"). */
+bool traceparent_is_chosen(uint32_t ratio_ppm, uint64_t id_end);
 
 #endif

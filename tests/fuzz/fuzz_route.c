@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "core/action.h"
 #include "core/route.h"
+#include "core/target.h"
 
 enum { MATCH, PATH, TO, HOST, PATTERN, ASKED, QUERY, AUTHORITY, VALUE, TEXTS };
 
@@ -59,7 +60,7 @@ static void ask(const struct route *r, const char *const *text, struct arena *ar
 	    !is_plain(text[QUERY], true, false) || !is_plain(text[VALUE], false, false))
 		return;
 	CHECK(head_add_name(&req, field, slice_str(text[VALUE])));
-	if (action_target(r, &v, &t) == NULL) {
+	if (target_make(r, &v, &t) == NULL) {
 		check_text(t.path, true, true);
 		CHECK(slice_is(t.path, "*") || route_normal(t.path, arena).p != NULL);
 		check_text(t.query, true, false);

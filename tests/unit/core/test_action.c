@@ -11,6 +11,7 @@
 #include "base/reason.h"
 #include "core/action.h"
 #include "core/route.h"
+#include "core/target.h"
 
 /* A route of one's own making, and a call that takes it. */
 struct fixture {
@@ -224,7 +225,7 @@ static void expect_target(struct wanted w, const char *path, const char *query, 
 	f.conf.host.text = w.host;
 	assert_true(prepare(&f));
 	ask(&f, path, query);
-	assert_null(action_target(&f.route, &f.values, &t));
+	assert_null(target_make(&f.route, &f.values, &t));
 	buf_put(&b, t.path.p, t.path.n);
 	if (t.query.p != NULL)
 		buf_putc(&b, '?');
@@ -289,7 +290,7 @@ static void test_bad_targets(void **state)
 		f.conf.host.text = bad[i].host;
 		assert_true(prepare(&f));
 		ask(&f, "/x", "p=a/b&up=../../b&slash=..%5cb&dots=..&dot=.");
-		assert_ptr_equal(action_target(&f.route, &f.values, &t), reason_bad_request);
+		assert_ptr_equal(target_make(&f.route, &f.values, &t), reason_bad_request);
 		tear_down(&f);
 	}
 }
@@ -309,7 +310,7 @@ static void test_a_hard_pattern_ends_the_call(void **state)
 						.pattern = "~ ^/(a+)+[bc]$" };
 	assert_true(prepare(&f));
 	ask(&f, path, NULL);
-	assert_ptr_equal(action_target(&f.route, &f.values, &t), reason_path_too_hard);
+	assert_ptr_equal(target_make(&f.route, &f.values, &t), reason_path_too_hard);
 	tear_down(&f);
 }
 

@@ -85,13 +85,13 @@ static void test_chosen(void **state)
 	const uint64_t top = UINT64_C(0x00ffffffffffffff), half = UINT64_C(1) << 55;
 
 	(void)state;
-	assert_false(trace_is_chosen(0, top));
-	assert_true(trace_is_chosen(1000000, 0));
-	assert_true(trace_is_chosen(500000, half));
-	assert_false(trace_is_chosen(500000, half / 2));
-	assert_true(trace_is_chosen(1, top));
-	assert_false(trace_is_chosen(1, top - top / 100000));
-	assert_false(trace_is_chosen(999999, UINT64_C(0xff) << 56)); /* the rest takes no part */
+	assert_false(traceparent_is_chosen(0, top));
+	assert_true(traceparent_is_chosen(1000000, 0));
+	assert_true(traceparent_is_chosen(500000, half));
+	assert_false(traceparent_is_chosen(500000, half / 2));
+	assert_true(traceparent_is_chosen(1, top));
+	assert_false(traceparent_is_chosen(1, top - top / 100000));
+	assert_false(traceparent_is_chosen(999999, UINT64_C(0xff) << 56)); /* the rest takes no part */
 }
 
 int main(void)
