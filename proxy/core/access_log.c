@@ -2,12 +2,14 @@
  *
  * Laws: L1 a worker never waits: its ring has room or the line is dropped and counted; the one lock
  * is only ever tried.  L2 only whole lines enter a ring.  L3 only the writer touches the target;
- * another target reaches it through next_fd.  L4 what was taken from a ring is written or counted
- * as dropped.
+ * another target reaches it through next_fd.  L4 what was taken from a ring is written, or counted
+ * as dropped, or told of at the end.  L5 a line that was begun is ended before another begins, however long that takes;
+ * where another target comes amid a line it begins anew there.
  *
  * The writer is IDLE (nothing to write, sleeps without end), BATCH (lines wait, it lets more of
  * them gather, for 50 ms or until a ring is half full) or BUSY.  A worker wakes it once per IDLE,
- * not once per loop turn. */
+ * not once per loop turn.  Where the target takes nothing (a full disk, a reader that is gone) it
+ * stays BUSY, tries again each second, and the rings keep what they have room for. */
 #include "core/access_log.h"
 
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,13 +36,16 @@ enum {
 	RING_MAX_BYTES = 64 * 1024 * 1024,
 	BATCH_MS = 50,
 	CLOSE_MS = 1000,
+	RETRY_MS = 1000,
+	TARGET_TEXT_MAX = 256,
 	STACK_BYTES = 256 * 1024,
 	/* What a pipe or terminal takes for sure once poll says it is writable (PIPE_BUF, pipe(7)).
 	 */
 	CAREFUL_BYTES = 4096,
 };
 
-#define LOG_MAGIC 0x57414c31u
+#define LOG_MAGIC    0x57414c31u
+#define SAY_EVERY_NS (60 * CLOCK_S)
 
 enum writer_state { WRITER_BUSY, WRITER_IDLE, WRITER_BATCH };
 
@@ -82,7 +88,8 @@ struct access_log {
 	/* control thread's own */
 	int access;
 	char *file;
-	bool prompt; /* lines are not gathered */
+	const char *what; /* for findings */
+	bool prompt;      /* lines are not gathered */
 	bool running;
 	pthread_t thread;
 
@@ -94,8 +101,14 @@ struct access_log {
 	/* the writer's own */
 	int fd;
 	bool careful; /* writes may block even when poll says they will not, if they are large */
-	bool mid_line, torn, failing;
-	uint64_t give_up_ns; /* 0: not closing */
+	struct buf begun; /* a line of which the first begun_n bytes are written */
+	size_t begun_n;
+	uint64_t retry_ns; /* 0: the target takes lines, as far as is known */
+	bool failing, told;
+	uint64_t said_ns, dropped_before; /* when a failure was told; what was dropped until then */
+	uint64_t give_up_ns;              /* 0: not closing */
+	bool given_up;
+	uint64_t abandoned; /* lines, since then */
 	uint64_t summary_ns, summed;
 	struct stat_counter lost;
 	_Atomic uint64_t *total; /* of several logs: what any of them drops; NULL: none is kept */
@@ -342,18 +355,43 @@ static void target_hand_over(struct access_log *log, int fd)
 	wake_writer(log);
 }
 
-/* Writer: true when there is another target now. */
+static bool is_same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return a >= 0 && fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* A file that is put aside may have room again, and keeps no half line then. */
+static void end_line_at_once(struct access_log *log)
+{
+	size_t left = log->begun.n - log->begun_n;
+
+	if (log->begun_n > 0 && !log->careful &&
+	    write(log->fd, log->begun.p + log->begun_n, left) == (ssize_t)left)
+		log->begun.n = log->begun_n = 0;
+}
+
+/* Writer: true when there is another target now, in which nothing of any line is. */
 static bool target_adopt(struct access_log *log)
 {
 	int fd = atomic_exchange(&log->next_fd, -1);
+	bool same;
 
 	if (fd < 0)
 		return false;
+	same = is_same_file(log->fd, fd);
+	if (!same)
+		end_line_at_once(log);
 	if (log->fd >= 0)
 		close(log->fd);
 	log->fd = fd;
 	log->careful = writes_need_care(fd);
-	log->mid_line = log->torn = log->failing = false;
+	log->retry_ns = 0;
+	if (same)
+		return false;
+	log->begun_n = 0;
 	return true;
 }
 
@@ -408,107 +446,198 @@ static ssize_t write_some(struct access_log *log, const char *p, size_t n)
 	return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
-static void lose(struct access_log *log, const struct ring *r, size_t from, size_t to)
+static void lose(struct access_log *log, uint64_t lines)
+{
+	stat_add(&log->lost, lines);
+	add_total(log, lines);
+}
+
+static uint64_t lines_between(const struct ring *r, size_t from, size_t to)
 {
 	uint64_t lines = 0;
 
 	for (; from != to; from++)
 		lines += r->bytes[from & (r->size - 1)] == '\n';
-	stat_add(&log->lost, lines);
-	add_total(log, lines);
-	log->torn = log->mid_line;
+	return lines;
 }
 
-/* One line a failure, however many lines it costs. */
-static void report_failure(struct access_log *log)
+/* As the system calls it: control may be about to change the name. */
+static const char *target_text(const struct access_log *log, char out[TARGET_TEXT_MAX])
 {
-	if (!log->failing)
-		log_warn("access log: cannot write: %s; lines are dropped until it can",
-			 strerror(errno));
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", log->fd);
+	n = readlink(link, out, TARGET_TEXT_MAX - 1);
+	out[n > 0 ? n : 0] = '\0';
+	return out;
+}
+
+/* The target takes nothing (errno).  One line a failure, however many lines and tries it costs; and one a minute where
+ * failures come and go. */
+static void stall(struct access_log *log)
+{
+	uint64_t now = clock_mono_ns();
+	char text[TARGET_TEXT_MAX];
+	int error = errno;
+
+	log->retry_ns = now + RETRY_MS * CLOCK_MS;
+	if (log->failing)
+		return;
 	log->failing = true;
+	log->told = log->said_ns == 0 || now - log->said_ns >= SAY_EVERY_NS;
+	if (!log->told)
+		return;
+	log->said_ns = now;
+	log->dropped_before = access_log_dropped(log);
+	log_warn("%s: cannot write to `%s`: %s; lines wait for it, and are dropped where there is "
+		 "no more room",
+		 log->what, target_text(log, text), strerror(error));
 }
 
-/* A line of which only the beginning could be written is closed off. */
-static bool mend(struct access_log *log)
+/* All that waited is written. */
+static void recover(struct access_log *log)
 {
-	ssize_t put;
+	char text[TARGET_TEXT_MAX];
 
-	if (!log->torn)
-		return true;
-	put = write_some(log, "\n", 1);
-	if (put == 1)
-		log->torn = log->mid_line = false;
-	return put != -1;
+	log->failing = false;
+	if (log->told)
+		log_info("%s: `%s` takes lines again; %llu were dropped", log->what,
+			 target_text(log, text),
+			 (unsigned long long)(access_log_dropped(log) - log->dropped_before));
 }
 
-/* Up to `to`; returns how far it came: less when there is a reason to look up, `to` when the rest
- * was lost. */
+static bool is_stalled(const struct access_log *log)
+{
+	return log->retry_ns != 0;
+}
+
+/* The line that was begun: true when nothing of it is left. */
+static bool end_line(struct access_log *log)
+{
+	while (log->begun_n < log->begun.n) {
+		ssize_t put =
+		    write_some(log, log->begun.p + log->begun_n, log->begun.n - log->begun_n);
+
+		if (put < 0)
+			stall(log);
+		if (put <= 0)
+			return false;
+		log->begun_n += (size_t)put;
+	}
+	log->begun.n = log->begun_n = 0;
+	return true;
+}
+
+/* Keeps a line of which the first `done` bytes are written; from + done is not behind its end.  Returns where the next
+ * one begins.  Without memory it is closed off. */
+static size_t keep_line(struct access_log *log, const struct ring *r, size_t from, size_t done)
+{
+	size_t end = from;
+
+	while (r->bytes[end & (r->size - 1)] != '\n')
+		end++;
+	end++;
+	log->begun.oom = false;
+	for (size_t i = from; i != end; i++)
+		buf_putc(&log->begun, r->bytes[i & (r->size - 1)]);
+	log->begun_n = done;
+	if (log->begun.oom) {
+		log->begun.n = log->begun_n = 0;
+		lose(log, 1);
+		buf_puts(&log->begun, line_end);
+	}
+	return end;
+}
+
+/* Behind the last line end of the n bytes that were written from `at`; `from`: there is none. */
+static size_t last_end(const struct ring *r, size_t from, size_t at, size_t n)
+{
+	const char *p = r->bytes + (at & (r->size - 1));
+	const char *end = memrchr(p, '\n', n);
+
+	return end == NULL ? from : at + (size_t)(end - p) + 1;
+}
+
+/* Whole lines, from `from` to `to`; returns how far it came: less when there is a reason to look up.  What was begun
+ * then is in log->begun. */
 static size_t ring_write(struct access_log *log, struct ring *r, size_t from, size_t to)
 {
-	while (from != to) {
-		size_t at = from & (r->size - 1), n = to - from;
-		ssize_t put = -1;
+	size_t at = from;
 
-		if (n > r->size - at)
-			n = r->size - at;
-		if (mend(log))
-			put = log->torn ? 0 : write_some(log, r->bytes + at, n);
-		if (put > 0) {
-			from += (size_t)put;
-			log->failing = false;
-			log->mid_line = r->bytes[(from - 1) & (r->size - 1)] != '\n';
-			atomic_store_explicit(&r->tail, from, memory_order_release);
-		} else if (put < 0) {
-			report_failure(log);
-		}
-		if (put < 0 || (from != to && giving_up(log))) {
-			lose(log, r, from, to);
-			return to;
-		}
-		if (put == 0)
-			return from;
+	while (at != to) {
+		size_t start = at & (r->size - 1), n = to - at;
+		ssize_t put;
+
+		if (n > r->size - start)
+			n = r->size - start;
+		put = write_some(log, r->bytes + start, n);
+		if (put < 0)
+			stall(log);
+		if (put <= 0)
+			break;
+		from = last_end(r, from, at, (size_t)put);
+		at += (size_t)put;
+		atomic_store_explicit(&r->tail, from, memory_order_release);
 	}
-	return from;
+	return at == from ? from : keep_line(log, r, from, at - from);
 }
 
-/* Another target came amid a line: the rest of it is of no use there. */
-static size_t skip_line(struct access_log *log, const struct ring *r, size_t from)
+static void give_up(struct access_log *log)
 {
-	while (r->bytes[from & (r->size - 1)] != '\n')
-		from++;
-	stat_add(&log->lost, 1);
-	return from + 1;
+	log->given_up = true;
+	log->abandoned += log->begun.n > 0;
+	log->begun.n = log->begun_n = 0;
 }
 
-static void ring_drain(struct access_log *log, struct ring *r)
+/* False: the target takes no more for now. */
+static bool ring_drain(struct access_log *log, struct ring *r)
 {
 	size_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
 	size_t head = atomic_load_explicit(&r->head, memory_order_acquire);
 
-	while (tail != head) {
-		bool amid;
-
-		tail = ring_write(log, r, tail, head);
-		amid = log->mid_line;
-		if (target_adopt(log) && amid && tail != head)
-			tail = skip_line(log, r, tail);
+	while (tail != head || log->begun.n > 0) {
+		if (log->given_up) {
+			log->abandoned += lines_between(r, tail, head);
+			tail = head;
+		} else if (end_line(log)) {
+			tail = ring_write(log, r, tail, head);
+		}
 		atomic_store_explicit(&r->tail, tail, memory_order_release);
+		if (target_adopt(log))
+			continue;
+		if (!log->given_up && (tail != head || log->begun.n > 0) && giving_up(log))
+			give_up(log);
+		else if (is_stalled(log))
+			return false;
 	}
+	return true;
 }
 
-static void drain_worker(struct access_log *log, struct log_worker *lw)
+static bool drain_worker(struct access_log *log, struct log_worker *lw)
 {
 	for (;;) {
 		struct ring *r = lw->drain;
 		struct ring *next = atomic_load_explicit(&r->next, memory_order_acquire);
 
-		ring_drain(log, r);
+		if (!ring_drain(log, r))
+			return false;
 		if (next == NULL)
-			return;
+			return true;
 		lw->drain = next;
 		ring_free(r);
 		stat_add(&lw->settled, 1);
 	}
+}
+
+static void drain_all(struct access_log *log)
+{
+	log->retry_ns = 0;
+	for (unsigned w = 0; w < log->workers; w++)
+		if (!drain_worker(log, &log->worker[w]))
+			return;
+	if (log->failing)
+		recover(log);
 }
 
 static uint64_t suppressed_lines(const struct access_log *log)
@@ -524,26 +653,26 @@ static uint64_t suppressed_lines(const struct access_log *log)
 static int summarise(struct access_log *log)
 {
 	uint64_t n = suppressed_lines(log), now = clock_mono_ns();
-	char line[160], when[25];
-	ssize_t put;
-	int len;
+	char when[25];
 
-	if (n == log->summed || log->fd < 0)
+	if (n == log->summed || log->fd < 0 || log->begun.n > 0 || log->given_up)
 		return -1;
 	if (now < log->summary_ns + CLOCK_S && !atomic_load(&log->stop))
 		return (int)((log->summary_ns + CLOCK_S - now) / CLOCK_MS) + 1;
 	clock_format(clock_wall_ns(), when);
-	len = snprintf(line, sizeof(line),
-		       "{\"timestamp\":\"%s\",\"event.name\":\"access.suppressed\","
-		       "\"refusals\":%llu}\n",
-		       when, (unsigned long long)(n - log->summed));
-	put = mend(log) && !log->torn ? write_some(log, line, (size_t)len) : 0;
-	log->torn |= put > 0 && put < len;
-	if (put != len)
+	log->begun.oom = false;
+	buf_printf(&log->begun,
+		   "{\"timestamp\":\"%s\",\"event.name\":\"access.suppressed\","
+		   "\"refusals\":%llu}\n",
+		   when, (unsigned long long)(n - log->summed));
+	if (log->begun.oom) {
+		log->begun.n = 0;
 		return 1000; /* its turn comes again */
+	}
 	log->summed = n;
 	log->summary_ns = now;
-	return -1;
+	end_line(log);
+	return log->begun.n > 0 ? 0 : -1;
 }
 
 static bool lines_waiting(const struct access_log *log, bool many)
@@ -576,6 +705,30 @@ static void writer_sleep(struct access_log *log, enum writer_state state, int ti
 	drain_wake(log);
 }
 
+/* Workers need not wake us: nothing can be written. */
+static void writer_wait(struct access_log *log)
+{
+	struct pollfd p = { .fd = log->wake, .events = POLLIN };
+
+	if (!must_look_up(log))
+		poll(&p, 1, RETRY_MS);
+	drain_wake(log);
+}
+
+/* At the end. */
+static void tell_lost(struct access_log *log)
+{
+	uint64_t lines = log->abandoned + (log->begun.n > 0);
+	char text[TARGET_TEXT_MAX];
+
+	for (unsigned w = 0; w < log->workers; w++)
+		for (struct ring *r = log->worker[w].drain; r != NULL; r = atomic_load(&r->next))
+			lines += lines_between(r, atomic_load(&r->tail), atomic_load(&r->head));
+	if (lines > 0)
+		log_warn("%s: %llu lines are lost: `%s` did not take them", log->what,
+			 (unsigned long long)lines, target_text(log, text));
+}
+
 static void *writer_main(void *arg)
 {
 	struct access_log *log = arg;
@@ -584,18 +737,28 @@ static void *writer_main(void *arg)
 		int due;
 
 		target_adopt(log);
-		for (unsigned w = 0; w < log->workers; w++)
-			drain_worker(log, &log->worker[w]);
-		due = summarise(log);
+		drain_all(log);
+		due = is_stalled(log) ? 0 : summarise(log);
+		if (is_stalled(log)) {
+			writer_wait(log);
+			continue;
+		}
 		writer_sleep(log, WRITER_IDLE, due);
 		if (!log->prompt && !must_look_up(log))
 			writer_sleep(log, WRITER_BATCH, BATCH_MS);
 	}
 	target_adopt(log);
-	for (unsigned w = 0; w < log->workers; w++)
-		drain_worker(log, &log->worker[w]);
+	drain_all(log);
 	summarise(log);
+	tell_lost(log);
 	return NULL;
+}
+
+void access_log_finish(struct access_log *log)
+{
+	CHECK_MAGIC(log, LOG_MAGIC);
+	atomic_store_explicit(&log->stop, true, memory_order_release);
+	wake_writer(log);
 }
 
 /* A write that blocks although poll said it would not (a descriptor shared with others) is a
@@ -604,8 +767,7 @@ static void writer_stop(struct access_log *log)
 {
 	struct timespec until;
 
-	atomic_store_explicit(&log->stop, true, memory_order_release);
-	wake_writer(log);
+	access_log_finish(log);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += 1 + 2 * CLOSE_MS / 1000;
 	if (pthread_timedjoin_np(log->thread, NULL, &until) != 0) {
@@ -644,6 +806,7 @@ static void log_free(struct access_log *log)
 	if (log->wake >= 0)
 		close(log->wake);
 	pthread_mutex_destroy(&log->lock);
+	buf_fini(&log->begun);
 	free(log->file);
 	free(log->worker);
 	log->magic = 0;
@@ -726,6 +889,7 @@ static struct access_log *open_log(const struct log_conf *conf, bool prompt, uns
 	log->magic = LOG_MAGIC;
 	log->workers = workers;
 	log->prompt = prompt;
+	log->what = prompt ? "log" : "access log";
 	log->access = ACCESS_NONE;
 	log->fd = log->wake = -1;
 	log->next_fd = -1;
@@ -813,7 +977,7 @@ void access_log_reopen(struct access_log *log)
 		return;
 	fd = target_open(log->access, log->file);
 	if (fd < 0) {
-		log_error("access log: cannot reopen `%s`: %s; the old one goes on",
+		log_error("%s: cannot reopen `%s`: %s; the old one goes on", log->what,
 			  target_name(log->access, log->file), strerror(errno));
 		return;
 	}

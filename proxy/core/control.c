@@ -713,6 +713,7 @@ static int block_signals(void)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log as large as files may become is one that takes no more */
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
@@ -861,6 +862,8 @@ static void stop(struct control *c)
 	c->phase = ENDED;
 	for (unsigned w = 0; w < c->workers; w++)
 		pthread_join(c->worker[w]->thread, NULL);
+	access_log_finish(c->shared.log);
+	log_files_finish(c->registries.logs);
 	redis_set_stop(c->shared.redis);
 	listen_set_unlink(&c->listeners);
 	for (unsigned w = 0; w < c->workers; w++) {

@@ -52,6 +52,12 @@ void log_files_reopen(struct log_files *files)
 		access_log_reopen(LIST_ENTRY(n, struct log_file, link)->log);
 }
 
+void log_files_finish(struct log_files *files)
+{
+	LIST_EACH (n, &files->list)
+		access_log_finish(LIST_ENTRY(n, struct log_file, link)->log);
+}
+
 uint64_t log_files_dropped(const struct log_files *files)
 {
 	return files == NULL ? 0 : atomic_load_explicit(&files->dropped, memory_order_relaxed);

@@ -47,6 +47,8 @@ struct log_files *log_files_new(unsigned workers, uint64_t buffer_bytes);
 void log_files_free(struct log_files *);
 /* USR1. */
 void log_files_reopen(struct log_files *);
+/* No line comes any more; see access_log_finish. */
+void log_files_finish(struct log_files *);
 uint64_t log_files_dropped(const struct log_files *);
 
 /* Of a policy.  `files` NULL: nothing is opened.  False after findings; to be closed either way. */

@@ -2,9 +2,11 @@
  * unseen. */
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -95,6 +97,20 @@ static unsigned lines_of(const char *name)
 	unsigned summaries = 0;
 
 	return count_lines(fopen(name, "r"), &summaries);
+}
+
+/* Of a file that may end amid one. */
+static unsigned whole_lines_of(const char *name)
+{
+	FILE *f = fopen(name, "r");
+	unsigned n = 0;
+	int c;
+
+	assert_non_null(f);
+	while ((c = fgetc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
 }
 
 static void test_a_target_that_cannot_be_opened(void **state)
@@ -365,6 +381,82 @@ static void test_reopen_that_fails_keeps_the_old_one(void **state)
 	assert_int_equal(lines_of(path), 20);
 }
 
+/* What a full disk looks like from here: the write that reaches the end is cut short, the next one fails. */
+static void set_room(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static bool path_is_full(void)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_size == 1000;
+}
+
+static void test_no_room_for_a_while(void **state)
+{
+	struct log_conf conf = conf_file();
+	struct access_log *log = access_log_open(&conf, 2, &diags);
+
+	(void)state;
+	set_room(1000);
+	for (unsigned i = 0; i < 100; i++)
+		write_lines(log, i % 2, i, i + 1);
+	assert_true(eventually(path_is_full));
+	set_room(RLIM_INFINITY);
+	write_lines(log, 0, 100, 110);
+	assert_int_equal(access_log_dropped(log), 0);
+	access_log_close(log); /* a last try */
+	assert_int_equal(lines_of(path), 110);
+}
+
+static void test_no_room_for_longer_than_there_is_memory(void **state)
+{
+	struct log_conf conf = conf_file();
+	struct access_log *log = access_log_open(&conf, 1, &diags);
+	uint64_t dropped;
+
+	(void)state;
+	set_room(1000);
+	write_lines(log, 0, 0, 20000);
+	assert_true(eventually(path_is_full));
+	dropped = access_log_dropped(log);
+	assert_true(dropped > 10000);
+	set_room(RLIM_INFINITY);
+	access_log_close(log);
+	assert_int_equal(lines_of(path) + dropped, 20000);
+}
+
+static void test_another_target_amid_a_line(void **state)
+{
+	struct log_conf conf = conf_file();
+	struct access_log *log = access_log_open(&conf, 1, &diags);
+	char last[2] = "";
+	FILE *f;
+
+	(void)state;
+	set_room(1000);
+	write_lines(log, 0, 0, 50);
+	assert_true(eventually(path_is_full));
+	assert_int_equal(rename(path, moved), 0);
+	access_log_reopen(log);
+	assert_true(eventually(path_is_full));
+	set_room(RLIM_INFINITY);
+	access_log_close(log);
+	f = fopen(moved, "r"); /* its last line has no end, and is whole in the other one */
+	assert_int_equal(fseek(f, -1, SEEK_END), 0);
+	assert_int_equal(fread(last, 1, 1, f), 1);
+	assert_int_not_equal(last[0], '\n');
+	fclose(f);
+	assert_int_equal(whole_lines_of(moved) + lines_of(path), 50);
+}
+
 static void test_reconfigure(void **state)
 {
 	static const char *const names[] = { "x-a" };
@@ -422,6 +514,9 @@ int main(void)
 		TEST(test_no_refusals_at_all),
 		TEST(test_reopen_after_rotation),
 		TEST(test_reopen_that_fails_keeps_the_old_one),
+		TEST(test_no_room_for_a_while),
+		TEST(test_no_room_for_longer_than_there_is_memory),
+		TEST(test_another_target_amid_a_line),
 		TEST(test_reconfigure),
 		TEST(test_many_reconfigurations),
 	};
