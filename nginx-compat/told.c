@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -50,13 +51,16 @@ const char *told_to(const char *path)
 	return NULL;
 }
 
-/* A line is one write(2). */
+/* A line is one write(2), and is dropped where that would wait: workers log, too. */
 static void put(int fd, char *line, int n)
 {
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
 	if (n >= LINE_BYTES)
 		n = LINE_BYTES - 1;
 	line[n] = '\n';
-	(void)!write(fd, line, (size_t)n + 1);
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || write(fd, line, (size_t)n + 1) < 0)
+		log_count_dropped();
 }
 
 static void put_log(int fd, const char *level, const char *text)
@@ -110,11 +114,15 @@ void told_alone(void)
 void told_reopen(void)
 {
 	char path[PATH_BYTES];
+	const char *why;
 
 	snprintf(path, sizeof(path), "%s", file_path);
 	file_path[0] = '\0';
-	if (path[0] != '\0' && told_to(path) != NULL)
-		snprintf(file_path, sizeof(file_path), "%s", path);
+	why = path[0] == '\0' ? NULL : told_to(path);
+	if (why == NULL)
+		return;
+	snprintf(file_path, sizeof(file_path), "%s", path);
+	put_file("emerg", why); /* the old one goes on */
 }
 
 void told(const char *level, const char *fmt, ...)

@@ -1,8 +1,11 @@
 /* log.c - the error log.  poll(2) before the write: stderr may be shared with
- * other processes, so it is not ours to make non-blocking. */
+ * other processes, so it is not ours to make non-blocking.  One thread at a time:
+ * what poll found room for is not taken by another of ours. */
 #include "base/log.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,7 +15,9 @@
 #include "base/clock.h"
 #include "base/event.h"
 
-enum { LINE_BYTES = 2048 };
+enum { LINE_BYTES = 2048, LOCK_TRIES = 1000 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static _Atomic int level = LOG_INFO;
 static _Atomic uint64_t dropped;
@@ -53,12 +58,49 @@ uint64_t log_dropped(void)
 	return atomic_load_explicit(&dropped, memory_order_relaxed);
 }
 
+void log_count_dropped(void)
+{
+	atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+static bool put(const char *p, size_t n)
+{
+	static bool torn; /* under the lock */
+	struct pollfd poll_for = { .fd = STDERR_FILENO, .events = POLLOUT };
+	ssize_t wrote;
+
+	if (poll(&poll_for, 1, 0) != 1 || !(poll_for.revents & POLLOUT))
+		return false;
+	if (torn && write(STDERR_FILENO, "\n", 1) != 1)
+		return false;
+	wrote = write(STDERR_FILENO, p, n);
+	torn = wrote > 0 && (size_t)wrote < n;
+	return wrote == (ssize_t)n;
+}
+
+/* Nobody waits here for long, even if who has the lock does. */
+static bool lock_soon(void)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (pthread_mutex_trylock(&lock) == 0)
+			return true;
+		sched_yield();
+	}
+	return false;
+}
+
 static void write_line(const char *line, size_t n)
 {
-	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+	bool wrote;
 
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || write(STDERR_FILENO, line, n) < 0)
-		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+	if (!lock_soon()) {
+		log_count_dropped();
+		return;
+	}
+	wrote = put(line, n);
+	pthread_mutex_unlock(&lock);
+	if (!wrote)
+		log_count_dropped();
 }
 
 void log_divert(void (*to)(enum log_level, const char *text))

@@ -2,7 +2,8 @@
  *
  * "2026-01-31T23:59:59.123Z warn reload: weir.yaml:7: ..."  A line is one
  * write(2) of at most 2 KiB; control characters are escaped.  When stderr would
- * block, the line is dropped and counted (log_dropped), never waited for. */
+ * block, the line is dropped and counted (log_dropped), never waited for; a line
+ * of which only a part could be written is ended before the next. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -18,6 +19,7 @@ bool log_level_parse(const char *, enum log_level *);
 const char *log_level_name(enum log_level);
 void log_at(enum log_level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t log_dropped(void); /* lines */
+void log_count_dropped(void); /* for whom lines are diverted to */
 /* Lines go there, from any thread, in place of stderr; set before there are others.  NULL: to stderr. */
 void log_divert(void (*to)(enum log_level, const char *text));
 
