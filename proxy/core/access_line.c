@@ -154,7 +154,7 @@ static char *put_client(char *at, const struct call_record *r)
 		return PUT_LIT(at, "unix\"");
 	at = put_ip(at, &r->client);
 	*at++ = '"';
-	if (!r->client_is_unix)
+	if (r->client_port != 0)
 		NUMBER(at, "client.port", r->client_port);
 	return at;
 }
@@ -219,30 +219,41 @@ static char *put_request(char *at, const struct access_line_rules *rules, const 
 	return at;
 }
 
-static const struct header *find_field(const struct head *req, const struct access_line_field *f)
+static bool is_named(const struct header *h, const struct access_line_field *f)
 {
-	return f->id != F_OTHER ? head_find(req, (enum field_id)f->id)
-				: head_find_name(req, f->name);
+	return h->id == f->id && (f->id != F_OTHER || slice_ieq(h->name, f->name));
 }
 
-/* The request fields that the configuration asks for, as far as there is room for them. */
-static char *put_fields(char *at, const struct access_line_rules *rules, const struct head *req)
+/* One of the request fields that the configuration asks for: each of its values, as far as there is
+ * room for them. */
+static char *put_field(char *at, const char *end, const struct access_line_field *f,
+		       const struct head *req)
 {
-	char *end = at + HEADERS_MAX_OUT;
+	bool first = true;
 
-	for (unsigned i = 0; req != NULL && i < rules->n; i++) {
-		const struct access_line_field *f = &rules->field[i];
-		const struct header *h = find_field(req, f);
+	for (unsigned i = 0; i < req->n; i++) {
+		size_t before = first ? f->key.n : 3; /* "," between them */
 
-		if (h == NULL || (size_t)(end - at) < f->key.n + HEADER_MAX_OUT + 2)
+		if (!is_named(&req->fields[i], f))
 			continue;
-		at = put_text(at, f->key.p, f->key.n);
+		if ((size_t)(end - at) < before + HEADER_MAX_OUT + 2)
+			break;
+		at = first ? put_text(at, f->key.p, f->key.n) : PUT_LIT(at, "\",\"");
+		first = false;
 		if (f->redacted)
 			at = PUT_LIT(at, "<redacted>");
 		else
-			at = put_json(at, h->value, HEADER_MAX_OUT);
-		at = PUT_LIT(at, "\"]");
+			at = put_json(at, req->fields[i].value, HEADER_MAX_OUT);
 	}
+	return first ? at : PUT_LIT(at, "\"]");
+}
+
+static char *put_fields(char *at, const struct access_line_rules *rules, const struct head *req)
+{
+	const char *end = at + HEADERS_MAX_OUT;
+
+	for (unsigned i = 0; req != NULL && i < rules->n; i++)
+		at = put_field(at, end, &rules->field[i], req);
 	return at;
 }
 

@@ -63,10 +63,12 @@ static bool forward(struct exchange *x)
 
 void exchange_identify(struct exchange *x)
 {
-	if (x->use->policy->config->log.fields.n > 0)
+	bool logged = x->use->policy->config->log.fields.n > 0;
+
+	if (logged && x->admitted)
 		(void)forward(x);
 	else if (x->route == NULL || x->route->conf->forwarded)
-		(void)tell_of_client(x, forward_identify);
+		(void)tell_of_client(x, logged ? forward_prepare : forward_identify);
 	else
 		(void)tell_of_client(x, forward_take_note);
 }

@@ -153,6 +153,14 @@ static struct head *asked_for(struct exchange *x)
 	return h;
 }
 
+/* Of a client behind others only its address is known. */
+static uint16_t client_port(const struct addr *peer, const struct ip *client)
+{
+	struct ip own = addr_ip(peer);
+
+	return memcmp(&own, client, sizeof(own)) == 0 ? addr_port(peer) : 0;
+}
+
 static void fill_record(struct exchange *x, const struct reason *why)
 {
 	struct call_record *r = &x->record;
@@ -165,7 +173,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	exchange_end_queueing(x);
 	r->client = x->call.client;
 	if (peer != NULL) {
-		r->client_port = addr_port(peer);
+		r->client_port = client_port(peer, &r->client);
 		r->client_is_unix = peer->u.sa.sa_family == AF_UNIX;
 	}
 	r->end_ns = w->loop.read_clock(&w->loop);
@@ -234,6 +242,8 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	collect_forget(x);
 	if (x->use != NULL)
 		stats_call_end(x->record.route, w->index, &x->record);
+	if (x->use != NULL && x->use->policy->tracing != NULL && x->record.trace_id.n == 0)
+		trace_late(x);
 	log_call(x);
 	if (x->use != NULL && x->use->policy->tracing != NULL)
 		trace_end(x);
@@ -493,7 +503,7 @@ void exchange_reply(struct exchange *x, const struct reason *why, uint64_t retry
 	x->call.out.why = why;
 	x->call.deadline_ns = 0; /* it was for the upstream's answer */
 	exchange_set_deadline(x, x->worker->times.write_ns);
-	if (x->admitted && x->record.request_id.p == NULL)
+	if ((x->admitted || !x->malformed) && x->record.request_id.p == NULL)
 		exchange_identify(x);
 	reply_send(x, why, retry_after_ms);
 }

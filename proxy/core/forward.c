@@ -428,13 +428,31 @@ static bool set_traced(struct survey *s, struct call_trace *t)
 	return set_slot(s, TRACE, slice_of(t->text, TRACEPARENT_BYTES));
 }
 
+/* Its fields joined as if they were one (section 3.3.1); n 0: empty, or too much of it. */
+static struct slice whole_tracestate(const struct survey *s)
+{
+	char *text = arena_alloc(s->fc->arena, TRACESTATE_BYTES), *at = text;
+
+	for (uint16_t i = 0; text != NULL && i < s->head->n; i++) {
+		const struct header *f = &s->head->fields[i];
+
+		if (f->id != F_OTHER || !slice_ieq(f->name, tracestate) || f->value.n == 0)
+			continue;
+		if ((size_t)(at - text) + (at != text) + f->value.n > TRACESTATE_BYTES)
+			return slice_of(NULL, 0);
+		if (at != text)
+			*at++ = ',';
+		at = put_text(at, f->value.p, f->value.n);
+	}
+	return slice_of(text, text == NULL ? 0 : (size_t)(at - text));
+}
+
 /* `parent` NULL: it begins here. */
 static struct call_trace *trace_new(struct survey *s, const char *id,
 				    const struct traceparent *parent)
 {
 	struct forward_context *fc = s->fc;
 	struct call_trace *t = arena_zalloc(fc->arena, sizeof(*t));
-	const struct header *state;
 
 	if (t == NULL)
 		return NULL;
@@ -444,8 +462,7 @@ static struct call_trace *trace_new(struct survey *s, const char *id,
 	if (parent != NULL) {
 		t->flags |= parent->flags & TRACE_RANDOM;
 		t->parent_id = parent->parent_id;
-		state = s->tracestate ? head_find_name(s->head, tracestate) : NULL;
-		t->state = state != NULL ? state->value : t->state;
+		t->state = s->tracestate ? whole_tracestate(s) : t->state;
 	}
 	traceparent_write(t->text, id, t->span_id, t->flags);
 	return t;

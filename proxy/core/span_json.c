@@ -13,7 +13,6 @@ enum {
 	STATUS_ERROR = 2,
 	PATH_MAX = 1024,
 	TEXT_MAX = 256,
-	STATE_MAX = 512, /* of tracestate, as much as all are to pass on (W3C, section 3.3.1.5) */
 	/* opentelemetry/proto/trace/v1/trace.proto, SpanFlags */
 	FLAG_KNOWS_REMOTE = 1 << 8,
 	FLAG_IS_REMOTE = 1 << 9,
@@ -124,7 +123,7 @@ static void begin(struct buf *b, const struct call_trace *t, uint64_t span_id, u
 	buf_put(b, t->text + TRACE_ID_AT, TRACE_ID_BYTES);
 	PUT(b, "\",\"spanId\":\"");
 	buf_put(b, id, sizeof(id));
-	if (t->state.n > 0 && t->state.n <= STATE_MAX) {
+	if (t->state.n > 0 && t->state.n <= TRACESTATE_BYTES) {
 		PUT(b, "\",\"traceState\":\"");
 		buf_json(b, t->state);
 	}

@@ -36,7 +36,7 @@ struct call_record {
 	uint8_t grpc_code;
 	const struct reason *why;
 	struct ip client;
-	uint16_t client_port; /* of the peer */
+	uint16_t client_port; /* 0: others told of the client, and not that */
 	bool client_is_unix;
 	uint64_t start_wall_ns;
 	uint64_t start_ns, end_ns; /* monotonic: head complete; last byte written */

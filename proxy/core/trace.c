@@ -87,19 +87,22 @@ void trace_try_end(struct leg *l, const struct reason *why)
 
 /*---------------------------------------------------------------- the end */
 
-/* One that was refused before anybody asked whose it is: no head that is to be trusted, or none. */
-static struct call_trace *late_trace(struct exchange *x, struct call_trace *t)
+void trace_late(struct exchange *x)
 {
 	char id[TRACE_ID_BYTES];
 	uint64_t last = new_id(x);
+	struct call_trace *t = NULL;
 
-	if (x->record.trace_id.n > 0 ||
-	    !traceparent_is_chosen(x->use->policy->tracing->ratio, last))
-		return NULL;
-	*t = (struct call_trace){ .span_id = new_id(x), .flags = TRACE_SAMPLED };
+	if (traceparent_is_chosen(x->use->policy->tracing->ratio, last))
+		t = arena_zalloc(&x->arena, sizeof(*t));
+	if (t == NULL)
+		return;
+	t->span_id = new_id(x);
+	t->flags = TRACE_SAMPLED;
 	put_hex64(put_hex64(id, new_id(x)), last);
 	traceparent_write(t->text, id, t->span_id, t->flags);
-	return t;
+	x->trace = t;
+	x->record.trace_id = slice_of(t->text + TRACE_ID_AT, TRACE_ID_BYTES);
 }
 
 static void put_all(struct exchange *x, const struct call_trace *t)
@@ -119,10 +122,6 @@ static void put_all(struct exchange *x, const struct call_trace *t)
 
 void trace_end(struct exchange *x)
 {
-	struct call_trace late, *t = x->trace;
-
-	if (t == NULL)
-		t = late_trace(x, &late);
-	if (t != NULL && x->worker->shared->tracing != NULL)
-		put_all(x, t);
+	if (x->trace != NULL && x->worker->shared->tracing != NULL)
+		put_all(x, x->trace);
 }

@@ -36,7 +36,7 @@ struct call_trace {
 	char text[TRACEPARENT_BYTES]; /* what upstreams are told, the newest try as the parent */
 	uint64_t span_id;
 	struct slice parent_id; /* n 0: the trace begins here */
-	struct slice state;     /* tracestate, the first of several; n 0: none */
+	struct slice state;     /* tracestate, several joined; n 0: none */
 	uint8_t flags;
 	struct slice scheme;
 	struct trace_try *tries, *last;
@@ -47,6 +47,8 @@ void trace_try_begin(struct leg *);
 void trace_try_tell(struct leg *);
 void trace_try_head(struct leg *, uint16_t status);
 void trace_try_end(struct leg *, const struct reason *);
+/* A call whose trace nobody asked for, since its head is malformed: one begins, or not. */
+void trace_late(struct exchange *);
 /* The call's record is filled: hands its spans over. */
 void trace_end(struct exchange *);
 

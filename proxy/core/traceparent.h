@@ -14,6 +14,7 @@ enum {
 	PARENT_ID_AT = 36,
 	SPAN_ID_BYTES = 16,
 	TRACE_FLAGS_AT = 53,
+	TRACESTATE_BYTES = 512, /* as much as all are to pass on (section 3.3.1.5) */
 };
 
 enum trace_flag { TRACE_SAMPLED = 1 << 0, TRACE_RANDOM = 1 << 1 };

@@ -205,6 +205,36 @@ def test_the_upstream_is_told_the_tries_span(traced):
     assert s["traceState"] == "a=b" and s["flags"] == 0x301 and y["flags"] == 0x101
 
 
+@pytest.mark.parametrize("given, want", [(["a=b", "c=d,e=f", "", "g@h=i"], "a=b,c=d,e=f,g@h=i"), (["a=" + "x" * 510], "a=" + "x" * 510),
+                                         (["a=" + "x" * 254, "b=" + "x" * 253], "a=" + "x" * 254 + ",b=" + "x" * 253),
+                                         (["a=" + "x" * 511], None), (["a=" + "x" * 300, "b=" + "x" * 300], None), ([""], None)])
+def test_tracestate_of_several_fields_is_one(traced, given, want):
+    w, c = traced(serve=False)
+    k = w.client().ask(headers=[("traceparent", SAMPLED), *(("tracestate", x) for x in given)])
+    r = w.upstream.expect_request()
+    w.upstream.answer(200)
+    k.expect(200)
+    assert r.all("tracestate") == given and [s.get("traceState") for s in c.wait(2)] == [want] * 2
+
+
+@pytest.mark.parametrize("given", [[SAMPLED, SAMPLED], [SAMPLED.upper()], [SAMPLED + " "], [SAMPLED[:-1]], ["01" + SAMPLED[2:] + "x"],
+                                   [SAMPLED.replace(PARENT, "0" * 16)], [SAMPLED.replace("-01", "-0g")], [SAMPLED.replace("-", "_")]])
+def test_what_is_no_traceparent(traced, given):
+    w, c = traced()
+    w.fetch(headers=[("traceparent", x) for x in given])
+    whole = given == [SAMPLED + " "]  # white space around a value is none of it
+    assert all((s["traceId"] == TRACE) == whole for s in c.wait(2))
+
+
+def test_only_known_flags_go_on(traced):
+    w, c = traced(serve=False)
+    k = w.client().ask(headers={"traceparent": SAMPLED[:-2] + "ff"})
+    told = w.upstream.expect_request().get("traceparent")
+    w.upstream.answer(200)
+    k.expect(200)
+    assert told.endswith("-03") and {s["flags"] & 0xff for s in c.wait(2)} == {3}
+
+
 @pytest.mark.parametrize("given", [f"00-{TRACE}-{PARENT}-00", f"00-{TRACE}-{PARENT}-02"])
 def test_not_sampled_goes_on_unchanged(traced, given):
     w, c = traced(serve=False)
