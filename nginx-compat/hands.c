@@ -4,16 +4,15 @@
 #include "nginx-compat/hands.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/authenticate.h"
 #include "core/cli_internal.h"
 #include "core/config.h"
+#include "core/pid_file.h"
 #include "core/tls_set.h"
 #include "nginx-compat/internal.h"
 #include "nginx-compat/modules.h"
@@ -142,51 +141,31 @@ static int print_about(const struct wishes *w)
 
 /*----------------------------------------------------------------- -s */
 
-struct order {
-	const char *name;
-	int signal;
+static const struct pid_order orders[] = {
+	{ "stop", SIGTERM, 0 },  { "quit", SIGQUIT, 0 }, { "reopen", SIGUSR1, 0 },
+	{ "reload", SIGHUP, 0 }, { NULL, 0, 0 },
 };
 
-static const struct order orders[] = {
-	{ "stop", SIGTERM },
-	{ "quit", SIGQUIT },
-	{ "reopen", SIGUSR1 },
-	{ "reload", SIGHUP },
-};
-
-static const struct order *find_order(const char *name)
+static int send_order(const char *pid_file, const struct pid_order *o)
 {
-	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
-		if (strcmp(orders[i].name, name) == 0)
-			return &orders[i];
-	return NULL;
-}
+	const char *path = pid_file == NULL ? "" : pid_file;
+	struct pid_told t;
 
-static int send_order(const char *pid_file, const struct order *o)
-{
-	int fd = pid_file == NULL ? -1 : open(pid_file, O_RDONLY | O_CLOEXEC);
-	char text[32] = "";
-	ssize_t n;
-	long pid;
-
-	if (fd < 0) {
-		told("error", "open() \"%s\" failed (%d: %s)", pid_file == NULL ? "" : pid_file,
-		     errno, strerror(errno));
+	switch (pid_file_tell(path, o, &t)) {
+	case PID_NO_FILE:
+		told("error", "open() \"%s\" failed (%d: %s)", path, errno, strerror(errno));
 		return 1;
-	}
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n < 0 ? 0 : n] = '\0';
-	text[strcspn(text, "\r\n")] = '\0';
-	pid = strspn(text, "0123456789") == strlen(text) ? strtol(text, NULL, 10) : 0;
-	if (pid <= 0 || pid > INT32_MAX) {
-		told("error", "invalid PID number \"%s\" in \"%s\"", text, pid_file);
+	case PID_NO_NUMBER:
+		told("error", "invalid PID number \"%s\" in \"%s\"", t.text, path);
 		return 1;
+	case PID_NOT_TOLD:
+		told("alert", "kill(%d, %d) failed (%d: %s)", (int)t.pid, t.signal, errno,
+		     strerror(errno));
+		return 1;
+	case PID_TOLD:
+		break;
 	}
-	if (kill((pid_t)pid, o->signal) == 0)
-		return 0;
-	told("alert", "kill(%ld, %d) failed (%d: %s)", pid, o->signal, errno, strerror(errno));
-	return 1;
+	return 0;
 }
 
 /*----------------------------------------------------------------- -t */
@@ -257,7 +236,7 @@ static int finish_test(const struct serving *s, const struct wishes *w,
 }
 
 /* -t, -T and -s: the configuration is read, nothing is served. */
-static int look(const struct serving *s, const struct wishes *w, const struct order *order)
+static int look(const struct serving *s, const struct wishes *w, const struct pid_order *order)
 {
 	const char *wrong, *hint;
 	struct import_result r;
@@ -331,14 +310,14 @@ static void open_log(const struct serving *s)
 int hands_main(int argc, char **argv, const struct cli_host *host)
 {
 	static struct serving serving; /* control keeps it */
-	const struct order *order = NULL;
+	const struct pid_order *order = NULL;
 	struct wishes w = { 0 };
 
 	if (!parse(&w, argc, argv))
 		return 1;
 	if (w.version)
 		return print_about(&w);
-	if (w.signal != NULL && (order = find_order(w.signal)) == NULL) {
+	if (w.signal != NULL && (order = pid_order_find(orders, w.signal)) == NULL) {
 		fprintf(stderr, "nginx: invalid option: \"-s %s\"\n", w.signal);
 		return 1;
 	}

@@ -1,69 +1,39 @@
 /* cli_nginx.c - the options of nginx, for hands and scripts that know them. */
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/cli_internal.h"
-
-struct order {
-	const char *name;
-	int first, second; /* 0: no second signal */
-};
+#include "core/pid_file.h"
 
 /* Two different signals for `stop`: two of one kind may become one on their way. */
-static const struct order orders[] = {
-	{ "reload", SIGHUP, 0 },
-	{ "quit", SIGQUIT, 0 },
-	{ "stop", SIGTERM, SIGQUIT },
-	{ "reopen", SIGUSR1, 0 },
+static const struct pid_order orders[] = {
+	{ "reload", SIGHUP, 0 },  { "quit", SIGQUIT, 0 }, { "stop", SIGTERM, SIGQUIT },
+	{ "reopen", SIGUSR1, 0 }, { NULL, 0, 0 },
 };
 
-static const struct order *find_order(const char *name)
+static int send_order(const struct cli_load *l, const struct pid_order *order)
 {
-	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
-		if (strcmp(orders[i].name, name) == 0)
-			return &orders[i];
-	return NULL;
-}
+	const char *path = l->config->pid_file;
+	struct pid_told told;
 
-/* 0 after saying why there is none. */
-static pid_t read_pid(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char line[32] = "";
-	char *end = line;
-	long pid = 0;
-
-	if (f == NULL) {
-		fprintf(stderr, "weir: %s: %s\n", path, strerror(errno));
-		return 0;
-	}
-	if (fgets(line, sizeof(line), f) != NULL)
-		pid = strtol(line, &end, 10);
-	fclose(f);
-	if (end == line || (*end != '\n' && *end != '\0') || pid <= 1 || pid > INT32_MAX) {
-		fprintf(stderr, "weir: %s holds no process number\n", path);
-		return 0;
-	}
-	return (pid_t)pid;
-}
-
-static int send_order(const struct cli_load *l, const struct order *order)
-{
-	pid_t pid;
-
-	if (l->config->pid_file == NULL) {
+	if (path == NULL) {
 		fprintf(stderr, "weir: %s has no `pid_file`, so it is not known whom to tell\n",
 			l->path);
 		return STATUS_FAILED;
 	}
-	pid = read_pid(l->config->pid_file);
-	if (pid == 0)
+	switch (pid_file_tell(path, order, &told)) {
+	case PID_NO_FILE:
+		fprintf(stderr, "weir: %s: %s\n", path, strerror(errno));
 		return STATUS_FAILED;
-	if (kill(pid, order->first) != 0 || (order->second != 0 && kill(pid, order->second) != 0)) {
-		fprintf(stderr, "weir: process %d: %s\n", (int)pid, strerror(errno));
+	case PID_NO_NUMBER:
+		fprintf(stderr, "weir: %s holds no process number\n", path);
 		return STATUS_FAILED;
+	case PID_NOT_TOLD:
+		fprintf(stderr, "weir: process %d: %s\n", (int)told.pid, strerror(errno));
+		return STATUS_FAILED;
+	case PID_TOLD:
+		break;
 	}
 	return STATUS_OK;
 }
@@ -73,7 +43,7 @@ struct wishes {
 	bool test, test_and_dump, quiet, version, whole_version;
 };
 
-static int with_config(const struct wishes *w, const struct order *order, const char *path)
+static int with_config(const struct wishes *w, const struct pid_order *order, const char *path)
 {
 	bool test = w->test || w->test_and_dump;
 	struct buf text = { 0 };
@@ -134,7 +104,7 @@ int cli_nginx(int argc, char **argv, const struct cli_host *host)
 					      { 'v', NULL, NULL, &w.version },
 					      { 'V', NULL, NULL, &w.whole_version },
 					      { 0 } };
-	const struct order *order = NULL;
+	const struct pid_order *order = NULL;
 	const char *file, *prefix;
 
 	if (host->nginx != NULL && is_meant_for_nginx(argc, argv))
@@ -143,7 +113,7 @@ int cli_nginx(int argc, char **argv, const struct cli_host *host)
 		return STATUS_USAGE;
 	if (w.version || w.whole_version)
 		return cli_print_version(host, w.whole_version, false);
-	if (w.signal != NULL && (order = find_order(w.signal)) == NULL)
+	if (w.signal != NULL && (order = pid_order_find(orders, w.signal)) == NULL)
 		return cli_usage_error("-s takes reload, stop, quit or reopen, not `%s`", w.signal);
 	file = w.path != NULL ? w.path : CLI_DEFAULT_FILE;
 	prefix = w.prefix != NULL ? w.prefix : w.path == NULL ? CLI_DEFAULT_PREFIX : NULL;
