@@ -331,7 +331,20 @@ static void health_check(struct json *j, const struct endpoint_health *h)
 	close_with(j, '}');
 }
 
-static void endpoint(struct json *j, const struct cluster_member *m)
+/* What HAProxy's page counts of a server; bytes as its client would see them. */
+static void endpoint_tries(struct json *j, const struct endpoint *e)
+{
+	number(j, "ok", endpoint_attempts(e, ENDPOINT_OK));
+	number(j, "failed", endpoint_attempts(e, ENDPOINT_FAILED));
+	number(j, "unreached", endpoint_counted(e, ENDPOINT_UNREACHED));
+	number(j, "aborted", endpoint_attempts(e, ENDPOINT_ABORTED));
+	number(j, "retries", endpoint_counted(e, ENDPOINT_RETRIES));
+	number(j, "redispatches", endpoint_counted(e, ENDPOINT_REDISPATCHES));
+	number(j, "request_bytes", endpoint_counted(e, ENDPOINT_BYTES_OUT));
+	number(j, "response_bytes", endpoint_counted(e, ENDPOINT_BYTES_IN));
+}
+
+static void endpoint(struct json *j, const struct cluster *c, const struct cluster_member *m)
 {
 	const struct endpoint *e = m->endpoint;
 
@@ -340,6 +353,7 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	text(j, "endpoint", e->text);
 	number(j, "weight", cluster_member_weight(m));
 	boolean(j, "backup", m->backup);
+	boolean(j, "off", m->down);
 	text(j, "state", endpoint_state(e));
 	if (atomic_load_explicit(&e->health.checked, memory_order_relaxed))
 		health_check(j, &e->health);
@@ -347,11 +361,21 @@ static void endpoint(struct json *j, const struct cluster_member *m)
 	number(j, "connections", endpoint_connections(e));
 	number(j, "idle", endpoint_idle(e));
 	number(j, "active", endpoint_active(e));
+	number(j, "active_most", endpoint_active_most(e));
 	number(j, "max_active", (uint64_t)m->max_calls * j->view->workers);
-	number(j, "ok", endpoint_attempts(e, ENDPOINT_OK));
-	number(j, "failed", endpoint_attempts(e, ENDPOINT_FAILED));
-	number(j, "aborted", endpoint_attempts(e, ENDPOINT_ABORTED));
+	number(j, "waiting", endpoint_waiting(e));
+	number(j, "warmth", cluster_member_warmth(c, m, j->view->now_ns));
+	endpoint_tries(j, e);
 	close_with(j, '}');
+}
+
+/* One that stands twice in its cluster is counted once. */
+static bool endpoint_before(const struct cluster *c, uint32_t at)
+{
+	for (uint32_t i = 0; i < at; i++)
+		if (c->member[i].endpoint == c->member[at].endpoint)
+			return true;
+	return false;
 }
 
 static void upstreams(struct json *j)
@@ -367,7 +391,8 @@ static void upstreams(struct json *j)
 		key(j, "endpoints");
 		open_with(j, '[');
 		for (uint32_t k = 0; k < p->cluster[i]->n; k++)
-			endpoint(j, &p->cluster[i]->member[k]);
+			if (!endpoint_before(p->cluster[i], k))
+				endpoint(j, p->cluster[i], &p->cluster[i]->member[k]);
 		close_with(j, ']');
 		close_with(j, '}');
 	}

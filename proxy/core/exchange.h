@@ -40,8 +40,10 @@ struct leg {
 	struct stream *stream; /* NULL until connected, and once it is gone */
 	uint64_t start_ns, last_ns;
 	uint64_t late_ns; /* until its head has come: when it is given up; 0: never */
+	uint64_t in_bytes, out_bytes; /* of its stream, once that is gone */
 	uint32_t addresses_left;
 	bool open;    /* counted by endpoint_begin */
+	bool waits;   /* counted by endpoint_wait */
 	bool reused;  /* over a kept-alive connection */
 	bool sent;    /* a byte of the request may have reached the endpoint */
 	bool heard;   /* a head has come */
@@ -95,6 +97,7 @@ struct exchange {
 	struct leg *rival;        /* an older one that is unanswered, too; else NULL */
 	struct leg first;
 	struct member_set tried;
+	const struct endpoint *failed_at; /* the try that the next one is made for, until it begins; else NULL */
 	struct pump up, down;
 	struct arena kept_arena;
 	uint64_t awaited; /* bytes that the worker counts as held for it (collect.c) */

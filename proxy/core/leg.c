@@ -70,10 +70,14 @@ static void note_connected(struct leg *l)
 /* Its stream is about to go. */
 static void note_stream(struct leg *l)
 {
-	if (l->note == NULL || l->stream == NULL)
+	if (l->stream == NULL)
 		return;
-	l->note->in_bytes = l->stream->in_bytes;
-	l->note->out_bytes = l->stream->out_bytes;
+	l->in_bytes = l->stream->in_bytes;
+	l->out_bytes = l->stream->out_bytes;
+	if (l->note == NULL)
+		return;
+	l->note->in_bytes = l->in_bytes;
+	l->note->out_bytes = l->out_bytes;
 }
 
 static void note_head(struct leg *l, const struct head *h)
@@ -83,12 +87,17 @@ static void note_head(struct leg *l, const struct head *h)
 	l->note->head_ns = l->last_ns - l->note->start_ns;
 }
 
+static uint64_t body_bytes(const struct leg *l)
+{
+	return l == l->x->leg && l->heard ? l->x->down.bytes : 0;
+}
+
 static void note_end(struct leg *l, const struct reason *why)
 {
 	struct try_note *n = l->note;
 
 	n->whole_ns = l->x->worker->loop.now_ns - n->start_ns;
-	n->body_bytes = l == l->x->leg && l->heard ? l->x->down.bytes : 0;
+	n->body_bytes = body_bytes(l);
 	if (n->status == 0 && (why->flags & R_FAILURE))
 		n->status = why->status == 504 ? 504 : 502;
 }
@@ -171,10 +180,44 @@ static void tell_chain(struct leg *l, const struct reason *why)
 		event_disabled(l, why);
 }
 
+/* It is about the connection no more. */
+static void end_wait(struct leg *l)
+{
+	if (l->waits)
+		endpoint_wait(l->member->endpoint, l->x->worker->index, -1);
+	l->waits = false;
+}
+
+/* It follows one that failed. */
+static void count_retry(struct leg *l)
+{
+	struct endpoint *ep = l->member->endpoint;
+	struct exchange *x = l->x;
+
+	if (x->failed_at == NULL)
+		return;
+	endpoint_add(ep, x->worker->index, ENDPOINT_RETRIES, 1);
+	if (x->failed_at != ep)
+		endpoint_add(ep, x->worker->index, ENDPOINT_REDISPATCHES, 1);
+	x->failed_at = NULL;
+}
+
+static void count_try(struct leg *l, enum endpoint_result result)
+{
+	struct endpoint *ep = l->member->endpoint;
+	unsigned w = l->x->worker->index;
+
+	end_wait(l);
+	endpoint_add(ep, w, ENDPOINT_BYTES_OUT, l->out_bytes);
+	endpoint_add(ep, w, ENDPOINT_BYTES_IN, l->in_bytes != 0 ? l->in_bytes : body_bytes(l));
+	if (result == ENDPOINT_FAILED && !l->sent)
+		endpoint_add(ep, w, ENDPOINT_UNREACHED, 1);
+	endpoint_end(ep, w, result);
+}
+
 static void leg_close(struct leg *l, enum endpoint_result result, const struct reason *why)
 {
 	struct exchange *x = l->x;
-	struct endpoint *ep = l->member->endpoint;
 
 	CHECK(l->open);
 	l->open = false;
@@ -186,7 +229,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	if (l->attempt.excused && result == ENDPOINT_FAILED)
 		result = ENDPOINT_ABORTED;
 	tell_unanswered(l, result);
-	endpoint_end(ep, x->worker->index, result);
+	count_try(l, result);
 	stats_attempt(x->worker->shared->stats, x->worker->index, x->cluster->name,
 		      x->worker->loop.now_ns - l->start_ns);
 	l->attempt.held_ns = pump_held_ns(&x->down);
@@ -511,6 +554,7 @@ static void leg_send(struct leg *l)
 	bool own = exchange_has_own_body(x), end = x->req->body == BODY_NONE;
 	const struct reason *why = NULL;
 
+	end_wait(l);
 	if (l->note != NULL)
 		note_connected(l);
 	if (x->req->authority.n == 0)
@@ -829,6 +873,7 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 	unsigned w = x->worker->index;
 
 	endpoint_begin(ep, w);
+	count_retry(l);
 	l->open = true;
 	if (x->route->watched)
 		note_begin(l);
@@ -836,6 +881,9 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 	if (kind != TRY_FRESH)
 		l->conn = take_conn(l);
 	l->reused = was_idle(l->conn);
+	l->waits = l->conn == NULL;
+	if (l->waits)
+		endpoint_wait(ep, w, 1);
 	if (l->conn != NULL)
 		leg_send(l);
 	else if (!leg_connect(l))

@@ -53,6 +53,7 @@ static bool send_head(struct exchange *x, struct head *h, bool end)
 
 static void try_again(struct exchange *x, uint64_t ms, enum try_kind kind)
 {
+	x->failed_at = x->leg->member->endpoint;
 	/* X3; what came meanwhile would be kept within bounds only, trailers not at all */
 	if (!x->request_ended)
 		x->client->ops->pause(x->client, true);

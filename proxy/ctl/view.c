@@ -41,6 +41,17 @@ static void cell_number(struct table *t, const struct json *o, const char *key)
 	table_cell(t, pick_text(o, key));
 }
 
+/* "812B" "4.7K" "1.2G". */
+static void cell_bytes(struct table *t, const struct json *o, const char *key)
+{
+	double n = pick_number(o, key);
+	unsigned unit = 0;
+
+	for (; n >= 1024 && unit < 4; unit++)
+		n /= 1024;
+	table_printf(t, "%.*f%c", unit == 0 ? 0 : 1, n, "BKMGT"[unit]);
+}
+
 static void line(struct buf *out, const char *name, struct slice value)
 {
 	buf_printf(out, "%-14s ", name);
@@ -223,7 +234,9 @@ void view_upstreams(const struct ctl *c, const struct json *root, struct buf *ou
 {
 	struct table t;
 
-	table_begin(&t, "UPSTREAM ENDPOINT STATE >WEIGHT BACKUP >ACTIVE >IDLE >OK >FAILED >ABORTED",
+	table_begin(&t,
+		    "UPSTREAM ENDPOINT STATE >WEIGHT BACKUP >ACTIVE >MOST >IDLE >OK >FAILED "
+		    ">ABORTED >RETRIES >IN >OUT",
 		    c->colour);
 	for (const struct json *u = pick_first(root, "upstreams"); u != NULL; u = u->next)
 		for (const struct json *e = pick_first(u, "endpoints"); e != NULL; e = e->next) {
@@ -233,10 +246,14 @@ void view_upstreams(const struct ctl *c, const struct json *root, struct buf *ou
 			cell_number(&t, e, "weight");
 			table_cell(&t, slice_str(pick_true(e, "backup") ? "backup" : "-"));
 			cell_number(&t, e, "active");
+			cell_number(&t, e, "active_most");
 			cell_number(&t, e, "idle");
 			cell_number(&t, e, "ok");
 			cell_number(&t, e, "failed");
 			cell_number(&t, e, "aborted");
+			cell_number(&t, e, "retries");
+			cell_bytes(&t, e, "request_bytes");
+			cell_bytes(&t, e, "response_bytes");
 		}
 	table_end(&t, out);
 }

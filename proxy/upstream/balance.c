@@ -153,21 +153,33 @@ static bool usable(const struct choice *ch, uint32_t i)
 	return ch->all_down ? may_serve(m->endpoint) : endpoint_is_up(m->endpoint);
 }
 
-/* In UNITs; B6. */
-static uint64_t weight_of(const struct choice *ch, const struct cluster_member *m)
+/* Of `full`, B6. */
+static uint64_t warm_part(const struct cluster *c, const struct cluster_member *m, uint64_t now_ns,
+			  uint64_t full)
 {
-	uint64_t slow_ns = ch->c->conf->slow_start_ns, from, age;
-	uint64_t full = (uint64_t)cluster_member_weight(m) * UNIT;
+	uint64_t slow_ns = c->conf->slow_start_ns, from, age;
 
 	if (slow_ns == 0)
 		return full;
 	from = atomic_load_explicit(&m->endpoint->health.warm_from_ns, memory_order_relaxed);
-	age = ch->pick->now_ns > from ? ch->pick->now_ns - from : 0;
+	age = now_ns > from ? now_ns - from : 0;
 	if (from == 0 || age >= slow_ns)
 		return full;
 	if (age < slow_ns / SLOW_SHARE)
 		return full / SLOW_SHARE;
 	return full * (age / CLOCK_MS) / (slow_ns / CLOCK_MS + 1) + 1;
+}
+
+/* In UNITs. */
+static uint64_t weight_of(const struct choice *ch, const struct cluster_member *m)
+{
+	return warm_part(ch->c, m, ch->pick->now_ns, (uint64_t)cluster_member_weight(m) * UNIT);
+}
+
+unsigned cluster_member_warmth(const struct cluster *c, const struct cluster_member *m,
+			       uint64_t now_ns)
+{
+	return (unsigned)warm_part(c, m, now_ns, 100);
 }
 
 /* What failures have left of it; a turn gives one of the weight back. */

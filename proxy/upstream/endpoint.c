@@ -35,6 +35,16 @@ uint32_t endpoint_active(const struct endpoint *e)
 	return sum_u32(e, offsetof(struct endpoint_worker, active));
 }
 
+uint32_t endpoint_active_most(const struct endpoint *e)
+{
+	return sum_u32(e, offsetof(struct endpoint_worker, active_most));
+}
+
+uint32_t endpoint_waiting(const struct endpoint *e)
+{
+	return sum_u32(e, offsetof(struct endpoint_worker, waiting));
+}
+
 static const size_t attempts_offset[ENDPOINT_RESULTS] = {
 	[ENDPOINT_OK] = offsetof(struct endpoint_worker, attempts_ok),
 	[ENDPOINT_FAILED] = offsetof(struct endpoint_worker, attempts_failed),
@@ -58,12 +68,39 @@ uint64_t endpoint_attempts(const struct endpoint *e, enum endpoint_result result
 	return sum;
 }
 
+uint64_t endpoint_counted(const struct endpoint *e, enum endpoint_count what)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < WORKERS_MAX; w++)
+		sum += atomic_load_explicit(&e->worker[w].counts[what], memory_order_relaxed);
+	return sum;
+}
+
 void endpoint_begin(struct endpoint *e, unsigned w)
 {
-	_Atomic uint32_t *active = &e->worker[w].active;
+	struct endpoint_worker *own = &e->worker[w];
+	uint32_t now = atomic_load_explicit(&own->active, memory_order_relaxed) + 1;
 
-	atomic_store_explicit(active, atomic_load_explicit(active, memory_order_relaxed) + 1,
+	atomic_store_explicit(&own->active, now, memory_order_relaxed);
+	if (now > atomic_load_explicit(&own->active_most, memory_order_relaxed))
+		atomic_store_explicit(&own->active_most, now, memory_order_relaxed);
+}
+
+void endpoint_add(struct endpoint *e, unsigned w, enum endpoint_count what, uint64_t n)
+{
+	_Atomic uint64_t *cell = &e->worker[w].counts[what];
+
+	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
 			      memory_order_relaxed);
+}
+
+void endpoint_wait(struct endpoint *e, unsigned w, int step)
+{
+	_Atomic uint32_t *waiting = &e->worker[w].waiting;
+	uint32_t now = atomic_load_explicit(waiting, memory_order_relaxed) + (uint32_t)step;
+
+	atomic_store_explicit(waiting, now, memory_order_relaxed);
 }
 
 void endpoint_end(struct endpoint *e, unsigned w, enum endpoint_result result)

@@ -85,6 +85,16 @@ extern const struct schema cluster_schema; /* scalar form: one endpoint's addres
 
 /*---------------------------------------------------------------- endpoints */
 
+/* What is added up of its tries when they are over, besides how they ended. */
+enum endpoint_count {
+	ENDPOINT_BYTES_OUT,    /* sent to it, heads and framing included */
+	ENDPOINT_BYTES_IN,     /* heard of it, the same; of HTTP/2's answers the bodies only */
+	ENDPOINT_UNREACHED,    /* failed before a byte was sent */
+	ENDPOINT_RETRIES,      /* made after one that failed, here or elsewhere */
+	ENDPOINT_REDISPATCHES, /* those of them whose last one was elsewhere */
+	ENDPOINT_COUNTS
+};
+
 /* What one worker keeps of an endpoint: written by that worker alone (relaxed), read by anyone. */
 struct endpoint_worker {
 	struct list idle; /* of struct conn, most recent first; of the worker's own eyes only */
@@ -95,7 +105,10 @@ struct endpoint_worker {
 	_Atomic uint32_t idle_count;
 	_Atomic uint32_t connections; /* open, idle ones included */
 	_Atomic uint32_t active;      /* calls under way */
+	_Atomic uint32_t active_most; /* at any time */
+	_Atomic uint32_t waiting;     /* those that have no connection yet */
 	_Atomic uint64_t attempts_ok, attempts_failed, attempts_aborted;
+	_Atomic uint64_t counts[ENDPOINT_COUNTS];
 	struct ewma latency; /* of the worker's own eyes only */
 	struct tls_resume resume; /* the same */
 } __attribute__((aligned(64)));
@@ -169,12 +182,18 @@ enum endpoint_result { ENDPOINT_OK, ENDPOINT_FAILED, ENDPOINT_ABORTED, ENDPOINT_
 /* Worker w. */
 void endpoint_begin(struct endpoint *, unsigned w); /* a call goes to it */
 void endpoint_end(struct endpoint *, unsigned w, enum endpoint_result);
+/* Between these two: n more of it; and whether the call waits for a connection, 1 or -1. */
+void endpoint_add(struct endpoint *, unsigned w, enum endpoint_count, uint64_t n);
+void endpoint_wait(struct endpoint *, unsigned w, int step);
 
 /* Sums over the workers, any thread. */
 uint32_t endpoint_connections(const struct endpoint *); /* open, idle ones included */
 uint32_t endpoint_idle(const struct endpoint *);
 uint32_t endpoint_active(const struct endpoint *);
+uint32_t endpoint_active_most(const struct endpoint *); /* at once: no more than that */
+uint32_t endpoint_waiting(const struct endpoint *);
 uint64_t endpoint_attempts(const struct endpoint *, enum endpoint_result);
+uint64_t endpoint_counted(const struct endpoint *, enum endpoint_count);
 
 /*---------------------------------------------------------------- clusters */
 
@@ -241,6 +260,9 @@ void upstreams_follow(struct upstream_registry *, struct cluster *const *, uint3
 struct loop;
 void upstreams_check_on(struct upstream_registry *, struct loop *, uint64_t seed);
 void upstreams_check(struct upstream_registry *);
+
+/* How much of its weight counts while it starts slowly, in percent: 10 to 100. */
+unsigned cluster_member_warmth(const struct cluster *, const struct cluster_member *, uint64_t now_ns);
 
 /* Some members of a cluster, by their index. */
 struct member_set {

@@ -317,6 +317,35 @@ static void test_counters(void **state)
 	assert_int_equal(endpoint_attempts(e, ENDPOINT_OK), 2);
 	assert_int_equal(endpoint_attempts(e, ENDPOINT_FAILED), 0);
 	assert_int_equal(endpoint_attempts(e, ENDPOINT_ABORTED), 1);
+	assert_int_equal(endpoint_active_most(e), 3);
+	cluster_close(r, c);
+	upstream_registry_free(r);
+	file_free(f);
+}
+
+static void test_what_is_added_up(void **state)
+{
+	struct upstream_registry *r = registry_new();
+	struct file *f = file_load("app: 127.0.0.1:80");
+	struct cluster *c = open_cluster(r, f);
+	struct endpoint *e = c->member[0].endpoint;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		endpoint_begin(e, 1);
+		endpoint_wait(e, 1, 1);
+		assert_int_equal(endpoint_waiting(e), 1);
+		endpoint_add(e, 1, ENDPOINT_BYTES_IN, UINT32_MAX);
+		endpoint_wait(e, 1, -1);
+		endpoint_end(e, 1, ENDPOINT_OK);
+	}
+	endpoint_add(e, WORKERS_MAX - 1, ENDPOINT_BYTES_IN, 1);
+	endpoint_add(e, 0, ENDPOINT_RETRIES, 2);
+	assert_int_equal(endpoint_waiting(e), 0);
+	assert_int_equal(endpoint_active_most(e), 1);
+	assert_true(endpoint_counted(e, ENDPOINT_BYTES_IN) == UINT64_C(3) * UINT32_MAX + 1);
+	assert_int_equal(endpoint_counted(e, ENDPOINT_RETRIES), 2);
+	assert_int_equal(endpoint_counted(e, ENDPOINT_BYTES_OUT), 0);
 	cluster_close(r, c);
 	upstream_registry_free(r);
 	file_free(f);
@@ -336,6 +365,7 @@ int main(void)
 		cmocka_unit_test(test_same_address_of_another_cluster),
 		cmocka_unit_test(test_left_endpoint_outlives_its_cluster),
 		cmocka_unit_test(test_counters),
+		cmocka_unit_test(test_what_is_added_up),
 	};
 
 	log_set_level(LOG_ERROR);
