@@ -1,8 +1,5 @@
 /* cli.c - which command, and help. */
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "conf/suggest.h"
 #include "core/cli_internal.h"
@@ -185,40 +182,6 @@ static int import_nginx(int argc, char **argv, const struct cli_host *host)
 	if (host->import_nginx == NULL)
 		return cli_usage_error("this program was built without import-nginx");
 	return host->import_nginx(argc, argv, host);
-}
-
-int cli_usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("weir: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputs("\n`weir help` says what there is\n", stderr);
-	va_end(ap);
-	return STATUS_USAGE;
-}
-
-int cli_put(FILE *out, struct buf *b, int status)
-{
-	bool ok = !b->oom && fwrite(b->p == NULL ? "" : b->p, 1, b->n, out) == b->n;
-
-	if (b->oom)
-		fputs("weir: out of memory\n", stderr);
-	else if (fflush(out) != 0 || !ok)
-		fprintf(stderr, "weir: cannot write the output\n");
-	else
-		ok = true;
-	ok = ok && !ferror(out);
-	buf_fini(b);
-	return ok ? status : STATUS_FAILED;
-}
-
-bool cli_colour(FILE *out)
-{
-	const char *no = getenv("NO_COLOR");
-
-	return isatty(fileno(out)) && (no == NULL || *no == '\0');
 }
 
 static bool wants_help(int argc, char **argv)

@@ -102,19 +102,6 @@ static int target_of_url(struct target *t, const char *url)
 
 /*---------------------------------------------------------------------- ask */
 
-static bool send_all(int fd, const char *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
-
-		if (sent <= 0)
-			return false;
-		p += sent;
-		n -= (size_t)sent;
-	}
-	return true;
-}
-
 /* The status of the answer; 0: none came, errno says why. */
 static unsigned read_status(int fd)
 {
@@ -146,7 +133,7 @@ static unsigned ask(int fd, const struct target *t)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (connect(fd, &t->addr.u.sa, t->addr.len) < 0 || !send_all(fd, request, (size_t)n))
+	if (connect(fd, &t->addr.u.sa, t->addr.len) < 0 || !cli_send_all(fd, request, (size_t)n))
 		return 0;
 	return read_status(fd);
 }

@@ -2,6 +2,7 @@
  *
  *   cli.c         the table of commands, help, dispatch
  *   cli_option.c  options
+ *   cli_io.c      what they print, and send
  *   cli_config.c  check dump diff schema reference
  *   cli_run.c     run version
  *   cli_health.c  healthcheck
@@ -66,10 +67,13 @@ const struct cli_command *cli_commands(void);
 /* One of them; NULL: there is none, and *meant may be what was meant. */
 const struct cli_command *cli_find(const struct cli_command *, const char *name,
 				   const char **meant);
+/* Says what is wrong with the command line; STATUS_USAGE. */
 int cli_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Writes and frees the buffer; STATUS_FAILED (and why, on stderr) when it cannot, else `status`. */
 int cli_put(FILE *, struct buf *, int status);
 bool cli_colour(FILE *);
+/* All of it, however long that takes; false: errno says why. */
+bool cli_send_all(int fd, const char *, size_t n);
 
 /* A configuration with all the memory behind it. */
 struct cli_load {

@@ -150,19 +150,6 @@ bool client_init(struct client *c, const struct client_options *o)
 
 /*-------------------------------------------------------------------- ask */
 
-static bool send_all(int fd, const char *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
-
-		if (sent <= 0)
-			return false;
-		p += sent;
-		n -= (size_t)sent;
-	}
-	return true;
-}
-
 static bool send_request(const struct client *c, int fd, const char *method, const char *target,
 			 struct slice body)
 {
@@ -178,7 +165,7 @@ static bool send_request(const struct client *c, int fd, const char *method, con
 		buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body.n);
 	buf_puts(&b, "\r\n");
 	buf_put(&b, body.p, body.n);
-	ok = !b.oom && send_all(fd, b.p, b.n);
+	ok = !b.oom && cli_send_all(fd, b.p, b.n);
 	explicit_bzero(b.p, b.n);
 	buf_fini(&b);
 	return ok;
