@@ -7,121 +7,6 @@
 
 #include "ctl/pick.h"
 
-/*------------------------------------------------------------ ask and show */
-
-bool ctl_begin(struct ctl *c)
-{
-	arena_init(&c->arena, NULL);
-	c->colour = cli_colour(stdout);
-	return client_init(&c->client, &c->where);
-}
-
-static void ctl_fini(struct ctl *c)
-{
-	explicit_bzero(c->client.token, sizeof(c->client.token));
-	arena_fini(&c->arena);
-}
-
-static void print_refusal(const struct ctl *c, const struct client_answer *a)
-{
-	struct slice text = slice_of(a->body.p, a->body.n);
-	struct buf out = { 0 };
-
-	while (text.n > 0 && strchr(" \r\n", text.p[text.n - 1]) != NULL)
-		text.n--;
-	if (c->json && a->json) {
-		buf_put(&out, text.p, text.n);
-	} else if (c->json) {
-		buf_printf(&out, "{\"status\":%u,\"error\":", a->status);
-		buf_json_string(&out, text);
-		buf_putc(&out, '}');
-	} else {
-		buf_puts(&out, "weir: ");
-		put_plain(&out, text);
-		buf_printf(&out, " (%u)", a->status);
-	}
-	buf_putc(&out, '\n');
-	cli_put(c->json ? stdout : stderr, &out, STATUS_FAILED);
-}
-
-/* Answers that say more than that it is so: a reload that found errors, a Weir that is unwell. */
-static bool is_worth_showing(const struct client_answer *a)
-{
-	return (a->status >= 200 && a->status < 300) ||
-	       (a->json && (a->status == 422 || a->status == 503));
-}
-
-static bool ask(struct ctl *c, const char *method, const char *target, struct slice body,
-		struct client_answer *a)
-{
-	unsigned timeout_s =
-	    strcmp(target, "/reload") == 0 ? CLIENT_RELOAD_TIMEOUT_S : CLIENT_TIMEOUT_S;
-	const char *wrong;
-
-	if (!client_ask(&c->client, method, target, body, timeout_s, a, &wrong)) {
-		fprintf(stderr, "weir: no answer from %s: %s\n", c->client.host, wrong);
-		return false;
-	}
-	if (!is_worth_showing(a)) {
-		print_refusal(c, a);
-		return false;
-	}
-	return true;
-}
-
-struct slice ctl_ask(struct ctl *c, const char *method, const char *target, struct slice body)
-{
-	struct slice text = { .p = NULL };
-	struct client_answer a;
-
-	if (ask(c, method, target, body, &a))
-		text = arena_copy(&c->arena, slice_of(a.body.n > 0 ? a.body.p : "", a.body.n));
-	buf_fini(&a.body);
-	return text;
-}
-
-const struct json *ctl_read(struct ctl *c, struct slice text)
-{
-	const char *wrong = NULL;
-	const struct json *root = text.p == NULL ? NULL : json_read_long(text, &c->arena, &wrong);
-
-	if (root == NULL && text.p != NULL)
-		fprintf(stderr, "weir: what answers is no Weir: %s\n", wrong);
-	return root;
-}
-
-static int show(struct ctl *c, const char *method, const char *target, struct slice body,
-		ctl_view *view)
-{
-	const struct json *root;
-	struct client_answer a;
-	struct buf out = { 0 };
-	int status = STATUS_FAILED;
-
-	if (ask(c, method, target, body, &a)) {
-		status = a.status < 300 ? STATUS_OK : STATUS_FAILED;
-		root = c->json || view == NULL ? NULL : ctl_read(c, slice_of(a.body.p, a.body.n));
-		if (c->json || view == NULL)
-			buf_put(&out, a.body.p, a.body.n);
-		else if (root != NULL)
-			view(c, root, &out);
-		else
-			status = STATUS_FAILED;
-		status = cli_put(stdout, &out, status);
-	}
-	buf_fini(&a.body);
-	return status;
-}
-
-int ctl_show(struct ctl *c, const char *method, const char *target, struct slice body,
-	     ctl_view *view)
-{
-	int status = ctl_begin(c) ? show(c, method, target, body, view) : STATUS_FAILED;
-
-	ctl_fini(c);
-	return status;
-}
-
 /*----------------------------------------------------------------- reading */
 
 static const struct slice nothing = { .p = "", .n = 0 };
@@ -194,7 +79,7 @@ static int ctl_status(int argc, char **argv, const struct cli_host *host)
 	if (!cli_parse(argc, argv, options, &none))
 		return STATUS_USAGE;
 	status = ctl_begin(&c) ? show_status(&c) : STATUS_FAILED;
-	ctl_fini(&c);
+	ctl_end(&c);
 	return status;
 }
 
@@ -445,7 +330,7 @@ static int follow(struct ctl *c, const char *target)
 	if (!client_follow(&c->client, target, on_piece, &f, &a, &wrong))
 		fprintf(stderr, "weir: no more events from %s: %s\n", c->client.host, wrong);
 	else if (a.status != 200)
-		print_refusal(c, &a);
+		ctl_print_refusal(c, &a);
 	else
 		status = STATUS_OK;
 	buf_fini(&f.line);
@@ -475,7 +360,7 @@ static int ctl_events(int argc, char **argv, const struct cli_host *host)
 	if (!on)
 		return ctl_show(&c, "GET", target, nothing, view_events);
 	status = ctl_begin(&c) ? follow(&c, target) : STATUS_FAILED;
-	ctl_fini(&c);
+	ctl_end(&c);
 	return status;
 }
 

@@ -1,6 +1,7 @@
 /* ctl_internal.h - what the commands share.
  *
  *   ctl.c     the table of commands, and those that give orders
+ *   ask.c     what most of them do: ask, and show the answer
  *   view.c    answers as people read them
  *   top.c     the live view; term.c what it needs of a terminal
  *   client.c  asks; table.c columns; pick.h values of answers */
@@ -32,10 +33,15 @@ struct ctl {
 
 /* Finds whom to ask.  False: what is wrong was printed. */
 bool ctl_begin(struct ctl *);
+/* Behind that, whatever it said: forgets the token. */
+void ctl_end(struct ctl *);
 /* The answer's text, in the arena; p NULL: there is no good one, and that was printed. */
 struct slice ctl_ask(struct ctl *, const char *method, const char *target, struct slice body);
 /* As JSON; NULL: what is wrong was printed. */
 const struct json *ctl_read(struct ctl *, struct slice text);
+
+/* What an answer that is none of success says. */
+void ctl_print_refusal(const struct ctl *, const struct client_answer *);
 
 typedef void ctl_view(const struct ctl *, const struct json *, struct buf *out);
 

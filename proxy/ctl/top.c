@@ -361,7 +361,7 @@ int ctl_top(int argc, char **argv, const struct cli_host *host)
 		return cli_usage_error("the interval is 0.2 to 60 seconds, not `%s`", interval);
 	if (ctl_begin(&c))
 		status = once || c.json ? show_once(&w, ms) : show_live(&w, ms);
-	arena_fini(&c.arena);
+	ctl_end(&c);
 	arena_fini(&w.arena[0]);
 	arena_fini(&w.arena[1]);
 	return status;
