@@ -1,4 +1,5 @@
-/* metrics_internal.h - how a family's samples are printed: the way of all metrics_*.c. */
+/* metrics_internal.h - what metrics.c and all metrics_*.c share: the families, and how samples are printed
+ * (metrics_text.c). */
 #ifndef ADMIN_METRICS_INTERNAL_H
 #define ADMIN_METRICS_INTERNAL_H
 
