@@ -14,7 +14,7 @@
 enum {
 	DIAG_MAX = 20,   /* printed */
 	DIAG_KEEP = 250, /* remembered of each severity; the rest is only counted */
-	DIAG_ACCEPT_MAX = 32,
+	DIAG_ACCEPT_MAX = 64,
 };
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };

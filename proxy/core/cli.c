@@ -27,10 +27,15 @@ static const struct cli_command commands[] = {
 	  "QUIT\n"
 	  "drain, a second one stops at once.",
 	  cli_run },
-	{ "check", "weir check [-c FILE] [--strict] [--format human|gcc|json|github]",
+	{ "check",
+	  "weir check [-c FILE] [--strict] [--production [--grace TIME]]\n"
+	  "       [--format human|gcc|json|github]",
 	  "Says all that is wrong with a configuration.\n\n"
 	  "  -c, --config FILE   the configuration\n"
 	  "      --strict        exit with 3 when there are warnings\n"
+	  "      --production    say also what should not be where strangers call: W201 and up\n"
+	  "      --grace TIME    with --production: how long a shutdown may take before it is cut\n"
+	  "                      short (terminationGracePeriodSeconds, less what the app takes)\n"
 	  "      --format FORM   human and gcc go to stderr, json and github to stdout",
 	  cli_check },
 	{ "dump", "weir dump [-c FILE] [--format yaml|json]",

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "core/cli_internal.h"
+#include "conf/value.h"
 #include "core/authenticate.h"
+#include "core/production.h"
 #include "core/tls_set.h"
 
 void cli_load_begin(struct cli_load *l, const char *path)
@@ -40,21 +42,26 @@ static const char *or_default(const char *path)
 
 int cli_check(int argc, char **argv, const struct cli_host *host)
 {
-	const char *path = NULL, *form = NULL;
+	const char *path = NULL, *form = NULL, *grace = NULL;
 	enum diag_format format = DIAG_HUMAN;
 	struct cli_words none = { 0 };
+	bool strict = false, production = false;
+	uint64_t grace_ns = 0;
 	struct cli_load l;
-	bool strict = false;
 	const struct cli_option options[] = { { 'c', "--config", &path, .values = CLI_FILE },
 					      { 0, "--format", &form,
 						.values = "human gcc json github" },
 					      { 0, "--strict", NULL, &strict },
+					      { 0, "--production", NULL, &production },
+					      { 0, "--grace", &grace },
 					      { 0 } };
 	int status;
 
 	(void)host;
 	if (!cli_parse(argc, argv, options, &none))
 		return STATUS_USAGE;
+	if (grace != NULL && (!production || value_duration(slice_str(grace), &grace_ns) != NULL))
+		return cli_usage_error("--grace is a duration such as 40s, beside --production");
 	if (form != NULL && !diag_format_parse(form, &format))
 		return cli_usage_error("the format is human, gcc, json or github, not `%s`", form);
 	cli_load_begin(&l, or_default(path));
@@ -64,6 +71,8 @@ int cli_check(int argc, char **argv, const struct cli_host *host)
 	}
 	if (l.diags.errors > 0)
 		l.config = NULL;
+	if (l.config != NULL && production)
+		production_check(l.config, grace_ns, &l.diags);
 	status = cli_print_findings(&l, format, true,
 				    l.config != NULL ? "fine" : "it would not be loaded");
 	if (status == STATUS_OK && strict && l.diags.warnings > 0)

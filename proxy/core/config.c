@@ -504,6 +504,7 @@ static const struct field log_fields[] = {
 	{ .key = "level",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct log_conf, level),
+	  .at = offsetof(struct log_conf, level_at),
 	  .dflt = "info",
 	  .names = level_names,
 	  .doc = "The least that goes to the error log, which is stderr." },
@@ -524,6 +525,7 @@ static const struct field log_fields[] = {
 	{ .key = "fields",
 	  .type = C_LIST,
 	  .offset = offsetof(struct log_conf, fields),
+	  .at = offsetof(struct log_conf, fields_at),
 	  .item = C_STRING,
 	  .min = 1,
 	  .max = 256,
@@ -640,9 +642,11 @@ static const struct custom_ops workers_ops = {
 };
 
 /* The warnings of diag.def. */
-static const char *const warning_names[] = { "W101", "W102", "W103", "W104", "W105",
-					     "W106", "W107", "W108", "W109", "W110",
-					     "W111", "W112", "W113", "W114", NULL };
+static const char *const warning_names[] = {
+	"W101", "W102", "W103", "W104", "W105", "W106", "W107", "W108", "W109", "W110", "W111", "W112",
+	"W113", "W114", "W115", "W201", "W202", "W203", "W204", "W205", "W206", "W207", "W208", "W209",
+	"W210", "W211", "W212", "W213", "W214", "W215", "W216", "W217", "W218", "W219", "W220", NULL
+};
 
 static const struct field config_fields[] = {
 	{ .key = "version",
@@ -694,6 +698,7 @@ static const struct field config_fields[] = {
 	{ .key = "limits",
 	  .type = C_MAP,
 	  .offset = offsetof(struct config, limits),
+	  .at = offsetof(struct config, limits.at),
 	  .sub = &limits_schema,
 	  .doc = "Bounds on what a client may send and hold." },
 	{ .key = "admin",
@@ -720,6 +725,7 @@ static const struct field config_fields[] = {
 	{ .key = "shutdown",
 	  .type = C_MAP,
 	  .offset = offsetof(struct config, shutdown),
+	  .at = offsetof(struct config, shutdown.at),
 	  .sub = &shutdown_schema,
 	  .doc = "What happens between TERM and the end." },
 	{ .key = "auth",

@@ -26,6 +26,7 @@ struct listen_conf {
 
 struct client_ip_conf {
 	struct conf_list trust; /* of struct cidr */
+	struct place trust_at;
 	const char
 	    *header;  /* "x-forwarded-for" (default), "forwarded", or another with such a list */
 	bool nearest; /* the last address counts, whoever it is */
@@ -51,6 +52,7 @@ struct limits_conf {
 	uint64_t awaited_bytes; /* of each worker */
 	int escaped_slashes; /* enum slash_rule */
 	struct http2_conf http2;
+	struct place at;
 };
 
 /* What callers without the token may do. */
@@ -87,7 +89,7 @@ struct log_conf {
 	struct conf_list text; /* of struct text_log_conf */
 	struct conf_list events; /* of struct event_log_conf */
 	struct conf_list use;  /* of const char *: names; none: all of them */
-	struct place use_at;
+	struct place use_at, level_at, fields_at;
 };
 
 /* A name and a text: a field of requests to the collector, an attribute of the resource. */
@@ -112,6 +114,7 @@ struct tracing_conf {
 
 struct shutdown_conf {
 	uint64_t delay_ns, drain_ns;
+	struct place at;
 };
 
 /* Who may send a call there: anyone, the client alone, another route, another route that names it. */

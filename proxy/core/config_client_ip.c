@@ -27,6 +27,7 @@ static const struct field client_ip_fields[] = {
 	{ .key = "trust",
 	  .type = C_LIST,
 	  .offset = offsetof(struct client_ip_conf, trust),
+	  .at = offsetof(struct client_ip_conf, trust_at),
 	  .item = C_CIDR,
 	  .doc = "Networks whose word about the client's address is taken. The client is then the "
 		 "last "

@@ -66,6 +66,60 @@ void tls_set_check(const struct config *c, struct diags *diags)
 					      diags));
 }
 
+struct sight {
+	void (*visit)(void *, const struct tls_certificate *, struct place);
+	void *arg;
+	struct diags *diags; /* what is wrong with files is somebody else's to say */
+};
+
+static void see_listener(const struct sight *s, const struct conf_list *certs)
+{
+	struct tls_server *server;
+
+	if (certs->n == 0 || (server = tls_server_new(certs, 1u << PROTOCOL_HTTP1, now_s(),
+						      s->diags)) == NULL)
+		return;
+	for (uint32_t i = 0; i < tls_server_certificates(server); i++) {
+		struct tls_certificate c = tls_server_certificate(server, i);
+
+		s->visit(s->arg, &c, ((const struct tls_server_conf *)certs->item)[i].cert_at);
+	}
+	tls_server_put(server);
+}
+
+static void see_client(const struct sight *s, const struct tls_client_conf *conf)
+{
+	struct tls_certificate c;
+	struct tls_client *client;
+
+	if (conf->cert == NULL ||
+	    (client = tls_client_new(conf, 0, conf->at, now_s(), s->diags)) == NULL)
+		return;
+	if (tls_client_certificate(client, &c))
+		s->visit(s->arg, &c, conf->cert_at);
+	tls_client_put(client);
+}
+
+void tls_set_certificates(const struct config *c,
+			  void (*visit)(void *, const struct tls_certificate *, struct place),
+			  void *arg)
+{
+	const struct cluster_conf *cluster = c->upstreams.item;
+	struct arena scratch;
+	struct diags unsaid;
+	const struct sight s = { visit, arg, &unsaid };
+
+	arena_init(&scratch, NULL);
+	diags_init(&unsaid, &scratch);
+	for (uint32_t i = 0; i < c->listen.n; i++)
+		see_listener(&s, &listener_at(c, i)->tls);
+	for (uint32_t i = 0; i < c->upstreams.n; i++)
+		see_client(&s, &cluster[i].tls);
+	see_client(&s, &c->tracing.tls);
+	see_client(&s, &c->redis.tls);
+	arena_fini(&scratch);
+}
+
 void tls_set_files(const struct config *c, void (*visit)(void *, const char *), void *arg)
 {
 	const struct cluster_conf *cluster = c->upstreams.item;

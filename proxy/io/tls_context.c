@@ -368,6 +368,33 @@ static void use_ciphers(struct making *m, SSL_CTX *ctx, struct place at, const c
 	diag_error(m->diags, at, "E042", "`%s`: %s", list, openssl_text("no such ciphers"));
 }
 
+static bool keeps_secrets(const SSL_CIPHER *c)
+{
+	int kx = SSL_CIPHER_get_kx_nid(c);
+
+	return kx == NID_kx_ecdhe || kx == NID_kx_dhe || kx == NID_kx_any; /* any: TLS 1.3 */
+}
+
+bool tls_weak_cipher(const char *ciphers, char name[static 64])
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	const STACK_OF(SSL_CIPHER) *list = NULL;
+	bool found = false;
+
+	if (ctx != NULL && SSL_CTX_set_cipher_list(ctx, ciphers) == 1)
+		list = SSL_CTX_get_ciphers(ctx);
+	for (int i = 0; !found && i < sk_SSL_CIPHER_num(list); i++) {
+		const SSL_CIPHER *c = sk_SSL_CIPHER_value(list, i);
+
+		found = !keeps_secrets(c);
+		if (found)
+			snprintf(name, 64, "%s", SSL_CIPHER_get_name(c));
+	}
+	SSL_CTX_free(ctx);
+	ERR_clear_error();
+	return found;
+}
+
 static void seen_digest(const struct making *m, uint8_t out[SHA256_BYTES])
 {
 	sha256(slice_of(m->seen.p, m->seen.n), out);

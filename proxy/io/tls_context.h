@@ -45,6 +45,10 @@ extern const struct schema tls_server_schema, tls_client_schema;
  * the list. */
 bool tls_server_check(const struct conf_list *certs, struct diags *);
 
+/* Writes the name of the first of these (as OpenSSL lists them) with which calls that were recorded can be read once
+ * the certificate's key is known: its key exchange has no forward secrecy.  False: none, or the list means nothing. */
+bool tls_weak_cipher(const char *ciphers, char name[static 64]);
+
 /* Visits the files that are named, for who watches them. */
 void tls_server_files(const struct tls_server_conf *, void (*visit)(void *arg, const char *path),
 		      void *arg);

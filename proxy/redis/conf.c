@@ -137,6 +137,7 @@ static const struct field fields[] = {
 	{ .key = "on_error",
 	  .type = C_ENUM,
 	  .offset = offsetof(struct redis_conf, on_error),
+	  .at = offsetof(struct redis_conf, on_error_at),
 	  .dflt = "local",
 	  .names = redis_on_error_names,
 	  .doc = "What shared limits do without Redis: each replica its share by itself, or all "

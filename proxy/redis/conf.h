@@ -33,7 +33,7 @@ struct redis_conf {
 	uint32_t overshoot_ppm;
 	uint32_t peers; /* at least so many; 0: as many as there are */
 	const char *space, *salt;
-	struct place at, url_at, cluster_at, tls_at;
+	struct place at, url_at, cluster_at, tls_at, on_error_at;
 
 	/* made by the check */
 	bool use_tls;

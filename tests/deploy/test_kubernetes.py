@@ -107,7 +107,7 @@ def test_the_configuration_is_one_that_weir_takes(rendered, binary, tmp_path, wh
     for d in rendered(what):
         if d["kind"] == "ConfigMap" and "weir.yaml" in d["data"]:
             (tmp_path / "weir.yaml").write_text(d["data"]["weir.yaml"])
-            said = sh(binary, "check", "--strict", "-c", tmp_path / "weir.yaml", env={**os.environ, "REDIS_PASSWORD": "x"})
+            said = sh(binary, "check", "--strict", "--production", "-c", tmp_path / "weir.yaml", env={**os.environ, "REDIS_PASSWORD": "x"})
             assert "0 errors, 0 warnings" in said.stderr
 
 
@@ -158,6 +158,8 @@ VALUES = """
 replicas: 1
 image: app:1
 weir:
+  accept: [W212, W214]
+  clientIp: { trust: [10.0.0.0/8] }
   redis: { url: "redis://:${REDIS_PASSWORD}@redis:6379/0", salt: a-salt-of-ours }
   env: [{ name: REDIS_PASSWORD, valueFrom: { secretKeyRef: { name: r, key: p } } }]
   policies: { a: { rate: 10/s, key: client.ip, store: redis } }
@@ -172,5 +174,5 @@ def test_the_library_chart_takes_redis_variables_and_routes(check, work, binary,
     (_, weir), = sidecars(documents)
     assert weir["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "r", "key": "p"} and weir["image"] == "weir:0.1.0"
     (tmp_path / "weir.yaml").write_text(documents[0]["data"]["weir.yaml"])
-    said = sh(binary, "check", "--strict", "-c", tmp_path / "weir.yaml", env={**os.environ, "REDIS_PASSWORD": "x"})
+    said = sh(binary, "check", "--strict", "--production", "-c", tmp_path / "weir.yaml", env={**os.environ, "REDIS_PASSWORD": "x"})
     assert "0 errors, 0 warnings" in said.stderr

@@ -39,7 +39,7 @@ NAMES = {  # what a certificate is for, where that is not its own name
     "client": "DNS:client.test,URI:spiffe://test/client",
 }
 DATES = {  # from, to; hours from now
-    "expired": (-48, -24), "early": (24, 48), "soon": (-24, 24 * 5 + 1),
+    "expired": (-48, -24), "early": (24, 48), "soon": (-24, 24 * 5 + 1), "month": (-24, 24 * 20),
 }
 
 

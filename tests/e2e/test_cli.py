@@ -94,6 +94,35 @@ def test_strict_turns_warnings_into_3(run, policy):
     assert run("check", "-c", path, "--strict").returncode == 3
 
 
+def codes(got):
+    return sorted({found["code"] for found in json.loads(got.stdout)})
+
+
+def test_production_is_asked_for(run, policy):
+    path = policy(GOOD.replace("100/s", "100/s, shadow: true"))
+    assert run("check", "-c", path, "--strict").returncode == 0
+    got = run("check", "-c", path, "--strict", "--production")
+    assert got.returncode == 3 and "[W207]" in got.stderr and re.search(r"weir\.yaml:6:\d+", got.stderr)
+    assert codes(run("check", "-c", path, "--production", "--format", "json")) == ["W202", "W207"]
+    accepted = policy("accept: [W202, W207]\n" + path.read_text())
+    assert run("check", "-c", accepted, "--strict", "--production").returncode == 0
+
+
+def test_grace_is_what_a_shutdown_has(run, policy):
+    path = policy("accept: [W202]\nshutdown: { delay: 5s, drain: 20s }\n" + GOOD)
+    assert run("check", "-c", path, "--strict", "--production", "--grace", "26s").returncode == 0
+    assert codes(run("check", "-c", path, "--production", "--grace", "25s", "--format", "json")) == ["W220"]
+    for args in (["--grace", "26s"], ["--production", "--grace", "26"]):
+        assert run("check", "-c", path, *args).returncode == 2
+
+
+def test_production_looks_into_certificates(run, policy):
+    pem = certs().file("month.pem")
+    path = policy(GOOD.replace("127.0.0.1:8080", f"{{ addr: 0.0.0.0:8443, tls: {{ cert: {pem} }} }}"))
+    assert codes(run("check", "-c", path, "--format", "json")) == []
+    assert codes(run("check", "-c", path, "--production", "--format", "json")) == ["W208"]
+
+
 WARNINGS = [
     ("unused policy", "policies:", "policies:\n  spare: { rate: 1/s }", "spare"),
     ("unused upstream", "upstreams:", "upstreams:\n  spare: 127.0.0.1:1", "spare"),
@@ -263,6 +292,23 @@ def expect_fine(got):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
 def test_examples_load(run, mounts, path):
     expect_fine(run("check", "-c", path, env={"TLS_DIR": mounts, "JWKS_DIR": mounts}))
+
+
+# What each of them leaves out, since it is about something else; the others are as they would be in production.
+LEFT_OUT = {
+    "full.yaml": ["W204", "W207", "W210", "W212", "W215"],  # all that there is, the bad with the good
+    "minimal.yaml": ["W202"], "quickstart.yaml": ["W202"],  # for a laptop: all calls come from it
+    "redis.yaml": ["W212", "W213"],
+    "routes.yaml": ["W202", "W204"],
+}
+DEPLOYED = ["kubernetes/base", "kubernetes/overlays/redis", "container", "package"]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")) + [EXAMPLES.parents[1] / "deploy" / d / "weir.yaml" for d in DEPLOYED],
+                         ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_production_is_content_with_what_is_to_be_copied(run, mounts, path):
+    got = run("check", "-c", path, "--production", "--format", "json", env={"TLS_DIR": mounts, "JWKS_DIR": mounts, "REDIS_PASSWORD": "x"})
+    assert codes(got) == LEFT_OUT.get(path.name, []), got.stdout
 
 
 def test_what_the_readme_shows_loads(run, policy, mounts):

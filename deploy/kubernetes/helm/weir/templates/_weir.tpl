@@ -18,6 +18,8 @@ resources:
   limits: { memory: 128Mi }
 shutdown: { preStopSeconds: 5, appSeconds: 25, delaySeconds: 0, drainSeconds: 5 }
 upstream: 127.0.0.1:3000
+clientIp: {} # behind an ingress: { trust: [NETWORK OF ITS PODS] }
+accept: [] # what `weir check --production` says, and is meant
 policies: {}
 routes: []
 {{- end }}
@@ -89,6 +91,12 @@ metadata:
 data:
   weir.yaml: |
     version: 1
+    {{- with $w.accept }}
+    accept: {{ toJson . }}
+    {{- end }}
+    {{- with $w.clientIp }}
+    client_ip: {{ toJson . }}
+    {{- end }}
     listen: 0.0.0.0:{{ $w.port }}
     probes: 0.0.0.0:{{ $w.probesPort }}
     admin: 127.0.0.1:9901
