@@ -98,11 +98,6 @@ static const struct cli_command commands[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
-const struct cli_command *cli_commands(void)
-{
-	return commands;
-}
-
 static const char nginx_usage[] =
     "weir [-t | -T] [-q] [-v | -V] [-s reload|stop|quit|reopen] [-c FILE] [-p PREFIX]";
 
@@ -224,7 +219,7 @@ static bool is_named_nginx(const char *program)
 	return strcmp(slash == NULL ? program : slash + 1, "nginx") == 0;
 }
 
-int cli_main(int argc, char **argv, const struct cli_host *host)
+static int dispatch(int argc, char **argv, const struct cli_host *host)
 {
 	const struct cli_command *c;
 	const char *meant = NULL;
@@ -249,4 +244,13 @@ int cli_main(int argc, char **argv, const struct cli_host *host)
 	if (c->run != ctl && wants_help(argc - 1, argv + 1))
 		return help(2, help_argv, host);
 	return c->run(argc - 1, argv + 1, host);
+}
+
+/* Commands that tell of all of them are in the table themselves. */
+int cli_main(int argc, char **argv, const struct cli_host *host)
+{
+	struct cli_host whole = *host;
+
+	whole.commands = commands;
+	return dispatch(argc, argv, &whole);
 }

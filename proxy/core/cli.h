@@ -8,7 +8,8 @@
 struct cli_command;
 
 struct cli_host {
-	const struct cli_command *ctl; /* the commands behind `weir ctl`; NULL: none */
+	const struct cli_command *commands; /* all that there are: cli_main says it */
+	const struct cli_command *ctl;      /* the commands behind `weir ctl`; NULL: none */
 	struct control_services services;
 	int (*import_nginx)(int argc, char **argv, const struct cli_host *); /* NULL: there is none */
 	/* A link to the program that is named so: its options are nginx's then. */

@@ -94,7 +94,7 @@ static void put_names(struct buf *out, const struct cli_command *c)
 
 static void print_bash(struct writer *w, const struct cli_host *host)
 {
-	const struct cli_command *all = cli_commands();
+	const struct cli_command *all = host->commands;
 
 	buf_puts(w->out, "# bash completion for weir, made by `weir completion bash`\n"
 			 "_weir() {\n"
@@ -191,7 +191,7 @@ static void zsh_command(struct writer *w, const struct cli_command *c, const cha
 
 static void print_zsh(struct writer *w, const struct cli_host *host)
 {
-	const struct cli_command *all = cli_commands();
+	const struct cli_command *all = host->commands;
 
 	buf_puts(w->out, "#compdef weir\n# zsh completion for weir, made by `weir completion zsh`\n"
 			 "_weir() {\n\tlocal -a commands ctl\n\tlocal command\n");

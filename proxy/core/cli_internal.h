@@ -62,9 +62,7 @@ bool cli_parse(int argc, char **argv, const struct cli_option *, struct cli_word
  * letter nor name, and the values of what is no option. */
 void cli_options_of(const struct cli_command *, const struct cli_host *,
 		    void (*see)(void *arg, const struct cli_option *), void *arg);
-/* The commands, and those behind `ctl`, end with one without a name. */
-const struct cli_command *cli_commands(void);
-/* One of them; NULL: there is none, and *meant may be what was meant. */
+/* One of a list that ends with one without a name; NULL: there is none, and *meant may be what was meant. */
 const struct cli_command *cli_find(const struct cli_command *, const char *name,
 				   const char **meant);
 /* Says what is wrong with the command line; STATUS_USAGE. */

@@ -190,7 +190,7 @@ static void print_weir_1(struct buf *out, const struct cli_host *host)
 		      "whether a call may pass, forwards it, and answers 429 or 503 with a\n"
 		      "truthful Retry\\-After where it may not.\n"
 		      "Its configuration is one file, see\n.Xr weir.yaml 5 .\n.Sh COMMANDS\n");
-	put_commands(out, cli_commands(), "");
+	put_commands(out, host->commands, "");
 	buf_puts(out, ".Sh CONTROL COMMANDS\nThese ask a running\n.Nm\nover its admin listener.\n");
 	put_commands(out, host->ctl, "ctl ");
 	buf_puts(
