@@ -47,6 +47,8 @@ struct service_call {
 	bool answered;
 	struct asked *asked;     /* control has it */
 	struct list stream_link; /* worker.streams */
+	struct list link;        /* worker.service_calls */
+	uint64_t since_ns;       /* its body is awaited, or its answer is under way */
 	bool streaming;
 	unsigned looks;
 	uint64_t seq; /* of the next event */
@@ -71,6 +73,7 @@ static struct arena *on_arena(void *user, struct stream *s)
 	arena_init(&sc->arena, &wl->worker->loop.pool);
 	timer_init(&sc->timer, on_timer);
 	list_init(&sc->stream_link);
+	list_init(&sc->link);
 	return &sc->arena;
 }
 
@@ -93,6 +96,7 @@ static void end_call(struct service_call *sc)
 		list_remove(&sc->stream_link);
 		atomic_fetch_sub(&sc->worker->shared->streams, 1);
 	}
+	list_remove(&sc->link);
 	timer_fini(&sc->worker->loop.timers, &sc->timer);
 	loop_defer(&sc->worker->loop, &sc->grave, on_grave);
 }
@@ -102,6 +106,28 @@ static bool set_deadline(struct service_call *sc, uint64_t ns)
 	struct loop *loop = &sc->worker->loop;
 
 	return timer_set(&loop->timers, &sc->timer, loop->now_ns + ns);
+}
+
+/* Something begins that may take its time. */
+static void begin_part(struct service_call *sc)
+{
+	list_remove(&sc->link);
+	list_push_back(&sc->worker->service_calls, &sc->link);
+	sc->since_ns = sc->worker->loop.now_ns;
+}
+
+struct conn *service_call_slowest(const struct worker_listener *wl)
+{
+	struct loop *loop = &wl->worker->loop;
+
+	LIST_EACH (n, &wl->worker->service_calls) {
+		struct service_call *sc = LIST_ENTRY(n, struct service_call, link);
+
+		if (sc->conn->owner == wl && !sc->conn->closing && !sc->streaming &&
+		    sc->asked == NULL && loop->now_ns - sc->since_ns >= SERVICE_SLOW_NS)
+			return sc->conn;
+	}
+	return NULL;
 }
 
 static bool add(struct head *h, const char *name, const char *value)
@@ -143,6 +169,7 @@ static void send_reply(struct service_call *sc)
 	bool end = r->status == 304;
 
 	sc->answered = true;
+	begin_part(sc);
 	if (r->body.oom || !set_deadline(sc, ns) || !send_head(sc, end)) {
 		give_up(sc, reason_out_of_memory);
 		return;
@@ -433,6 +460,7 @@ static struct service_call *attach(struct conn *c, struct stream *s, struct head
 	sc->req = head;
 	s->on = &call_events;
 	s->owner = sc;
+	begin_part(sc);
 	return sc;
 }
 

@@ -182,21 +182,45 @@ static uint32_t service_bound(const struct worker_listener *wl)
 							     : c->probes.connections;
 }
 
-/* Those who only hold a connection open, to come back or not to say anything at all, do not keep others from being
- * heard: the one that has done so for longest goes.  False: all are busy. */
-static bool make_room(struct worker_listener *wl)
+/* Of what is left of an answer most goes at once. */
+static bool is_slow(const struct conn *c, enum codec_phase phase)
+{
+	return phase != CODEC_CLOSED ||
+	       c->loop->now_ns + c->times->write_ns >= c->timer.deadline_ns + SERVICE_SLOW_NS;
+}
+
+static struct conn *oldest_in(struct worker_listener *wl, enum codec_phase phase)
 {
 	LIST_EACH (n, &wl->worker->loop.conns) {
 		struct conn *c = LIST_ENTRY(n, struct conn, link);
 
-		if (c->times == NULL || c->owner != wl || c->closing ||
-		    c->timed_phase != CODEC_IDLE)
-			continue;
-		conn_close(c, NULL);
-		stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
-		return true;
+		if (c->times != NULL && c->owner == wl && !c->closing && c->timed_phase == phase &&
+		    is_slow(c, phase))
+			return c;
 	}
-	return false;
+	return NULL;
+}
+
+/* Those who only hold a connection open do not keep others from being heard, be it that they may come back, have been
+ * answered, or never come to the end of what they say (a head is one packet, for whoever means it): the one that came
+ * first goes.  False: all are busy. */
+static bool make_room(struct worker_listener *wl)
+{
+	struct conn *c = oldest_in(wl, CODEC_IDLE);
+
+	if (c == NULL)
+		c = oldest_in(wl, CODEC_HEAD);
+	if (c == NULL)
+		c = service_call_slowest(wl);
+	if (c == NULL)
+		c = oldest_in(wl, CODEC_LINGER);
+	if (c == NULL)
+		c = oldest_in(wl, CODEC_CLOSED);
+	if (c == NULL)
+		return false;
+	conn_close(c, NULL);
+	stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+	return true;
 }
 
 static bool over_bound(struct worker_listener *wl)
@@ -515,6 +539,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 	list_init(&w->exchanges);
 	list_init(&w->spare);
 	list_init(&w->streams);
+	list_init(&w->service_calls);
 	forward_worker_init(&w->forward);
 	if (!mailbox_init(&w->mailbox) || !loop_init(&w->loop, real)) {
 		free(w);
