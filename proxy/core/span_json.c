@@ -334,6 +334,8 @@ void span_json_try(struct buf *b, const struct call_trace *t, const struct trace
 	buf_putc(b, '"');
 	times(b, r, y->start_ns, y->end_ns);
 	TEXT(b, "http.request.method", method_names[method_lookup(y->method)]);
+	if (method_lookup(y->method) == METHOD_OTHER)
+		TEXT(b, "http.request.method_original", y->method);
 	if (y->local)
 		TEXT(b, "server.address", slice_str(y->authority));
 	else
@@ -376,7 +378,7 @@ static void attribute(struct buf *b, const struct pair_conf *p)
 
 void span_json_head(struct buf *b, const struct tracing_conf *conf)
 {
-	static const struct slice sdk = SLICE("weir");
+	static const struct slice sdk = SLICE("weir"), language = SLICE("c");
 	const struct pair_conf *p = conf->attributes.item;
 	char host[256] = "";
 
@@ -385,6 +387,10 @@ void span_json_head(struct buf *b, const struct tracing_conf *conf)
 	TEXT(b, "service.name", slice_str(conf->service));
 	if (!is_given(conf, "telemetry.sdk.name"))
 		TEXT(b, "telemetry.sdk.name", sdk);
+	if (!is_given(conf, "telemetry.sdk.language"))
+		TEXT(b, "telemetry.sdk.language", language);
+	if (!is_given(conf, "telemetry.sdk.version"))
+		TEXT(b, "telemetry.sdk.version", slice_str(WEIR_VERSION));
 	if (!is_given(conf, "service.version"))
 		TEXT(b, "service.version", slice_str(WEIR_VERSION));
 	if (!is_given(conf, "host.name"))

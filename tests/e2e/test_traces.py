@@ -178,6 +178,7 @@ def test_two_spans_of_a_call(traced):
     assert r.line == "POST /v1/traces HTTP/1.1" and r.get("x-key") == "k" and r.get("content-type") == "application/json"
     got = flat(r.json()["resourceSpans"][0]["resource"]["attributes"])
     assert got["service.name"] == "edge" and got["deployment.environment.name"] == "t" and got["host.name"]
+    assert got["telemetry.sdk.name"] == "weir" and got["telemetry.sdk.language"] == "c" and got["telemetry.sdk.version"]
     check_call(w, s, y)
 
 
@@ -327,6 +328,25 @@ def test_a_hedge_is_a_sibling(traced, upstreams):
     tries = kinds(c.wait(3), CLIENT)
     assert [y["attributes"]["weir.attempt"] for y in tries] == ["first", "hedge"]
     assert sorted(y["attributes"]["weir.reason"] for y in tries) == ["hedged", "ok"]
+
+
+def test_a_method_that_nobody_knows(traced):
+    w, c = traced()
+    w.fetch("/x", method="BREW")
+    for s in c.wait(2):
+        assert s["name"] == ("HTTP app" if s["kind"] == SERVER else "HTTP")
+        assert s["attributes"]["http.request.method"] == "_OTHER" and s["attributes"]["http.request.method_original"] == "BREW"
+
+
+def test_any_bytes_in_spans(traced):
+    w, c = traced()
+    nasty = bytes(x for x in range(0x20, 0x100) if x != 0x7f) + b"\t\xc3\xa9\xed\xa0\x80\xc0\xaf"
+    raw = b"GET /%%22%%0a%%ff\"\\ HTTP/1.1\r\nHost: test\r\nUser-Agent: %b\r\ntraceparent: %b\r\ntracestate: %b\r\n\r\n"
+    w.client().send(raw % (nasty * 20, SAMPLED.encode(), nasty)).expect(200)
+    s, y = sorted(c.wait(2), key=lambda s: s["kind"])
+    json.loads(c.requests[0].body.decode("utf-8", "strict"))
+    assert s["attributes"]["url.path"] == '/%22%0a%ff"\\' and y["attributes"]["url.full"].endswith('/%22%0a%ff"\\')
+    assert len(s["attributes"]["user_agent.original"]) <= 256 and "\ufffd" in s["traceState"] and "\n" not in json.dumps([s, y])
 
 
 def test_over_http2(traced):
