@@ -104,6 +104,33 @@ static void remember_secret(struct conf_load *l, const void *at)
 	l->secrets = s;
 }
 
+void conf_hide(struct conf_load *l, const void *at)
+{
+	remember_secret(l, at);
+}
+
+void conf_hide_texts(struct conf_load *l, const struct conf_list *texts)
+{
+	for (uint32_t i = 0; i < texts->n; i++)
+		remember_secret(l, (const char *const *)texts->item + i);
+}
+
+bool conf_names_credentials(struct slice name)
+{
+	static const char *const marks[] = { "authorization", "cookie",     "token",   "secret",
+					     "password",      "credential", "session", "api-key",
+					     "api_key",       "apikey" };
+
+	for (size_t m = 0; m < sizeof(marks) / sizeof(marks[0]); m++) {
+		struct slice mark = slice_str(marks[m]);
+
+		for (size_t i = 0; i + mark.n <= name.n; i++)
+			if (slice_ieq(slice_of(name.p + i, mark.n), mark))
+				return true;
+	}
+	return false;
+}
+
 static bool holds_secret(const struct node *n)
 {
 	if (n->secret)

@@ -146,6 +146,14 @@ unsigned schema_diff(const struct schema *, const void *old, const void *new_, s
 unsigned schema_diff_field(const struct schema *, const struct field *, const void *old, const void *new_, struct buf *,
 			   unsigned *restart);
 
+/* For checks of schemas: what stands there (an address that a dump will come to, be it an item of a list) is dumped as
+ * <redacted> from here on, wherever it was read from. */
+void conf_hide(struct conf_load *, const void *at);
+/* Each of a list of const char *. */
+void conf_hide_texts(struct conf_load *, const struct conf_list *);
+/* Whether what has such a name (of a header field, say) is likely to be somebody's credentials. */
+bool conf_names_credentials(struct slice name);
+
 /* The field of this key, or NULL. */
 const struct field *schema_field(const struct schema *, const char *key);
 /* The value of a field as the dump shows it, on one line; nothing when it is absent.  Lists and scalars only. */

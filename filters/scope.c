@@ -138,6 +138,17 @@ static const char *check_match(const struct key_spec *key, const char *match)
 	return key_has_client_ip(key) ? "is not an address or network" : NULL;
 }
 
+/* Values of what callers prove themselves by; what they are known as (`api_key`, `jwt.sub`) is none. */
+static bool key_is_credentials(const struct key_spec *key)
+{
+	struct slice text = slice_str(key->text == NULL ? "" : key->text);
+	struct slice header = SLICE("header."), query = SLICE("query."), cookie = SLICE("cookie.");
+
+	return slice_starts(text, cookie) ||
+	       ((slice_starts(text, header) || slice_starts(text, query)) &&
+		conf_names_credentials(text));
+}
+
 bool scope_check_overrides(struct conf_load *load, const struct node *map,
 			   const struct key_spec *key, const struct conf_list *overrides,
 			   size_t item_size)
@@ -151,6 +162,8 @@ bool scope_check_overrides(struct conf_load *load, const struct node *map,
 		const char *match = *(const char *const *)(const void *)item;
 		const char *wrong = check_match(key, match);
 
+		if (key_is_credentials(key))
+			conf_hide(load, item);
 		if (wrong == NULL)
 			continue;
 		diag_error(load->diags, place_of(n, "match"), "E019", "override `%s`: %s", match,

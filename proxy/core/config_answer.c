@@ -1,6 +1,7 @@
 /* config_answer.c - the field tables of answers: fields that are set, what becomes of an upstream's
  * answer, what is answered in its place, and pages for errors. */
 #include <string.h>
+#include <strings.h>
 
 #include "core/config.h"
 #include "core/config_internal.h"
@@ -37,12 +38,27 @@ bool text_is_secret(const struct node *n, const char *key)
 	return value != NULL && value->secret;
 }
 
+/* Whether it is more than what calls bring: "Bearer {header.x-key}" is not. */
+static bool is_own_text(const char *value)
+{
+	static const char *const schemes[] = { "Bearer ", "Basic " };
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strncasecmp(value, schemes[i], strlen(schemes[i])) == 0)
+			value += strlen(schemes[i]);
+	while (*value == '{' && value[1] != '{' && strchr(value, '}') != NULL)
+		value = strchr(value, '}') + 1;
+	return *value != '\0';
+}
+
 static bool check_set(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct set_conf *set = conf;
 	const char *wrong = field_wrong(slice_str(set->name.name));
 
 	set->literal = text_is_secret(n, "value");
+	if (conf_names_credentials(slice_str(set->name.name)) && is_own_text(set->value))
+		conf_hide(l, &set->value);
 	if (wrong != NULL) {
 		diag_error(l->diags, n->key_at, "E015", "the field `%s` %s", set->name.name, wrong);
 		return false;

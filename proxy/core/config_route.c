@@ -52,10 +52,21 @@ static const struct field when_fields[] = {
 	{ .key = NULL },
 };
 
+static bool check_when(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct when_conf *when = conf;
+
+	(void)n;
+	if (conf_names_credentials(slice_str(when->name.name)))
+		conf_hide_texts(l, &when->values);
+	return true;
+}
+
 const struct schema when_schema = {
 	.name = "condition",
 	.size = sizeof(struct when_conf),
 	.fields = when_fields,
+	.check = check_when,
 	.scalar = "values",
 };
 

@@ -124,6 +124,17 @@ static const struct field value_fields[] = {
 	{ .key = NULL },
 };
 
+/* Whom a map of keys is of is said by its values. */
+static void hide_credentials(struct conf_load *l, const struct value_conf *v)
+{
+	const struct value_choice_conf *choice = v->map.item;
+
+	if (v->of.text == NULL || !conf_names_credentials(slice_str(v->of.text)))
+		return;
+	for (uint32_t i = 0; i < v->map.n; i++)
+		conf_hide_texts(l, &choice[i].match);
+}
+
 static bool check_value(struct conf_load *l, const struct node *n, void *conf)
 {
 	struct value_conf *v = conf;
@@ -131,6 +142,7 @@ static bool check_value(struct conf_load *l, const struct node *n, void *conf)
 
 	for (const char *c = v->name.name; *c != '\0'; c++)
 		ok = ok && char_is(*c, CH_UNRESERVED);
+	hide_credentials(l, v);
 	v->of.literal = is_secret(n, "of");
 	v->dflt.literal = is_secret(n, "default");
 	if (!ok)
