@@ -614,6 +614,11 @@ static const struct key_spec *concurrency_key(const struct filter *f)
 	return &c->key;
 }
 
+static bool concurrency_is_shared(const struct filter *f)
+{
+	return ((const struct limiter *)f->state)->sharing != NULL;
+}
+
 static bool concurrency_look_key(const struct filter *f, const struct filter_key *k,
 				 struct limit_info *out)
 {
@@ -773,6 +778,7 @@ const struct filter_ops concurrency_ops = {
 	.look = concurrency_look,
 	.key = concurrency_key,
 	.look_key = concurrency_look_key,
+	.is_shared = concurrency_is_shared,
 	.respond = concurrency_respond,
 	.done = concurrency_done,
 	.show = concurrency_show,

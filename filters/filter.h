@@ -363,6 +363,8 @@ struct filter_ops {
 	const struct key_spec *(*key)(const struct filter *);
 	bool (*look_key)(const struct filter *, const struct filter_key *, struct limit_info *);
 	bool (*reset_key)(const struct filter *, const struct filter_key *);
+	/* Whether all replicas count its keys together: then nobody begins one anew alone. */
+	bool (*is_shared)(const struct filter *);
 
 	/* From the loop of each worker, when it begins to follow the filter's policy; may be NULL.
 	 */

@@ -455,17 +455,26 @@ static bool find_key(const struct filter *f, const struct filter_key *k, struct 
 	t->rules = choose_rules(l, &stand_in, k->key);
 	if (l->windows)
 		table_set_wall(l->use.table, k->env->now_ns, k->env->wall_ns);
-	return l->sharing == NULL && t->rules->n > 0;
+	return t->rules->n > 0;
+}
+
+static bool rate_is_shared(const struct filter *f)
+{
+	return ((const struct limiter *)f->state)->sharing != NULL;
 }
 
 static bool rate_look_key(const struct filter *f, const struct filter_key *k,
 			  struct limit_info *out)
 {
+	const struct call stand_in = { .env = k->env, .client = k->client };
 	struct taken t;
 
 	if (!find_key(f, k, &t))
 		return false;
-	look_at_all(f->state, &t, k->env->now_ns, 0);
+	if (rate_is_shared(f))
+		rate_shared_look(f->state, &stand_in, &t, 0);
+	else
+		look_at_all(f->state, &t, k->env->now_ns, 0);
 	rate_fill_limit(f, &t, out);
 	return true;
 }
@@ -475,7 +484,7 @@ static bool rate_reset_key(const struct filter *f, const struct filter_key *k)
 	const struct limiter *l = f->state;
 	struct taken t;
 
-	if (!find_key(f, k, &t))
+	if (rate_is_shared(f) || !find_key(f, k, &t))
 		return false;
 	for (uint8_t i = 0; i < t.rules->n; i++)
 		table_reset(l->use.table, t.rules->tag[i], cell_key(k->key, i), k->env->now_ns);
@@ -655,6 +664,7 @@ const struct filter_ops rate_ops = {
 	.key = rate_key,
 	.look_key = rate_look_key,
 	.reset_key = rate_reset_key,
+	.is_shared = rate_is_shared,
 	.attempt = rate_attempt,
 	.attempted = rate_attempted,
 	.shut = rate_shut,

@@ -94,7 +94,10 @@ static bool may_enter(const struct process_view *view, const struct service_requ
 		return true;
 	if (token != NULL && token[0] != '\0' && !has_token(req->head, token) &&
 	    !may_anybody(view, req->head)) {
-		reply->www_authenticate = "Bearer";
+		/* RFC 6750 section 3 */
+		reply->www_authenticate = head_find(req->head, F_AUTHORIZATION) == NULL
+					      ? "Bearer realm=\"weir\""
+					      : "Bearer realm=\"weir\", error=\"invalid_token\"";
 		page_text(reply, 401, "the admin token is needed: Authorization: Bearer ...");
 		return false;
 	}
@@ -162,7 +165,38 @@ static void show_config(const struct process_view *view, const struct service_re
 	schema_dump_yaml(&config_schema, view->policy->config, &reply->body);
 }
 
-static void handle(const struct process_view *view, const struct service_request *req,
+/*---------------------------------------------------------------- refusals */
+
+/* Only who says so by name: "*" is said by browsers and curl, before which people sit. */
+static bool wants_json(const struct head *req)
+{
+	struct slice accept = SLICE("accept"), json = SLICE("application/json");
+	const struct header *h = head_find_name(req, accept);
+	struct slice rest = h == NULL ? slice_of(NULL, 0) : h->value;
+
+	while (rest.p != NULL) {
+		struct slice one = slice_cut(&rest, ',');
+
+		if (slice_ieq(slice_trim(slice_cut(&one, ';')), json))
+			return true;
+	}
+	return false;
+}
+
+/* The sentence of a refusal as {"error":"..."}. */
+static void say_in_json(struct service_reply *reply)
+{
+	struct buf said = reply->body;
+
+	reply->content_type = "application/json";
+	reply->body = (struct buf){ .oom = said.oom };
+	buf_puts(&reply->body, "{\"error\":");
+	buf_json_string(&reply->body, slice_trim(slice_of(said.n > 0 ? said.p : "", said.n)));
+	buf_puts(&reply->body, "}\n");
+	buf_fini(&said);
+}
+
+static void answer(const struct process_view *view, const struct service_request *req,
 		   struct service_reply *reply)
 {
 	static const struct page pages[] = {
@@ -172,10 +206,15 @@ static void handle(const struct process_view *view, const struct service_request
 		{ .path = "/config", .show = show_config },
 		{ .path = "/limits", .show = limits_show },
 		{ .path = "/limits/", .show = limit_show },
-		{ .path = "/limits/", .method = METHOD_DELETE, .show = limit_reset },
+		{ .path = "/limits/",
+		  .tail = "/key",
+		  .method = METHOD_DELETE,
+		  .show = limit_reset },
 		{ .path = "/breakers", .show = breakers_show },
+		{ .path = "/breakers/", .show = breaker_show },
 		{ .path = "/breakers/", .method = METHOD_PUT, .show = breakers_change },
 		{ .path = "/upstreams", .show = upstreams_show },
+		{ .path = "/upstreams/", .show = upstream_show },
 		{ .path = "/upstreams/", .method = METHOD_PUT, .show = upstreams_change },
 		{ .path = "/reload", .method = METHOD_POST, .show = reload_order },
 		{ .path = "/drain", .show = drain_show },
@@ -191,6 +230,17 @@ static void handle(const struct process_view *view, const struct service_request
 	if (may_enter(view, req, reply) && page_afford(&view->budgets->admin, view->now_ns,
 						       view->policy->config->admin.requests, reply))
 		page_show(pages, view, req, reply);
+}
+
+static void handle(const struct process_view *view, const struct service_request *req,
+		   struct service_reply *reply)
+{
+	struct slice text = SLICE("text/plain");
+
+	answer(view, req, reply);
+	if (reply->status >= 400 && slice_starts(slice_str(reply->content_type), text) &&
+	    wants_json(req->head))
+		say_in_json(reply);
 }
 
 const struct service admin_service = { .name = "admin", .handle = handle };

@@ -1,12 +1,14 @@
 /* breakers.c - /breakers: GET lists, PUT forces one open or closed, or lets it go on by itself. */
 #include "admin/breakers.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "admin/order.h"
 #include "admin/page.h"
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/stat.h"
 #include "conf/schema.h"
 #include "filters/breaker.h"
@@ -23,9 +25,10 @@ struct listing {
 
 static bool is_of(const struct breaker_order *o, const struct breaker_view *v)
 {
-	return o == NULL || (slice_is(o->upstream, v->upstream) &&
-			     (o->endpoint.p == NULL ||
-			      (v->endpoint != NULL && slice_is(o->endpoint, v->endpoint))));
+	return o == NULL || o->upstream.p == NULL ||
+	       (slice_is(o->upstream, v->upstream) &&
+		(o->endpoint.p == NULL ||
+		 (v->endpoint != NULL && slice_is(o->endpoint, v->endpoint))));
 }
 
 static void list_one(void *ctx, const struct breaker_view *v)
@@ -128,16 +131,19 @@ static bool parse_order(const struct service_request *req, struct arena *arena,
 	return true;
 }
 
-/* What stands behind /breakers/. */
+/* What stands behind /breakers/: a policy, and unless all are meant an upstream, and one of its endpoints. */
 static const struct filter *parse_path(const struct process_view *view, struct slice path,
 				       struct arena *arena, struct breaker_order *o)
 {
 	struct slice rest = slice_of(path.p + strlen("/breakers/"), path.n - strlen("/breakers/"));
 	struct slice name = page_decode(slice_cut(&rest, '/'), arena);
 
-	o->upstream = page_decode(slice_cut(&rest, '/'), arena);
+	bool one = rest.p != NULL;
+
+	o->upstream = one ? page_decode(slice_cut(&rest, '/'), arena) : rest;
 	o->endpoint = rest.p == NULL ? rest : page_decode(rest, arena);
-	if (name.p == NULL || o->upstream.p == NULL || (rest.p != NULL && o->endpoint.p == NULL))
+	if (name.p == NULL || (one && o->upstream.p == NULL) ||
+	    (rest.p != NULL && o->endpoint.p == NULL))
 		return NULL;
 	for (uint32_t i = 0; i < view->policy->n_filters; i++) {
 		const struct filter *f = view->policy->filter[i];
@@ -148,6 +154,55 @@ static const struct filter *parse_path(const struct process_view *view, struct s
 	return NULL;
 }
 
+static const char no_policy[] = "no breaker policy of that name";
+static const char no_breaker[] = "that policy guards no such upstream or endpoint";
+
+static void count_one(void *ctx, const struct breaker_view *v)
+{
+	struct listing *l = ctx;
+
+	l->n += is_of(l->of, v);
+}
+
+static void show(const struct process_view *view, const struct filter *f,
+		 const struct breaker_order *of, struct service_reply *reply)
+{
+	struct listing l = { .of = of };
+
+	if (f != NULL)
+		breaker_each(f, view->now_ns, count_one, &l);
+	if (f == NULL || (l.n == 0 && of->upstream.p != NULL))
+		page_text(reply, 404, f == NULL ? no_policy : no_breaker);
+	else
+		list(view, f, of, reply);
+}
+
+void breaker_show(const struct process_view *view, const struct service_request *req,
+		  struct service_reply *reply)
+{
+	struct breaker_order o = { .for_ns = 0 };
+	struct arena arena;
+
+	arena_init(&arena, NULL);
+	show(view, parse_path(view, req->path, &arena, &o), &o, reply);
+	arena_fini(&arena);
+}
+
+static void tell(const struct filter *f, const struct breaker_order *o, const char *who)
+{
+	static const char *const told[] = { [BREAKER_CLOSED] = "auto",
+					    [BREAKER_FORCED_OPEN] = "open",
+					    [BREAKER_FORCED_CLOSED] = "closed" };
+	char span[48] = "";
+
+	if (o->for_ns != 0)
+		snprintf(span, sizeof(span), " for %llu s",
+			 (unsigned long long)(o->for_ns / CLOCK_S));
+	log_info("breaker %s: upstream %.*s%s%.*s is told: %s%s, by order of %s", f->name,
+		 SLICE_FMT(o->upstream), o->endpoint.p == NULL ? "" : ", endpoint ",
+		 SLICE_FMT(o->endpoint), told[o->mode], span, who);
+}
+
 static void change(const struct process_view *view, const struct service_request *req,
 		   struct arena *arena, struct service_reply *reply)
 {
@@ -155,13 +210,17 @@ static void change(const struct process_view *view, const struct service_request
 	const struct filter *f = parse_path(view, req->path, arena, &o);
 
 	if (f == NULL)
-		page_text(reply, 404, "no breaker policy of that name");
+		page_text(reply, 404, no_policy);
+	else if (o.upstream.p == NULL)
+		page_text(reply, 404, "which breaker: /breakers/POLICY/UPSTREAM[/ENDPOINT]");
 	else if (!parse_order(req, arena, &o, reply))
 		return;
 	else if (breaker_obey(f, view->now_ns, &o) == 0)
-		page_text(reply, 404, "that policy guards no such upstream or endpoint");
-	else
+		page_text(reply, 404, no_breaker);
+	else {
+		tell(f, &o, req->who);
 		list(view, f, &o, reply);
+	}
 }
 
 void breakers_change(const struct process_view *view, const struct service_request *req,

@@ -10,6 +10,9 @@
  * of the window of a breaker that goes by shares. */
 void breakers_show(const struct process_view *, const struct service_request *,
 		   struct service_reply *);
+/* GET /breakers/POLICY[/UPSTREAM[/ENDPOINT]]: those alone. */
+void breaker_show(const struct process_view *, const struct service_request *,
+		  struct service_reply *);
 /* PUT /breakers/POLICY/UPSTREAM[/ENDPOINT] {"state":"open|closed|auto","for":"10m"}; answers with
  * those it was for, as GET does. */
 void breakers_change(const struct process_view *, const struct service_request *,

@@ -1,6 +1,8 @@
 /* control.c - what is asked of the control thread, and what it was told last. */
 #include "admin/control.h"
 
+#include <stdio.h>
+
 #include "admin/order.h"
 #include "admin/page.h"
 #include "base/clock.h"
@@ -9,10 +11,12 @@
 
 #define ORDER_TIME_MAX (30 * 24 * 3600 * CLOCK_S)
 
-static void ask(struct service_reply *reply, struct control_task task, service_page *then)
+static void ask(const struct service_request *req, struct service_reply *reply,
+		struct control_task task, service_page *then)
 {
 	reply->has_task = true;
 	reply->task = task;
+	snprintf(reply->task.who, sizeof(reply->task.who), "%s", req->who);
 	reply->then = then;
 }
 
@@ -43,7 +47,7 @@ void reload_order(const struct process_view *view, const struct service_request 
 	(void)view;
 	arena_init(&arena, NULL);
 	if (order_read(req, &empty_order, "a reload takes no body, or {}", &arena, &nothing, reply))
-		ask(reply, (struct control_task){ .kind = TASK_RELOAD }, NULL);
+		ask(req, reply, (struct control_task){ .kind = TASK_RELOAD }, NULL);
 	arena_fini(&arena);
 }
 
@@ -94,7 +98,7 @@ void drain_begin(const struct process_view *view, const struct service_request *
 	arena_init(&arena, NULL);
 	if (order_read(req, &drain_order, "the body is to be {\"for\":\"10m\"}, or nothing", &arena,
 		       &conf, reply))
-		ask(reply, (struct control_task){ .kind = TASK_DRAIN, .for_ns = conf.for_ns },
+		ask(req, reply, (struct control_task){ .kind = TASK_DRAIN, .for_ns = conf.for_ns },
 		    drain_show);
 	arena_fini(&arena);
 }
@@ -103,8 +107,7 @@ void drain_end(const struct process_view *view, const struct service_request *re
 	       struct service_reply *reply)
 {
 	(void)view;
-	(void)req;
-	ask(reply, (struct control_task){ .kind = TASK_UNDRAIN }, drain_show);
+	ask(req, reply, (struct control_task){ .kind = TASK_UNDRAIN }, drain_show);
 }
 
 /*--------------------------------------------------------------- log level */
@@ -166,7 +169,7 @@ void level_change(const struct process_view *view, const struct service_request 
 		req, &level_order,
 		"the body is to be {\"level\":\"debug|info|warn|error|auto\",\"for\":\"10m\"}",
 		&arena, &conf, reply))
-		ask(reply,
+		ask(req, reply,
 		    (struct control_task){
 			.kind = TASK_LOG_LEVEL,
 			.level = conf.level == LEVEL_AUTO ? -1 : conf.level,
@@ -215,16 +218,23 @@ void events_show(const struct process_view *view, const struct service_request *
 	struct slice name = SLICE("last-event-id");
 	const struct header *last = head_find_name(req->head, name);
 	struct slice since = page_query(req, "since"), follow = page_query(req, "follow");
+	bool once = follow.p != NULL && slice_is(follow, "false");
 	uint64_t seq = 1;
 
 	if (last != NULL && read_number(last->value, &seq))
 		seq++;
 	if (!read_number(since, &seq)) {
 		page_text(reply, 400, "`since` is the number of an event");
-	} else if (follow.p != NULL && slice_is(follow, "false")) {
+	} else if (follow.p != NULL && !once && !slice_is(follow, "true")) {
+		page_text(reply, 400, "`follow` is true or false");
+	} else if (once) {
 		list_events(seq, reply);
 	} else if (req->head->method_id == METHOD_HEAD) {
-		page_text(reply, 200, "");
+		reply->status = 200;
+		reply->content_type = "text/event-stream";
+	} else if (!page_origin_is_ours(req->head)) {
+		/* it could read none of it, but it would take the place of somebody who can */
+		page_text(reply, 403, "a page of another origin may follow nothing here");
 	} else if (view->streams >= view->policy->config->admin.streams) {
 		reply->retry_after = "10";
 		page_text(reply, 503, "`admin.streams` callers follow the events already");

@@ -38,6 +38,11 @@ static void put_sample(void *ctx, const struct filter_sample *s)
 		buf_printf(ctx, ",\"%s\":%llu", name[s->metric], (unsigned long long)s->value);
 }
 
+static bool is_shared(const struct filter *f)
+{
+	return f->ops->is_shared != NULL && f->ops->is_shared(f);
+}
+
 /* All but the end of the object. */
 static void put_policy(struct buf *b, const struct filter *f)
 {
@@ -47,8 +52,9 @@ static void put_policy(struct buf *b, const struct filter *f)
 	buf_json_string(b, slice_str(f->name));
 	buf_printf(b, ",\"kind\":\"%s\",\"key\":", f->ops->name);
 	buf_json_string(b, slice_str(key->text == NULL ? "" : key->text));
-	buf_printf(b, ",\"shadow\":%s,\"resettable\":%s", f->shadow ? "true" : "false",
-		   f->ops->reset_key != NULL ? "true" : "false");
+	buf_printf(b, ",\"shadow\":%s,\"shared\":%s,\"resettable\":%s",
+		   f->shadow ? "true" : "false", is_shared(f) ? "true" : "false",
+		   f->ops->reset_key != NULL && !is_shared(f) ? "true" : "false");
 	for (unsigned d = 0; d < DECISION_COUNT; d++)
 		buf_printf(b, ",\"%s\":%llu", decision_names[d],
 			   (unsigned long long)filter_stats_read(f->stats, (enum decision)d));
@@ -148,20 +154,22 @@ static bool read_hash(struct slice text, uint64_t *out)
 	return text.n == 16;
 }
 
-/* The values of all parameters of that name. */
+/* The values of all parameters of that name; more than KEY_PARTS_MAX: there are too many, or one is malformed. */
 static unsigned read_values(struct slice query, struct arena *arena, struct slice *out)
 {
 	unsigned n = 0;
 
-	while (query.p != NULL && query.n > 0 && n < KEY_PARTS_MAX) {
+	while (query.p != NULL && query.n > 0) {
 		struct slice value = slice_cut(&query, '&');
 		struct slice key = slice_cut(&value, '=');
 
 		if (!slice_is(key, "value"))
 			continue;
+		if (n == KEY_PARTS_MAX)
+			return KEY_PARTS_MAX + 1;
 		out[n] = page_decode(value, arena);
-		if (out[n].p != NULL)
-			n++;
+		if (out[n++].p == NULL)
+			return KEY_PARTS_MAX + 1;
 	}
 	return n;
 }
@@ -174,6 +182,8 @@ static const char *read_key(const struct filter *f, const struct service_request
 	struct slice hash = page_query(req, "hash"), value[KEY_PARTS_MAX];
 	unsigned n = read_values(req->query, arena, value);
 
+	if (n > KEY_PARTS_MAX)
+		return "a `value` is malformed, or there are too many";
 	if (hash.p != NULL)
 		return n > 0                      ? "either `hash` or `value`"
 		       : read_hash(hash, &k->key) ? NULL
@@ -185,15 +195,17 @@ static const char *read_key(const struct filter *f, const struct service_request
 		   : "which key: ?hash=..., or one ?value=... for each part of the policy's key";
 }
 
-static void show_key(const struct filter *f, const struct filter_key *k,
+static void show_key(const struct filter *f, const struct filter_key *k, const char *who,
 		     struct service_reply *reply)
 {
 	struct limit_info info = { .policy = NULL };
 
+	(void)who;
 	if (f->ops->look_key == NULL || !f->ops->look_key(f, k, &info)) {
 		page_text(reply, 409,
-			  "nothing is counted here for that key: it is not limited, or all "
-			  "replicas count it together");
+			  is_shared(f) ? "all replicas count that key together: what they count is "
+					 "seen in Redis alone"
+				       : "that key is not limited");
 		return;
 	}
 	reply->status = 200;
@@ -205,22 +217,38 @@ static void show_key(const struct filter *f, const struct filter_key *k,
 		   (unsigned long long)k->key, (unsigned long long)info.limit,
 		   (unsigned long long)info.remaining);
 	stat_print_seconds(&reply->body, info.reset_ms * CLOCK_MS);
-	buf_puts(&reply->body, "}\n");
+	buf_printf(&reply->body, ",\"shared\":%s}\n", is_shared(f) ? "true" : "false");
 }
 
-static void reset_key(const struct filter *f, const struct filter_key *k,
+/* NULL, or why none of its keys can be. */
+static const char *why_no_reset(const struct filter *f)
+{
+	if (f->ops->reset_key == NULL)
+		return "what such a policy counts comes back by itself";
+	if (is_shared(f))
+		return "all replicas count that key together, so none can begin it anew alone: "
+		       "give "
+		       "it an `overrides` entry with another rate, and reload; or wait";
+	return NULL;
+}
+
+static void reset_key(const struct filter *f, const struct filter_key *k, const char *who,
 		      struct service_reply *reply)
 {
-	if (f->ops->reset_key == NULL) {
-		page_text(reply, 409, "what such a policy counts comes back by itself");
+	const char *wrong = why_no_reset(f);
+
+	if (wrong != NULL) {
+		page_text(reply, 409, wrong);
 		return;
 	}
 	if (f->ops->reset_key(f, k))
-		log_info("limit %s: key %016llx is reset", f->name, (unsigned long long)k->key);
-	show_key(f, k, reply);
+		log_info("limit %s: key %016llx is reset, by order of %s", f->name,
+			 (unsigned long long)k->key, who);
+	show_key(f, k, who, reply);
 }
 
-typedef void key_page(const struct filter *, const struct filter_key *, struct service_reply *);
+typedef void key_page(const struct filter *, const struct filter_key *, const char *who,
+		      struct service_reply *);
 
 static void with_key(const struct process_view *view, const struct service_request *req,
 		     const struct filter *f, struct arena *arena, key_page *page,
@@ -233,7 +261,7 @@ static void with_key(const struct process_view *view, const struct service_reque
 	if (wrong != NULL)
 		page_text(reply, 400, wrong);
 	else
-		page(f, &k, reply);
+		page(f, &k, req->who, reply);
 }
 
 static void show_policy(const struct process_view *view, const struct service_request *req,
@@ -279,7 +307,7 @@ void limit_reset(const struct process_view *view, const struct service_request *
 
 	arena_init(&arena, NULL);
 	f = find_policy(view, req->path, &arena, &key);
-	if (f == NULL || !key)
+	if (f == NULL)
 		page_text(reply, 404, nobody);
 	else
 		with_key(view, req, f, &arena, reset_key, reply);

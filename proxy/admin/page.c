@@ -81,9 +81,12 @@ struct slice page_query(const struct service_request *req, const char *name)
 static bool path_is(const struct page *page, struct slice path)
 {
 	struct slice want = slice_str(page->path);
+	struct slice tail = slice_str(page->tail == NULL ? "" : page->tail);
 
-	return want.n > 1 && want.p[want.n - 1] == '/' ? slice_starts(path, want)
-						       : slice_eq(path, want);
+	if (want.n == 1 || want.p[want.n - 1] != '/')
+		return slice_eq(path, want);
+	return slice_starts(path, want) && path.n >= want.n + tail.n &&
+	       memcmp(path.p + path.n - tail.n, tail.p, tail.n) == 0;
 }
 
 static bool method_is(const struct page *page, enum method_id method)
@@ -112,25 +115,41 @@ static const char *allow_of(const struct page *pages, struct slice path)
 
 /*---------------------------------------------------------------- changing */
 
-/* Browsers say so where a request comes from (RFC 6454 section 7); others need not. */
-static bool origin_is_ours(const struct head *req)
+static bool is_origin(struct slice value, struct slice authority)
 {
-	struct slice name = SLICE("origin"), scheme = SLICE("http://");
-	const struct header *h = head_find_name(req, name);
+	struct slice scheme = SLICE("http://");
 
-	if (h == NULL)
-		return true;
-	return slice_starts(h->value, scheme) &&
-	       slice_ieq(slice_of(h->value.p + scheme.n, h->value.n - scheme.n), req->authority);
+	return slice_starts(value, scheme) &&
+	       slice_ieq(slice_of(value.p + scheme.n, value.n - scheme.n), authority);
 }
 
+bool page_origin_is_ours(const struct head *req)
+{
+	struct slice name = SLICE("origin");
+
+	for (uint32_t i = 0; i < req->n; i++)
+		if (slice_ieq(req->fields[i].name, name) &&
+		    !is_origin(req->fields[i].value, req->authority))
+			return false;
+	return true;
+}
+
+/* All that it is said to be. */
 static bool is_json(const struct head *req)
 {
 	struct slice json = SLICE("application/json");
-	const struct header *h = head_find(req, F_CONTENT_TYPE);
-	struct slice rest = h == NULL ? slice_of(NULL, 0) : h->value;
+	bool said = false;
 
-	return slice_ieq(slice_trim(slice_cut(&rest, ';')), json);
+	for (uint32_t i = 0; i < req->n; i++) {
+		struct slice rest = req->fields[i].value;
+
+		if (req->fields[i].id != F_CONTENT_TYPE)
+			continue;
+		if (!slice_ieq(slice_trim(slice_cut(&rest, ';')), json))
+			return false;
+		said = true;
+	}
+	return said;
 }
 
 /* No form sends one, and no script of another origin may. */
@@ -141,7 +160,7 @@ static bool is_bare_delete(const struct service_request *req)
 
 static bool may_change(const struct service_request *req, struct service_reply *reply)
 {
-	if (!origin_is_ours(req->head)) {
+	if (!page_origin_is_ours(req->head)) {
 		page_text(reply, 403, "a page of another origin may change nothing here");
 		return false;
 	}

@@ -6,6 +6,7 @@
 
 struct page {
 	const char *path; /* a slash at its end, and not that alone: all paths that begin with it */
+	const char *tail; /* of these only such as end with it; NULL: all */
 	enum method_id method; /* METHOD_OTHER: to read, GET and HEAD; else it changes something */
 	service_page *show;
 };
@@ -18,6 +19,9 @@ void page_show(const struct page *pages, const struct process_view *,
 /* False: there were more than `per_second` lately (a second's worth may come at once); the reply is a 429. */
 bool page_afford(struct service_budget *, uint64_t now_ns, uint32_t per_second,
 		 struct service_reply *);
+/* Browsers say so where a request comes from (RFC 6454 section 7), others need not.  False: from a page that this listener
+ * did not send. */
+bool page_origin_is_ours(const struct head *);
 /* A short answer: the text and a newline. */
 void page_text(struct service_reply *, unsigned status, const char *text);
 /* The value of a parameter of the query, as it came; p NULL: there is none. */

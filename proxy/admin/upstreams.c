@@ -10,9 +10,20 @@
 
 /*---------------------------------------------------------------- to show */
 
-/* `only` NULL: all. */
-static void list(const struct process_view *view, const struct endpoint *only,
-		 struct service_reply *reply)
+/* What stands behind /upstreams/; p NULL: anything does. */
+struct asked {
+	struct slice upstream, endpoint;
+};
+
+static bool is_asked(const struct asked *a, const struct endpoint *e)
+{
+	return (a->upstream.p == NULL || slice_is(a->upstream, e->cluster)) &&
+	       (a->endpoint.p == NULL || slice_is(a->endpoint, e->text));
+}
+
+/* Returns of how many. */
+static unsigned list(const struct process_view *view, const struct asked *asked,
+		     struct service_reply *reply)
 {
 	const struct policy *p = view->policy;
 	struct buf *b = &reply->body;
@@ -26,7 +37,7 @@ static void list(const struct process_view *view, const struct endpoint *only,
 			const struct cluster_member *m = &p->cluster[i]->member[k];
 			const struct endpoint *e = m->endpoint;
 
-			if (only != NULL && e != only)
+			if (!is_asked(asked, e))
 				continue;
 			buf_puts(b, n++ == 0 ? "{\"upstream\":" : ",{\"upstream\":");
 			buf_json_string(b, slice_str(e->cluster));
@@ -38,40 +49,59 @@ static void list(const struct process_view *view, const struct endpoint *only,
 		}
 	}
 	buf_puts(b, "]}\n");
+	return n;
 }
 
 void upstreams_show(const struct process_view *view, const struct service_request *req,
 		    struct service_reply *reply)
 {
+	const struct asked all = { .upstream = { .p = NULL } };
+
 	(void)req;
-	list(view, NULL, reply);
+	list(view, &all, reply);
+}
+
+/* An endpoint may have slashes in it, be they escaped or not. */
+static bool parse_path(struct slice path, struct arena *arena, struct asked *a)
+{
+	struct slice rest =
+	    slice_of(path.p + strlen("/upstreams/"), path.n - strlen("/upstreams/"));
+	bool one;
+
+	a->upstream = page_decode(slice_cut(&rest, '/'), arena);
+	one = rest.p != NULL;
+	a->endpoint = one ? page_decode(rest, arena) : rest;
+	return a->upstream.p != NULL && (!one || a->endpoint.p != NULL);
+}
+
+static const char nobody[] = "no such upstream or endpoint";
+
+void upstream_show(const struct process_view *view, const struct service_request *req,
+		   struct service_reply *reply)
+{
+	struct arena arena;
+	struct asked a;
+
+	arena_init(&arena, NULL);
+	if (!parse_path(req->path, &arena, &a) || list(view, &a, reply) == 0) {
+		reply->body.n = 0;
+		page_text(reply, 404, nobody);
+	}
+	arena_fini(&arena);
 }
 
 /*---------------------------------------------------------------- to change */
 
-static struct endpoint *find(const struct policy *p, struct slice upstream, struct slice text)
+static struct endpoint *find(const struct policy *p, const struct asked *a)
 {
 	for (uint32_t i = 0; i < p->n_clusters; i++)
 		for (uint32_t k = 0; k < p->cluster[i]->n; k++) {
 			struct endpoint *e = p->cluster[i]->member[k].endpoint;
 
-			if (slice_is(upstream, e->cluster) && slice_is(text, e->text))
+			if (is_asked(a, e))
 				return e;
 		}
 	return NULL;
-}
-
-/* What stands behind /upstreams/: an endpoint may have slashes in it, be they escaped or not. */
-static struct endpoint *parse_path(const struct policy *p, struct slice path, struct arena *arena)
-{
-	struct slice rest =
-	    slice_of(path.p + strlen("/upstreams/"), path.n - strlen("/upstreams/"));
-	struct slice upstream = page_decode(slice_cut(&rest, '/'), arena), endpoint;
-
-	if (upstream.p == NULL || rest.p == NULL)
-		return NULL;
-	endpoint = page_decode(rest, arena);
-	return endpoint.p == NULL ? NULL : find(p, upstream, endpoint);
 }
 
 struct order_conf {
@@ -110,34 +140,38 @@ static const struct schema order_schema = {
 static const char order_shape[] =
     "the body is to be {\"state\":\"up|drain|down\",\"weight\":1}, or one of both";
 
-static void obey(struct endpoint *e, const struct order_conf *o)
+static void obey(struct endpoint *e, const struct order_conf *o, const char *who)
 {
 	if (o->state_at.line != 0) {
 		endpoint_force(e, (enum endpoint_order)o->state);
-		log_info("upstream %s: %s is told: %s", e->cluster, e->text, state_names[o->state]);
+		log_info("upstream %s: %s is told: %s, by order of %s", e->cluster, e->text,
+			 state_names[o->state], who);
 	}
 	if (o->weight_at.line != 0) {
 		endpoint_force_weight(e, o->weight);
-		log_info("upstream %s: %s is told: weight %u%s", e->cluster, e->text, o->weight,
-			 o->weight == 0 ? " (as configured)" : "");
+		log_info("upstream %s: %s is told: weight %u%s, by order of %s", e->cluster,
+			 e->text, o->weight, o->weight == 0 ? " (as configured)" : "", who);
 	}
 }
 
 static void change(const struct process_view *view, const struct service_request *req,
 		   struct arena *arena, struct service_reply *reply)
 {
-	struct endpoint *e = parse_path(view->policy, req->path, arena);
+	struct asked a;
+	struct endpoint *e = parse_path(req->path, arena, &a) && a.endpoint.p != NULL
+				 ? find(view->policy, &a)
+				 : NULL;
 	struct order_conf o = { 0 };
 
 	if (e == NULL) {
-		page_text(reply, 404, "no such upstream or endpoint");
+		page_text(reply, 404, nobody);
 	} else if (!order_read(req, &order_schema, order_shape, arena, &o, reply)) {
 		return;
 	} else if (o.state_at.line == 0 && o.weight_at.line == 0) {
 		page_text(reply, 400, order_shape);
 	} else {
-		obey(e, &o);
-		list(view, e, reply);
+		obey(e, &o, req->who);
+		list(view, &a, reply);
 	}
 }
 

@@ -35,7 +35,7 @@
 #include "core/watch.h"
 #include "core/worker.h"
 
-enum { DRAIN_LOOK_MS = 20, CUT_GRACE_MS = 200 };
+enum { DRAIN_LOOK_MS = 20, CUT_GRACE_MS = 200, SPAN_TEXT_MAX = 32 };
 
 /* A worker that turns takes its messages: this one says that it did. */
 struct pulse {
@@ -502,17 +502,33 @@ static uint64_t until(uint64_t for_ns)
 	return for_ns == 0 ? 0 : clock_mono_ns() + for_ns;
 }
 
-static void drain(struct control *c, bool yes, uint64_t for_ns)
+/* " for 600 s"; "" until the next order. */
+static const char *span(uint64_t for_ns, char out[static SPAN_TEXT_MAX])
 {
-	struct hand_orders *o = &c->shared.orders;
-
-	atomic_store(&o->drain_until_ns, yes ? until(for_ns) : 0);
-	if (atomic_exchange(&o->drained, yes) != yes)
-		log_warn("drain: %s", yes ? "not ready, connections are not kept" : "over");
+	out[0] = '\0';
+	if (for_ns != 0)
+		snprintf(out, SPAN_TEXT_MAX, " for %llu s", (unsigned long long)(for_ns / CLOCK_S));
+	return out;
 }
 
-static void force_level(struct control *c, int level, uint64_t for_ns)
+/* `who` NULL: its time is over. */
+static void drain(struct control *c, bool yes, uint64_t for_ns, const char *who)
 {
+	struct hand_orders *o = &c->shared.orders;
+	char text[SPAN_TEXT_MAX];
+
+	atomic_store(&o->drain_until_ns, yes ? until(for_ns) : 0);
+	if (atomic_exchange(&o->drained, yes) == yes && !yes)
+		return;
+	log_warn("drain: %s%s, %s%s", yes ? "not ready, connections are not kept" : "over",
+		 span(for_ns, text), who == NULL ? "its time has come" : "by order of ",
+		 who == NULL ? "" : who);
+}
+
+static void force_level(struct control *c, int level, uint64_t for_ns, const char *who)
+{
+	char text[SPAN_TEXT_MAX];
+
 	struct hand_orders *o = &c->shared.orders;
 
 	atomic_store(&o->level_until_ns, level < 0 ? 0 : until(for_ns));
@@ -520,8 +536,10 @@ static void force_level(struct control *c, int level, uint64_t for_ns)
 	if (level < 0)
 		level = c->policy->config->log.level;
 	log_set_level((enum log_level)level);
-	log_info("log level: %s%s", log_level_name((enum log_level)level),
-		 atomic_load(&o->level_forced) ? ", by order" : "");
+	log_info("log level: %s%s%s, %s%s", log_level_name((enum log_level)level),
+		 atomic_load(&o->level_forced) ? "" : " (as configured)", span(for_ns, text),
+		 who == NULL ? "the order's time has come" : "by order of ",
+		 who == NULL ? "" : who);
 }
 
 /* Orders whose time is over; when the next one's is: 0: never. */
@@ -532,14 +550,22 @@ static uint64_t end_orders(struct control *c, uint64_t now)
 	uint64_t level_ns = atomic_load(&o->level_until_ns);
 
 	if (drain_ns != 0 && drain_ns <= now) {
-		drain(c, false, 0);
+		drain(c, false, 0, NULL);
 		drain_ns = 0;
 	}
 	if (level_ns != 0 && level_ns <= now) {
-		force_level(c, -1, 0);
+		force_level(c, -1, 0, NULL);
 		level_ns = 0;
 	}
 	return drain_ns == 0 || (level_ns != 0 && level_ns < drain_ns) ? level_ns : drain_ns;
+}
+
+static void reload_by_order(struct control *c, struct control_task *t)
+{
+	char trigger[SERVICE_WHO_MAX + 16];
+
+	snprintf(trigger, sizeof(trigger), "by order of %s", t->who);
+	reload(c, trigger, t);
 }
 
 static void run_task(struct control *c, struct control_task *t)
@@ -548,11 +574,11 @@ static void run_task(struct control *c, struct control_task *t)
 	if (c->phase != RUNNING)
 		t->status = 409;
 	else if (t->kind == TASK_RELOAD)
-		reload(c, "by order", t);
+		reload_by_order(c, t);
 	else if (t->kind == TASK_LOG_LEVEL)
-		force_level(c, t->level, t->for_ns);
+		force_level(c, t->level, t->for_ns, t->who);
 	else
-		drain(c, t->kind == TASK_DRAIN, t->for_ns);
+		drain(c, t->kind == TASK_DRAIN, t->for_ns, t->who);
 	if (t->status == 409)
 		buf_printf(&t->body, "{\"error\":\"%s\"}\n",
 			   c->phase != RUNNING ? "weir is shutting down"

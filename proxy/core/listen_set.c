@@ -103,6 +103,12 @@ static bool is_beside_own(const struct listen_set *ls, const struct listen_slot 
 	return false;
 }
 
+/* Who may connect to a unix socket; the umask takes more away.  Of orders, the group at most. */
+static mode_t mode_of(const struct listen_set *ls, const struct listen_slot *s)
+{
+	return s->service != NULL && s->service == ls->services->admin ? 0660 : 0777;
+}
+
 static int bind_worker(struct listen_set *ls, struct listen_slot *s, unsigned w, int backlog,
 		       const char **error)
 {
@@ -115,7 +121,8 @@ static int bind_worker(struct listen_set *ls, struct listen_slot *s, unsigned w,
 			return fd;
 	}
 	if (w == 0 || (s->addr.u.sa.sa_family != AF_UNIX && !s->inherited))
-		return listener_bind(&s->addr, backlog, w > 0 || is_beside_own(ls, s), error);
+		return listener_bind(&s->addr, backlog, w > 0 || is_beside_own(ls, s),
+				     mode_of(ls, s), error);
 	fd = fcntl(s->fd[0], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		*error = strerror(errno);

@@ -39,6 +39,8 @@ struct service_budgets {
 	struct service_budget admin, scrapes;
 };
 
+enum { SERVICE_WHO_MAX = 192 };
+
 enum control_task_kind { TASK_RELOAD, TASK_DRAIN, TASK_UNDRAIN, TASK_LOG_LEVEL };
 
 /* What a service wants the control thread to do, which writes the answer. */
@@ -46,6 +48,7 @@ struct control_task {
 	enum control_task_kind kind;
 	int level;       /* TASK_LOG_LEVEL: enum log_level; -1: the configuration's */
 	uint64_t for_ns; /* TASK_DRAIN, TASK_LOG_LEVEL; 0: until the next order */
+	char who[SERVICE_WHO_MAX];
 	/* written by control: */
 	uint16_t status;
 	struct buf body; /* JSON */
@@ -74,6 +77,7 @@ struct process_view {
 
 struct service_request {
 	const struct head *head;
+	const char *who; /* asks, for logs: "127.0.0.1:40312", "uid 1000 (process 4711)" */
 	struct slice path, query;
 	struct slice body; /* whole, at most 64 KiB */
 	bool loopback;     /* the peer is on this machine */

@@ -11,6 +11,7 @@
  * A call whose client goes while control has its task forgets the task, not the other way round. */
 #include "core/service_call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/addr.h"
@@ -262,6 +263,22 @@ static void look_after(struct service_call *sc)
 
 /*---------------------------------------------------------------- the answer */
 
+/* Who gives orders is worth knowing afterwards. */
+static void tell_who(const struct service_call *sc, char out[static SERVICE_WHO_MAX])
+{
+	const struct transport *t = sc->conn->transport;
+	bool same_host = sc->conn->peer.u.sa.sa_family == AF_UNIX;
+	uid_t uid;
+	pid_t pid;
+
+	if (!same_host)
+		addr_format(&sc->conn->peer, out);
+	else if (t->ops->process != NULL && t->ops->process(t, &uid, &pid))
+		snprintf(out, SERVICE_WHO_MAX, "uid %u (process %d)", (unsigned)uid, (int)pid);
+	else
+		snprintf(out, SERVICE_WHO_MAX, "a unix socket");
+}
+
 static void call_page(struct service_call *sc, service_page *page)
 {
 	struct worker *w = sc->worker;
@@ -284,14 +301,17 @@ static void call_page(struct service_call *sc, service_page *page)
 		.redis = sh->redis,
 		.tracing = sh->tracing,
 	};
+	char who[SERVICE_WHO_MAX];
 	struct service_request req = {
 		.head = sc->req,
+		.who = who,
 		.path = sc->req->path,
 		.query = sc->req->query,
 		.body = slice_of(sc->body.p, sc->body.n),
 		.loopback = addr_is_loopback(&sc->conn->peer),
 	};
 
+	tell_who(sc, who);
 	page(&view, &req, &sc->reply);
 }
 
@@ -334,6 +354,8 @@ static void ask_control(struct service_call *sc)
 	struct asked *asked = calloc(1, sizeof(*asked));
 
 	if (asked == NULL) {
+		if (sc->reply.task.kind == TASK_RELOAD)
+			atomic_store(&sc->worker->shared->orders.reloading, false);
 		give_up(sc, reason_out_of_memory);
 		return;
 	}
@@ -382,6 +404,8 @@ static void refuse(struct service_call *sc, const struct reason *why)
 {
 	sc->reply.status = why->status;
 	sc->reply.content_type = "text/plain; charset=utf-8";
+	/* CONNECT names no page, which could say what it takes */
+	sc->reply.allow = why->status == 405 ? "GET, HEAD" : NULL;
 	buf_printf(&sc->reply.body, "%s\n", why->text);
 	conn_last(sc->conn);
 	send_reply(sc);

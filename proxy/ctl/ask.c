@@ -16,16 +16,25 @@ void ctl_end(struct ctl *c)
 	arena_fini(&c->arena);
 }
 
-void ctl_print_refusal(const struct ctl *c, const struct client_answer *a)
+/* The sentence of a refusal. */
+static struct slice reason_of(const struct client_answer *a, struct arena *arena)
 {
 	struct slice text = slice_of(a->body.p, a->body.n);
-	struct buf out = { 0 };
+	const char *wrong;
+	const struct json *root = a->json ? json_read(text, arena, &wrong) : NULL;
+	struct slice error = pick_text(root, "error");
 
 	while (text.n > 0 && strchr(" \r\n", text.p[text.n - 1]) != NULL)
 		text.n--;
-	if (c->json && a->json) {
-		buf_put(&out, text.p, text.n);
-	} else if (c->json) {
+	return error.n > 0 ? error : text;
+}
+
+void ctl_print_refusal(struct ctl *c, const struct client_answer *a)
+{
+	struct slice text = reason_of(a, &c->arena);
+	struct buf out = { 0 };
+
+	if (c->json) {
 		buf_printf(&out, "{\"status\":%u,\"error\":", a->status);
 		buf_json_string(&out, text);
 		buf_putc(&out, '}');

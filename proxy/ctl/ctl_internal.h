@@ -41,7 +41,7 @@ struct slice ctl_ask(struct ctl *, const char *method, const char *target, struc
 const struct json *ctl_read(struct ctl *, struct slice text);
 
 /* What an answer that is none of success says. */
-void ctl_print_refusal(const struct ctl *, const struct client_answer *);
+void ctl_print_refusal(struct ctl *, const struct client_answer *);
 
 typedef void ctl_view(const struct ctl *, const struct json *, struct buf *out);
 

@@ -20,7 +20,8 @@ enum { ACCEPTS_PER_TURN = 64 };
 static bool unix_is_served(const struct addr *a)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	bool served = fd >= 0 && (connect(fd, &a->u.sa, a->len) == 0 || errno == EAGAIN);
+	/* nobody else is refused: one that may not be connected to is somebody's, too */
+	bool served = fd < 0 || connect(fd, &a->u.sa, a->len) == 0 || errno != ECONNREFUSED;
 
 	if (fd >= 0)
 		close(fd);
@@ -37,12 +38,12 @@ static void remove_stale_socket(const struct addr *a)
 
 /* SO_REUSEADDR: connections of a process that ended, in TIME_WAIT, are no hindrance.  TCP_NODELAY:
  * what is accepted takes it over. */
-static bool set_options(int fd, const struct addr *a)
+static bool set_options(int fd, const struct addr *a, mode_t mode)
 {
 	static const int on = 1, off = 0;
 
 	if (a->u.sa.sa_family == AF_UNIX)
-		return true;
+		return fchmod(fd, mode) == 0; /* bind makes the file with it: never open to more */
 	if (a->u.sa.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -65,13 +66,14 @@ static bool take_address(int fd, const struct addr *a, int backlog, bool beside_
 	       listen(fd, backlog) == 0 && (beside_own || allow_sharing(fd, a));
 }
 
-int listener_bind(const struct addr *a, int backlog, bool beside_own, const char **error)
+int listener_bind(const struct addr *a, int backlog, bool beside_own, mode_t mode,
+		  const char **error)
 {
 	int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (a->u.sa.sa_family == AF_UNIX)
 		remove_stale_socket(a);
-	if (fd >= 0 && set_options(fd, a) && take_address(fd, a, backlog, beside_own))
+	if (fd >= 0 && set_options(fd, a, mode) && take_address(fd, a, backlog, beside_own))
 		return fd;
 	*error = strerror(errno);
 	if (fd >= 0)

@@ -2,6 +2,7 @@
 #ifndef IO_LISTENER_H
 #define IO_LISTENER_H
 
+#include <sys/types.h>
 #include <stdbool.h>
 
 #include "base/addr.h"
@@ -22,9 +23,10 @@ struct listener {
 
 /* Binds and listens, non-blocking.  A TCP address that another process listens on is an error;
  * sockets of this process may share one: those after the first with beside_own.  A stale unix
- * socket file is replaced; one that somebody serves is not.  The descriptor, or -1 and *error says
- * why. */
-int listener_bind(const struct addr *, int backlog, bool beside_own, const char **error);
+ * socket file is replaced; one that somebody serves is not; `mode`, less the umask, are its
+ * permissions.  The descriptor, or -1 and *error says why. */
+int listener_bind(const struct addr *, int backlog, bool beside_own, mode_t mode,
+		  const char **error);
 /* Takes fd over.  False when memory is out. */
 bool listener_open(struct listener *, struct loop *, int fd,
 		   void (*on_accept)(struct listener *, int, const struct addr *), void *owner);

@@ -137,6 +137,19 @@ static bool tcp_local(const struct transport *t, struct addr *out)
 	return getsockname(tcp->fd, &out->u.sa, &out->len) == 0;
 }
 
+static bool tcp_process(const struct transport *t, uid_t *uid, pid_t *pid)
+{
+	const struct tcp *tcp = (const struct tcp *)(const void *)t;
+	struct ucred who;
+	socklen_t n = sizeof(who);
+
+	if (getsockopt(tcp->fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0 || who.uid == (uid_t)-1)
+		return false;
+	*uid = who.uid;
+	*pid = who.pid;
+	return true;
+}
+
 static void tcp_close(struct transport *t, bool reset)
 {
 	static const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
@@ -157,6 +170,7 @@ static const struct transport_ops tcp_ops = {
 	.intact = tcp_intact,
 	.quiet = tcp_quiet,
 	.local = tcp_local,
+	.process = tcp_process,
 	.close = tcp_close,
 };
 

@@ -45,6 +45,9 @@ struct transport_ops {
 	bool (*quiet)(struct transport *);
 	/* The address of this end; false: it has none.  NULL where none ever has. */
 	bool (*local)(const struct transport *, struct addr *);
+	/* The process at the other end of a unix socket, as it was when it connected; false: that is not
+	 * known.  NULL where it never is. */
+	bool (*process)(const struct transport *, uid_t *, pid_t *);
 	/* Closes and frees.  `reset`: the peer is to see that it was cut. */
 	void (*close)(struct transport *, bool reset);
 };

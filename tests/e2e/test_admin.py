@@ -1,8 +1,10 @@
 """Orders to a running Weir: who may give them, what comes of them."""
 
 import json
+import os
 import re
 import socket
+import stat
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_nothing_is_changed_by_get(weir, method, path):
     path = path.split("?")[0] if path.startswith("/explain") else path
     r = w.admin(path)
     assert r.status in (405, 200, 404) and w.reloads() == 0 and not w.stats()["draining"]
-    assert r.status != 200 or path in ("/drain", "/log-level") or path.startswith("/limits")
+    assert r.status != 200 or path in ("/drain", "/log-level") or path.startswith(("/limits", "/breakers", "/upstreams"))
 
 
 @pytest.mark.parametrize("method, path", CHANGES)
@@ -100,6 +102,106 @@ def test_methods_that_a_page_does_not_take(weir):
     w = weir()
     assert order(w, "PUT", "/drain").get("allow") == "GET, HEAD, POST, DELETE"
     assert order(w, "PATCH", "/reload").get("allow") == "POST"
+
+
+def test_all_that_a_request_says_of_itself_counts(weir):
+    w = weir()
+    for field, status in (("Origin", 403), ("Content-Type", 415)):
+        good = {"Origin": f"http://{w.admin_addr}", "Content-Type": "application/json"}
+        for more in ([(field, good[field]), (field, "text/plain")], [(field, "text/plain"), (field, good[field])]):
+            fields = [x for x in good.items() if x[0] != field] + more
+            assert w.admin("/drain", method="POST", body=b"{}", headers=fields).status == status
+    assert not w.stats()["draining"]
+
+
+def test_what_connect_is_told(weir):
+    w = weir()
+    c = w.client(w.admin_addr)
+    c.send(b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
+    assert c.expect(405).get("allow") == "GET, HEAD"
+
+
+def test_which_token_is_asked_for(weir):
+    w = secured(weir)
+    assert w.admin("/health").get("www-authenticate") == 'Bearer realm="weir"'
+    assert 'error="invalid_token"' in w.admin("/health", headers={"Authorization": "Bearer x"}).get("www-authenticate")
+
+
+def test_refusals_for_those_who_read_json(weir):
+    w = secured(weir)
+    r = w.admin("/nowhere", headers={"Accept": "text/html, application/json;q=0.9"})
+    assert r.status == 401 and "token" in r.json()["error"] and r.get("content-type") == "application/json"
+    assert w.admin("/nowhere", headers={"Accept": "*/*"}).get("content-type").startswith("text/plain")
+
+
+@pytest.mark.parametrize("umask, want", [(0, 0o660), (0o022, 0o640)])
+def test_only_the_group_may_connect_to_the_socket(weir, tmp_path, umask, want):
+    before = os.umask(umask)
+    try:
+        weir(admin=f"unix:{tmp_path}/admin.sock", checks=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / "admin.sock").st_mode) == want
+
+
+def test_a_new_token_takes_effect_with_a_reload(weir, tmp_path):
+    (tmp_path / "token").write_text("first\n")
+    w = secured(weir, f"${{file:{tmp_path}/token}}")
+    c = w.client(w.admin_addr)
+    (tmp_path / "token").write_text("second\n")
+    assert order(w, "POST", "/reload", Authorization="Bearer first").status == 200
+    got = [c.ask("/health", host=w.admin_addr, headers={"Authorization": f"Bearer {t}"}).expect().status for t in ("first", "second")]
+    assert got == [401, 200]
+
+
+# ---- who gave an order
+
+def events(w, **headers):
+    return [e["text"] for e in w.admin("/events?follow=false", headers=headers).json()["events"]]
+
+
+def test_orders_are_logged_with_who_gave_them(weir):
+    w = weir(serve=True, policies={"guard": {"breaker": 5}, "p": {"rate": "9/h", "key": "header.x-user"}}, use=["guard", "p"])
+    w.allow("breaker|drain")
+    for method, path, body in (("PUT", "/breakers/guard/app", {"state": "open", "for": "1h"}), ("POST", "/drain", {"for": "1h"}),
+                               ("DELETE", "/drain", None), ("PUT", "/log-level", {"level": "info"}), ("POST", "/reload", {}),
+                               ("PUT", f"/upstreams/app/{w.upstream.addr}", {"state": "drain"}), ("DELETE", "/limits/p/key?value=ann", None)):
+        last = len(events(w))
+        assert order(w, method, path, body).status == 200
+        until(lambda: any(re.search(r"by order of 127\.0\.0\.1:\d+", x) for x in events(w)[last:]), f"who: {path}")
+
+
+def test_orders_over_a_unix_socket_are_of_a_user(weir, run, tmp_path):
+    w = weir(admin=f"unix:{tmp_path}/admin.sock", checks=False)
+    w.allow("drain")
+    assert run("ctl", "drain", "--admin", f"unix:{tmp_path}/admin.sock").returncode == 0
+    assert re.search(rf"by order of uid {os.getuid()} \(process \d+\)", w.stderr())
+
+
+def test_an_order_that_ends_says_so(weir):
+    w = weir()
+    w.allow("drain")
+    order(w, "POST", "/drain", {"for": "1s"})
+    until(lambda: any(x.startswith("drain: over, its time") for x in events(w)), "the end")
+
+
+# ---- what is nobody's business
+
+def test_the_configuration_in_force_tells_no_credentials(weir):
+    keys = {"rate": "1/h", "key": "header.x-api-key", "overrides": [{"match": "sk-over", "rate": "2/h"}]}
+    users = {"rate": "1/h", "key": "header.x-user", "overrides": [{"match": "ann", "rate": "2/h"}]}
+    w = weir(policies={"k": keys, "u": users}, use=["k", "u"], route={"set": {"authorization": "Bearer sk-set", "x-team": "blue"},
+             "match": {"when": {"header.x-api-key": ["sk-when"]}}}, values={"who": {"of": "{header.authorization}", "map": [
+                 {"match": "sk-map", "value": "a"}]}})
+    text = w.admin("/config").body.decode()
+    assert "sk-" not in text and text.count("<redacted>") == 4 and "ann" in text and "blue" in text
+
+
+def test_what_changes_tells_no_credentials(weir):
+    w = weir(route={"set": {"authorization": "Bearer sk-one", "x-key": "{header.x-api-key}"}})
+    w.write(route={"set": {"authorization": "Bearer sk-two", "x-key": "{header.x-api-key}"}})
+    r = order(w, "POST", "/reload")
+    assert any("authorization" in x for x in r.json()["changes"]) and b"sk-" not in r.body and "sk-" not in w.stderr()
 
 
 def others_wait(w, addr):
@@ -296,7 +398,28 @@ def test_weir_ends_while_events_are_followed(weir):
     c.close()
 
 
+@pytest.mark.parametrize("follow", ["0", "no", "FALSE", "", "falsely"])
+def test_who_follows_says_so(weir, follow):
+    assert weir().admin(f"/events?follow={follow}").status == 400
+
+
+def test_other_pages_take_no_place_of_followers(weir):
+    w = weir()
+    assert w.admin("/events", headers={"Origin": "http://evil.example"}).status == 403
+    follow(w).close()
+
+
 # ---- upstreams
+
+def test_one_endpoint_is_shown_alone(weir, upstreams):
+    a, b = upstreams(2)
+    w = weir(upstreams={"app": {"endpoints": [a.addr, b.addr]}})
+    assert [e["endpoint"] for e in w.admin("/upstreams/app").json()["endpoints"]] == [a.addr, b.addr]
+    assert [e["endpoint"] for e in w.admin(f"/upstreams/app/{b.addr.replace(':', '%3A')}").json()["endpoints"]] == [b.addr]
+    for path in ("/upstreams/", "/upstreams/nope", "/upstreams/app/", "/upstreams/app/nope", "/upstreams/%zz"):
+        assert w.admin(path).status == 404, path
+    assert order(w, "PUT", "/upstreams/app", {"state": "down"}).status == 404 and w.admin("/upstreams").json()["endpoints"][0]["state"] == "up"
+
 
 def test_the_weight_of_an_endpoint(weir, upstreams):
     a, b = upstreams(2)
@@ -330,7 +453,7 @@ def test_limits_that_are_not(weir, target, status):
     w = weir(policies={"p": {"rate": "2/h", "key": "header.x-user"}, "guard": {"breaker": 5}}, use=["p", "guard"])
     r = w.admin(target)
     assert r.status == status and r.body.strip()
-    assert order(w, "DELETE", target).status in (404, 400)
+    assert order(w, "DELETE", target).status in (404, 400, 405)
 
 
 def test_who_is_refused_most(weir):
@@ -399,6 +522,16 @@ def test_an_override_by_address_counts_for_its_key(weir):
     assert w.admin("/limits/p/key?value=10.0.0.1").json()["limit"] == 2
 
 
+@pytest.mark.parametrize("query", ["value=%zz&value=ann", "value=ann&value=%", "value=" + "&value=".join("abcdefghijklmnopqrstuvwxyz")])
+def test_no_other_key_than_was_meant_is_reset(weir, query):
+    w = limited(weir)
+    assert order(w, "DELETE", f"/limits/p/key?{query}").status == 400
+
+
+def test_a_policy_is_not_reset(weir):
+    assert order(limited(weir), "DELETE", "/limits/p").get("allow") == "GET, HEAD"
+
+
 def test_slots_come_back_by_themselves(weir):
     w = weir(policies={"c": {"concurrency": 2, "key": "header.x-user"}}, use=["c"])
     c = w.client().ask(headers={"X-User": "ann"})
@@ -428,6 +561,15 @@ def test_breakers_say_since_when_and_of_how_many(weir):
     assert (b["calls"], b["failures"], b["state"]) == (2, 1, "closed")
     order(w, "PUT", "/breakers/guard/app", {"state": "closed"})
     assert 0 <= w.admin("/breakers").json()["breakers"][0]["since"] < 60
+
+
+def test_one_breaker_is_shown_alone(weir):
+    w = weir(policies={"guard": {"breaker": 5}, "more": {"breaker": 6}, "p": {"rate": "1/h"}}, use=["guard", "more", "p"])
+    for path in ("guard", "guard/app", f"guard/app/{w.upstream.addr}"):
+        assert [b["policy"] for b in w.admin(f"/breakers/{path}").json()["breakers"]] == ["guard"]
+    for path in ("", "p", "nope", "guard/", "guard/nope", "guard/app/nope", "guard/%zz"):
+        assert w.admin(f"/breakers/{path}").status == 404, path
+    assert order(w, "PUT", "/breakers/guard", {"state": "open"}).status == 404
 
 
 def test_stats_say_which_policies_a_route_has(weir):

@@ -61,6 +61,15 @@ def test_each_key_has_its_own(weir, redis):
     assert turns(both, 6).count(200) == 2  # those without
 
 
+def test_a_key_that_is_shared_is_shown_and_not_reset(weir, redis):
+    w = share(weir, redis(), share="strict", burst=2, key="header.x-user", section={"timeout": "1s"})[0]
+    w.fetch(headers={"X-User": "ann"})
+    (limit,), target = w.admin("/limits").json()["limits"], f"/limits/{w.admin('/limits').json()['limits'][0]['policy']}/key?value=ann"
+    until(lambda: (got := w.admin(target).json())["remaining"] == 1 and got["shared"], "what it knows of ann")
+    r = w.admin(target, method="DELETE")
+    assert r.status == 409 and b"overrides" in r.body and limit["shared"] and not limit["resettable"]
+
+
 def test_names_in_redis_tell_nothing(weir, redis):
     server = redis()
     both = share(weir, server, share="strict", key=["client.ip", "header.x-user"], section={"timeout": "1s"})

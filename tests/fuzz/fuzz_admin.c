@@ -124,6 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						   .now_ns = CLOCK_S,
 						   .now_wall_ns = UINT64_C(1700000000) * CLOCK_S };
 		const struct service_request req = { .head = &head,
+						     .who = "127.0.0.1:1",
 						     .path = head.path,
 						     .query = head.query,
 						     .body = rest,

@@ -127,9 +127,11 @@ static struct head *fixture_head(struct fixture *f, const char *path)
 /* The reply's body as text. */
 static const char *fixture_ask(struct fixture *f, const struct service *service, struct head *h)
 {
-	struct service_request req = {
-		.head = h, .path = h->path, .body = f->body, .loopback = true
-	};
+	struct service_request req = { .who = "127.0.0.1:4711",
+				       .head = h,
+				       .path = h->path,
+				       .body = f->body,
+				       .loopback = true };
 
 	buf_fini(&f->reply.body);
 	f->reply = (struct service_reply){ 0 };
