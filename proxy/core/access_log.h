@@ -1,4 +1,4 @@
-/* access_log.h - one JSON object a line for each call (CONTRACT.md section 5), never blocking a
+/* access_log.h - one JSON object a line for each call, named as OpenTelemetry does, never blocking a
  * worker.
  *
  * Each worker appends to a ring of its own (one producer, one consumer); one thread writes the
