@@ -5,7 +5,6 @@ import http.client
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -45,15 +44,16 @@ def ask(port, method, path, host="a.org", fields=None, body=b""):
         c.close()
 
 
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextlib.contextmanager
 def serving(command, port):
     served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        harness.until(lambda: listens(port), "it listens")
         yield
     finally:
         served.kill()

@@ -1,17 +1,12 @@
 """The real nginx and Weir, started from the same nginx.conf: the same server, location and answer for every request."""
 
 import http.client
-import os
-import socket
-import subprocess
-import time
 
 import pytest
 
 import harness
+from nginx_both import NGINX, needs_nginx as pytestmark, serving  # noqa: F401
 
-NGINX = "/usr/sbin/nginx"
-pytestmark = pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="there is no nginx")
 
 HEAD = """daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null; events {{ }}
 http {{ access_log off; default_type text/plain;
@@ -71,17 +66,8 @@ def play(command, port, requests):
 
 
 def play_with(ask_one, command, port, requests):
-    served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    with serving(command, port):
         return [ask_one(port, *r) for r in requests]
-    finally:
-        served.kill()
-        served.wait()
 
 
 @pytest.fixture

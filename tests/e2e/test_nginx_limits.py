@@ -4,19 +4,16 @@ All arrivals stand off the boundaries of their limits by more than a busy machin
 shown by tests/unit/filters/test_together.c, against nginx's arithmetic).  A run whose sender was late itself is played again."""
 
 import http.server
-import os
 import selectors
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
 import harness
+from nginx_both import NGINX, needs_nginx as pytestmark, serving  # noqa: F401
 
-NGINX = "/usr/sbin/nginx"
-pytestmark = pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="there is no nginx")
 LATE, APART = 0.030, 0.100  # of the sender; between the delays of both
 
 HEAD = "daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null crit; events {{ }} http {{ access_log off;\n"
@@ -109,16 +106,6 @@ def play(port, arrivals):
     return answers, late
 
 
-def serve(command, port, work):
-    served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        harness.until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "it listens")
-        return work()
-    finally:
-        served.kill()
-        served.wait()
-
-
 @pytest.fixture
 def both(run, binary, tmp_path):
     """both(text, port, work): what work() finds before nginx, and before Weir."""
@@ -127,8 +114,11 @@ def both(run, binary, tmp_path):
         got = run("import-nginx", "nginx.conf", "-o", "weir.yaml")
         assert got.returncode == 0 and "adapted: limit" not in got.stdout, got.stdout + got.stderr
         assert run("check", "--strict", "-c", "weir.yaml").returncode == 0
-        return (serve([NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf"], port, work),
-                serve([binary, "run", "-c", tmp_path / "weir.yaml"], port, work))
+        found = []
+        for command in [NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf"], [binary, "run", "-c", tmp_path / "weir.yaml"]:
+            with serving(command, port):
+                found.append(work())
+        return found
 
     yield go
     harness.release_ports()

@@ -3,18 +3,15 @@ the client is told, and what the upstream sees."""
 
 import collections
 import http.client
-import os
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
 import harness
+from nginx_both import NGINX, needs_nginx as pytestmark, serving  # noqa: F401
 
-NGINX = "/usr/sbin/nginx"
-pytestmark = pytest.mark.skipif(not os.access(NGINX, os.X_OK), reason="there is no nginx")
 
 START = "daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null; events {{ }}\nhttp {{ access_log off;\n{text}\n}}"
 
@@ -109,18 +106,9 @@ def rig(run, binary, tmp_path):
         return made[-1].port
 
     def once(command, port, play):
-        served = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(200):
-                with socket.socket() as s:
-                    if s.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
+        with serving(command, port):
             log.clear()
             return play(), list(log)
-        finally:
-            served.kill()
-            served.wait()
 
     def go(text, port, play):
         (tmp_path / "nginx.conf").write_text(START.format(folder=tmp_path, text=text))
@@ -141,7 +129,7 @@ def rig(run, binary, tmp_path):
 
 NEXT = ["", "off", "error", "timeout", "invalid_header", "error timeout http_503", "error timeout invalid_header http_500 http_502 http_503 http_504",
         "error timeout http_403 http_404 http_429", "error timeout non_idempotent http_503", "error timeout invalid_header http_500; proxy_next_upstream_tries 2",
-        "error timeout http_500 http_503; proxy_next_upstream_tries 1", "error timeout http_503; proxy_next_upstream_timeout 100ms"]
+        "error timeout http_500 http_503; proxy_next_upstream_tries 1", "error timeout http_503; proxy_next_upstream_timeout 500ms"]
 FAULTS = ["dead", "reset", "garbage", "big", "slow", 500, 502, 503, 504, 429, 403, 404, "hints"]
 SHAPES = ["server {a};", "server {a}; server {ok};", "server {a}; server {ok} backup;", "server {a}; server {b}; server {ok} backup;",
           "server {a} max_fails=0; server {ok} max_fails=2; keepalive 4;"]

@@ -8,29 +8,12 @@ import pytest
 import harness
 import redis_server
 from harness import TIMEOUT, until
+from redis_server import fallbacks, redis, up  # noqa: F401 (redis: a fixture)
 
 pytestmark = pytest.mark.skipif(redis_server.BINARY is None, reason="redis-server is not installed")
 
 CAP = 3
 LONG = 4 * TIMEOUT  # the time for which permits are held is over
-
-
-@pytest.fixture
-def redis(tmp_path):
-    """redis() starts one; they are killed at the end, after the Weirs that speak to them."""
-    made = []
-
-    def start(**more):
-        made.append(redis_server.Redis(tmp_path / f"redis{len(made)}", **more))
-        return made[-1]
-
-    yield start
-    for r in made:
-        r.kill()
-
-
-def up(w):
-    return w.metric("weir_redis_up") == 1
 
 
 def pair(weir, server, n=2, section=None, serve=False, workers=1, route=None, **policy):
@@ -443,10 +426,6 @@ def stop_and_go(server, weirs):
         until(lambda: all(up(w) for w in weirs), timeout=LONG)
 
 
-def fallbacks(weirs, mode):
-    return sum(w.metric("weir_redis_fallback_decisions_total", policy="p", mode=mode) for w in weirs)
-
-
 def test_redis_stopped_local(weir, redis):
     server = redis()
     both = pair(weir, server, section={"timeout": "100ms"})
@@ -458,7 +437,7 @@ def test_redis_stopped_local(weir, redis):
         got = [lets_in(w, LONG) for w in both]
         for w in both:  # what it held has ended: an even share of three for two is one
             refuses(w, LONG)
-        assert fallbacks(both, "local") > 0
+        assert fallbacks(both, policy="p", mode="local") > 0
     until(lambda: all(up(w) for w in both), timeout=LONG)
     until(lambda: in_use(both) == 2)
     got.append(lets_in(both[0]))
@@ -472,7 +451,7 @@ def test_redis_stopped_allow(weir, redis):
     both = pair(weir, server, section={"timeout": "100ms"}, on_error="allow")
     with stopped(server, both):
         calls = hold(both, 4 * CAP)
-        assert fallbacks(both, "allow") > 0
+        assert fallbacks(both, policy="p", mode="allow") > 0
     until(lambda: all(up(w) for w in both), timeout=LONG)
     for w in both:
         refuses(w)
@@ -490,7 +469,7 @@ def test_redis_stopped_deny(weir, redis):
         r = full(both[1])
         assert r.status == 503 and r.json()["reason"] == "store_unavailable"
         assert int(r.get("retry-after")) >= 1
-        assert fallbacks(both, "deny") > 0
+        assert fallbacks(both, policy="p", mode="deny") > 0
         assert both[1].metric("weir_rejections_total", policy="p", reason="store_unavailable") == 1
         assert both[1].access(1)[0]["reason"] == "store_unavailable"
         first.end()
