@@ -19,7 +19,7 @@ export async function until(what, text = "it", ms = 10_000 * SLOW) {
   throw new Error(`never came true: ${text}`);
 }
 
-async function freePort() {
+export async function freePort() {
   const s = net.createServer().listen(0, "127.0.0.1");
   await once(s, "listening");
   const { port } = s.address();

@@ -5,8 +5,8 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import test from "node:test";
-import { freePort, open, serious, traffic, weirWith } from "./browser.mjs";
-import { until } from "./weir.mjs";
+import { open, serious, traffic, weirWith } from "./browser.mjs";
+import { freePort, until } from "./weir.mjs";
 
 const number = async (locator) => parseFloat(await locator.innerText());
 
