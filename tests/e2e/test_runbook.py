@@ -10,6 +10,7 @@ import harness
 DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "deploy"
 RUNBOOK = (DEPLOY / "runbook.md").read_text()
 RULES = (DEPLOY / "prometheus/weir.rules.yml").read_text()
+SIZING = (DEPLOY / "sizing.md").read_text()
 
 
 def test_every_alert_has_its_paragraph():
@@ -65,3 +66,19 @@ def test_what_it_reads_in_the_access_log_is_there(weir):
     assert all(f"{name}" in lines[0] or name in lines[1] or f'"{name}"' in source for name in asked), asked
     assert lines[1]["outcome"] == "denied" and lines[1]["reason"] == "rate_limited"
     assert harness.until(lambda: w.metric("weir_rejections_total", reason="rate_limited") == 1)
+
+
+def test_what_sizing_says_can_be_measured_again():
+    known = re.search(r"^MEMORY = \{\n(.*?)^\}", (DEPLOY.parent / "tests/bench/sizing").read_text(), re.M | re.S)[1]
+    rows = {r for names in re.findall(r"`--only ([\w,-]+)`", SIZING) for r in names.split(",")}
+    assert len(rows) > 6 and all(f'"{r}": (' in known for r in rows)
+
+
+def test_the_example_of_sizing_adds_up_and_is_what_the_manifests_ask_for():
+    parts, together = re.search(r"^(\| process, log .*?)^(\| together .*?)$", SIZING, re.M | re.S).groups()
+    rows = [re.findall(r"([\d.]+) MB \|", line) for line in parts.strip().split("\n")]
+    limits = re.findall(r"(\d+)Mi", re.search(r"^\| \*\*limits.memory.*$", SIZING, re.M)[0])
+    for column, folder in enumerate(("base/deployment.yaml", "overlays/production/sidecar.yaml")):
+        total = sum(float(r[column]) for r in rows)
+        assert abs(total - float(re.findall(r"[\d.]+", together)[column])) < 0.05 and total * 1.2 < int(limits[column]) * 2**20 / 1e6
+        assert f"limits: {{ memory: {limits[column]}Mi }}" in (DEPLOY / "kubernetes" / folder).read_text()
