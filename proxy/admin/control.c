@@ -212,6 +212,12 @@ static bool read_number(struct slice text, uint64_t *out)
 	return text.n > 0;
 }
 
+/* Those who follow stay: orders need a connection, too. */
+static uint32_t streams_bound(const struct admin_conf *c)
+{
+	return c->streams < c->connections ? c->streams : c->connections - 1;
+}
+
 void events_show(const struct process_view *view, const struct service_request *req,
 		 struct service_reply *reply)
 {
@@ -235,7 +241,7 @@ void events_show(const struct process_view *view, const struct service_request *
 	} else if (!page_origin_is_ours(req->head)) {
 		/* it could read none of it, but it would take the place of somebody who can */
 		page_text(reply, 403, "a page of another origin may follow nothing here");
-	} else if (view->streams >= view->policy->config->admin.streams) {
+	} else if (view->streams >= streams_bound(&view->policy->config->admin)) {
 		reply->retry_after = "10";
 		page_text(reply, 503, "`admin.streams` callers follow the events already");
 	} else {

@@ -302,6 +302,11 @@ static void event_streams(struct render *r)
 	metric_sample(r, r->view->streams);
 }
 
+static void events_missed(struct render *r)
+{
+	metric_sample(r, r->view->events_missed);
+}
+
 /*---------------------------------------------------------------- families */
 
 const struct family metrics_process[] = {
@@ -321,6 +326,9 @@ const struct family metrics_process[] = {
 	GAUGE("weir_events_room", event_room, "How many of them are kept, see `admin.events`."),
 	GAUGE("weir_event_streams", event_streams,
 	      "Callers that follow `/events`, see `admin.streams`."),
+	COUNTER(
+	    "weir_events_missed_total", events_missed,
+	    "Events that callers who follow them did not read in time, each caller for itself."),
 	GAUGE("weir_workers", workers, "Event loops."),
 	GAUGE("weir_connections_active", connections_active, "Open client connections."),
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),

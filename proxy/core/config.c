@@ -134,7 +134,8 @@ static const struct field admin_fields[] = {
 	  .dflt = "8",
 	  .min = 0,
 	  .max = 1000,
-	  .doc = "Callers that may follow `/events` at once; beyond it 503." },
+	  .doc = "Callers that may follow `/events` at once, at most all but one of "
+		 "`connections`; beyond it 503." },
 	{ .key = "events",
 	  .type = C_U32,
 	  .offset = offsetof(struct admin_conf, events),

@@ -68,6 +68,7 @@ struct process_view {
 	const struct hand_orders *orders;
 	struct service_budgets *budgets;
 	uint32_t streams; /* of events, open */
+	uint64_t events_missed; /* by those who follow them */
 	uint64_t start_wall_ns, now_wall_ns, now_ns;
 	uint32_t policies; /* alive: 1, and those whose last calls have not ended */
 	uint64_t access_lines_dropped;

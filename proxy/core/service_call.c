@@ -52,7 +52,8 @@ struct service_call {
 	uint64_t since_ns;       /* its body is awaited, or its answer is under way */
 	bool streaming;
 	unsigned looks;
-	uint64_t seq; /* of the next event */
+	uint64_t seq;   /* of the next event */
+	bool caught_up; /* what was before its time is not missed */
 	struct timer timer;
 	struct deferred grave;
 };
@@ -218,15 +219,29 @@ static void put_chunk(struct service_call *sc, struct buf *text)
 	loop_defer(&sc->worker->loop, &c->grave, on_chunk_sent);
 }
 
-/* As far as the client takes them: what gives way in the ring meanwhile it does not get, and sees
- * so by the numbers. */
+/* A comment of the stream; programs see it by the numbers. */
+static void tell_missed(struct service_call *sc, struct buf *b, uint64_t n)
+{
+	buf_printf(b, ": %llu events were missed\n\n", (unsigned long long)n);
+	atomic_fetch_add_explicit(&sc->worker->shared->events_missed, n, memory_order_relaxed);
+}
+
+/* As far as the client takes them: what gives way in the ring meanwhile it does not get, and is told so. */
 static void send_events(struct service_call *sc)
 {
 	struct buf b = { 0 };
 	struct event e;
 
-	while (sc->stream->queued + b.n < STREAM_LOW_WATER && events_next(&sc->seq, &e))
+	for (;;) {
+		uint64_t wanted = sc->seq;
+
+		if (sc->stream->queued + b.n >= STREAM_LOW_WATER || !events_next(&sc->seq, &e))
+			break;
+		if (sc->caught_up && e.seq > wanted)
+			tell_missed(sc, &b, e.seq - wanted);
+		sc->caught_up = true;
 		put_event(&b, &e);
+	}
 	if (b.n > 0)
 		put_chunk(sc, &b);
 }
@@ -293,6 +308,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.orders = &sh->orders,
 		.budgets = &sh->budgets,
 		.streams = atomic_load(&sh->streams),
+		.events_missed = atomic_load_explicit(&sh->events_missed, memory_order_relaxed),
 		.start_wall_ns = sh->start_wall_ns,
 		.now_wall_ns = w->loop.wall_ns,
 		.now_ns = w->loop.now_ns,

@@ -73,6 +73,7 @@ struct shared {
 	struct hand_orders orders;
 	struct service_budgets budgets;
 	_Atomic uint32_t streams; /* of events, open; worker 0 writes it */
+	_Atomic uint64_t events_missed; /* by those who follow them and do not read; the same */
 	unsigned workers;
 	_Atomic uint32_t connections;                /* of clients, all listeners and workers */
 	_Atomic uint32_t handshakes;                 /* of their TLS, under way */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ctl/ctl_internal.h"
+#include "ctl/pick.h"
 
 bool ctl_begin(struct ctl *c)
 {
