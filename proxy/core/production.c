@@ -270,7 +270,8 @@ static void small_tables(struct review *r)
 			     p->schema == &rate_schema
 				 ? "those it forgets begin anew, so that it lets more in"
 				 : "those it has no room for are refused")
-		    ->help = "a larger `max_keys` (64 bytes each), or fewer `limits.connections`";
+		    ->help =
+		    "a larger `max_keys` (some 20 to 64 bytes each), or fewer `limits.connections`";
 	}
 }
 
