@@ -10,6 +10,9 @@
 #include "base/check.h"
 #include "base/log.h"
 
+/* A crowd that wants nothing must not make a probe wait for the kernel to try again, which takes a second. */
+enum { SERVICE_BACKLOG = 1024 };
+
 void listen_set_init(struct listen_set *ls, unsigned workers, struct stats *stats,
 		     const struct control_services *services)
 {
@@ -182,9 +185,11 @@ bool listen_set_prepare(struct listen_set *ls, const struct config *c, struct di
 	}
 	if (c->probes.present)
 		ok &=
-		    want(ls, &c->probes.addr, false, 64, ls->services->probes, c->probes.at, diags);
+		    want(ls, &c->probes.addr, false, SERVICE_BACKLOG,
+			   ls->services->probes, c->probes.at, diags);
 	if (c->admin.present)
-		ok &= want(ls, &c->admin.addr, false, 64, ls->services->admin, c->admin.at, diags);
+		ok &= want(ls, &c->admin.addr, false, SERVICE_BACKLOG, ls->services->admin,
+			   c->admin.at, diags);
 	if (!ok)
 		listen_set_abandon(ls);
 	return ok;
