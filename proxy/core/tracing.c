@@ -113,6 +113,7 @@ struct tracing {
 	bool stopping, failing;
 	uint64_t said_ns;
 	uint64_t give_up_ns;
+	uint64_t not_taken; /* spans, since it was told to stop */
 	struct slice body[3];
 	struct stat_counter count[SPAN_RESULTS];
 };
@@ -524,6 +525,8 @@ static void on_answer(void *owner, const struct collector_answer *a)
 		set_timer(t, backoff_ns(t, a->retry_after_ms));
 		return;
 	}
+	if (t->stopping && a->verdict != COLLECTOR_TOOK)
+		t->not_taken += t->n_spans;
 	end_batch(t, a->verdict == COLLECTOR_TOOK ? SPAN_SENT : SPAN_FAILED, a->rejected);
 	if (t->stopping && a->verdict != COLLECTOR_TOOK)
 		t->loop.stop = true;
@@ -751,7 +754,7 @@ static void stop(struct tracing *t)
 	wake_thread(t);
 	pthread_join(t->thread, NULL);
 	t->started = false;
-	lost = waiting(t) + t->n_spans;
+	lost = waiting(t) + t->n_spans + t->not_taken;
 	if (lost > 0)
 		log_warn("tracing: %llu spans are lost: the collector did not take them",
 			 (unsigned long long)lost);
