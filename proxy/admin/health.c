@@ -1,6 +1,7 @@
 /* health.c - a table of checks and what they add up to. */
 #include "admin/health.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -226,6 +227,23 @@ static void check_redis(struct report *r)
 	buf_fini(&message);
 }
 
+/* Only where there is a limit. */
+static void check_memory(struct report *r)
+{
+	const struct memory_state *m = r->view->memory;
+	uint64_t limit = atomic_load(&m->limit_bytes), used = atomic_load(&m->used_bytes);
+	bool refusing = atomic_load(&m->refusing);
+	char message[96];
+
+	if (limit == 0)
+		return;
+	check_begin(r);
+	snprintf(message, sizeof(message), "%llu of %llu MiB are used%s",
+		 (unsigned long long)(used >> 20), (unsigned long long)(limit >> 20),
+		 refusing ? ": new calls are refused" : "");
+	check_end(r, "memory", refusing ? DEGRADED : HEALTHY, refusing, message);
+}
+
 enum health health_render(const struct process_view *view, struct buf *out)
 {
 	struct buf checks = { 0 };
@@ -233,6 +251,7 @@ enum health health_render(const struct process_view *view, struct buf *out)
 
 	check_config(&r);
 	check_listeners(&r);
+	check_memory(&r);
 	check_upstreams(&r);
 	check_breakers(&r);
 	check_redis(&r);

@@ -93,6 +93,26 @@ static void otlp_spans(struct render *r)
 	}
 }
 
+static void memory_limit(struct render *r)
+{
+	metric_sample(r, atomic_load(&r->view->memory->limit_bytes));
+}
+
+static void memory_used(struct render *r)
+{
+	metric_sample(r, atomic_load(&r->view->memory->used_bytes));
+}
+
+static void memory_refusing(struct render *r)
+{
+	metric_sample(r, atomic_load(&r->view->memory->refusing));
+}
+
+static void memory_times(struct render *r)
+{
+	metric_sample(r, atomic_load(&r->view->memory->times));
+}
+
 static void process_cpu(struct render *r)
 {
 	metric_seconds(r, r->process.cpu_ns);
@@ -153,7 +173,7 @@ static void visit_refused(void *arg, const struct listener_stats *l)
 		uint64_t n = listener_stats_refused(l, &reason_table[i]);
 
 		if (n == 0 && i != REASON_overload && i != REASON_handshakes_full &&
-		    i != REASON_out_of_memory)
+		    i != REASON_memory_short && i != REASON_out_of_memory)
 			continue;
 		metric_label(arg, "listener", listener_stats_name(l));
 		metric_label(arg, "reason", reason_table[i].token);
@@ -354,6 +374,14 @@ const struct family metrics_process[] = {
 		"Spans of calls that are traced, by what became of them."),
 	HISTOGRAM("weir_loop_lag_seconds", loop_lag,
 		  "How long an event loop was busy in one turn."),
+	GAUGE("weir_memory_limit_bytes", memory_limit,
+	      "What the cgroup may use before the kernel kills; 0: no limit."),
+	GAUGE("weir_memory_used_bytes", memory_used,
+	      "What it uses of that, without pages of files; 0 where there is no limit."),
+	GAUGE("weir_memory_refusing", memory_refusing,
+	      "1 while new calls are refused for it, see `memory.refuse_above`."),
+	COUNTER("weir_memory_shortages_total", memory_times,
+		"How often calls have begun to be refused for it."),
 	COUNTER("process_cpu_seconds_total", process_cpu, "User and system CPU time."),
 	GAUGE("process_resident_memory_bytes", process_resident, "Resident memory."),
 	GAUGE("process_virtual_memory_bytes", process_virtual, "Virtual memory."),

@@ -123,9 +123,9 @@ static void grpc_requests_total(struct render *r)
 	stats_each_route(r->view->stats, visit_grpc, r);
 }
 
-static const enum reason_index route_reasons[] = { REASON_no_endpoint, REASON_body_too_large,
+static const enum reason_index route_reasons[] = { REASON_no_endpoint,  REASON_body_too_large,
 						   REASON_body_timeout, REASON_bad_chunk,
-						   REASON_draining };
+						   REASON_draining,     REASON_memory_short };
 static const enum reason_index no_route_reasons[] = {
 	REASON_no_route,       REASON_bad_request,     REASON_bad_host,     REASON_bad_framing,
 	REASON_bad_field,      REASON_bad_version,     REASON_bad_coding,   REASON_connect_refused,

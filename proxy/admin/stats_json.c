@@ -127,6 +127,19 @@ static void process(struct json *j)
 	close_with(j, '}');
 }
 
+static void memory(struct json *j)
+{
+	const struct memory_state *m = j->view->memory;
+
+	key(j, "memory");
+	open_with(j, '{');
+	number(j, "limit_bytes", atomic_load(&m->limit_bytes));
+	number(j, "used_bytes", atomic_load(&m->used_bytes));
+	boolean(j, "refusing", atomic_load(&m->refusing));
+	number(j, "shortages", atomic_load(&m->times));
+	close_with(j, '}');
+}
+
 static void config(struct json *j)
 {
 	const struct reload_status *r = j->view->reload;
@@ -449,6 +462,7 @@ void stats_json_render(const struct process_view *view, struct buf *out)
 	config(&j);
 	admin(&j);
 	process(&j);
+	memory(&j);
 	inner(&j);
 	key(&j, "listeners");
 	open_with(&j, '[');

@@ -12,7 +12,7 @@ struct arena_block {
 
 void arena_pool_init(struct arena_pool *p, size_t max_blocks)
 {
-	*p = (struct arena_pool){ .free = NULL, .count = 0, .max = max_blocks };
+	*p = (struct arena_pool){ .max = max_blocks };
 }
 
 void arena_pool_fini(struct arena_pool *p)
@@ -21,6 +21,7 @@ void arena_pool_fini(struct arena_pool *p)
 		struct arena_block *b = p->free;
 
 		p->free = b->next;
+		p->held -= b->size;
 		free(b);
 	}
 	p->count = 0;
@@ -42,9 +43,12 @@ static struct arena_block *block_get(struct arena *a, size_t size)
 		p->count--;
 	} else {
 		b = malloc(size);
+		if (b == NULL)
+			return NULL;
+		if (p != NULL)
+			p->held += size;
 	}
-	if (b != NULL)
-		b->size = size;
+	b->size = size;
 	return b;
 }
 
@@ -53,6 +57,8 @@ static void block_put(struct arena *a, struct arena_block *b)
 	struct arena_pool *p = a->pool;
 
 	if (p == NULL || b->size != ARENA_BLOCK_BYTES || p->count >= p->max) {
+		if (p != NULL)
+			p->held -= b->size;
 		free(b);
 		return;
 	}

@@ -19,6 +19,7 @@ struct arena_block;
 struct arena_pool {
 	struct arena_block *free;
 	size_t count, max;
+	size_t held; /* bytes that its arenas and it have from malloc */
 };
 
 struct arena {

@@ -325,6 +325,13 @@ static const struct head *keep_head(struct exchange *x)
 	return h;
 }
 
+static uint64_t wait_of(const struct exchange *x, const struct reason *why)
+{
+	const struct worker *w = x->worker;
+
+	return why == reason_memory_short ? memory_wait_ms(&w->shared->memory, w->loop.now_ns) : 0;
+}
+
 void exchange_begin(struct exchange *x)
 {
 	const struct client_ip_conf *client_ip = &x->use->policy->config->client_ip;
@@ -347,6 +354,8 @@ void exchange_begin(struct exchange *x)
 	stats_call_begin(x->record.route, x->worker->index);
 	if (why != NULL)
 		; /* it went round in circles */
+	else if (worker_is_short(x->worker))
+		why = reason_memory_short;
 	else if (x->call.path.p == NULL)
 		why = reason_bad_request;
 	else if (too_hard)
@@ -360,7 +369,7 @@ void exchange_begin(struct exchange *x)
 	if (why == NULL && !(know_peer(x) && begin_call(x, &x->route->chain, asked_ns)))
 		why = reason_out_of_memory;
 	if (why != NULL)
-		exchange_reply(x, why, 0);
+		exchange_reply(x, why, wait_of(x, why));
 	else
 		admit(x);
 }

@@ -2,7 +2,7 @@
  *
  *   ADMITTING --let in--> COLLECTING --all of it, or as much as is awaited--> CONNECTING
  *
- * With limits.awaited held for all calls of a worker no more is awaited.
+ * With limits.awaited held for all calls of a worker no more is awaited, nor when memory is short.
  *
  * So a slow sender holds no connection of the upstream's, and the upstream is told the length of a
  * body whose sender did not say it.  What came is kept as for another try (exchange.c). */
@@ -71,16 +71,20 @@ void collect_forget(struct exchange *x)
 	x->awaited = 0;
 }
 
-/* Whether all calls together hold as much as they may. */
+/* Whether all calls together hold as much as they may: where memory is bounded, all workers no more
+ * than a quarter of it, as bodies come faster than anybody looks how much is left. */
 static bool is_full(struct exchange *x)
 {
 	struct worker *w = x->worker;
+	uint64_t limit = atomic_load_explicit(&w->shared->memory.limit_bytes, memory_order_relaxed);
 
 	if (x->call.body_bytes > x->awaited) {
 		w->awaited_bytes += x->call.body_bytes - x->awaited;
 		x->awaited = x->call.body_bytes;
 	}
-	if (w->awaited_bytes < x->use->policy->config->limits.awaited_bytes)
+	if (w->awaited_bytes < x->use->policy->config->limits.awaited_bytes &&
+	    (limit == 0 || w->awaited_bytes < limit / 4 / w->shared->workers) &&
+	    !worker_is_short(w))
 		return false;
 	x->call.keep_body = x->call.body_bytes + SLACK;
 	return true;

@@ -354,7 +354,8 @@ static const struct field limits_fields[] = {
 	  .min = 64 * KIB,
 	  .max = UINT64_C(1) << 40,
 	  .doc = "What is held of request bodies that are awaited (`await_body`), all calls of a worker "
-		 "together; with so much no more is awaited: bodies are passed on as they come." },
+		 "together; with so much, with a quarter of the limit of memory in all workers, or where "
+		 "that is nearly used up (`memory`), no more is awaited: bodies are passed on as they come." },
 	{ .key = "bare_lf",
 	  .type = C_BOOL,
 	  .offset = offsetof(struct limits_conf, bare_lf),
@@ -394,6 +395,59 @@ static const struct schema limits_schema = {
 	.size = sizeof(struct limits_conf),
 	.fields = limits_fields,
 	.check = check_limits,
+};
+
+/*------------------------------------------------------------------- memory */
+
+static bool check_memory(struct conf_load *l, const struct node *n, void *conf)
+{
+	struct memory_conf *m = conf;
+	const struct node *resume = node_get(n, "resume_below");
+
+	if (m->resume_below <= m->refuse_above)
+		return true;
+	if (resume == NULL) {
+		m->resume_below = m->refuse_above;
+		return true;
+	}
+	diag_error(l->diags, resume->at, "E019",
+		   "`resume_below` is above `refuse_above`: calls would be let in and refused at once");
+	return false;
+}
+
+static const struct field memory_fields[] = {
+	{ .key = "refuse_above",
+	  .type = C_SHARE,
+	  .offset = offsetof(struct memory_conf, refuse_above),
+	  .dflt = "90%",
+	  .min = 10000,
+	  .max = 1000000,
+	  .doc = "Of the cgroup's limit (`memory.high`, else `memory.max`): when more is used, new calls "
+		 "and connections are refused with 503 before the kernel kills. Pages of files do not "
+		 "count. 100%: never." },
+	{ .key = "resume_below",
+	  .type = C_SHARE,
+	  .offset = offsetof(struct memory_conf, resume_below),
+	  .dflt = "80%",
+	  .min = 10000,
+	  .max = 1000000,
+	  .doc = "When less is used again, calls are let in. Never above `refuse_above`." },
+	{ .key = "cgroup",
+	  .type = C_STRING,
+	  .offset = offsetof(struct memory_conf, cgroup),
+	  .at = offsetof(struct memory_conf, cgroup_at),
+	  .min = 1,
+	  .max = 4000,
+	  .doc = "The folder of the cgroup to look at. Not given: the one that the process is in, or "
+		 "the nearest around it that has a limit." },
+	{ .key = NULL },
+};
+
+static const struct schema memory_schema = {
+	.name = "memory section",
+	.size = sizeof(struct memory_conf),
+	.fields = memory_fields,
+	.check = check_memory,
 };
 
 /*---------------------------------------------------------------------- log */
@@ -702,6 +756,11 @@ static const struct field config_fields[] = {
 	  .at = offsetof(struct config, limits.at),
 	  .sub = &limits_schema,
 	  .doc = "Bounds on what a client may send and hold." },
+	{ .key = "memory",
+	  .type = C_MAP,
+	  .offset = offsetof(struct config, memory),
+	  .sub = &memory_schema,
+	  .doc = "What happens when the memory that the container or service may use is nearly used up." },
 	{ .key = "admin",
 	  .type = C_MAP,
 	  .offset = offsetof(struct config, admin),

@@ -6,6 +6,7 @@
 #include "base/addr.h"
 #include "base/log.h"
 #include "conf/schema.h"
+#include "core/memory.h"
 #include "http/h2.h"
 #include "io/tls_context.h"
 #include "redis/conf.h"
@@ -323,6 +324,7 @@ struct config {
 	struct conf_list listen;    /* of struct listen_conf */
 	struct client_ip_conf client_ip;
 	struct limits_conf limits;
+	struct memory_conf memory;
 	struct admin_conf admin;
 	struct probes_conf probes;
 	struct log_conf log;

@@ -61,6 +61,7 @@ struct control {
 	uint64_t phase_end_ns;
 	char pid_file[4096];
 	struct notify notify;
+	struct memory_watch memory;
 	struct pulse pulse[WORKERS_MAX];
 	uint64_t pulse_ns; /* when workers are asked for the next one; 0: never */
 };
@@ -409,7 +410,8 @@ static void find_changes(const struct policy *old, const struct config *new_, st
 
 static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 {
-	struct tracing_target *target;
+	struct tracing_target *target = NULL;
+	struct memory_watch memory;
 	struct policy *p;
 
 	if (restart_needed(c, l))
@@ -418,14 +420,19 @@ static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 	p = prepare(c, l);
 	if (p == NULL)
 		return false;
-	if (!tracing_prepare(c->shared.tracing, &p->config->tracing, &l->diags, &target) ||
+	if (!memory_open(&memory, &p->config->memory, &l->diags) ||
+	    !tracing_prepare(c->shared.tracing, &p->config->tracing, &l->diags, &target) ||
 	    !access_log_reconfigure(c->shared.log, &p->config->log, &l->diags) || !commit(c, p)) {
+		memory_close(&memory);
 		tracing_abandon(target);
 		listen_set_abandon(&c->listeners);
 		policy_close(p, &c->registries);
 		return false;
 	}
 	tracing_commit(c->shared.tracing, target);
+	memory_close(&c->memory);
+	c->memory = memory;
+	memory_look(&c->memory, &c->shared.memory, clock_mono_ns());
 	return true;
 }
 
@@ -692,6 +699,12 @@ static bool advance(struct control *c, uint64_t now)
 	return false;
 }
 
+/* 0: never. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 static int poll_ms(struct control *c, uint64_t now)
 {
 	uint64_t at = end_orders(c, now);
@@ -702,8 +715,8 @@ static int poll_ms(struct control *c, uint64_t now)
 		at = c->phase_end_ns;
 	else if (c->options->watch && c->watch.look_ns != 0 && (at == 0 || c->watch.look_ns < at))
 		at = c->watch.look_ns;
-	if (c->pulse_ns != 0 && (at == 0 || c->pulse_ns < at))
-		at = c->pulse_ns;
+	at = sooner(at, c->pulse_ns);
+	at = sooner(at, c->memory.look_ns);
 	if (at == 0)
 		return -1;
 	return at <= now ? 0 : (int)((at - now) / CLOCK_MS) + 1;
@@ -722,6 +735,8 @@ static void turn(struct control *c)
 		log_error("poll: %s", strerror(errno));
 	now = clock_mono_ns();
 	look_alive(c, now);
+	if (c->memory.look_ns != 0 && now >= c->memory.look_ns)
+		memory_look(&c->memory, &c->shared.memory, now);
 	mailbox_drain(&c->mailbox, c);
 	if (p[0].revents)
 		on_signal(c, now);
@@ -856,7 +871,7 @@ static bool start(struct control *c, const struct control_services *services)
 		follow_admin(c, l.config);
 		listen_set_init(&c->listeners, c->workers, c->shared.stats, services);
 		p = prepare(c, &l);
-		ok = p != NULL &&
+		ok = p != NULL && memory_open(&c->memory, &p->config->memory, &l.diags) &&
 		     tracing_prepare(c->shared.tracing, &p->config->tracing, &l.diags, &target);
 	}
 	print_findings(c, &l, ok ? "loaded" : "not started");
@@ -864,6 +879,7 @@ static bool start(struct control *c, const struct control_services *services)
 	     (c->shared.redis == NULL || redis_set_start(c->shared.redis)) && commit(c, p);
 	if (ok) {
 		tracing_commit(c->shared.tracing, target);
+		memory_look(&c->memory, &c->shared.memory, clock_mono_ns());
 		count_reload(c, true);
 		atomic_store(&c->shared.reload.ok_count, 0); /* the first load is no reload */
 		write_pid_file(c, p->config);
@@ -909,6 +925,7 @@ static void stop(struct control *c)
 	table_registry_free(c->registries.tables);
 	stats_free(c->shared.stats);
 	mailbox_fini(&c->mailbox);
+	memory_close(&c->memory);
 	if (c->options->watch)
 		watch_fini(&c->watch);
 	events_close();

@@ -609,7 +609,8 @@ static void keep(struct exchange *x, struct slice s)
 	x->call.body_bytes += s.n;
 	if (!x->call.resendable || s.n == 0 || exchange_has_own_body(x))
 		return;
-	if (x->call.body_bytes <= x->call.keep_body)
+	if (x->call.body_bytes <= x->call.keep_body &&
+	    !(x->state == X_AWAITING && worker_is_short(x->worker)))
 		k = arena_alloc(&x->kept_arena, sizeof(*k));
 	if (k != NULL)
 		k->s = arena_copy(&x->kept_arena, s);

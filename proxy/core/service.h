@@ -74,6 +74,7 @@ struct process_view {
 	uint64_t access_lines_dropped;
 	const struct redis_set *redis; /* NULL: none is configured */
 	const struct tracing *tracing; /* NULL: none */
+	const struct memory_state *memory;
 };
 
 struct service_request {

@@ -316,6 +316,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.access_lines_dropped = access_log_dropped(sh->log) + log_files_dropped(sh->logs),
 		.redis = sh->redis,
 		.tracing = sh->tracing,
+		.memory = &sh->memory,
 	};
 	char who[SERVICE_WHO_MAX];
 	struct service_request req = {

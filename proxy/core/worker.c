@@ -2,6 +2,7 @@
 #include "core/worker.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -140,20 +141,22 @@ static void on_conn_closed(struct conn *c, const struct reason *why)
 static const struct conn_events server_conn_events = { .connected = on_conn_secured,
 						       .closed = on_conn_closed };
 
-/* Over the bound: one answer in one write, without a connection object. */
-static void refuse_plain(struct worker_listener *wl, int fd)
+/* Over a bound: one answer in one write, without a connection object. */
+static void refuse_plain(struct worker_listener *wl, int fd, const struct reason *why, uint64_t ms)
 {
-	static const char answer[] =
-	    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
-	    "Retry-After: 1\r\nretry-after-ms: 1000\r\nContent-Length: 0\r\n\r\n";
-	char unread[4096];
+	char answer[192], unread[4096];
+	int n = snprintf(
+	    answer, sizeof(answer),
+	    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: %llu\r\n"
+	    "retry-after-ms: %llu\r\nContent-Length: 0\r\n\r\n",
+	    (unsigned long long)((ms + 999) / 1000), (unsigned long long)ms);
 
 	(void)!recv(fd, unread, sizeof(unread),
 		    MSG_DONTWAIT); /* unread bytes would turn the close into a reset */
-	(void)!send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)!send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	shutdown(fd, SHUT_WR);
 	close(fd);
-	stats_conn_refused(wl->stats, wl->worker->index, reason_overload);
+	stats_conn_refused(wl->stats, wl->worker->index, why);
 }
 
 /* Nothing can be said without a handshake. */
@@ -166,12 +169,12 @@ static void refuse_secure(struct worker_listener *wl, int fd, const struct reaso
 	stats_conn_refused(wl->stats, wl->worker->index, why);
 }
 
-static void refuse(struct worker_listener *wl, int fd)
+static void refuse(struct worker_listener *wl, int fd, const struct reason *why, uint64_t ms)
 {
 	if (wl->tls != NULL)
-		refuse_secure(wl, fd, reason_overload);
+		refuse_secure(wl, fd, why);
 	else
-		refuse_plain(wl, fd);
+		refuse_plain(wl, fd, why, ms);
 }
 
 static uint32_t service_bound(const struct worker_listener *wl)
@@ -258,8 +261,13 @@ static void on_accept(struct listener *l, int fd, const struct addr *peer)
 		refuse_secure(wl, fd, reason_handshakes_full);
 		return;
 	}
+	if (!service && worker_is_short(w)) {
+		refuse(wl, fd, reason_memory_short,
+		       memory_wait_ms(&w->shared->memory, w->loop.now_ns));
+		return;
+	}
 	if (over_bound(wl)) {
-		refuse(wl, fd);
+		refuse(wl, fd, reason_overload, CLOCK_S / CLOCK_MS);
 		return;
 	}
 	t = tcp_open(&w->loop, fd);

@@ -80,6 +80,7 @@ struct shared {
 	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with; then none */
 	uint64_t ticket_start_ns;
 	_Atomic bool ready, draining;
+	struct memory_state memory;
 	_Atomic uint32_t policies; /* not yet freed */
 	struct wakes wakes[WORKERS_MAX];
 	struct redis_set *redis; /* NULL: none is configured */
@@ -100,6 +101,7 @@ struct worker {
 	struct list exchanges; /* under way */
 	struct list spare;     /* for reuse */
 	uint32_t n_exchanges, n_spare;
+	struct memory_taken taken;
 	uint64_t awaited_bytes; /* of bodies, by all calls (collect.c) */
 	unsigned
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
@@ -156,6 +158,12 @@ void worker_order_run(void *worker, struct message *);
 
 /* Any thread: there is a new event (base/event.h); `worker` is worker 0. */
 void worker_tell_event(void *worker);
+
+/* Whether new calls are refused for want of memory. */
+static inline bool worker_is_short(struct worker *w)
+{
+	return memory_is_short(&w->shared->memory, &w->taken, w->loop.pool.held, w->shared->workers);
+}
 
 /* Takes a hold on the policy in force, for a call that starts. */
 struct policy_use *worker_use_get(struct worker *);

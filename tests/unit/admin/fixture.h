@@ -24,6 +24,7 @@ struct fixture {
 	struct reload_status reload;
 	struct hand_orders orders;
 	struct service_budgets budgets;
+	struct memory_state memory;
 	struct process_view view;
 	struct arena arena; /* of requests */
 	struct service_reply reply;
@@ -86,6 +87,7 @@ static int fixture_setup(void **state)
 					 .reload = &f->reload,
 					 .orders = &f->orders,
 					 .budgets = &f->budgets,
+					 .memory = &f->memory,
 					 .ready = true,
 					 .policies = 1,
 					 .start_wall_ns = UINT64_C(1700000000) * CLOCK_S,
