@@ -119,8 +119,8 @@ void cells_settle(struct cells *, const struct cell_rules *);
 
 /* Any thread.  Adds the keys in debt at now_ns that have their cell here, by entry.  Exact as long
  * as no more than CELLS_COUNTED cells lie where keys ever were; of larger arrays every so manieth
- * page is counted. */
-enum { CELLS_COUNTED = 4 << 20 };
+ * page is counted: scrapes ask, and calls wait meanwhile. */
+enum { CELLS_COUNTED = 256 << 10 };
 void cells_live(const struct cells *, const struct cell_rules *, uint64_t now_ns,
 		uint64_t live[static ENTRIES_MAX]);
 uint64_t cells_evictions(const struct cells *); /* of keys in debt */

@@ -20,10 +20,12 @@ void metrics_render(const struct process_view *view, struct buf *out)
 	struct render r = { .out = out, .view = view };
 
 	process_read(&r.process);
+	metrics_gather(&r);
 	render_families(&r, metrics_process);
 	render_families(&r, metrics_route);
 	render_families(&r, metrics_policy);
 	render_families(&r, metrics_upstream);
-	out->oom |= r.labels.oom;
+	out->oom |= r.labels.oom || r.shown.oom;
 	buf_fini(&r.labels);
+	buf_fini(&r.shown);
 }

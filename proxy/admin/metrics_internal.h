@@ -14,6 +14,7 @@ struct render {
 	const struct process_view *view;
 	const struct family *family;
 	struct buf labels; /* of the next sample: a="b",c="d" */
+	struct buf shown;  /* what policies say of themselves, see metrics_policy.c */
 	struct process_usage process;
 };
 
@@ -37,6 +38,9 @@ struct family {
 
 /* Each ends with one without a name. */
 extern const struct family metrics_process[], metrics_route[], metrics_policy[], metrics_upstream[];
+
+/* Before any family is printed. */
+void metrics_gather(struct render *);
 
 /* One more label of the next sample. */
 void metric_label(struct render *, const char *key, const char *value);

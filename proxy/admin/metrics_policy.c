@@ -20,40 +20,59 @@ static void limit_decisions(struct render *r)
 }
 
 struct shown {
-	struct render *r;
 	const struct filter *filter;
-	enum filter_metric metric;
-	const char *state_label;
+	struct filter_sample sample;
 };
 
-static void show_sample(void *ctx, const struct filter_sample *s)
-{
-	const struct shown *shown = ctx;
-	struct render *r = shown->r;
+struct gathering {
+	struct buf *shown;
+	const struct filter *filter;
+};
 
-	if (s->metric != shown->metric)
-		return;
+static void gather(void *ctx, const struct filter_sample *s)
+{
+	const struct gathering *g = ctx;
+	struct shown shown = { .filter = g->filter, .sample = *s };
+
+	buf_put(g->shown, &shown, sizeof(shown));
+}
+
+/* Once for all families: what a policy keeps of keys it has to count, which takes its time. */
+void metrics_gather(struct render *r)
+{
+	const struct policy *p = r->view->policy;
+	struct gathering g = { .shown = &r->shown };
+
+	for (uint32_t i = 0; i < p->n_filters; i++) {
+		g.filter = p->filter[i];
+		if (g.filter->ops->show != NULL)
+			g.filter->ops->show(g.filter, gather, &g);
+	}
+}
+
+static void show_sample(struct render *r, const struct shown *shown, const char *state_label)
+{
+	const struct filter_sample *s = &shown->sample;
+
 	metric_label(r, "policy", shown->filter->name);
 	if (s->upstream != NULL)
 		metric_label(r, "upstream", s->upstream);
 	if (s->endpoint != NULL)
 		metric_label(r, "endpoint", s->endpoint);
 	if (s->state != NULL)
-		metric_label(r, shown->state_label, s->state);
+		metric_label(r, state_label, s->state);
 	metric_sample(r, s->value);
 }
 
 /* One metric of each policy that has it; `state_label`: what its states are called. */
 static void each_shown(struct render *r, enum filter_metric metric, const char *state_label)
 {
-	const struct policy *p = r->view->policy;
-	struct shown shown = { .r = r, .metric = metric, .state_label = state_label };
+	const struct shown *shown = (const struct shown *)(const void *)r->shown.p;
+	size_t n = r->shown.n / sizeof(*shown);
 
-	for (uint32_t i = 0; i < p->n_filters; i++) {
-		shown.filter = p->filter[i];
-		if (shown.filter->ops->show != NULL)
-			shown.filter->ops->show(shown.filter, show_sample, &shown);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (shown[i].sample.metric == metric)
+			show_sample(r, &shown[i], state_label);
 }
 
 static void limit_keys(struct render *r)

@@ -106,6 +106,31 @@ static void test_labels_are_escaped(void **state)
 	stats_listener_put(f->registries.stats, odd);
 }
 
+static const struct filter_ops *its_ops;
+static unsigned looks;
+
+static void look(const struct filter *f, filter_emit *emit, void *ctx)
+{
+	looks++;
+	its_ops->show(f, emit, ctx);
+}
+
+/* To count keys takes a while, in which no call goes on. */
+static void test_policies_are_looked_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct filter_ops ops;
+	struct filter *filter = f->policy->filter[0];
+
+	its_ops = filter->ops;
+	ops = *its_ops;
+	ops.show = look;
+	filter->ops = &ops;
+	assert_line(page(f), "weir_limit_keys{policy=\"per-client\"} 0");
+	filter->ops = its_ops;
+	assert_int_equal(looks, 1);
+}
+
 static void test_calls_show_up_once(void **state)
 {
 	struct fixture *f = *state;
@@ -206,6 +231,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_known_series_are_there_from_the_start),
 		TEST(test_labels_are_escaped),
+		TEST(test_policies_are_looked_at_once),
 		TEST(test_calls_show_up_once),
 		TEST(test_no_series_twice),
 		TEST(test_after_a_reload),
