@@ -89,14 +89,15 @@ def test_the_dashboard_holds_together():
 # ---------------------------------------------------------------- a real one
 
 class Prometheus:
-    """Scrapes ten times a second, with the shipped rules, whose `for` and ranges are made short."""
+    """Scrapes three times a second, with the shipped rules, whose `for` and ranges are made short.  A scrape may take as long
+    as lies between two: on a machine that is busy one fails now and then, and WeirDown fires until the next."""
 
     def __init__(self, folder, target):
         folder.mkdir()
         self.addr = f"127.0.0.1:{harness.free_port()}"
         rules = re.sub(r"for: \w+", "for: 0s", RULES.read_text())
-        (folder / "weir.rules.yml").write_text(re.sub(r"\[(5|10)m\]", "[2s]", rules))
-        config = (COMPOSE / "prometheus.yml").read_text().replace("weir:9902", target).replace("5s", "100ms")
+        (folder / "weir.rules.yml").write_text(re.sub(r"\[(5|10)m\]", "[3s]", rules))
+        config = (COMPOSE / "prometheus.yml").read_text().replace("weir:9902", target).replace("5s", "300ms")
         (folder / "prometheus.yml").write_text(config)
         self.log = open(folder / "log", "wb")
         self.proc = subprocess.Popen(["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
@@ -114,10 +115,11 @@ class Prometheus:
 
     def without_answer(self, exprs):
         """Those that nothing is found for; one that is no question raises."""
-        return [e for e in exprs if not self.ask("/api/v1/query", query=e)["result"]]
+        return [e for e in exprs if not until(lambda: self.ask("/api/v1/query", query=e), "Prometheus answers")["result"]]
 
     def firing(self):
-        return {a["labels"]["alertname"] for a in self.ask("/api/v1/alerts")["alerts"] if a["state"] == "firing"}
+        alerts = until(lambda: self.ask("/api/v1/alerts"), "Prometheus answers")["alerts"]
+        return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
 
     def end(self):
         self.proc.terminate()
@@ -142,7 +144,7 @@ def test_a_real_prometheus_scrapes_it_and_an_alert_fires_and_ends(weir, promethe
     w = weir(serve=True, policies={"b": {"breaker": 2, "open_for": "60s"}}, use=["b"])
     p = prometheus(w.probes_addr)
     until(lambda: p.value('up{job="weir"}') == 1, "it is scraped", timeout=15)
-    assert not p.firing() - {"WeirUpstreamFails"}
+    until(lambda: not p.firing() - {"WeirUpstreamFails"}, "no other alert fires", timeout=15)
     w.allow("lissen|reload|not loaded")
     w.reload("version: 1\nlissen: x\n", good=False)
     until(lambda: "WeirReloadFailed" in p.firing(), "the alert fires", timeout=15)
