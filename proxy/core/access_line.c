@@ -169,6 +169,8 @@ static char *put_authority(char *at, struct slice authority)
 		port = slice_of(colon + 1, authority.n - (size_t)(colon - authority.p) - 1);
 		authority.n -= port.n + 1;
 	}
+	if (authority.n >= 2 && authority.p[0] == '[' && authority.p[authority.n - 1] == ']')
+		authority = slice_of(authority.p + 1, authority.n - 2);
 	STRING(at, "server.address", authority, NAME_MAX_OUT);
 	if (port.n == 0 || port.n > 5)
 		return at;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/put.h"
+#include "core/grpc.h"
 
 enum {
 	KIND_SERVER = 2,
@@ -161,18 +162,13 @@ static bool has_failed(const struct reason *why)
 }
 
 /* What makes it an error: a status, or the reason of one that has none, or none that is bad. */
-static void end(struct buf *b, uint16_t status, uint16_t bad_from, const struct reason *why)
+static void end(struct buf *b, bool bad, unsigned status, const struct reason *why)
 {
-	bool bad = status >= bad_from, failed = has_failed(why);
-	char code[8];
+	bool failed = has_failed(why);
+	char text[PUT_U64_MAX];
 
 	if (bad) {
-		struct slice s = slice_of(code, 3);
-
-		code[0] = (char)('0' + status / 100 % 10);
-		code[1] = (char)('0' + status / 10 % 10);
-		code[2] = (char)('0' + status % 10);
-		TEXT(b, "error.type", s);
+		TEXT(b, "error.type", slice_of(text, (size_t)(put_u64(text, status) - text)));
 	} else if (failed) {
 		TEXT(b, "error.type", slice_str(why->token));
 	}
@@ -280,6 +276,7 @@ static void policy(struct buf *b, const struct call_record *r)
 void span_json_call(struct buf *b, const struct call_trace *t, const struct call_record *r)
 {
 	bool remote = t->parent_id.n > 0;
+	bool grpc = r->grpc_said && grpc_judge(200, r->grpc_code) >= 500;
 
 	begin(b, t, t->span_id, KIND_SERVER,
 	      FLAG_KNOWS_REMOTE | (remote ? (unsigned)FLAG_IS_REMOTE : 0));
@@ -298,7 +295,7 @@ void span_json_call(struct buf *b, const struct call_trace *t, const struct call
 	if (r->grpc_said)
 		NUMBER(b, "rpc.grpc.status_code", r->grpc_code);
 	policy(b, r);
-	end(b, r->status, 500, r->why);
+	end(b, grpc || r->status >= 500, grpc ? r->grpc_code : r->status, r->why);
 }
 
 /*---------------------------------------------------------------- a try */
@@ -352,7 +349,7 @@ void span_json_try(struct buf *b, const struct call_trace *t, const struct trace
 		YES(b, "weir.connection.reused");
 	if (y->why != NULL)
 		TEXT(b, "weir.reason", slice_str(y->why->token));
-	end(b, y->status, 400, y->why);
+	end(b, y->status >= 400, y->status, y->why);
 }
 
 /*---------------------------------------------------------------- the envelope */

@@ -111,6 +111,14 @@ def test_ids_of_what_no_route_takes_and_fields(weir):
     assert line["http.request.header.x-real-ip"] == ["127.0.0.1"] and line["http.request.header.x-a"] == ["1"] and line["trace_id"]
 
 
+@pytest.mark.parametrize("host, address, port", [("shop", "shop", None), ("shop:81", "shop", 81), ("[::1]", "::1", None), ("[::1]:81", "::1", 81)])
+def test_who_was_asked(weir, host, address, port):
+    w = weir(serve=True)
+    w.fetch(host=host)
+    line, = strict(w, 1)
+    assert (line["server.address"], line.get("server.port")) == (address, port)
+
+
 def test_a_client_behind_others_has_no_port_of_theirs(weir):
     w = weir(serve=True, client_ip={"trust": ["127.0.0.0/8"]})
     w.fetch("/1", headers={"X-Forwarded-For": "192.0.2.7"})

@@ -356,6 +356,19 @@ def test_over_http2(traced):
     assert s["attributes"]["network.protocol.version"] == "2" and y["parentSpanId"] == s["spanId"]
 
 
+@pytest.mark.parametrize("code, bad", [(0, False), (5, False), (14, True), (13, True), (8, False)])
+def test_what_grpc_calls_an_error_is_one(traced, upstreams, code, bad):
+    app, = upstreams(1)
+    w, c = traced(upstreams={"app": {"endpoints": [app.addr], "http2": True}})
+    h, up = H2Client(w.client()), H2Upstream(app)
+    s = h.ask("/s/m", method="POST", headers=[("content-type", "application/grpc"), ("te", "trailers")])
+    up.answer(up.expect("POST /s/m"), 200, b"", headers=[("content-type", "application/grpc"), ("grpc-status", str(code))])
+    h.expect(s, 200)
+    a = kinds(c.wait(2), SERVER)[0]
+    assert a["attributes"]["rpc.grpc.status_code"] == code and a["status"]["code"] == (2 if bad else 0)
+    assert a["attributes"].get("error.type") == (str(code) if bad else None)
+
+
 def test_an_upstream_of_http2(traced, upstreams):
     app, = upstreams(1)
     w, c = traced(upstreams={"app": {"endpoints": [app.addr], "http2": True}})
