@@ -144,25 +144,33 @@ static bool etag_matches(const struct head *req, struct slice etag)
 }
 
 /* The reply is sent by the thread that asked for it, before it asks again. */
-static const char *etag_of(const struct policy *p)
+static const char *etag_of(const struct policy *p, bool json)
 {
-	static _Thread_local char etag[sizeof(p->hash) + 2];
+	static _Thread_local char etag[sizeof(p->hash) + 8];
 
-	snprintf(etag, sizeof(etag), "\"%s\"", p->hash);
+	snprintf(etag, sizeof(etag), "\"%s%s\"", p->hash, json ? "-json" : "");
 	return etag;
 }
 
 static void show_config(const struct process_view *view, const struct service_request *req,
 			struct service_reply *reply)
 {
-	reply->etag = etag_of(view->policy);
+	struct slice format = page_query(req, "format");
+	bool json = format.p != NULL && slice_is(format, "json");
+
+	if (format.p != NULL && !json && !slice_is(format, "yaml")) {
+		page_text(reply, 400, "`format` is yaml or json");
+		return;
+	}
+	reply->etag = etag_of(view->policy, json);
 	if (etag_matches(req->head, slice_str(reply->etag))) {
 		reply->status = 304;
 		return;
 	}
 	reply->status = 200;
-	reply->content_type = "application/yaml";
-	schema_dump_yaml(&config_schema, view->policy->config, &reply->body);
+	reply->content_type = json ? "application/json" : "application/yaml";
+	(json ? schema_dump_json : schema_dump_yaml)(&config_schema, view->policy->config,
+						     &reply->body);
 }
 
 /*---------------------------------------------------------------- refusals */

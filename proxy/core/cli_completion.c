@@ -67,7 +67,8 @@ static void bash_option(void *arg, const struct cli_option *o)
 	if (o->letter != 0)
 		buf_printf(w->out, "-%c|", o->letter);
 	if (is_file(o))
-		buf_printf(w->out, "%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n",
+		buf_printf(w->out,
+			   "%s) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n",
 			   o->name);
 	else
 		buf_printf(w->out, "%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n",
@@ -104,6 +105,9 @@ static void print_bash(struct writer *w, const struct cli_host *host)
 			 "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W '");
 	put_names(w->out, all);
 	buf_puts(w->out, "' -- \"$cur\")); return\n\tfi\n\tcommand=${COMP_WORDS[1]}\n"
+			 "\t# --option=value comes in three words\n"
+			 "\tif [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}\n"
+			 "\telif [ \"$cur\" = = ]; then cur=; fi\n"
 			 "\tif [ \"$COMP_CWORD\" -eq 2 ]; then\n\t\tcase $command in\n"
 			 "\t\tctl) COMPREPLY=($(compgen -W '");
 	put_names(w->out, host->ctl);
@@ -123,7 +127,7 @@ static void print_bash(struct writer *w, const struct cli_host *host)
 			 "\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
 			 "\t*) if [ -n \"$arguments\" ]; then "
 			 "COMPREPLY=($(compgen -W \"$arguments\" -- \"$cur\"));\n"
-			 "\t   else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n"
+			 "\t   else mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); fi ;;\n"
 			 "\tesac\n}\ncomplete -o filenames -F _weir weir\n");
 }
 

@@ -35,9 +35,10 @@ int cli_put(FILE *out, struct buf *b, int status)
 
 bool cli_colour(FILE *out)
 {
-	const char *no = getenv("NO_COLOR");
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
-	return isatty(fileno(out)) && (no == NULL || *no == '\0');
+	return isatty(fileno(out)) && (no == NULL || *no == '\0') &&
+	       (term == NULL || strcmp(term, "dumb") != 0);
 }
 
 bool cli_send_all(int fd, const char *p, size_t n)

@@ -202,8 +202,8 @@ static void print_weir_1(struct buf *out, const struct cli_host *host)
 	    ".Sh FILES\n.Bl -tag -width Ds\n.It Pa " CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE
 	    "\nThe configuration, where no other is named.\n.El\n"
 	    ".Sh EXIT STATUS\n.Bl -tag -width Ds\n.It 0\nFine.\n"
-	    ".It 1\nThe configuration is wrong, the start failed, or what was asked for was "
-	    "refused.\n"
+	    ".It 1\nThe configuration is wrong, the start failed, nobody answers,\n"
+	    "or what was asked for was refused.\n"
 	    ".It 2\nThe command line is wrong.\n"
 	    ".It 3\nThere are only warnings, under\n.Fl \\-strict .\n.El\n"
 	    ".Sh SIGNALS\n.Bl -tag -width Ds\n.It Dv SIGHUP\nReads the configuration again.\n"

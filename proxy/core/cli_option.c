@@ -1,5 +1,5 @@
 /* cli_option.c - options: -x VALUE, -xVALUE, --name VALUE, --name=VALUE, each at most once unless
- * it is a list. */
+ * it is a list; behind -- everything is an argument. */
 #include <string.h>
 
 #include "conf/suggest.h"
@@ -134,15 +134,19 @@ static bool show_options(const struct cli_option *o, const struct cli_words *wor
 
 bool cli_parse(int argc, char **argv, const struct cli_option *options, struct cli_words *words)
 {
+	bool words_only = false;
+
 	if (show_options(options, words))
 		return false;
 	for (int at = 1; at < argc; at++) {
 		const char *arg = argv[at];
 
-		if (arg[0] == '-' && arg[1] == '-') {
+		if (!words_only && strcmp(arg, "--") == 0) {
+			words_only = true;
+		} else if (!words_only && arg[0] == '-' && arg[1] == '-') {
 			if (!take_long(options, argc, argv, &at))
 				return false;
-		} else if (arg[0] == '-' && arg[1] != '\0') {
+		} else if (!words_only && arg[0] == '-' && arg[1] != '\0') {
 			if (!take_letters(options, argc, argv, &at))
 				return false;
 		} else if (words->n < words->max) {

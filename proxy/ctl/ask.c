@@ -63,7 +63,7 @@ static bool ask(struct ctl *c, const char *method, const char *target, struct sl
 	const char *wrong;
 
 	if (!client_ask(&c->client, method, target, body, timeout_s, a, &wrong)) {
-		fprintf(stderr, "weir: no answer from %s: %s\n", c->client.host, wrong);
+		fprintf(stderr, "weir: no answer from %s: %s\n", c->client.shown, wrong);
 		return false;
 	}
 	if (!is_worth_showing(a)) {

@@ -27,8 +27,11 @@ static bool resolve(struct client *c, const char *host, const char *port)
 
 	if (rc != 0)
 		return complain(host, gai_strerror(rc));
-	c->addr = (struct addr){ .len = found->ai_addrlen };
-	memcpy(&c->addr.u, found->ai_addr, found->ai_addrlen);
+	for (const struct addrinfo *a = found; a != NULL && c->n < CLIENT_ADDRS_MAX;
+	     a = a->ai_next) {
+		c->addr[c->n] = (struct addr){ .len = a->ai_addrlen };
+		memcpy(&c->addr[c->n++].u, a->ai_addr, a->ai_addrlen);
+	}
 	freeaddrinfo(found);
 	return true;
 }
@@ -36,7 +39,8 @@ static bool resolve(struct client *c, const char *host, const char *port)
 static bool init_unix(struct client *c, const char *text)
 {
 	snprintf(c->host, sizeof(c->host), "localhost");
-	return addr_parse(slice_str(text), &c->addr) ||
+	c->n = 1;
+	return addr_parse(slice_str(text), &c->addr[0]) ||
 	       complain(text, "no such unix socket can be");
 }
 
@@ -78,13 +82,14 @@ static void init_addr(struct client *c, const struct addr *a)
 		   (a->u.sa.sa_family == AF_INET && a->u.in.sin_addr.s_addr == 0);
 	char text[ADDR_TEXT_MAX];
 
-	c->addr = *a;
+	c->n = 1;
+	c->addr[0] = *a;
 	snprintf(c->host, sizeof(c->host), "localhost");
 	if (a->u.sa.sa_family == AF_UNIX || !any)
 		return;
 	snprintf(text, sizeof(text), a->u.sa.sa_family == AF_INET ? "127.0.0.1:%u" : "[::1]:%u",
 		 addr_port(a));
-	addr_parse(slice_str(text), &c->addr);
+	addr_parse(slice_str(text), &c->addr[0]);
 }
 
 static bool set_token(struct client *c, struct slice token)
@@ -131,10 +136,31 @@ static bool read_token(struct client *c, const char *path)
 	return set_token(c, slice_of(text, n));
 }
 
+/* An empty variable is none. */
+static const char *from_environment(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+static void show_whom(struct client *c)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (c->named) {
+		snprintf(c->shown, sizeof(c->shown), "%s", c->host);
+		return;
+	}
+	addr_format(&c->addr[0], text);
+	snprintf(c->shown, sizeof(c->shown), "%s", text);
+}
+
 bool client_init(struct client *c, const struct client_options *o)
 {
-	const char *admin = o->admin != NULL || o->config != NULL ? o->admin : getenv("WEIR_ADMIN");
-	const char *token = getenv("WEIR_ADMIN_TOKEN");
+	const char *admin =
+	    o->admin != NULL || o->config != NULL ? o->admin : from_environment("WEIR_ADMIN");
+	const char *token = from_environment("WEIR_ADMIN_TOKEN");
 	const char *config =
 	    o->config != NULL ? o->config : CLI_DEFAULT_PREFIX "/" CLI_DEFAULT_FILE;
 
@@ -143,6 +169,7 @@ bool client_init(struct client *c, const struct client_options *o)
 		return false;
 	if (admin != NULL && !init_admin(c, admin))
 		return false;
+	show_whom(c);
 	if (o->token_file != NULL)
 		return read_token(c, o->token_file);
 	return token == NULL || set_token(c, slice_str(token));
@@ -171,19 +198,29 @@ static bool send_request(const struct client *c, int fd, const char *method, con
 	return ok;
 }
 
-static int open_connection(const struct client *c, unsigned timeout_s)
+static int connect_to(const struct addr *a, unsigned timeout_s)
 {
 	struct timeval limit = { .tv_sec = timeout_s };
-	int fd = socket(c->addr.u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (connect(fd, &c->addr.u.sa, c->addr.len) == 0)
+	if (connect(fd, &a->u.sa, a->len) == 0)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+/* A name may be of ::1 first and of 127.0.0.1 then, and Weir at one of them. */
+static int open_connection(const struct client *c, unsigned timeout_s)
+{
+	int fd = -1;
+
+	for (unsigned i = 0; fd < 0 && i < c->n; i++)
+		fd = connect_to(&c->addr[i], timeout_s);
+	return fd;
 }
 
 /* What there is so far, and what becomes of the rest. */

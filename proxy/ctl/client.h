@@ -5,12 +5,19 @@
 #include "base/addr.h"
 #include "base/buf.h"
 
-enum { CLIENT_ANSWER_MAX = 64 << 20, CLIENT_TIMEOUT_S = 10, CLIENT_RELOAD_TIMEOUT_S = 120 };
+enum {
+	CLIENT_ADDRS_MAX = 8,
+	CLIENT_ANSWER_MAX = 64 << 20,
+	CLIENT_TIMEOUT_S = 10,
+	CLIENT_RELOAD_TIMEOUT_S = 120
+};
 
 /* Whom to ask, and as whom. */
 struct client {
-	struct addr addr;
+	struct addr addr[CLIENT_ADDRS_MAX]; /* of one host: the first that answers is asked */
+	unsigned n;
 	char host[256];   /* as it was given */
+	char shown[256];  /* for people */
 	bool named;       /* it is no address */
 	char token[4097]; /* "": none */
 };

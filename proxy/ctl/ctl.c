@@ -37,8 +37,14 @@ static int ctl_undrain(int argc, char **argv, const struct cli_host *host)
 
 static int ctl_config(int argc, char **argv, const struct cli_host *host)
 {
+	struct cli_words none = { 0 };
+	struct ctl c = { 0 };
+	const struct cli_option options[] = { CTL_OPTIONS(c), { 0 } };
+
 	(void)host;
-	return plain_command(argc, argv, "GET", "/config", NULL);
+	if (!cli_parse(argc, argv, options, &none))
+		return STATUS_USAGE;
+	return ctl_show(&c, "GET", c.json ? "/config?format=json" : "/config", nothing, NULL);
 }
 
 static void put_both(struct buf *out, struct slice health, struct slice stats)
@@ -328,7 +334,7 @@ static int follow(struct ctl *c, const char *target)
 	int status = STATUS_FAILED;
 
 	if (!client_follow(&c->client, target, on_piece, &f, &a, &wrong))
-		fprintf(stderr, "weir: no more events from %s: %s\n", c->client.host, wrong);
+		fprintf(stderr, "weir: no more events from %s: %s\n", c->client.shown, wrong);
 	else if (a.status != 200)
 		ctl_print_refusal(c, &a);
 	else
@@ -483,8 +489,8 @@ static const struct cli_command commands[] = {
 	  "  -H, --header FIELD  a header field, 'x-api-key: k'; several times\n"
 	  "      --client IP     whom it comes from, 127.0.0.1 when not given" WHERE,
 	  ctl_explain },
-	{ "config", "weir ctl config", "Prints the configuration in force, without secrets." WHERE,
-	  ctl_config },
+	{ "config", "weir ctl config [--json]",
+	  "Prints the configuration in force, without secrets, as YAML." WHERE, ctl_config },
 	{ NULL, NULL, NULL, NULL },
 };
 

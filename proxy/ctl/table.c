@@ -5,33 +5,69 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How many bytes of a control character stand here; of U+0080 to U+009F two (RFC 3629). */
-static unsigned control_bytes(struct slice s, size_t i)
-{
-	unsigned char c = (unsigned char)s.p[i];
+#include "conf/utf8.h"
 
-	if (c < 0x20 || c == 0x7f)
-		return 1;
-	return c == 0xc2 && i + 1 < s.n && ((unsigned char)s.p[i + 1] & 0xe0) == 0x80 ? 2 : 0;
+struct range {
+	uint32_t first, last;
+};
+
+static bool is_in(const struct range *r, uint32_t c)
+{
+	for (; r->last != 0; r++)
+		if (c >= r->first && c <= r->last)
+			return true;
+	return false;
 }
+
+/* Controls, and what has lines break or text read from the other end (Unicode's Bidi_Control). */
+static const struct range drives[] = { { 0, 0x1f },        { 0x7f, 0x9f },     { 0x61c, 0x61c },
+				       { 0x200e, 0x200f }, { 0x2028, 0x202e }, { 0x2066, 0x2069 },
+				       { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0, 0 } };
+
+/* Unicode's East_Asian_Width W and F, in whole blocks; and what stands over the character before. */
+static const struct range wide[] = {
+	{ 0x1100, 0x115f },   { 0x2e80, 0x303e },   { 0x3041, 0x33ff },
+	{ 0x3400, 0x4dbf },   { 0x4e00, 0xa4cf },   { 0xac00, 0xd7a3 },
+	{ 0xf900, 0xfaff },   { 0xfe30, 0xfe6f },   { 0xff00, 0xff60 },
+	{ 0xffe0, 0xffe6 },   { 0x1f300, 0x1f64f }, { 0x1f680, 0x1f6ff },
+	{ 0x1f900, 0x1f9ff }, { 0x20000, 0x3fffd }, { 0, 0 }
+};
+static const struct range none[] = { { 0x300, 0x36f },   { 0x200b, 0x200d }, { 0x20d0, 0x20ff },
+				     { 0xfe00, 0xfe0f }, { 0xfe20, 0xfe2f }, { 0, 0 } };
 
 void put_plain(struct buf *b, struct slice s)
 {
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned n = control_bytes(s, i);
+	for (size_t i = 0, n; i < s.n; i += n) {
+		uint32_t c;
 
-		buf_putc(b, n > 0 ? '?' : s.p[i]);
-		i += n > 1;
+		n = utf8_decode(s.p + i, s.n - i, &c);
+		if (n == 0 || is_in(drives, c))
+			buf_putc(b, '?');
+		else
+			buf_put(b, s.p + i, n);
+		n += n == 0; /* a byte that is no character; some terminals would obey it */
 	}
+}
+
+unsigned columns_of(struct slice s, size_t *bytes)
+{
+	uint32_t c;
+
+	*bytes = utf8_decode(s.p, s.n, &c);
+	if (*bytes == 0) {
+		*bytes = 1;
+		return 1;
+	}
+	return is_in(none, c) ? 0 : is_in(wide, c) ? 2 : 1;
 }
 
 unsigned width_of(struct slice s)
 {
-	unsigned n = 0;
+	unsigned width = 0;
 
-	for (size_t i = 0; i < s.n; i++)
-		n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
-	return n;
+	for (size_t i = 0, n; i < s.n; i += n)
+		width += columns_of(slice_of(s.p + i, s.n - i), &n);
+	return width;
 }
 
 static void copy_head(struct table *t, const char *head)

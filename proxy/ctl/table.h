@@ -22,9 +22,12 @@ void table_printf(struct table *, const char *fmt, ...) __attribute__((format(pr
 /* Prints it, the head only if there are rows, and frees it. */
 void table_end(struct table *, struct buf *out);
 
-/* Without what would move a terminal's cursor or colours: controls are shown as `?`. */
+/* Without what would move a terminal's cursor or colours, or have text read otherwise than it is: controls, those of
+ * bidirectional text, and what is not UTF-8 are shown as `?`. */
 void put_plain(struct buf *, struct slice);
-/* How many columns it takes, one for each character of UTF-8. */
+/* How many columns it takes. */
 unsigned width_of(struct slice);
+/* Of the character that it begins with, which takes *bytes; what is no UTF-8 is one. */
+unsigned columns_of(struct slice, size_t *bytes);
 
 #endif

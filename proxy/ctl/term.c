@@ -1,15 +1,18 @@
 /* term.c - plain ANSI: the other screen, no cursor, keys as they come. */
 #include "ctl/term.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/slice.h"
+#include "ctl/table.h"
 
 static const char enter[] = "\033[?1049h\033[?25l\033[2J", leave[] = "\033[?25h\033[?1049l";
 
@@ -64,12 +67,20 @@ static void fill_set(sigset_t *set)
 		sigaddset(set, all[i]);
 }
 
+/* It has no other screen, and shows escapes as they are. */
+static bool is_dumb(void)
+{
+	const char *term = getenv("TERM");
+
+	return term != NULL && strcmp(term, "dumb") == 0;
+}
+
 bool term_open(struct term *t)
 {
 	sigset_t set;
 
 	*t = (struct term){ .signals = -1 };
-	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) ||
+	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || is_dumb() ||
 	    tcgetattr(STDIN_FILENO, &t->before) != 0)
 		return false;
 	fill_set(&set);
@@ -131,12 +142,12 @@ static enum term_key on_typed(void)
 	char c;
 	ssize_t n = read(STDIN_FILENO, &c, 1);
 
-	if (n == 0)
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		return TERM_QUIT; /* nobody will ever type anything */
 	for (size_t i = 0; n == 1 && i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (keys[i].c == c)
 			return keys[i].key;
-	return TERM_NOTHING;
+	return TERM_REDRAW; /* looks come at their pace, whatever is typed */
 }
 
 enum term_key term_wait(struct term *t, int ms)
@@ -154,7 +165,8 @@ enum term_key term_wait(struct term *t, int ms)
 /* How many bytes of it a line of that many columns has room for; escapes take none. */
 static size_t cut(struct slice s, unsigned columns)
 {
-	size_t i = 0;
+	size_t i = 0, n;
+	unsigned width;
 
 	while (i < s.n) {
 		if (s.p[i] == '\033') {
@@ -163,9 +175,11 @@ static size_t cut(struct slice s, unsigned columns)
 			i += i < s.n;
 			continue;
 		}
-		if (((unsigned char)s.p[i] & 0xc0) != 0x80 && columns-- == 0)
+		width = columns_of(slice_of(s.p + i, s.n - i), &n);
+		if (width > columns)
 			break;
-		i++;
+		columns -= width;
+		i += n;
 	}
 	return i;
 }

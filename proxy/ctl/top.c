@@ -322,7 +322,7 @@ static int show_live(struct watch *w, unsigned ms)
 		;
 	term_close(&term);
 	if (!answers) /* what was said went with the screen */
-		fprintf(stderr, "weir: %s answers no more\n", w->c->client.host);
+		fprintf(stderr, "weir: %s answers no more\n", w->c->client.shown);
 	return answers ? STATUS_OK : STATUS_FAILED;
 }
 

@@ -113,6 +113,7 @@ void view_status(const struct ctl *c, const struct json *health, const struct js
 		 struct buf *out)
 {
 	const struct json *config = pick_object(stats, "config");
+	struct slice hash = pick_text(config, "sha256");
 	double active = 0;
 
 	buf_puts(out, "weir ");
@@ -121,9 +122,9 @@ void view_status(const struct ctl *c, const struct json *health, const struct js
 	put_plain(out, pick_text(health, "status"));
 	buf_puts(out, pick_true(stats, "draining") ? ", draining, up " : ", up ");
 	put_span(out, pick_number(health, "uptime"));
-	buf_printf(out, "\n\n%-14s %.12s, generation %.0f, last reload %s\n", "configuration",
-		   pick_text(config, "sha256").n >= 12 ? pick_text(config, "sha256").p : "unknown",
-		   pick_number(config, "generation"),
+	buf_printf(out, "\n\n%-14s ", "configuration");
+	put_plain(out, slice_of(hash.p, hash.n < 12 ? hash.n : 12));
+	buf_printf(out, ", generation %.0f, last reload %s\n", pick_number(config, "generation"),
 		   pick_true(config, "last_reload_ok") ? "took effect" : "FAILED");
 	for (const struct json *l = pick_first(stats, "listeners"); l != NULL; l = l->next)
 		active += pick_number(l, "active");
@@ -344,9 +345,13 @@ void view_reload(const struct ctl *c, const struct json *root, struct buf *out)
 
 static void put_event(const struct json *e, struct buf *out)
 {
+	struct slice level = pick_text(e, "level");
+
 	buf_printf(out, "%6.0f  ", pick_number(e, "seq"));
 	put_plain(out, pick_text(e, "time"));
-	buf_printf(out, "  %-5.*s  ", SLICE_FMT(pick_text(e, "level")));
+	buf_puts(out, "  ");
+	put_plain(out, level);
+	buf_printf(out, "%*s  ", level.n < 5 ? (int)(5 - level.n) : 0, "");
 	put_plain(out, pick_text(e, "text"));
 	buf_putc(out, '\n');
 }

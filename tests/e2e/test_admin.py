@@ -197,6 +197,15 @@ def test_the_configuration_in_force_tells_no_credentials(weir):
     assert "sk-" not in text and text.count("<redacted>") == 4 and "ann" in text and "blue" in text
 
 
+def test_the_configuration_as_json(weir):
+    w = secured(weir)
+    fields = {"Authorization": "Bearer s3cret"}
+    r = w.admin("/config?format=json", headers=fields)
+    assert r.json()["admin"]["token"] == "<redacted>" and r.get("etag") != w.admin("/config", headers=fields).get("etag")
+    assert w.admin("/config?format=json", headers={**fields, "If-None-Match": r.get("etag")}).status == 304
+    assert w.admin("/config?format=xml", headers=fields).status == 400
+
+
 def test_what_changes_tells_no_credentials(weir):
     w = weir(route={"set": {"authorization": "Bearer sk-one", "x-key": "{header.x-api-key}"}})
     w.write(route={"set": {"authorization": "Bearer sk-two", "x-key": "{header.x-api-key}"}})

@@ -80,7 +80,23 @@ def test_a_refusal_for_scripts(weir, ctl):
     assert r.returncode == 1 and json.loads(r.stdout)["status"] == 404
 
 
+def test_a_refusal_for_people(run, upstreams):
+    u, = upstreams(1)
+    u.serve(lambda r: harness.response(409, b'{"error":"a reload is \\u001b[2J under way"}', headers={"Content-Type": "application/json"}))
+    assert run("ctl", "reload", "--admin", f"http://{u.addr}").stderr == "weir: a reload is ?[2J under way (409)\n"
+
+
+def test_who_does_not_answer_is_named(run, tmp_path):
+    assert f"no answer from unix:{tmp_path}/none: No such" in run("ctl", "status", "--admin", f"unix:{tmp_path}/none").stderr
+    assert "/etc/weir/weir.yaml" in run("ctl", "status", env={"WEIR_ADMIN": "", "WEIR_ADMIN_TOKEN": ""}).stderr
+
+
 # ---- who may
+
+def test_a_name_may_be_of_several_addresses(weir, ctl):
+    w = weir()
+    assert ctl(w, "status", admin=f"http://localhost:{w.admin_addr.rpartition(':')[2]}").returncode == 0
+
 
 def test_tokens(weir, ctl, tmp_path):
     admin = {"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "token": "s3cret"}
@@ -102,6 +118,24 @@ def test_over_a_unix_socket(weir, ctl, tmp_path):
     w = weir(serve=True, admin={"listen": path}, checks=False)
     assert "is healthy" in ctl(w, "status", admin=path).stdout
     assert "draining by order" in ctl(w, "drain", admin=path).stdout and w.probe("/ready").status == 503
+
+
+@pytest.mark.parametrize("args", ["status", "limits", "limits p", "key p x", "breaker", "upstream", "drain", "undrain", "reload", "log-level",
+                                  "events", "explain /", "config", "top"])
+def test_all_of_it_for_scripts(weir, ctl, args):
+    w = busy(weir)
+    w.allow("drain")
+    r = ctl(w, *args.split(), "--json")
+    assert r.returncode == 0 and json.loads(r.stdout) and not r.stderr
+
+
+def test_a_reader_that_has_gone(weir, binary):
+    w = busy(weir)
+    for args in (["status"], ["config"], ["events", "-f"]):
+        p = subprocess.Popen([binary, "ctl", *args, "--admin", w.admin_addr], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdout.close()
+        assert p.wait(10) in (-signal.SIGPIPE, 1) and p.stderr.read().count(b"\n") <= 1
+        p.stderr.close()
 
 
 # ---- what it shows and does
@@ -131,6 +165,13 @@ def test_limits_and_keys(weir, ctl):
     assert "2 of 2" in ctl(w, "key", "p", "--hash", digest, "--reset").stdout
     assert w.fetch(headers={"X-User": "ann"}).status == 200
     assert json.loads(ctl(w, "limits", "--top", "3", "--json").stdout)["limits"][0]["top"][0]["hash"] == digest
+
+
+def test_a_key_that_looks_like_an_option(weir, run):
+    w = busy(weir)
+    w.fetch(headers={"X-User": "--reset"})
+    assert "1 of 2" in run("ctl", "key", "--admin", w.admin_addr, "--", "p", "--reset").stdout
+    assert run("ctl", "key", "--admin", w.admin_addr, "p", "--rset").returncode == 2
 
 
 def test_breakers(weir, ctl):
@@ -226,6 +267,17 @@ def test_text_of_others_does_not_drive_the_terminal(run, upstreams):
     assert "evil" in out and not set("\x1b\x07\x9b") & set(out)
 
 
+@pytest.mark.parametrize("command", ["status", "events"])
+def test_an_impostor_does_not_drive_the_terminal(run, upstreams, command):
+    u, = upstreams(1)
+    evil = "\x1b[2J\x9b\u202e"
+    body = json.dumps({"events": [{"seq": 1, "time": evil, "level": evil, "text": evil}], "status": evil, "version": evil, "routes": [{"route": evil}],
+                       "checks": [{"name": evil, "status": evil, "message": evil}], "config": {"sha256": evil * 4}}).encode()
+    u.serve(lambda r: harness.response(200, body, headers={"Content-Type": "application/json"}))
+    out = run("ctl", command, "--admin", f"http://{u.addr}").stdout
+    assert "?[2J" in out and not set("\x1b\x9b\u202e") & set(out)
+
+
 # ---- top
 
 def test_top_once(weir, ctl):
@@ -237,20 +289,26 @@ def test_top_once(weir, ctl):
     assert set(json.loads(ctl(w, "top", "--json").stdout)) == {"stats", "limits", "breakers"}
 
 
+def read_all(fd):
+    seen = b""
+    while select.select([fd], [], [], 0)[0]:
+        seen += os.read(fd, 65536)
+    return seen
+
+
 class Terminal:
     """A terminal of 40 lines with `weir ctl top` on it."""
 
-    def __init__(self, binary, w):
+    def __init__(self, binary, w, size=(40, 100), **env):
         self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (40, 100))
+        termios.tcsetwinsize(slave, size)
         self.before = termios.tcgetattr(slave)
         self.slave, self.seen = slave, b""
         self.proc = subprocess.Popen([binary, "ctl", "top", "--interval", "0.2", "--admin", w.admin_addr], stdin=slave,
-                                     stdout=slave, stderr=slave, start_new_session=True)
+                                     stdout=slave, stderr=slave, start_new_session=True, env={**os.environ, **env})
 
     def read(self):
-        while select.select([self.master], [], [], 0)[0]:
-            self.seen += os.read(self.master, 65536)
+        self.seen += read_all(self.master)
         return self.seen
 
     def wait(self, mark):
@@ -271,6 +329,42 @@ def test_top_gives_the_terminal_back(weir, binary, end):
     t.wait(b"ROUTE")
     os.write(t.master, end) if isinstance(end, bytes) else t.proc.send_signal(end)
     assert t.end() == (0, True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (500, 2000), (65535, 65535), (0, 0)])
+def test_top_on_terminals_of_any_size(weir, binary, size):
+    t = Terminal(binary, busy(weir), size)
+    t.wait(b"\x1b[J")
+    termios.tcsetwinsize(t.slave, (24, 80)), t.proc.send_signal(signal.SIGWINCH)
+    t.wait(b"ROUTE")
+    os.write(t.master, b"q")
+    assert t.end() == (0, True)
+
+
+def test_top_ends_with_its_terminal(weir, binary):
+    t = Terminal(binary, busy(weir))
+    t.wait(b"ROUTE")
+    os.close(t.slave), os.close(t.master)
+    assert t.proc.wait(10) == 0
+
+
+def test_keys_that_mean_nothing_ask_for_nothing(weir, binary):
+    w = busy(weir)
+    t = Terminal(binary, w)
+    t.wait(b"ROUTE")
+    os.write(t.master, b" "), t.wait(b"HALTED")
+    asked = w.metric("weir_connections_total", listener=w.admin_addr)
+    os.write(t.master, b"xyz" * 20 + b"q")
+    assert t.end() == (0, True) and w.metric("weir_connections_total", listener=w.admin_addr) == asked
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_plain_output_where_that_is_wanted(weir, binary, env):
+    t = Terminal(binary, busy(weir), **env)
+    t.wait(b"ROUTE")
+    os.write(t.master, b"q")
+    until(lambda: t.read() and t.proc.poll() == 0, "it ended")
+    assert b"\x1b[1m" not in t.seen and ("TERM" not in env or b"\x1b" not in t.seen)
 
 
 def test_top_is_live(weir, binary):
@@ -309,6 +403,16 @@ def test_bash_completes(run, words, want):
     assert set(complete(run, *words)) == want
 
 
+@pytest.mark.parametrize("words, want", [
+    (("check", "--format", "="), "gcc"), (("check", "--format", "=", "gi"), "github"), (("check", "-c", "two w"), "two words.yaml"), (("check", "two"), "two words.yaml")])
+def test_bash_completes_what_it_takes_apart(run, tmp_path, monkeypatch, words, want):
+    (tmp_path / "two words.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    code = run("completion", "bash").stdout + f"\nCOMP_WORDS=(weir {' '.join(map(repr, words))}); COMP_CWORD={len(words)}; _weir; " \
+        "printf '%s\\n' \"${COMPREPLY[@]}\""
+    assert want in subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def test_every_command_and_option_is_completed(run):
     for line in run("help").stdout.splitlines():
         if m := re.match(r"  ([a-z-]+) +[A-Z]", line):
@@ -323,6 +427,21 @@ def test_zsh_completes(run, tmp_path):
     subprocess.run(["zsh", "-n", tmp_path / "_weir"], check=True)
     script = f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -d {tmp_path}/dump; print $_comps[weir]"
     assert subprocess.run(["zsh", "-fc", script], capture_output=True, text=True, check=True).stdout == "_weir\n"
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="no zsh")
+def test_a_real_zsh_completes(run, binary, tmp_path):
+    (tmp_path / "_weir").write_text(run("completion", "zsh").stdout)
+    (tmp_path / ".zshrc").write_text(f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -D; PS1='READY> '; weir() {{ }}")
+    master, slave = pty.openpty()
+    with subprocess.Popen(["zsh", "-d", "-i"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                          env={**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "xterm"}) as p:
+        for typed, want in ((b"", b"READY> "), (b"weir ctl und\t", b"undrain"), (b"\x15weir ctl log-level deb\t", b"debug"),
+                            (b"\x15weir check --format gi\t", b"github"), (b"\x15weir ctl top --on\t", b"--once")):
+            os.write(master, typed)
+            until(lambda seen=bytearray(), want=want: want in seen or seen.extend(read_all(master)), f"{want} is completed")
+        p.kill()
+    os.close(master), os.close(slave)
 
 
 @pytest.mark.parametrize("page", ["weir.1", "weir.yaml.5"])

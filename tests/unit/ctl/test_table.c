@@ -27,7 +27,15 @@ static void test_controls_are_not_printed(void **state)
 		     { "\x7f\x01", "??" },
 		     { "gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f" },
 		     { "\xc2\xa7", "\xc2\xa7" },
-		     { "\xc2", "\xc2" } };
+		     { "\xc2", "?" },
+		     { "a\x9b"
+		       "2J\xff",
+		       "a?2J?" }, /* an 8-bit terminal's CSI */
+		     { "\xe2\x80\xae"
+		       "gpj.exe",
+		       "?gpj.exe" }, /* read from right to left */
+		     { "\xe2\x80\xa8\xef\xbb\xbf", "??" },
+		     { "\xe2\x82\xac \xf0\x9f\x98\x80", "\xe2\x82\xac \xf0\x9f\x98\x80" } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -86,6 +94,22 @@ static void test_frames_are_cut(void **state)
 	buf_fini(&b);
 }
 
+/* Some take two columns, some none. */
+static void test_wide_characters(void **state)
+{
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_int_equal(width_of(slice_str("\xe6\xbc\xa2\xe5\xad\x97x")), 5);
+	assert_int_equal(width_of(slice_str("\xf0\x9f\x98\x80")), 2);
+	assert_int_equal(width_of(slice_str("e\xcc\x81")), 1);
+	assert_int_equal(width_of(slice_str("\xff\xfe")), 2);
+	term_frame(2, 3, slice_str("\xe6\xbc\xa2\xe5\xad\x97\nabcd\n"), &b);
+	assert_string_equal(text(&b), "\033[H\xe6\xbc\xa2\033[0m\033[K\r\n"
+				      "abc\033[0m\033[K\033[J");
+	buf_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -93,6 +117,7 @@ int main(void)
 		cmocka_unit_test(test_no_rows_no_head),
 		cmocka_unit_test(test_columns),
 		cmocka_unit_test(test_frames_are_cut),
+		cmocka_unit_test(test_wide_characters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
