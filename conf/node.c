@@ -477,33 +477,6 @@ static struct node *read_scalar(struct document *d, const yaml_event_t *e, unsig
 
 static struct node *read_value(struct document *d, const yaml_event_t *e, unsigned depth);
 
-static struct node *read_list(struct document *d, const yaml_event_t *start, unsigned depth)
-{
-	struct node *list = node_new(d->reader, NODE_LIST, event_place(d, start), depth), **tail;
-	struct anchor *anchor;
-
-	if (list == NULL || !refuse_tag(d, start, start->data.sequence_start.tag) ||
-	    !anchor_add(d, start->data.sequence_start.anchor, list, &anchor))
-		return NULL;
-	for (tail = &list->first;; tail = &(*tail)->next) {
-		yaml_event_t e;
-
-		if (!next_event(d, &e))
-			return NULL;
-		if (e.type == YAML_SEQUENCE_END_EVENT) {
-			yaml_event_delete(&e);
-			break;
-		}
-		*tail = read_value(d, &e, depth + 1);
-		yaml_event_delete(&e);
-		if (*tail == NULL)
-			return NULL;
-	}
-	if (anchor != NULL)
-		anchor->open = false;
-	return list;
-}
-
 /* The key's text and place go to *key, which is only borrowed space. */
 static bool read_key(struct document *d, const yaml_event_t *e, struct node *key)
 {
@@ -549,30 +522,53 @@ static struct node *read_entry(struct document *d, const yaml_event_t *key_event
 	return value;
 }
 
-static struct node *read_map(struct document *d, const yaml_event_t *start, unsigned depth)
+/* What stands in a list or a map, up to `end`.  Until then an alias to its own anchor has no end. */
+static bool read_items(struct document *d, struct node *in, const yaml_char_t *name,
+		       yaml_event_type_t end, unsigned depth)
 {
-	struct node *map = node_new(d->reader, NODE_MAP, event_place(d, start), depth), **tail;
+	struct node **tail;
 	struct anchor *anchor;
 
-	if (map == NULL || !refuse_tag(d, start, start->data.mapping_start.tag) ||
-	    !anchor_add(d, start->data.mapping_start.anchor, map, &anchor))
-		return NULL;
-	for (tail = &map->first;; tail = &(*tail)->next) {
+	if (!anchor_add(d, name, in, &anchor))
+		return false;
+	for (tail = &in->first;; tail = &(*tail)->next) {
 		yaml_event_t e;
 
 		if (!next_event(d, &e))
-			return NULL;
-		if (e.type == YAML_MAPPING_END_EVENT) {
+			return false;
+		if (e.type == end) {
 			yaml_event_delete(&e);
 			break;
 		}
-		*tail = read_entry(d, &e, depth + 1);
+		*tail = end == YAML_MAPPING_END_EVENT ? read_entry(d, &e, depth + 1)
+						      : read_value(d, &e, depth + 1);
 		yaml_event_delete(&e);
 		if (*tail == NULL)
-			return NULL;
+			return false;
 	}
 	if (anchor != NULL)
 		anchor->open = false;
+	return true;
+}
+
+static struct node *read_list(struct document *d, const yaml_event_t *start, unsigned depth)
+{
+	struct node *list = node_new(d->reader, NODE_LIST, event_place(d, start), depth);
+
+	return list != NULL && refuse_tag(d, start, start->data.sequence_start.tag) &&
+		       read_items(d, list, start->data.sequence_start.anchor,
+				  YAML_SEQUENCE_END_EVENT, depth)
+		   ? list
+		   : NULL;
+}
+
+static struct node *read_map(struct document *d, const yaml_event_t *start, unsigned depth)
+{
+	struct node *map = node_new(d->reader, NODE_MAP, event_place(d, start), depth);
+
+	if (map == NULL || !refuse_tag(d, start, start->data.mapping_start.tag) ||
+	    !read_items(d, map, start->data.mapping_start.anchor, YAML_MAPPING_END_EVENT, depth))
+		return NULL;
 	map_check_unique(d->reader, map);
 	return map_merge(d->reader, map) ? map : NULL;
 }
