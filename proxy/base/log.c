@@ -127,9 +127,8 @@ void log_at(enum log_level l, const char *fmt, ...)
 	if (!printed && l < LOG_INFO)
 		return;
 	clock_format(wall_ns, when);
-	start = n = divert != NULL
-			    ? 0
-			    : (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
+	start = n =
+	    divert != NULL ? 0 : (size_t)snprintf(line, sizeof(line), "%s %s ", when, names[l]);
 	va_start(ap, fmt);
 	more = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
 	va_end(ap);

@@ -154,9 +154,9 @@ static struct log_rules *rules_new(struct access_log *log, const struct log_conf
 	rules->refs = 1;
 	rules->generation = old == NULL ? 1 : old->generation + 1;
 	rules->enabled = conf->access != ACCESS_NONE;
-	rules->ring_bytes =
-	    rules->enabled || old == NULL ? ring_size(conf->buffer_bytes, RING_MIN_BYTES, RING_MAX_BYTES)
-					: old->ring_bytes;
+	rules->ring_bytes = rules->enabled || old == NULL
+				? ring_size(conf->buffer_bytes, RING_MIN_BYTES, RING_MAX_BYTES)
+				: old->ring_bytes;
 	rules->refusals = (conf->refusals_per_second + log->workers - 1) / log->workers;
 	rules->ring = calloc(log->workers, sizeof(*rules->ring));
 	fits = rules->ring != NULL && access_line_rules_init(&rules->line, conf, &rules->arena);

@@ -392,7 +392,8 @@ static bool make_rewrite(const struct maker *m, const struct route_conf *conf)
 	ok = make_text(m, &w->body, &w->has_body, &conf->body, NULL, "`body`") && ok;
 	if (c->method != NULL)
 		w->method = slice_str(c->method);
-	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 && !target_is_authority(w->host.fixed)) {
+	if (ok && w->host_from == HOST_OF_TEXT && w->host.n == 0 &&
+	    !target_is_authority(w->host.fixed)) {
 		diag_error(m->diags, conf->host.at, "E015",
 			   "`host` is `client`, `upstream`, or a name with or without a port");
 		ok = false;

@@ -464,8 +464,8 @@ static void log_reload_failed(const char *trigger, const struct diags *diags)
 	while (d != NULL && d->severity != DIAG_ERROR)
 		d = d->next;
 	if (d == NULL || d->at.file == NULL)
-		log_error("reload (%s): failed, %u errors; the running configuration stays", trigger,
-			  diags->errors);
+		log_error("reload (%s): failed, %u errors; the running configuration stays",
+			  trigger, diags->errors);
 	else
 		log_error("reload (%s): failed, %u errors; the running configuration stays: "
 			  "%s:%u:%u: %s: %s",
@@ -829,9 +829,9 @@ static bool init_shared(struct control *c, struct loading *l)
 	c->registries.logs = c->shared.logs =
 	    log_files_new(c->workers, l->config->log.buffer_bytes);
 	c->shared.tracing = tracing_open(c->workers);
-	return c->shared.stats != NULL && c->shared.tracing != NULL && c->registries.tables != NULL &&
-	       c->registries.upstreams != NULL && c->shared.log != NULL &&
-	       c->registries.logs != NULL && mailbox_init(&c->mailbox);
+	return c->shared.stats != NULL && c->shared.tracing != NULL &&
+	       c->registries.tables != NULL && c->registries.upstreams != NULL &&
+	       c->shared.log != NULL && c->registries.logs != NULL && mailbox_init(&c->mailbox);
 }
 
 /* Workers wake up for its answers, and listeners open after it. */

@@ -62,8 +62,8 @@ void tls_set_check(const struct config *c, struct diags *diags)
 		if (cluster_open_tls(&cluster[i], now_s(), &client, diags))
 			tls_client_put(client);
 	if (c->tracing.endpoint != NULL && strncmp(c->tracing.endpoint, "https://", 8) == 0)
-		tls_client_put(tls_client_new(&c->tracing.tls, 0, c->tracing.endpoint_at, now_s(),
-					      diags));
+		tls_client_put(
+		    tls_client_new(&c->tracing.tls, 0, c->tracing.endpoint_at, now_s(), diags));
 }
 
 struct sight {
@@ -76,8 +76,8 @@ static void see_listener(const struct sight *s, const struct conf_list *certs)
 {
 	struct tls_server *server;
 
-	if (certs->n == 0 || (server = tls_server_new(certs, 1u << PROTOCOL_HTTP1, now_s(),
-						      s->diags)) == NULL)
+	if (certs->n == 0 ||
+	    (server = tls_server_new(certs, 1u << PROTOCOL_HTTP1, now_s(), s->diags)) == NULL)
 		return;
 	for (uint32_t i = 0; i < tls_server_certificates(server); i++) {
 		struct tls_certificate c = tls_server_certificate(server, i);

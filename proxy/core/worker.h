@@ -120,7 +120,7 @@ struct worker {
 	struct message wake_mail; /* from other workers: there are wakes */
 	struct message event_mail; /* from who logged something; worker 0 */
 	_Atomic bool event_told;
-	bool has_spans; /* the thread that sends them may be asleep */
+	bool has_spans;      /* the thread that sends them may be asleep */
 	struct list streams; /* of struct service_call: clients that follow events */
 	struct list
 	    service_calls; /* of struct service_call: those that have not yet been answered whole, in the order

@@ -262,7 +262,8 @@ void upstreams_check_on(struct upstream_registry *, struct loop *, uint64_t seed
 void upstreams_check(struct upstream_registry *);
 
 /* How much of its weight counts while it starts slowly, in percent: 10 to 100. */
-unsigned cluster_member_warmth(const struct cluster *, const struct cluster_member *, uint64_t now_ns);
+unsigned cluster_member_warmth(const struct cluster *, const struct cluster_member *,
+			       uint64_t now_ns);
 
 /* Some members of a cluster, by their index. */
 struct member_set {

@@ -91,7 +91,8 @@ static void test_chosen(void **state)
 	assert_false(traceparent_is_chosen(500000, half / 2));
 	assert_true(traceparent_is_chosen(1, top));
 	assert_false(traceparent_is_chosen(1, top - top / 100000));
-	assert_false(traceparent_is_chosen(999999, UINT64_C(0xff) << 56)); /* the rest takes no part */
+	assert_false(
+	    traceparent_is_chosen(999999, UINT64_C(0xff) << 56)); /* the rest takes no part */
 }
 
 int main(void)
