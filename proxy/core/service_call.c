@@ -226,7 +226,8 @@ static void tell_missed(struct service_call *sc, struct buf *b, uint64_t n)
 	atomic_fetch_add_explicit(&sc->worker->shared->events_missed, n, memory_order_relaxed);
 }
 
-/* As far as the client takes them: what gives way in the ring meanwhile it does not get, and is told so. */
+/* As far as the client takes them, until the stream is full, so that it says when there is room again.  What gives way in
+ * the ring meanwhile the client does not get, and is told so. */
 static void send_events(struct service_call *sc)
 {
 	struct buf b = { 0 };
@@ -235,7 +236,7 @@ static void send_events(struct service_call *sc)
 	for (;;) {
 		uint64_t wanted = sc->seq;
 
-		if (sc->stream->queued + b.n >= STREAM_LOW_WATER || !events_next(&sc->seq, &e))
+		if (sc->stream->queued + b.n > STREAM_HIGH_WATER || !events_next(&sc->seq, &e))
 			break;
 		if (sc->caught_up && e.seq > wanted)
 			tell_missed(sc, &b, e.seq - wanted);
