@@ -46,6 +46,7 @@ struct service_call {
 	struct buf body;
 	struct service_reply reply;
 	bool answered;
+	bool next_turn;          /* it is whole, and its turn is the loop's next */
 	struct asked *asked;     /* control has it */
 	struct list stream_link; /* worker.streams */
 	struct list link;        /* worker.service_calls */
@@ -418,6 +419,15 @@ static void ask(struct service_call *sc)
 	answer(sc);
 }
 
+/* What a client sends without awaiting answers comes one a turn of the loop: calls go on meanwhile, and what one answer
+ * took is free before the next. */
+static void ask_in_turn(struct service_call *sc)
+{
+	sc->next_turn = sc->stream->pipelined && set_deadline(sc, 0);
+	if (!sc->next_turn)
+		ask(sc);
+}
+
 static void refuse(struct service_call *sc, const struct reason *why)
 {
 	sc->reply.status = why->status;
@@ -433,7 +443,9 @@ static void on_timer(struct timer *t)
 {
 	struct service_call *sc = LIST_ENTRY(t, struct service_call, timer);
 
-	if (!sc->answered)
+	if (!sc->answered && sc->next_turn)
+		ask(sc);
+	else if (!sc->answered)
 		refuse(sc, reason_body_timeout);
 	else if (sc->streaming)
 		look_after(sc);
@@ -453,7 +465,7 @@ static void on_body(void *owner, struct slice s, bool end)
 	}
 	buf_put(&sc->body, s.p, s.n);
 	if (end)
-		ask(sc);
+		ask_in_turn(sc);
 }
 
 static void on_trailers(void *owner, struct head *h)
@@ -522,7 +534,7 @@ static void on_request(void *user, struct stream *s, struct head *head, bool end
 	struct service_call *sc = attach(user, s, head);
 
 	if (end)
-		ask(sc);
+		ask_in_turn(sc);
 	else if (!set_deadline(sc, sc->worker->times.header_ns) ||
 		 (head->expect_continue && !send_continue(sc)))
 		refuse(sc, reason_out_of_memory);
