@@ -357,6 +357,31 @@ def test_usr1_opens_the_error_log_again(hands):
     until(lambda: 'unknown directive "foo"' in hands.read("logs/error.log"), "a line in it")
 
 
+def test_usr1_opens_all_logs_again_and_loses_no_line(hands):
+    hands.write('access_log logs/access.log l; location / { return 200 "one"; }', http="log_format l $uri;")
+    p = hands.start()
+    for i in range(20):
+        hands.get(f"/{i}")
+        for name in ("access", "error"):
+            os.rename(hands.path(f"logs/{name}.log"), hands.path(f"logs/{name}.{i}"))
+        p.send_signal(signal.SIGUSR1)
+        until(lambda: all(os.path.exists(hands.path(f"logs/{name}.log")) for name in ("access", "error")), "new logs")
+    names = [*range(20), "log"]
+    until(lambda: "".join(hands.read(f"logs/access.{x}") for x in names) == "".join(f"/{i}\n" for i in range(20)), "all lines")
+
+
+def test_usr1_without_a_folder_to_open_logs_in(hands):
+    hands.write('access_log logs/access.log l; location / { return 200 "one"; }', http="log_format l $uri;")
+    p = hands.start()
+    os.rename(hands.path("logs"), hands.path("away"))
+    p.send_signal(signal.SIGUSR1)
+    until(lambda: len(re.findall(r"\[emerg\].* open\(\) .*error.log. failed \(2: ", hands.read("away/error.log"))) == 1, "it is told")
+    until(lambda: "access.log`: No such file or directory" in hands.read("away/error.log"), "of the other log, too")
+    hands.get("/2")
+    until(lambda: hands.read("away/access.log") == "/2\n", "the old one goes on")
+    os.rename(hands.path("away"), hands.path("logs"))
+
+
 def test_lines_of_heads_may_end_with_lf(hands):
     hands.start()
     with connect(f"127.0.0.1:{hands.port}") as s:
