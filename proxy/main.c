@@ -9,7 +9,8 @@
 #include "nginx-compat/hands.h"
 #include "nginx-compat/import.h"
 
-/* Whoever starts us may have closed them: what is opened next must not be what is written to as stdout or stderr. */
+/* Whoever starts us may have closed them: what is opened next must not be what is written to as
+ * stdout or stderr. */
 static void fill_standard_streams(void)
 {
 	int fd;

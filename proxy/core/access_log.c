@@ -1,10 +1,10 @@
 /* access_log.c - rings, the rules of the day, and the thread that writes.
  *
- * Laws: L1 a worker never waits: its ring has room or the line is dropped and counted; the one lock
- * is only ever tried.  L2 only whole lines enter a ring.  L3 only the writer touches the target;
- * another target reaches it through next_fd.  L4 what was taken from a ring is written, or counted
- * as dropped, or told of at the end.  L5 a line that was begun is ended before another begins, however long that takes;
- * where another target comes amid a line it begins anew there.
+ * Laws: L1 a worker never waits: its ring has room or the line is dropped and counted; the one
+ * lock is only ever tried.  L2 only whole lines enter a ring.  L3 only the writer touches the
+ * target; another target reaches it through next_fd.  L4 what was taken from a ring is written, or
+ * counted as dropped, or told of at the end.  L5 a line that was begun is ended before another
+ * begins, however long that takes; where another target comes amid a line it begins anew there.
  *
  * The writer is IDLE (nothing to write, sleeps without end), BATCH (lines wait, it lets more of
  * them gather, for 50 ms or until a ring is half full) or BUSY.  A worker wakes it once per IDLE,
@@ -473,8 +473,8 @@ static const char *target_text(const struct access_log *log, char out[TARGET_TEX
 	return out;
 }
 
-/* The target takes nothing (errno).  One line a failure, however many lines and tries it costs; and one a minute where
- * failures come and go. */
+/* The target takes nothing (errno).  One line a failure, however many lines and tries it costs;
+ * and one a minute where failures come and go. */
 static void stall(struct access_log *log)
 {
 	uint64_t now = clock_mono_ns();
@@ -529,8 +529,8 @@ static bool end_line(struct access_log *log)
 	return true;
 }
 
-/* Keeps a line of which the first `done` bytes are written; from + done is not behind its end.  Returns where the next
- * one begins.  Without memory it is closed off. */
+/* Keeps a line of which the first `done` bytes are written; from + done is not behind its end.
+ * Returns where the next one begins.  Without memory it is closed off. */
 static size_t keep_line(struct access_log *log, const struct ring *r, size_t from, size_t done)
 {
 	size_t end = from;
@@ -559,8 +559,8 @@ static size_t last_end(const struct ring *r, size_t from, size_t at, size_t n)
 	return end == NULL ? from : at + (size_t)(end - p) + 1;
 }
 
-/* Whole lines, from `from` to `to`; returns how far it came: less when there is a reason to look up.  What was begun
- * then is in log->begun. */
+/* Whole lines, from `from` to `to`; returns how far it came: less when there is a reason to look
+ * up.  What was begun then is in log->begun. */
 static size_t ring_write(struct access_log *log, struct ring *r, size_t from, size_t to)
 {
 	size_t at = from;

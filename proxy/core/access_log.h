@@ -2,8 +2,8 @@
  * worker.
  *
  * Each worker appends to a ring of its own (one producer, one consumer); one thread writes the
- * rings out.  A line that finds its ring full is dropped and counted.  Where the target takes nothing for a while, lines
- * wait in the rings, as far as there is room. */
+ * rings out.  A line that finds its ring full is dropped and counted.  Where the target takes
+ * nothing for a while, lines wait in the rings, as far as there is room. */
 #ifndef CORE_ACCESS_LOG_H
 #define CORE_ACCESS_LOG_H
 
@@ -19,15 +19,16 @@ struct access_log *access_log_open(const struct log_conf *, unsigned workers, st
  * soon as the writer can.  *total counts what is dropped. */
 struct access_log *access_log_open_text(const char *target, uint64_t buffer_bytes, unsigned workers,
 					_Atomic uint64_t *total, struct diags *);
-/* No line comes any more: the thread writes what is in the rings, for at most a second, and ends.  Not waited for, so that
- * several logs take no longer than one. */
+/* No line comes any more: the thread writes what is in the rings, for at most a second, and ends.
+ * Not waited for, so that several logs take no longer than one. */
 void access_log_finish(struct access_log *);
 /* The same, waits for it, and closes. */
 void access_log_close(struct access_log *);
 /* A reload changed the log section: takes effect for the lines that follow.  False with a finding:
  * the old one goes on. */
 bool access_log_reconfigure(struct access_log *, const struct log_conf *, struct diags *);
-/* USR1: closes the file and opens it again.  Where it cannot be opened the old one goes on, and it is told. */
+/* USR1: closes the file and opens it again.  Where it cannot be opened the old one goes on, and it
+ * is told. */
 void access_log_reopen(struct access_log *);
 
 /* Worker w: formats and appends. */

@@ -10,7 +10,8 @@
 #include "base/check.h"
 #include "base/log.h"
 
-/* A crowd that wants nothing must not make a probe wait for the kernel to try again, which takes a second. */
+/* A crowd that wants nothing must not make a probe wait for the kernel to try again, which takes a
+ * second. */
 enum { SERVICE_BACKLOG = 1024 };
 
 void listen_set_init(struct listen_set *ls, unsigned workers, struct stats *stats,

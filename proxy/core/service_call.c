@@ -227,8 +227,8 @@ static void tell_missed(struct service_call *sc, struct buf *b, uint64_t n)
 	atomic_fetch_add_explicit(&sc->worker->shared->events_missed, n, memory_order_relaxed);
 }
 
-/* As far as the client takes them, until the stream is full, so that it says when there is room again.  What gives way in
- * the ring meanwhile the client does not get, and is told so. */
+/* As far as the client takes them, until the stream is full, so that it says when there is room
+ * again.  What gives way in the ring meanwhile the client does not get, and is told so. */
 static void send_events(struct service_call *sc)
 {
 	struct buf b = { 0 };
@@ -419,8 +419,8 @@ static void ask(struct service_call *sc)
 	answer(sc);
 }
 
-/* What a client sends without awaiting answers comes one a turn of the loop: calls go on meanwhile, and what one answer
- * took is free before the next. */
+/* What a client sends without awaiting answers comes one a turn of the loop: calls go on
+ * meanwhile, and what one answer took is free before the next. */
 static void ask_in_turn(struct service_call *sc)
 {
 	sc->next_turn = sc->stream->pipelined && set_deadline(sc, 0);

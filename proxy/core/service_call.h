@@ -18,7 +18,8 @@ struct worker_listener;
 
 /* What is new to those who follow events. */
 void service_call_send_events(struct worker *);
-/* Of those that take longer, and are neither control's nor follow events, the one that has for longest; NULL: none. */
+/* Of those that take longer, and are neither control's nor follow events, the one that has for
+ * longest; NULL: none. */
 struct conn *service_call_slowest(const struct worker_listener *);
 
 #endif

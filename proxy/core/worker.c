@@ -204,9 +204,9 @@ static struct conn *oldest_in(struct worker_listener *wl, enum codec_phase phase
 	return NULL;
 }
 
-/* Those who only hold a connection open do not keep others from being heard, be it that they may come back, have been
- * answered, or never come to the end of what they say (a head is one packet, for whoever means it): the one that came
- * first goes.  False: all are busy. */
+/* Those who only hold a connection open do not keep others from being heard, be it that they may
+ * come back, have been answered, or never come to the end of what they say (a head is one packet,
+ * for whoever means it): the one that came first goes.  False: all are busy. */
 static bool make_room(struct worker_listener *wl)
 {
 	struct conn *c = oldest_in(wl, CODEC_IDLE);

@@ -122,9 +122,7 @@ struct worker {
 	_Atomic bool event_told;
 	bool has_spans;      /* the thread that sends them may be asleep */
 	struct list streams; /* of struct service_call: clients that follow events */
-	struct list
-	    service_calls; /* of struct service_call: those that have not yet been answered whole, in the order
-				      in which that began */
+	struct list service_calls; /* of struct service_call: not yet answered, oldest first */
 	struct deferred wake_later;
 	pthread_t thread;
 };

@@ -381,7 +381,8 @@ static void test_reopen_that_fails_keeps_the_old_one(void **state)
 	assert_int_equal(lines_of(path), 20);
 }
 
-/* What a full disk looks like from here: the write that reaches the end is cut short, the next one fails. */
+/* What a full disk looks like from here: the write that reaches the end is cut short, the next one
+ * fails. */
 static void set_room(rlim_t bytes)
 {
 	struct rlimit limit;
