@@ -568,7 +568,8 @@ static const struct field log_fields[] = {
 	  .offset = offsetof(struct log_conf, access),
 	  .dflt = "stdout",
 	  .custom = &access_ops,
-	  .doc = "Where the access log goes, one JSON object a line." },
+	  .doc = "Where the access log goes, one JSON object a line; for lines of plain text see "
+		 "`text`." },
 	{ .key = "redact",
 	  .type = C_LIST,
 	  .offset = offsetof(struct log_conf, redact),
