@@ -186,6 +186,17 @@ static void connections_refused(struct render *r)
 	stats_each_listener(r->view->stats, visit_refused, r);
 }
 
+static void visit_pauses(void *arg, const struct listener_stats *l)
+{
+	metric_label(arg, "listener", listener_stats_name(l));
+	metric_sample(arg, listener_stats_pauses(l));
+}
+
+static void accept_pauses(struct render *r)
+{
+	stats_each_listener(r->view->stats, visit_pauses, r);
+}
+
 static void visit_floods(void *arg, const struct listener_stats *l)
 {
 	for (unsigned i = 0; i < H2_FLOODS; i++) {
@@ -354,6 +365,8 @@ const struct family metrics_process[] = {
 	COUNTER("weir_connections_total", connections_total, "Client connections accepted."),
 	COUNTER("weir_connections_refused_total", connections_refused,
 		"Client connections turned away."),
+	COUNTER("weir_accept_pauses_total", accept_pauses,
+		"How often no descriptor was left for clients: those who came then have waited."),
 	COUNTER("weir_http2_floods_total", http2_floods,
 		"Client connections ended for too many frames of one kind."),
 	GAUGE("weir_tls_handshakes_in_progress", tls_handshaking,

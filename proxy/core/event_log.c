@@ -320,10 +320,11 @@ static void tell_try(struct leg *l, const struct reason *why)
 			   .error = l->error,
 			   .phase = phase_of(l, why),
 			   .leg = l };
+	bool unconnected = why == reason_connect_failed || why == reason_no_descriptor;
 
-	if (why == reason_connect_failed && l->at_once)
+	if (unconnected && l->at_once)
 		e.level = is_of_the_net(l->error) ? EVENT_ERROR : EVENT_CRIT;
-	if (why == reason_connect_failed && l->at_once)
+	if (unconnected && l->at_once)
 		e.text = pick(words->connect_at_once, own_words.connect_at_once);
 	if ((why == reason_upstream_reset || why == reason_upstream_truncated) && l->error != 0)
 		e.text = pick(words->broken, own_words.broken);

@@ -7,6 +7,8 @@
  *
  * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
  * broke). */
+#include <errno.h>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/reason.h"
@@ -584,6 +586,14 @@ static void leg_send(struct leg *l)
 
 static bool leg_connect(struct leg *);
 
+/* Why it has come to no connection: what we are out of says nothing of the endpoint. */
+static const struct reason *unconnected(const struct leg *l)
+{
+	bool ours = l->at_once && (l->error == EMFILE || l->error == ENFILE);
+
+	return ours ? reason_no_descriptor : reason_connect_failed;
+}
+
 static void on_connected(struct conn *c)
 {
 	leg_send(c->owner);
@@ -599,7 +609,7 @@ static void on_closed(struct conn *c, const struct reason *why)
 	l->conn = NULL;
 	l->error = c->error;
 	if (l->sent || !leg_connect(l))
-		leg_fail(l, why != NULL ? why : reason_connect_failed);
+		leg_fail(l, why != NULL ? why : unconnected(l));
 }
 
 static void on_timeout(struct conn *c)
@@ -635,7 +645,7 @@ static void on_shared_again(struct pool_waiter *w)
 	l->wait = NULL;
 	l->addresses_left++; /* it was not tried */
 	if (!leg_connect(l))
-		leg_fail(l, reason_connect_failed);
+		leg_fail(l, unconnected(l));
 }
 
 static void on_shared_failed(struct pool_waiter *w, const struct reason *why)
@@ -687,6 +697,7 @@ static bool leg_connect(struct leg *l)
 
 	if (x->rival == NULL)
 		x->state = X_CONNECTING;
+	w->loop.connect_error = 0;
 	while (l->conn == NULL && l->wait == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
 		if (leg_shares(l))
@@ -888,7 +899,7 @@ static void leg_begin(struct leg *l, enum try_kind kind)
 		leg_send(l);
 	else if (!leg_connect(l))
 		leg_fail(l, pool_is_full(ep, w, x->cluster->conf) ? reason_upstream_full
-								  : reason_connect_failed);
+								  : unconnected(l));
 }
 
 /* The whole upstream is what was tried, and none of it there. */

@@ -68,7 +68,7 @@ struct listener_stats {
 };
 
 struct listener_worker {
-	struct stat_counter active, total;
+	struct stat_counter active, total, pauses;
 	struct stat_counter refused[REASON_COUNT];
 	struct stat_counter flooded[H2_FLOODS];
 	struct stat_counter handshaking, handshakes[HANDSHAKE_ENDS];
@@ -405,6 +405,11 @@ void stats_conn_close(struct listener_stats *l, unsigned w)
 void stats_conn_refused(struct listener_stats *l, unsigned w, const struct reason *why)
 {
 	stat_add(&listener_block(l, w)->refused[why->index], 1);
+}
+
+void stats_accept_paused(struct listener_stats *l, unsigned w)
+{
+	stat_add(&listener_block(l, w)->pauses, 1);
 }
 
 void stats_conn_flooded(struct listener_stats *l, unsigned w, enum h2_flood kind)
@@ -758,6 +763,15 @@ uint64_t listener_stats_total(const struct listener_stats *l)
 
 	for (unsigned w = 0; w < l->named.stats->workers; w++)
 		n += stat_read(&listener_block(l, w)->total);
+	return n;
+}
+
+uint64_t listener_stats_pauses(const struct listener_stats *l)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < l->named.stats->workers; w++)
+		n += stat_read(&listener_block(l, w)->pauses);
 	return n;
 }
 

@@ -76,6 +76,8 @@ void stats_again(struct route_stats *, unsigned w, enum again_label);
 void stats_conn_open(struct listener_stats *, unsigned w);
 void stats_conn_close(struct listener_stats *, unsigned w);
 void stats_conn_refused(struct listener_stats *, unsigned w, const struct reason *);
+/* No descriptor is left for those who come. */
+void stats_accept_paused(struct listener_stats *, unsigned w);
 void stats_conn_flooded(struct listener_stats *, unsigned w, enum h2_flood);
 
 /* How a client's TLS handshake ended. */
@@ -158,6 +160,7 @@ uint64_t route_stats_rejection(const struct route_stats *, const char *policy,
 const char *listener_stats_name(const struct listener_stats *);
 uint64_t listener_stats_active(const struct listener_stats *);
 uint64_t listener_stats_total(const struct listener_stats *);
+uint64_t listener_stats_pauses(const struct listener_stats *);
 uint64_t listener_stats_refused(const struct listener_stats *, const struct reason *);
 uint64_t listener_stats_flooded(const struct listener_stats *, enum h2_flood);
 uint64_t listener_stats_handshaking(const struct listener_stats *);

@@ -2,9 +2,11 @@
 #include "core/worker.h"
 
 #include <event2/event.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -302,6 +304,26 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 
 /*---------------------------------------------------------------- orders */
 
+/* The last descriptors are for others than clients: half of them for connections to upstreams, half
+ * for admin, probes and reloads.  Who came in last would else be the one who can do something. */
+static int descriptors_but(rlim_t of, rlim_t most)
+{
+	struct rlimit r;
+	rlim_t kept;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > INT_MAX)
+		return 0;
+	kept = r.rlim_cur / of < most ? r.rlim_cur / of : most;
+	return (int)(r.rlim_cur - kept);
+}
+
+static void on_pause(struct listener *l)
+{
+	struct worker_listener *wl = l->owner;
+
+	stats_accept_paused(wl->stats, wl->worker->index);
+}
+
 static void open_listener(struct worker *w, struct worker_listener *wl)
 {
 	int fd = wl->slot->fd[w->index];
@@ -313,6 +335,8 @@ static void open_listener(struct worker *w, struct worker_listener *wl)
 	if (!listener_open(&wl->listener, &w->loop, fd, on_accept, wl))
 		log_error("out of memory: worker %u does not listen on %s", w->index,
 			  wl->slot->text);
+	wl->listener.bound = wl->slot->service == NULL ? descriptors_but(8, 64) : 0;
+	wl->listener.on_pause = on_pause;
 }
 
 static void close_listener(struct worker *w, struct worker_listener *wl)
@@ -560,6 +584,7 @@ struct worker *worker_new(unsigned index, struct shared *shared, bool real)
 	wakes_init(&shared->wakes[index], tell, w);
 	w->env.wakes = shared->wakes;
 	if (real) {
+		w->loop.connect_bound = descriptors_but(16, 32);
 		w->mail = event_new(w->loop.base, w->mailbox.fd, EV_READ | EV_PERSIST, on_mail, w);
 		CHECK(w->mail != NULL && event_add(w->mail, NULL) == 0);
 	}

@@ -2,6 +2,7 @@
 #include "io/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <event2/event.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 enum { ACCEPTS_PER_TURN = 64 };
 
 #define PAUSE_NS (100 * CLOCK_MS)
+#define TELL_NS  (10 * CLOCK_S)
 
 /* Whether somebody answers on a unix socket: if not, its file is left over from a process that
  * died. */
@@ -89,16 +91,45 @@ static bool is_out_of_descriptors(int error)
 /* Connections wait in the kernel's queue meanwhile; a listener that stays readable would spin. */
 static void pause_accepting(struct listener *l, int error)
 {
-	log_warn("accept: %s; accepting again in 100 ms", strerror(error));
+	uint64_t now = l->loop->now_ns;
+
+	if (l->told_ns == 0 || now - l->told_ns >= TELL_NS) {
+		l->told_ns = now;
+		log_warn("accept: %s: connections wait until others have ended", strerror(error));
+	}
+	l->paused = true;
+	if (l->on_pause != NULL)
+		l->on_pause(l);
 	event_del(l->event);
-	timer_set(&l->loop->timers, &l->pause, l->loop->now_ns + PAUSE_NS);
+	timer_set(&l->loop->timers, &l->pause, now + PAUSE_NS);
+}
+
+/* The lowest free number says how many there are in use below it. */
+static bool has_descriptors(const struct listener *l)
+{
+	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 && (l->bound == 0 || fd < l->bound);
 }
 
 static void on_pause_over(struct timer *t)
 {
 	struct listener *l = LIST_ENTRY(t, struct listener, pause);
 
-	event_add(l->event, NULL);
+	if (has_descriptors(l)) {
+		l->paused = false;
+		event_add(l->event, NULL);
+	} else {
+		timer_set(&l->loop->timers, &l->pause, l->loop->now_ns + PAUSE_NS);
+	}
+}
+
+/* One too many is one that was let in before it was known: it is served, and no other is. */
+static bool is_too_many(const struct listener *l, int fd)
+{
+	return l->bound != 0 && fd >= l->bound && !l->paused;
 }
 
 static void accept_some(struct listener *l, int most)
@@ -115,6 +146,10 @@ static void accept_some(struct listener *l, int most)
 			return;
 		}
 		l->on_accept(l, fd, &peer);
+		if (is_too_many(l, fd)) {
+			pause_accepting(l, EMFILE);
+			return;
+		}
 	}
 }
 
@@ -144,6 +179,7 @@ bool listener_open(struct listener *l, struct loop *loop, int fd,
 
 void listener_close(struct listener *l)
 {
+	l->bound = 0;
 	accept_some(l, 65536);
 	timer_fini(&l->loop->timers, &l->pause);
 	event_free(l->event);

@@ -15,7 +15,12 @@ struct listener {
 	struct loop *loop;
 	int fd;
 	struct event *event;
-	struct timer pause; /* no descriptors left: accepts again when it comes up */
+	struct timer pause; /* no descriptors left: looks for some when it comes up */
+	bool paused;
+	uint64_t told_ns; /* when the log last was, lest it is ten times a second */
+	/* Descriptors from this number on are not for connections that are accepted here; 0: all are. */
+	int bound;
+	void (*on_pause)(struct listener *); /* connections wait from here on; or NULL */
 	/* A new connection; the callee owns fd.  */
 	void (*on_accept)(struct listener *, int fd, const struct addr *peer);
 	void *owner;

@@ -68,6 +68,7 @@ struct loop {
 	void *retired;   /* memory to be freed when the entry is over, each begins with the next */
 	uint64_t lag_ns; /* how long the last turn took */
 	bool stop;
+	int connect_bound; /* descriptors from this number on are not for what connects; 0: all are */
 	int connect_error; /* of the last connect that failed at once, as the system calls it; 0: it did not */
 	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
 	void *data;                  /* the worker's */

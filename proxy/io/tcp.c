@@ -206,6 +206,11 @@ struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 	loop->connect_error = errno;
 	if (fd < 0)
 		return NULL;
+	if (loop->connect_bound != 0 && fd >= loop->connect_bound) {
+		loop->connect_error = EMFILE;
+		close(fd);
+		return NULL;
+	}
 	if (family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */

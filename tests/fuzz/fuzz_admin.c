@@ -104,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct reload_status reload = { .last_ok = true };
 	struct hand_orders orders = { .drained = false };
 	struct service_budgets budgets = { .admin.refused = 0 };
+	struct memory_state memory = { .refusing = false };
 	struct service_reply reply = { 0 };
 	struct arena arena;
 	struct head head;
@@ -120,6 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						   .reload = &reload,
 						   .orders = &orders,
 						   .budgets = &budgets,
+						   .memory = &memory,
 						   .ready = true,
 						   .now_ns = CLOCK_S,
 						   .now_wall_ns = UINT64_C(1700000000) * CLOCK_S };
