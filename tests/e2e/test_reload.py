@@ -349,6 +349,25 @@ def test_a_thousand_reloads_under_load(weir, workers):
     assert w.flavour or w.memory() - memory[0] < 1 << 20, f"{memory[0]} -> {w.memory()}"
 
 
+def order(w):
+    headers = {"Content-Type": "application/json"}
+    return w.admin("/reload", method="POST", headers=headers, body=b"{}").status
+
+
+def test_a_storm_from_everywhere(weir):
+    """A thousand signals at once, orders, and a file that changes under --watch: no call is lost, and the last file counts."""
+    w = weir(serve=True, watch=True)
+    memory, fds, refused = w.memory(), w.count_fds(), []
+    storm = [lambda: [w.signal(signal.SIGHUP) for _ in range(1000)],
+             lambda: refused.extend(s for s in (order(w) for _ in range(30)) if s not in (200, 409, 503)),
+             lambda: [(w.write(limits={"headers": 50 + i}), time.sleep(0.01)) for i in range(50)]]
+    assert under_load(w, 4, lambda: harness.parallel(3, lambda i: storm[i]())) > 0
+    assert not refused and w.reloads() < 1000, "signals that wait are one"
+    until(lambda: b"headers: 99" in w.admin("/config").body, "the last file is in force")
+    until(lambda: w.policies() == 1 and w.count_fds() <= fds + 10, "all others are gone")
+    assert w.flavour or w.memory() - memory < 8 << 20
+
+
 def test_listeners_flap_under_load(weir):
     w = weir(serve=True)
     extra = f"127.0.0.1:{free_port()}"
