@@ -493,8 +493,8 @@ static uint64_t backoff_ns(struct tracing *t, uint64_t asked_ms)
 	return asked_ms * CLOCK_MS > ns ? asked_ms * CLOCK_MS : ns;
 }
 
-/* Between batches: one is not sent twice because somebody reloads. */
-static void adopt_target(struct tracing *t)
+/* Between batches: one is not sent twice because somebody reloads.  True: there is another one. */
+static bool adopt_target(struct tracing *t)
 {
 	struct tracing_target *next;
 
@@ -503,26 +503,25 @@ static void adopt_target(struct tracing *t)
 	t->next = NULL;
 	pthread_mutex_unlock(&t->lock);
 	if (next == NULL)
-		return;
+		return false;
 	target_free(t->target);
 	t->target = next;
 	t->tries = 0;
 	atomic_store(&t->batch, next->batch);
-	if (atomic_load(&t->state) == WAITING) /* for another one, which may be better */
-		set_timer(t, 1);
+	return true;
 }
 
 static void on_answer(void *owner, const struct collector_answer *a)
 {
 	struct tracing *t = owner;
 	uint64_t age_ns = t->loop.now_ns - t->batch_ns;
-	bool later = a->verdict == COLLECTOR_LATER && !t->stopping && age_ns < BATCH_AGE_NS;
+	bool later = a->verdict == COLLECTOR_LATER && !t->stopping && age_ns < BATCH_AGE_NS, moved;
 
 	tell(t, a);
-	adopt_target(t);
+	moved = adopt_target(t);
 	if (later) {
 		set_state(t, WAITING);
-		set_timer(t, backoff_ns(t, a->retry_after_ms));
+		set_timer(t, moved ? 1 : backoff_ns(t, a->retry_after_ms));
 		return;
 	}
 	if (t->stopping && a->verdict != COLLECTOR_TOOK)
@@ -585,8 +584,8 @@ static void look_up(struct tracing *t)
 {
 	int state = atomic_load(&t->state);
 
-	if (state != SENDING)
-		adopt_target(t);
+	if (state != SENDING && adopt_target(t) && state == WAITING)
+		set_timer(t, 1); /* what is asked now may be better */
 	if (is_stopped(t) && t->target == NULL)
 		t->loop.stop = true;
 	else if (is_stopped(t) && !t->stopping)

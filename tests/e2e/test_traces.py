@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 
 import pytest
@@ -458,6 +459,22 @@ def test_reload_goes_elsewhere(traced):
     w.reload(tracing=other.conf(service="new", queue="4MiB"))
     w.fetch("/new")
     assert len(other.wait(2)) == 2 and len(c.spans) == 2
+    other.up.end()
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_reload_does_not_wait_for_the_old_collector(traced, answered):
+    go = threading.Event()
+    w, c = traced([lambda r: go.wait(20) and response(503, b"", {"Retry-After": "60"})])
+    w.fetch()
+    until(lambda: c.requests, "it is asked")
+    other = Collector()
+    if answered:
+        go.set()
+        until(lambda: "tried again" in w.stderr(), "it says no")
+    w.reload(tracing=other.conf())
+    go.set()
+    assert {s["kind"] for s in other.wait(2)} == {SERVER, CLIENT} and not c.spans
     other.up.end()
 
 
