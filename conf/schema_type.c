@@ -110,9 +110,12 @@ static const char *parse_enum(struct conf_load *l, const struct field *f, struct
 static const char *parse_addr(struct conf_load *l, const struct field *f, struct slice s, void *dst)
 {
 	const struct addr *a = dst;
+	struct slice path = SLICE("unix:");
 
 	(void)l;
 	(void)f;
+	if (slice_starts(s, path) && s.n > path.n + sizeof(a->u.un.sun_path) - 1)
+		return "the path of a unix socket has at most 107 bytes";
 	if (s.n > 0 && memchr(s.p, ',', s.n) != NULL)
 		return "that is more than one address: several make a list, [:8080, :8081]";
 	if (!addr_parse(s, dst))

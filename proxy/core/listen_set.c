@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -27,9 +28,24 @@ static unsigned workers_of(const struct listen_set *ls, const struct listen_slot
 	return s->service != NULL ? 1 : ls->workers;
 }
 
+static void remember_file(struct listen_slot *s)
+{
+	struct stat st;
+
+	if (s->addr.u.sa.sa_family != AF_UNIX || lstat(s->addr.u.un.sun_path, &st) != 0)
+		return;
+	s->device = st.st_dev;
+	s->inode = st.st_ino;
+}
+
+/* Unless somebody else has put another one there. */
 static void unlink_socket(const struct listen_slot *s)
 {
-	if (s->addr.u.sa.sa_family == AF_UNIX && !s->inherited)
+	struct stat st;
+
+	if (s->addr.u.sa.sa_family == AF_UNIX && !s->inherited &&
+	    lstat(s->addr.u.un.sun_path, &st) == 0 && st.st_dev == s->device &&
+	    st.st_ino == s->inode)
 		unlink(s->addr.u.un.sun_path);
 }
 
@@ -155,6 +171,7 @@ static bool bind_slot(struct listen_set *ls, struct listen_slot *s, int backlog,
 		}
 		s->wl[w]->slot = s;
 	}
+	remember_file(s);
 	return true;
 }
 

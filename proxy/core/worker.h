@@ -48,6 +48,8 @@ struct listen_slot {
 	bool wanted;    /* by the policy being prepared */
 	bool open;      /* the workers listen */
 	bool inherited; /* the socket, and the file of a unix one, is not ours */
+	dev_t device;   /* of a unix socket that is: its file */
+	ino_t inode;
 };
 
 struct worker_listener {

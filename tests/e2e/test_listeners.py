@@ -1,6 +1,7 @@
 """Where calls come in: TCP v4 and v6, unix sockets, PROXY protocol, several at once, and how many."""
 
 import os
+import socket
 import struct
 
 import pytest
@@ -58,6 +59,20 @@ def test_unix_socket_is_gone_after_the_end(weir, tmp_path):
     w.signal(harness.signal.SIGTERM)
     assert w.wait_exit() == 0
     assert not os.path.exists(f"{tmp_path}/weir.sock")
+
+
+def test_the_socket_of_somebody_else_is_left_alone(weir, tmp_path):
+    w = weir(listen=f"unix:{tmp_path}/weir.sock", serve=True, checks=False)
+    os.unlink(f"{tmp_path}/weir.sock")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(f"{tmp_path}/weir.sock")
+        w.signal(harness.signal.SIGTERM)
+        assert w.wait_exit() == 0 and os.path.exists(f"{tmp_path}/weir.sock")
+
+
+def test_a_path_that_is_too_long_for_a_socket(run, tmp_path):
+    (tmp_path / "weir.yaml").write_text(f"version: 1\nlisten: 'unix:/{'x' * 107}'\nroutes: []\n")
+    assert "at most 107 bytes" in run("check", "-c", tmp_path / "weir.yaml").stderr
 
 
 def test_unix_clients_share_one_bucket(weir, tmp_path):
