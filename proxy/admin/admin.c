@@ -240,15 +240,27 @@ static void answer(const struct process_view *view, const struct service_request
 		page_show(pages, view, req, reply);
 }
 
-static void handle(const struct process_view *view, const struct service_request *req,
-		   struct service_reply *reply)
+static void say_as_wanted(const struct service_request *req, struct service_reply *reply)
 {
 	struct slice text = SLICE("text/plain");
 
-	answer(view, req, reply);
 	if (reply->status >= 400 && slice_starts(slice_str(reply->content_type), text) &&
 	    wants_json(req->head))
 		say_in_json(reply);
 }
 
-const struct service admin_service = { .name = "admin", .handle = handle };
+static void handle(const struct process_view *view, const struct service_request *req,
+		   struct service_reply *reply)
+{
+	answer(view, req, reply);
+	say_as_wanted(req, reply);
+}
+
+static void guard(const struct process_view *view, const struct service_request *req,
+		  struct service_reply *reply)
+{
+	if (!may_enter(view, req, reply))
+		say_as_wanted(req, reply);
+}
+
+const struct service admin_service = { .name = "admin", .handle = handle, .door = guard };

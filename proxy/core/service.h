@@ -112,6 +112,8 @@ struct service_reply { /* zeroed before handle */
 struct service {
 	const char *name; /* "probes" "admin" */
 	service_page *handle;
+	/* Asked before a body is waited for; a status in the reply refuses it unread.  NULL: nobody is. */
+	service_page *door;
 };
 
 #endif

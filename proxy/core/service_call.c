@@ -529,12 +529,26 @@ static bool send_continue(struct service_call *sc)
 	return sc->stream->ops->head(sc->stream, h, false);
 }
 
+/* Nobody is told to go on, or holds memory, who would be refused whatever the body is. */
+static bool is_refused_unread(struct service_call *sc)
+{
+	if (sc->service->door != NULL)
+		call_page(sc, sc->service->door);
+	if (sc->reply.status == 0)
+		return false;
+	conn_last(sc->conn);
+	send_reply(sc);
+	return true;
+}
+
 static void on_request(void *user, struct stream *s, struct head *head, bool end)
 {
 	struct service_call *sc = attach(user, s, head);
 
 	if (end)
 		ask_in_turn(sc);
+	else if (is_refused_unread(sc))
+		return;
 	else if (!set_deadline(sc, sc->worker->times.header_ns) ||
 		 (head->expect_continue && !send_continue(sc)))
 		refuse(sc, reason_out_of_memory);

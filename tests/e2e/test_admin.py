@@ -121,6 +121,13 @@ def test_what_connect_is_told(weir):
     assert c.expect(405).get("allow") == "GET, HEAD"
 
 
+def test_no_body_is_waited_for_from_who_may_not_enter(weir):
+    w = secured(weir)
+    c = w.client(w.admin_addr)
+    c.send(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert c.expect(401).get("connection") == "close"
+
+
 def test_which_token_is_asked_for(weir):
     w = secured(weir)
     assert w.admin("/health").get("www-authenticate") == 'Bearer realm="weir"'
