@@ -14,6 +14,28 @@
 #include "core/exchange.h"
 #include "core/template_internal.h"
 
+void exchange_values(struct exchange *x, struct template_values *v)
+{
+	static const struct template_match no_match;
+	static const struct head no_head;
+	const struct worker_listener *wl = x->conn->owner;
+
+	if (x->call.req == NULL) { /* it was refused before it began */
+		x->call.req = x->req != NULL ? x->req : &no_head;
+		x->call.arena = &x->arena;
+	}
+	*v = (struct template_values){
+		.call = &x->call,
+		.match = x->route != NULL ? &x->route->match : &no_match,
+		.came = x->came,
+		.scheme = slice_str(x->conn->secure ? "https" : "http"),
+		.request_id = x->record.request_id,
+		.port = addr_port(&wl->slot->addr),
+		.address = wl->slot->text,
+		.x = x,
+	};
+}
+
 static bool put(struct reader *r, struct slice *out, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -548,28 +548,6 @@ void exchange_respond(struct exchange *x)
 	}
 }
 
-void exchange_values(struct exchange *x, struct template_values *v)
-{
-	static const struct template_match no_match;
-	static const struct head no_head;
-	const struct worker_listener *wl = x->conn->owner;
-
-	if (x->call.req == NULL) { /* it was refused before it began */
-		x->call.req = x->req != NULL ? x->req : &no_head;
-		x->call.arena = &x->arena;
-	}
-	*v = (struct template_values){
-		.call = &x->call,
-		.match = x->route != NULL ? &x->route->match : &no_match,
-		.came = x->came,
-		.scheme = slice_str(x->conn->secure ? "https" : "http"),
-		.request_id = x->record.request_id,
-		.port = addr_port(&wl->slot->addr),
-		.address = wl->slot->text,
-		.x = x,
-	};
-}
-
 bool exchange_apply_edits(struct exchange *x, const struct answer_edits *edits, struct head *h)
 {
 	struct template_values values;

@@ -146,7 +146,7 @@ extern const struct codec_events exchange_codec_events;
 void exchange_cut_all(struct worker *, const struct reason *);
 void exchange_fini_spare(struct worker *);
 
-/*---- between exchange.c, admission.c, leg.c, try_result.c, relay.c and reply.c */
+/*---- between exchange.c, admission.c, leg.c, try_result.c, call_value.c, relay.c and reply.c */
 
 /* Its head is there: it is refused, or asks the chain, and goes on to its first try. */
 void exchange_begin(struct exchange *);
