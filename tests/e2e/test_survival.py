@@ -1,5 +1,6 @@
 """Bad input and bad days that must be survived: afterwards a good call passes, and memory is what it was."""
 
+import contextlib
 import os
 import random
 import socket
@@ -130,13 +131,22 @@ def test_noise_on_every_byte(weir):
     assert w.fetch().status == 200
 
 
-def test_ten_thousand_connections(weir):
+@contextlib.contextmanager
+def enough_files(want):
+    """For so many connections; how many there may be."""
     soft, hard = harness.resource.getrlimit(harness.resource.RLIMIT_NOFILE)
-    want = 10_000 if harness.SLOW == 1 else 2_000
     if hard < want + 500:
         pytest.skip(f"only {hard} file descriptors here")
     harness.resource.setrlimit(harness.resource.RLIMIT_NOFILE, (min(hard, want + 2000), hard))
     try:
+        yield hard
+    finally:
+        harness.resource.setrlimit(harness.resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_ten_thousand_connections(weir):
+    want = 10_000 if harness.SLOW == 1 else 2_000
+    with enough_files(want) as hard:
         w = weir(limits={"connections": want + 100, "header_timeout": "60s", "idle_timeout": "60s"}, serve=True,
                  nofile=hard)
         idle = w.memory()
@@ -150,8 +160,36 @@ def test_ten_thousand_connections(weir):
         assert w.fetch().status == 200
         for s in held:
             s.close()
-    finally:
-        harness.resource.setrlimit(harness.resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_scrapes_during_ten_thousand_connections(weir):
+    """Prometheus and the kubelet ask all the while, and calls go on: nothing is dropped, however long it takes."""
+    want = 10_000 if harness.SLOW == 1 else 2_000
+    with enough_files(want) as hard:
+        w = weir(limits={"connections": want + 100, "header_timeout": "120s", "idle_timeout": "120s"}, serve=True,
+                 nofile=hard)
+        stop, asked = threading.Event(), []
+
+        def ask(paths):
+            while not stop.is_set():
+                asked.extend(w.probe(p).status for p in paths)
+                time.sleep(0.02)
+
+        threads = [threading.Thread(target=ask, args=(p,)) for p in (["/live", "/ready"], ["/metrics"])]
+        for t in threads:
+            t.start()
+        held = [harness.connect(w.addr, source=f"127.1.{i // 5000}.1") for i in range(want)]
+        got = set()
+        for s in held[::5]:
+            s.sendall(request())
+            got.add(s.recv(4096)[:12])
+        stop.set()
+        for t in threads:
+            t.join(harness.TIMEOUT)
+        assert got == {b"HTTP/1.1 200"} and set(asked) == {200} and len(asked) > 20
+        w.wait_metric("weir_connections_active", want, listener=w.addr)
+        for s in held:
+            s.close()
 
 
 def test_no_file_descriptors_left(weir):
