@@ -195,11 +195,14 @@ static bool wants_json(const struct head *req)
 static void say_in_json(struct service_reply *reply)
 {
 	struct buf said = reply->body;
+	struct slice text = slice_of(said.n > 0 ? said.p : "", said.n);
 
+	while (text.n > 0 && text.p[text.n - 1] == '\n')
+		text.n--;
 	reply->content_type = "application/json";
 	reply->body = (struct buf){ .oom = said.oom };
 	buf_puts(&reply->body, "{\"error\":");
-	buf_json_string(&reply->body, slice_trim(slice_of(said.n > 0 ? said.p : "", said.n)));
+	buf_json_string(&reply->body, text);
 	buf_puts(&reply->body, "}\n");
 	buf_fini(&said);
 }

@@ -102,7 +102,7 @@ def test_tokens(weir, ctl, tmp_path):
     admin = {"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "token": "s3cret"}
     w = weir(admin=admin, checks=False)
     (tmp_path / "token").write_text("s3cret\n")
-    assert ctl(w, "status", admin=addr).returncode == 1
+    assert (r := ctl(w, "status", admin=addr)).returncode == 1 and r.stderr == "weir: the admin token is needed: Authorization: Bearer ... (401)\n"
     assert ctl(w, "status", admin=addr, env={"WEIR_ADMIN_TOKEN": "wrong"}).returncode == 1
     assert ctl(w, "status", admin=addr, env={"WEIR_ADMIN_TOKEN": "s3cret"}).returncode == 0
     assert ctl(w, "status", "--token-file", tmp_path / "token", admin=addr).returncode == 0
