@@ -1,7 +1,8 @@
 // events.js - the last things that happened, followed as they come.
 //
 // EventSource cannot show a token: the stream is read by hand.  Without a place among those that
-// follow (`admin.streams`) the page asks now and then.  EVENTS_MAX are kept.
+// follow (`admin.streams`) the page asks now and then.  So do all tabs but one: each stream keeps a
+// connection, and browsers have six for a host.  EVENTS_MAX are kept.
 
 const EVENTS_MAX = 200;
 const STREAM_SILENT_MS = 45000; // Weir says something every 15 s
@@ -63,7 +64,9 @@ async function followEvents() {
 	if (stream || performance.now() < streamAfter) return;
 	const mine = stream = new AbortController();
 	try {
-		await readStream(mine);
+		// where the page came neither over TLS nor from this machine, there are no locks
+		if (!navigator.locks) await readStream(mine);
+		else await navigator.locks.request('events', { ifAvailable: true }, (lock) => (lock ? readStream(mine) : askEvents()));
 	} catch (e) {
 		if (e.status === 503) await askEvents().catch(() => {});
 	}
@@ -83,6 +86,7 @@ function stopEvents() {
 // Another process: its events are numbered from 1 again.
 function onRestart() {
 	stopEvents();
+	forgetReadings();
 	nextEvent = 1;
 	state.reloadError = '';
 }

@@ -50,7 +50,7 @@ panel('explain', 'Explain a request', (section) => {
 
 	function show(e) {
 		const o = e.outcome;
-		says.replaceChildren(badge(o.decision === 'deny' ? 'bad' : 'good', o.decision), ` ${e.route ? `Route ${e.route}` : 'No route'}: ${outcomeText(o)}.`);
+		says.replaceChildren(badge(o.decision === 'deny' ? 'bad' : 'good', o.decision), plain(` ${e.route ? `Route ${e.route}` : 'No route'}: ${outcomeText(o)}.`));
 		const not = e.routes.filter((r) => !r.takes);
 		setText(routes, not.length ? 'Looked at before: ' + not.slice(0, 20).map((r) => `${r.name} (its ${r.differs} differs)`).join(', ') + (not.length > 20 ? ` and ${not.length - 20} more` : '') : '');
 		result.hidden = false;
@@ -65,7 +65,7 @@ panel('explain', 'Explain a request', (section) => {
 			show(await ask('/explain', { method: 'POST', body }));
 		} catch (e) {
 			result.hidden = true;
-			says.replaceChildren(badge('bad', 'no answer'), ' ' + e.message);
+			says.replaceChildren(badge('bad', 'error'), plain(' ' + e.message));
 			if (e.status === 401) askToken(token ? 'This token is not accepted.' : 'To explain needs the token.');
 		}
 	});

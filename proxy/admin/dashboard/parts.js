@@ -3,6 +3,10 @@
 
 const byId = (id) => document.getElementById(id);
 
+// What turns letters around, or cannot be seen, is shown by its number: else one name may look like another.
+const plain = (text) => text.replace(/[\0-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+	(c) => `<U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}>`);
+
 // el('td', { class: 'num', onclick: f }, 'text', element, ...)
 function el(name, attrs, ...children) {
 	const e = document.createElement(name);
@@ -11,7 +15,7 @@ function el(name, attrs, ...children) {
 		else if (v === true) e.setAttribute(k, '');
 		else if (v !== false && v !== null && v !== undefined) e.setAttribute(k, v);
 	}
-	e.append(...children.filter((c) => c !== null && c !== undefined));
+	e.append(...children.filter((c) => c !== null && c !== undefined).map((c) => (typeof c === 'string' ? plain(c) : c)));
 	return e;
 }
 
@@ -24,6 +28,7 @@ function svg(name, attrs, ...children) {
 
 // Sets only what differs: most of what is polled is as it was.
 function setText(e, text) {
+	text = plain(text);
 	if (e.textContent !== text) e.textContent = text;
 }
 
@@ -98,10 +103,15 @@ function percent(part, whole) {
 	return whole ? `${Math.round(part * 100 / whole)} %` : '–';
 }
 
+// By Weir's clock, which logs go by, whatever this machine's says.
+function weirNow() {
+	return state.stats && readAt !== null ? new Date((state.stats.now + performance.now() / 1000 - readAt) * 1000) : new Date();
+}
+
 // As logs say it: UTC; with the day where that is not today.
 function clock(date) {
 	const [day, time] = date.toISOString().split('T');
-	return (day === new Date().toISOString().slice(0, 10) ? '' : day.slice(5) + ' ') + time.slice(0, 8) + 'Z';
+	return (day === weirNow().toISOString().slice(0, 10) ? '' : day.slice(5) + ' ') + time.slice(0, 8) + 'Z';
 }
 
 const plural = (n, what) => `${number(n)} ${what}${n === 1 ? '' : 's'}`;

@@ -28,6 +28,13 @@ function rate(name, value) {
 	return old === undefined || value < old || seconds < 0.2 ? null : (value - old) / seconds;
 }
 
+// Another process counts from 0: nothing of the one before is compared with it.
+function forgetReadings() {
+	after.clear();
+	newPeaks.clear();
+	readAt = null;
+}
+
 // The highest that was seen of it since the page was opened, as long as it is there.
 let peaks = new Map(), newPeaks = new Map();
 function peak(name, value) {
@@ -153,7 +160,7 @@ function onFailure(e) {
 		return true;
 	}
 	failures++;
-	state.failedAt = state.failedAt || new Date();
+	state.failedAt = state.failedAt || weirNow();
 	document.body.classList.add('stale');
 	const gone = byId('gone');
 	gone.hidden = false;
