@@ -42,12 +42,12 @@ export const CONFIG = (app) => ({
   ],
 });
 
-// `config`: what is put over CONFIG; `admin`: what is put into its admin section.
+// `config`: what is put over CONFIG, or makes that of it; `admin`: what is put into its admin section.
 export async function weirWith(t, { config, admin, port } = {}) {
   const app = await upstream(t);
   const adminPort = port ?? (await freePort());
   const w = await Weir.start(t, () => ({
-    ...CONFIG(app), ...config, log: { access: "none" }, admin: { listen: `127.0.0.1:${adminPort}`, ...admin },
+    ...CONFIG(app), ...(typeof config === "function" ? config({ app }) : config), log: { access: "none" }, admin: { listen: `127.0.0.1:${adminPort}`, ...admin },
   }));
   w.adminPort = adminPort;
   w.pages = []; // closed before it goes, so that they do not miss it
@@ -91,9 +91,9 @@ after(() => browser?.close());
 // `mayLog`: what the console may say besides; `before(page)` runs before anything is loaded.
 export async function open(w, { scheme = "light", mayLog = /^$/, before, path = "" } = {}) {
   const context = await (await theBrowser()).newContext({ colorScheme: scheme, viewport: { width: 1400, height: 900 } });
+  context.setDefaultTimeout(60000);
   const page = await context.newPage();
   const wrong = [];
-  page.setDefaultTimeout(15000);
   page.on("console", (m) => m.type() === "error" && !mayLog.test(m.text()) && wrong.push(m.text()));
   page.on("pageerror", (e) => wrong.push(e.stack));
   page.on("request", (r) => new URL(r.url()).origin === new URL(w.adminUrl).origin || r.url().startsWith("data:") || wrong.push(`asks ${r.url()}`));

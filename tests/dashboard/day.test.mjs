@@ -16,6 +16,7 @@ function fakeTime() {
     constructor(...given) { super(...(given.length ? given : [wall])); }
     static now() { return wall; }
   };
+  Object.defineProperty(navigator, "locks", { value: undefined }); // they come by real time
   window.later = (ms) => ((mono += ms), (wall += ms));
   window.pass = async (ms) => {
     for (const end = mono + ms; mono < end; ) {

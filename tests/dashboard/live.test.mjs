@@ -17,6 +17,7 @@ test("the page is small, whole, and lets nothing else run", async (t) => {
   assert.ok(Buffer.byteLength(text) < 60 * 1024, `${text.length} bytes`);
   assert.match(r.headers.get("content-security-policy"), /^default-src 'none'; script-src 'sha256-[^ ]+'; style-src 'sha256-[^ ]+'; connect-src 'self'; /);
   assert.doesNotMatch(r.headers.get("content-security-policy"), /unsafe|\*/);
+  assert.doesNotMatch(text, /transition|animation|@keyframes/); // nothing moves: who wants reduced motion has it
   assert.doesNotMatch(text.replaceAll("http://www.w3.org/", ""), /https?:\/\/|\sstyle=|\son[a-z]+=["']/);
   const page = await open(w, { mayLog: /Applying inline style violates/ });
   await page.sees(page.locator("#facts"), "none since the start");
@@ -35,7 +36,7 @@ test("numbers move under live traffic", async (t) => {
   traffic(t, w, ["/a", "/users/1", "/bad", "/spare"]);
   const page = await open(w);
   const requests = page.locator("#traffic figure").first().locator("b");
-  await until(async () => (await number(requests)) > 5, "requests per second");
+  await until(async () => (await number(requests)) > 0, "requests per second");
   const before = await page.row("policies", "per-user").innerText();
   await until(async () => (await page.row("policies", "per-user").innerText()) !== before, "the policy's row");
   await until(async () => (await number(page.row("routes", "rest").locator("td").nth(2))) > 0, "the route's requests");
@@ -72,10 +73,9 @@ test("what becomes of Redis is seen", async (t) => {
 
 test("a full queue is seen", async (t) => {
   const w = await weirWith(t);
-  const calls = Array.from({ length: 6 }, () => w.call("/slow"));
+  for (let i = 0; i < 6; i++) traffic(t, w, ["/slow"]);
   const page = await open(w);
   await page.sees(page.panel("concurrency"), /2 of 2 in use, full; [1-4] queued/);
-  await Promise.all(calls);
 });
 
 test("a breaker is forced and released", async (t) => {
@@ -94,6 +94,44 @@ test("a breaker is forced and released", async (t) => {
   traffic(t, w, ["/a"]);
   await page.sees(page.row("breakers", "guard"), /● closed/);
   assert.equal(await w.call("/a"), 200);
+});
+
+test("a breaker that is forced for a while counts down", async (t) => {
+  const w = await weirWith(t);
+  await w.call("/a");
+  const page = await open(w);
+  const left = async () => Number(/forced, (\d+) s left/.exec(await page.row("breakers", "guard").innerText())?.[1]);
+  await page.row("breakers", "guard").getByRole("button", { name: "Open" }).click();
+  await page.sure("1m");
+  await until(async () => (await left()) < 60, "less than a minute");
+  const first = await left();
+  await until(async () => (await left()) < first, "and less");
+});
+
+test("the columns of an endpoint", async (t) => {
+  const w = await weirWith(t, {
+    config: ({ app }) => ({
+      upstreams: { app: { endpoints: [app, "127.0.0.1:1"] } },
+      policies: { again: { retry: 2 }, inside: { concurrency: 4 } },
+      routes: [{ name: "rest", to: "app", use: ["inside", "again"] }],
+    }),
+  });
+  const page = await open(w);
+  for (let i = 0; i < 6; i++) assert.equal(await w.call("/a"), 200);
+  const heads = await page.locator("#upstreams thead th").allInnerTexts();
+  const cell = async (row, head) => (await page.locator("#upstreams tbody tr").nth(row).locator("th, td").nth(heads.indexOf(head)).innerText());
+  const sees = (row, head, what) => until(async () => what.test(await cell(row, head)), `${head} of ${row}`);
+  await sees(0, "Total", /^6$/);
+  await sees(0, "Bytes in / out", /^[1-9][\d.]* (Ki)?B \/ [1-9][\d.]* (Ki)?B$/);
+  await sees(1, "Bytes in / out", /^0 B \/ 0 B$/);
+  await sees(0, "Err conn / resp", /^0 \/ 0/);
+  await sees(1, "Err conn / resp", /^[1-6] \/ 0/);
+  await sees(0, "Retr / redis", /^([1-6]) \/ \1$/);
+  await sees(1, "Retr / redis", /^0 \/ 0$/);
+  await sees(0, "Sess cur / max / limit", /^0 \/ [1-6] \/ –$/);
+  await sees(2, "Status", /2 of 2 up/);
+  for (const head of ["Status", "LastChk", "Chk", "Dwn / time", "Wght", "Thrtle", "Act/Bck", "Queue cur / max", "Rate cur / max", "Aborted", "Conns / idle"])
+    assert.ok(heads.includes(head), head);
 });
 
 test("who thinks better of it gives no order", async (t) => {
@@ -163,7 +201,7 @@ test("endpoints and the whole are drained and taken back", async (t) => {
 
 test("a request is explained, and costs nothing", async (t) => {
   const w = await weirWith(t);
-  const page = await open(w);
+  const page = await open(w, { mayLog: /Failed to load resource: .*400/ });
   await page.locator("#explain-path").fill("/users/7");
   await page.locator("#explain-headers").fill("x-user: bob\nx-a: 1\nx-a: 2");
   for (let i = 0; i < 3; i++) await page.getByRole("button", { name: "Explain" }).click();
@@ -175,6 +213,10 @@ test("a request is explained, and costs nothing", async (t) => {
   await page.locator("#explain-headers").fill("nonsense");
   await page.getByRole("button", { name: "Explain" }).click();
   await page.sees(page.panel("explain"), /a header is "name: value"/);
+  await page.locator("#explain-headers").fill("");
+  await page.locator("#explain-client").fill("nobody");
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.sees(page.panel("explain"), /error.*client/);
 });
 
 for (const scheme of ["light", "dark"])

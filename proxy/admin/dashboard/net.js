@@ -44,7 +44,7 @@ function say(text, bad) {
 	const said = byId('said');
 	said.hidden = !text;
 	setClass(said, bad ? 'banner bad' : 'banner');
-	said.replaceChildren(el('span', {}, text), el('button', { onclick: () => say('') }, 'Dismiss'));
+	said.replaceChildren(el('span', { tabindex: text.includes('\n') ? 0 : null }, text), el('button', { onclick: () => say('') }, 'Dismiss'));
 }
 
 // Gives an order; says what became of it; looks again at once.

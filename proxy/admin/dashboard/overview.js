@@ -9,6 +9,7 @@ function badges() {
 	if (h) list.push(badge({ healthy: 'good', degraded: 'warn' }[h.status] || 'bad', h.status));
 	if (s.draining) list.push(badge('warn', (s.drained_by_order ? 'draining by order' : 'shutting down') + left(state.drain)));
 	else list.push(s.ready ? badge('good', 'ready') : badge('bad', 'not ready'));
+	if (s.memory && s.memory.refusing) list.push(badge('bad', 'memory short: new calls are refused'));
 	if (forced) list.push(badge('warn', `${plural(forced, 'breaker')} forced`));
 	if (told) list.push(badge('warn', `${plural(told, 'endpoint')} out by order`));
 	if (state.level && state.level.forced) list.push(badge('warn', `log level ${state.level.level} by order${left(state.level)}`));
@@ -37,7 +38,7 @@ function drawHeader() {
 		fact('Last reload', reloadFact()),
 		fact('Connections', number(open)),
 		fact('Workers', number(s.workers)),
-		fact('Memory', bytes(p.resident_bytes)),
+		fact('Memory', bytes(p.resident_bytes) + (s.memory && s.memory.limit_bytes ? `; ${bytes(s.memory.used_bytes)} of ${bytes(s.memory.limit_bytes)} here` : '')),
 		fact('Descriptors', `${number(p.open_fds)} of ${number(p.max_fds)}`),
 		fact('Loop lag p99', took(s.loop_lag.p99)),
 		fact('Log lines lost', number(s.log_lines_dropped)),
@@ -65,9 +66,9 @@ panel('attention', 'Needs attention', (section) => {
 	};
 });
 
-// What a reload found, a line each: where, and what.
+// Why a reload failed, a line each: where, and what.
 function findings(list) {
-	return (list || []).map((d) => `${d.severity} ${d.code}: ${d.file}:${d.line}:${d.column}: ${d.message}`).join('\n');
+	return (list || []).filter((d) => d.severity === 'error').map((d) => `${d.severity} ${d.code}: ${d.file}:${d.line}:${d.column}: ${d.message}`).join('\n');
 }
 
 byId('reload').addEventListener('click', async () => {

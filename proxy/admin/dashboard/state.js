@@ -19,7 +19,7 @@ const state = {
 
 /*---------------------------------------------------------------------- rates */
 
-let before = new Map(), after = new Map(), seconds = 0, readAt = null;
+let before = new Map(), after = new Map(), seconds = 0, readAt = null, toldAt = 0;
 
 // Per second since the reading before; null: not known.  Each name once a reading.
 function rate(name, value) {
@@ -46,6 +46,9 @@ function peak(name, value) {
 function nextReading(gap) {
 	const now = performance.now() / 1000;
 	seconds = readAt === null ? 0 : now - readAt;
+	// of when they were counted, not when they came; but not if that clock was set meanwhile
+	if (Math.abs(state.stats.now - toldAt - seconds) < 1) seconds = state.stats.now - toldAt;
+	toldAt = state.stats.now;
 	if (gap) cellsRead.clear();
 	readAt = now;
 	[before, after] = [after, new Map()];
@@ -143,11 +146,14 @@ function onRead() {
 	const gap = readAt === null || performance.now() / 1000 - readAt > 4 * period() / 1000;
 	state.readOnly = state.stats.admin.token && !token;
 	byId('gone').hidden = true;
-	document.body.classList.remove('stale');
+	const first = document.body.classList.contains('locked');
+	document.body.classList.remove('stale', 'locked');
 	nextReading(gap);
 	state.gap = gap;
 	drawHeader();
 	drawPanels();
+	const target = first && byId(location.hash.slice(1));
+	if (target) target.scrollIntoView();
 }
 
 function onFailure(e) {
@@ -156,7 +162,11 @@ function onFailure(e) {
 		if (had) dropToken();
 		if (had || byId('token-form').hidden) askToken(had ? 'This token is not accepted.' : '');
 		if (had) again = true; // without it something may be shown all the same
-		else { stopEvents(); return false; }
+		else {
+			stopEvents();
+			document.body.classList.add('locked');
+			return false;
+		}
 		return true;
 	}
 	failures++;
