@@ -308,6 +308,10 @@ static void test_slow_start(void **state)
 	assert_in_range(share_of_b(f, from), 85, 95); /* a tenth: 1 of 11 */
 	assert_in_range(share_of_b(f, from - CLOCK_S), 85, 95);
 	assert_in_range(share_of_b(f, from + 15 * CLOCK_S), 325, 340); /* half: 1 of 3 */
+	assert_int_equal(cluster_member_warmth(&f->cluster, &f->member[0], from), 100);
+	assert_int_equal(cluster_member_warmth(&f->cluster, &f->member[1], from), 10);
+	assert_in_range(cluster_member_warmth(&f->cluster, &f->member[1], from + 15 * CLOCK_S), 49,
+			51);
 	assert_in_range(share_of_b(f, from + 30 * CLOCK_S), 495, 505);
 	f->conf.slow_start_ns = 0;
 	assert_in_range(share_of_b(f, from), 495, 505);
