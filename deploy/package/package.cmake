@@ -26,6 +26,7 @@ HTTP/1.1, HTTP/2, gRPC and WebSocket, TLS on both sides, policies that
 are reloaded while calls go on.")
 set(CPACK_GENERATOR DEB)
 set(CPACK_STRIP_FILES ON)
+set(CPACK_PROJECT_CONFIG_FILE ${package}/project.cmake)
 set(CPACK_PACKAGE_FILE_NAME weir_${PROJECT_VERSION}_${CMAKE_SYSTEM_PROCESSOR})
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)

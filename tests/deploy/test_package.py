@@ -1,4 +1,4 @@
-"""The Debian package: built by CPack, judged by lintian, installed by apt, run under a systemd, purged."""
+"""The Debian package: built by CPack, judged by lintian, installed by apt, run under a systemd, upgraded, downgraded, purged."""
 
 import re
 import time
@@ -14,12 +14,16 @@ PRINTED = {("man", "weir.1"): "/usr/share/man/man1/weir.1.gz", ("man", "weir.yam
            ("completion", "zsh"): "/usr/share/zsh/vendor-completions/_weir"}
 
 
+def pack(binary, folder):
+    for old in folder.glob("weir_*.deb"):
+        old.unlink()
+    sh("cpack", "-G", "DEB", "-B", folder, cwd=binary.parent)
+    return next(folder.glob("weir_*.deb"))
+
+
 @pytest.fixture(scope="module")
 def deb(binary, work):
-    for old in work.glob("weir_*.deb"):
-        old.unlink()
-    sh("cpack", "-G", "DEB", "-B", work, cwd=binary.parent)
-    return next(work.glob("weir_*.deb"))
+    return pack(binary, work)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,10 @@ def test_it_has_what_it_should_and_lintian_finds_no_error(deb, binary):
     assert said.returncode == 0 and "\nE:" not in "\n" + said.stdout, said.stdout + said.stderr
 
 
+def test_packed_twice_it_is_the_same(binary, deb, tmp_path):
+    assert pack(binary, tmp_path).read_bytes() == deb.read_bytes()
+
+
 def test_apt_installs_it_with_what_it_needs(installed):
     assert installed.run("weir", "version").stdout.startswith("weir ")
     assert installed.run("weir", "check", "-c", "/etc/weir/weir.yaml", "--strict").returncode == 0
@@ -69,6 +77,13 @@ def rate(root):
     """What is in force, as the running Weir says it."""
     asked = root.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9901; printf 'GET /config HTTP/1.1\\r\\nHost: localhost:9901\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3")
     return re.search(r"rate\W+(\d+)/s", asked.stdout)[1]
+
+
+def until(check, seconds=10):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +143,70 @@ def test_systemd_opens_the_port_below_1024_and_a_restart_refuses_nobody(booted):
     booted.run("rm", "-r", "/etc/systemd/system/weir.socket.d")
 
 
-def until(check, seconds=10):
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.05)
+def later(deb, folder, version):
+    """The package as a later release might be: its own version, and a configuration that it brings with another rate."""
+    tree = folder / version
+    sh("dpkg-deb", "-R", deb, tree)
+    for name, old, new in (("DEBIAN/control", r"^Version: .*$", f"Version: {version}"), ("etc/weir/weir.yaml", r"rate: 50/s", "rate: 80/s")):
+        text = (tree / name).read_text()
+        assert re.search(old, text, re.M)
+        (tree / name).write_text(re.sub(old, new, text, flags=re.M))
+    sh("dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, folder / f"weir-{version}.deb")
+    return folder / f"weir-{version}.deb"
+
+
+def put(root, deb):
+    """What unattended upgrades do: an edited file is kept."""
+    sh("cp", deb, root.path / "root/weir.deb")
+    root.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", "--allow-downgrades", "-o", "Dpkg::Options::=--force-confdef",
+             "-o", "Dpkg::Options::=--force-confold", "install", "/root/weir.deb")
+    (root.path / "root/weir.deb").unlink()
+    return root.run("dpkg-query", "-W", "-f", "${Status} ${Version}", "weir").stdout
+
+
+@pytest.fixture(scope="module")
+def fresh(booted, deb):
+    """Purged and installed again under the systemd that runs."""
+    booted.run("apt-get", "-qq", "-y", "purge", "weir")
+    return put(booted, deb) and booted
+
+
+def test_an_upgrade_restarts_what_runs_and_brings_its_own_file_where_nobody_edited(fresh, deb, tmp_path):
+    assert shown(fresh, "ActiveState") == "inactive" and shown(fresh, "UnitFileState") == "disabled"
+    fresh.run("systemctl", "enable", "--now", "weir")
+    before = shown(fresh, "MainPID")
+    assert put(fresh, later(deb, tmp_path, "0.9.0")) == "install ok installed 0.9.0"
+    assert shown(fresh, "MainPID") not in (before, "0") and shown(fresh, "UnitFileState") == "enabled"
+    assert ready(fresh) and rate(fresh) == "80"
+
+
+def test_an_upgrade_and_a_downgrade_keep_what_was_edited(fresh, deb, tmp_path):
+    put(fresh, deb)
+    fresh.run("sed", "-i", "s|rate: [0-9]*/s|rate: 70/s|", "/etc/weir/weir.yaml")
+    fresh.run("systemctl", "restart", "weir")
+    for package, version in ((later(deb, tmp_path, "0.9.1"), "0.9.1"), (deb, "0.1.0")):
+        before = shown(fresh, "MainPID")
+        assert put(fresh, package).endswith(version)
+        assert shown(fresh, "MainPID") not in (before, "0") and ready(fresh) and rate(fresh) == "70"
+
+
+def test_an_upgrade_starts_nothing_that_was_stopped(fresh, deb, tmp_path):
+    fresh.run("systemctl", "stop", "weir")
+    put(fresh, later(deb, tmp_path, "0.9.2"))
+    assert shown(fresh, "ActiveState") == "inactive" and shown(fresh, "UnitFileState") == "enabled"
+
+
+def test_removed_while_it_runs_and_installed_again(fresh, deb):
+    fresh.run("systemctl", "start", "weir")
+    fresh.run("apt-get", "-qq", "-y", "remove", "weir")
+    assert shown(fresh, "ActiveState") == "inactive" and shown(fresh, "LoadState") == "not-found"
+    assert "rate: 70/s" in fresh.run("cat", "/etc/weir/weir.yaml").stdout
+    put(fresh, deb)
+    fresh.run("systemctl", "start", "weir")
+    assert ready(fresh) and rate(fresh) == "70"
+    fresh.run("apt-get", "-qq", "-y", "purge", "weir")  # under its feet
+    assert shown(fresh, "ActiveState") == "inactive" and traces(fresh) == fresh.there
+    put(fresh, deb)
 
 
 def test_what_was_edited_stays_when_it_is_removed_and_nothing_when_it_is_purged(installed):
