@@ -1,7 +1,10 @@
 """The runbook: a paragraph for every alert and none for others, commands that there are, words that the access log has."""
 
+import os
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -53,6 +56,39 @@ def test_the_orders_by_hand_do_what_it_says(weir, run):
         got = run(*words, env={"WEIR_ADMIN": f"http://{w.admin_addr}"})
         assert got.returncode == 0 and got.stdout.strip(), f"{c}: {got.stdout}{got.stderr}"
     run("ctl", "undrain", env={"WEIR_ADMIN": f"http://{w.admin_addr}"})
+
+
+def blocks():
+    """What stands there to be typed, a paragraph each, from the first look to the access log."""
+    text = RUNBOOK.split("**First look**", 1)[1].split("## Alerts", 1)[0]
+    return [b.replace("weir ctl top", "weir ctl top --once") for b in re.findall(r"(?:^ {4}\S.*\n)+", text, re.M)]
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="no jq")
+def test_every_block_runs_as_printed(weir, tmp_path):
+    """By a shell that ends at the first command that fails; addresses and the file are this Weir's."""
+    w = weir(serve=True, policies={"per-client": {"rate": "1/h", "burst": 1, "key": "client.ip"}, "guard": {"breaker": "50%"}}, use=["per-client", "guard"])
+    good = w.config().replace("1/h", "2/h")
+    (tmp_path / "weir").symlink_to(w.binary)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "WEIR_ADMIN": f"http://{w.admin_addr}"}
+    w.allow("drain|forced|by order")
+    for b in blocks():
+        w.statuses(2)
+        w.access(2)
+        (tmp_path / "weir.yaml.good").write_text(good)
+        b = b.replace("/etc/weir/weir.yaml", w.path).replace("10.0.0.7:3000", w.upstream.addr).replace("…", f"cat {w.out_path}")
+        done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", b], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0 and done.stdout.strip(), f"{b}exit {done.returncode}\n{done.stdout}{done.stderr}"
+    assert len(blocks()) > 6 and pathlib.Path(w.path).read_text() == good and w.reloads() == 1
+
+
+def test_words_that_are_quoted_are_ones_that_there_are(run):
+    """Keys of the configuration, fields and reasons of the access log, metrics."""
+    there = run("reference").stdout + (DEPLOY.parent / "proxy/base/reason.def").read_text()
+    there += "".join(p.read_text() for p in (DEPLOY.parent / "proxy").rglob("*.c"))
+    for word in set(re.findall(r"`([a-z][a-z_.]*(?:: \w+)?)`", RUNBOOK)) - {"df"}:
+        for part in re.split(r"[.:] ?", word):
+            assert re.search(rf"\b{part}\b", there), word
 
 
 def test_what_it_reads_in_the_access_log_is_there(weir):
