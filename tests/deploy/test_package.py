@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from certificates import certs
+from conftest import ROOT
 from roots import sh
 
 BROUGHT = ["/usr/bin/weir", "/etc/weir/weir.yaml", "/lib/systemd/system/weir.service", "/lib/systemd/system/weir.socket",
@@ -129,6 +131,33 @@ def test_it_is_locked_in(booted):
     booted.run("systemctl", "stop", "weir")
 
 
+def test_one_that_hangs_is_started_again(booted):
+    booted.run("sh", "-ec", "mkdir -p /etc/systemd/system/weir.service.d; printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/weir.service.d/test.conf; "
+               "systemctl daemon-reload; systemctl start weir")
+    before = shown(booted, "MainPID")
+    booted.run("kill", "-STOP", before)
+    until(lambda: shown(booted, "NRestarts") == "1" and shown(booted, "ActiveState") == "active", 60)
+    assert shown(booted, "MainPID") not in (before, "0") and ready(booted)
+    booted.run("sh", "-ec", "systemctl stop weir; rm -r /etc/systemd/system/weir.service.d; systemctl daemon-reload")
+
+
+def test_a_key_for_its_group_and_a_log_that_is_opened_anew(booted):
+    """The README's way to a key, `/var/log/weir`, and the runbook's USR1."""
+    certs().file("server.pem")
+    sh("install", "-m", "644", certs().path("server.pem.crt"), booted.path / "etc/weir/cert.pem")
+    sh("install", "-m", "600", certs().path("server.pem.key"), booted.path / "etc/weir/key.pem")
+    said = "listen: { addr: 127.0.0.1:8080, tls: { cert: /etc/weir/cert.pem, key: /etc/weir/key.pem } }"
+    booted.run("sed", f"s|^listen: .*|{said}\\nlog: {{ access: /var/log/weir/access.log }}|", "-i.before", "/etc/weir/weir.yaml")
+    assert booted.run("systemctl", "start", "weir", check=False).returncode != 0
+    booted.run("sh", "-ec", "chgrp weir /etc/weir/key.pem; chmod 640 /etc/weir/key.pem; systemctl start weir; systemctl reload weir")
+    assert ready(booted) and booted.run("stat", "-c", "%U", "/var/log/weir/access.log").stdout == "weir\n"
+    booted.run("mv", "/var/log/weir/access.log", "/var/log/weir/old.log")
+    booted.run("systemctl", "kill", "-s", "USR1", "--kill-who=main", "weir")
+    until((booted.path / "var/log/weir/access.log").exists)
+    booted.run("systemctl", "stop", "weir")
+    booted.run("sh", "-ec", "mv /etc/weir/weir.yaml.before /etc/weir/weir.yaml; rm -r /etc/weir/cert.pem /etc/weir/key.pem /var/log/weir/*")
+
+
 def test_systemd_opens_the_port_below_1024_and_a_restart_refuses_nobody(booted):
     booted.run("sh", "-c", "mkdir -p /etc/systemd/system/weir.socket.d && printf '[Socket]\\nListenStream=\\nListenStream=127.0.0.1:80\\n' "
                ">/etc/systemd/system/weir.socket.d/port.conf && sed -i 's/127.0.0.1:8080/127.0.0.1:80/' /etc/weir/weir.yaml && systemctl daemon-reload")
@@ -206,6 +235,19 @@ def test_removed_while_it_runs_and_installed_again(fresh, deb):
     assert ready(fresh) and rate(fresh) == "70"
     fresh.run("apt-get", "-qq", "-y", "purge", "weir")  # under its feet
     assert shown(fresh, "ActiveState") == "inactive" and traces(fresh) == fresh.there
+    put(fresh, deb)
+
+
+def test_by_hand_as_the_readme_of_the_units_says(fresh, deb, binary):
+    fresh.run("apt-get", "-qq", "-y", "purge", "weir")
+    block = re.search(r"(?:^ {4}\S.*\n)+", (ROOT / "deploy/systemd/README.md").read_text(), re.M)[0]
+    sh("cp", "-r", ROOT / "deploy", fresh.path / "root/deploy")
+    sh("install", "-D", "-s", binary, fresh.path / "root/build/weir")
+    fresh.run("sh", "-ec", "cd /root; " + block)
+    assert ready(fresh) and shown(fresh, "UnitFileState") == "enabled" and shown(fresh, "FragmentPath") == "/etc/systemd/system/weir.service"
+    fresh.run("sh", "-ec", "systemctl disable --now weir; rm -r /root/build /root/deploy /etc/systemd/system/weir.* /etc/weir /usr/bin/weir /usr/lib/sysusers.d/weir.conf; "
+              "rm -rf /var/log/weir; userdel weir; systemctl daemon-reload")
+    assert traces(fresh) == fresh.there
     put(fresh, deb)
 
 
