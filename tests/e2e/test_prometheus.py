@@ -5,6 +5,7 @@ import contextlib
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -190,6 +191,23 @@ def test_the_services_are_there_and_find_what_they_mount():
     assert (COMPOSE / services["weir"]["build"]["context"] / services["weir"]["build"]["dockerfile"]).exists()
     drain = re.search(r"delay: (\d+)s, drain: (\d+)s", (COMPOSE / "weir/weir.yaml").read_text())
     assert int(services["weir"]["stop_grace_period"][:-1]) > int(drain[1]) + int(drain[2])
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose")
+def test_docker_compose_takes_it(tmp_path):
+    """Debian's, which is of before `name:`; it asks no daemon."""
+    text = (COMPOSE / "compose.yaml").read_text()
+    (tmp_path / "good.yaml").write_text(re.sub(r"^name:.*\n", "", text, flags=re.M))
+    (tmp_path / "bad.yaml").write_text(re.sub(r"^name:.*\n", "", text, flags=re.M).replace("cap_drop", "cap_dropp"))
+    for name, status in (("good", 0), ("bad", 1)):
+        done = subprocess.run(["docker-compose", "--project-directory", str(COMPOSE), "-f", str(tmp_path / f"{name}.yaml"), "config", "-q"],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+
+
+def test_every_image_is_of_one_version():
+    images = {s["image"] for s in compose().values()} - {"weir"}
+    assert len(images) == 4 and all(re.search(r":v?\d+\.\d+\.\d+", i) for i in images), images
 
 
 @pytest.mark.skipif(not redis_server.BINARY, reason="no redis-server")
