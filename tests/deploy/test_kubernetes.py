@@ -111,6 +111,11 @@ def test_the_configuration_is_one_that_weir_takes(rendered, binary, tmp_path, wh
             assert "0 errors, 0 warnings" in said.stderr
 
 
+def test_the_hook_of_the_readme_is_one(check):
+    hook = re.search(r"^ {4}(preStop: .*)$", (MANIFESTS / "README.md").read_text(), re.M)[1]
+    check(f"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n    - name: x\n      lifecycle:\n        {hook}")
+
+
 def seconds(text):
     n, unit = re.fullmatch(r"(\d+)(ms|s|m)", text).groups()
     return int(n) * {"ms": 0.001, "s": 1, "m": 60}[unit]

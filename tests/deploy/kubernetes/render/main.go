@@ -1,11 +1,13 @@
 // Renders a chart and the library charts beside it the way Helm's engine does: the same template language, the same
-// functions (Sprig), and those that Helm adds.
+// functions (Sprig), and those that Helm adds.  As there, every number is a float64 (YAML is read by way of JSON), and the
+// values of a library have a `global` put into them.
 //
 //	render CHART [LIBRARY...] [key=value...]
 package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,16 +28,23 @@ func must(err error) {
 
 func toYaml(v interface{}) string {
 	var b bytes.Buffer
+	var plain interface{}
+	text, err := json.Marshal(v)
+	must(err)
+	must(yaml.Unmarshal(text, &plain))
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	must(e.Encode(v))
+	must(e.Encode(plain))
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func fromYaml(text string) map[string]interface{} {
-	m := map[string]interface{}{}
+	m, floats := map[string]interface{}{}, map[string]interface{}{}
 	must(yaml.Unmarshal([]byte(text), &m))
-	return m
+	b, err := json.Marshal(m)
+	must(err)
+	must(json.Unmarshal(b, &floats))
+	return floats
 }
 
 func files(chart, pattern string) []string {
@@ -50,6 +59,14 @@ func main() {
 	text, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
 	must(err)
 	values := fromYaml(string(text))
+	for _, library := range libraries {
+		name := filepath.Base(library)
+		if of, ok := values[name].(map[string]interface{}); ok {
+			of["global"] = map[string]interface{}{}
+		} else {
+			values[name] = map[string]interface{}{"global": map[string]interface{}{}}
+		}
+	}
 	all := template.New("all").Option("missingkey=zero")
 	functions := sprig.TxtFuncMap()
 	functions["toYaml"], functions["fromYaml"] = toYaml, fromYaml
