@@ -1,5 +1,6 @@
 """Bad days of logs: a disk that is full, readers that do not read or are gone, files moved away under load."""
 
+import fcntl
 import json
 import os
 import re
@@ -68,7 +69,7 @@ def test_a_full_disk(weir, tmp_path, kind):
     w = away(weir, conf)
     room(w, 15000)
     ask(w, 0, 200)
-    until(lambda: w.metric("weir_log_lines_dropped_total") > 0, "lines are dropped")
+    until(lambda: "cannot write to" in w.stderr() and w.metric("weir_log_lines_dropped_total") > 0, "lines are dropped")
     room(w, UNLIMITED)
     until(lambda: "takes lines again" in w.stderr(), "it goes on")
     ask(w, 200, 201)
@@ -125,6 +126,7 @@ def test_an_end_with_many_logs_that_nobody_reads(weir, tmp_path):
 def test_nobody_reads_stderr(weir, tmp_path):
     os.mkfifo(tmp_path / "err")
     err = os.open(tmp_path / "err", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(err, fcntl.F_SETPIPE_SZ, 4096)
     w = start_with(weir(serve=True, start=False), tmp_path, f"2>{tmp_path}/err")
     c = w.client(w.admin_addr)
     while not w.metric("weir_log_lines_dropped_total"):
@@ -144,10 +146,13 @@ def test_who_read_stdout_is_gone(weir):
 
 
 def test_who_read_stderr_is_gone(weir, tmp_path):
-    w = start_with(weir(serve=True, start=False), tmp_path, "2>&1 | exec true")
-    assert w.statuses(20) == [200] * 20
+    os.mkfifo(tmp_path / "err")
+    err = os.open(tmp_path / "err", os.O_RDWR | os.O_NONBLOCK)
+    w = start_with(weir(serve=True, start=False), tmp_path, f"2>{tmp_path}/err")
+    os.close(err)
     w.signal(signal.SIGUSR2)
     until(lambda: w.metric("weir_log_lines_dropped_total") > 0, "a line is dropped")
+    assert w.statuses(20) == [200] * 20
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
