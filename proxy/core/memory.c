@@ -10,6 +10,7 @@
  *  M3  What cannot be read is no limit. */
 #include "core/memory.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -196,14 +197,17 @@ static uint64_t read_reclaimable(const struct memory_watch *w)
 
 /*---------------------------------------------------------------- opening */
 
-static int open_in(const char *folder, const char *name)
+static int open_in(struct memory_watch *w, const char *folder, const char *name)
 {
 	char path[PATH_BYTES + 32];
+	int fd;
 
 	if (name == NULL)
 		return -1;
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	w->starved = w->starved || (fd < 0 && (errno == EMFILE || errno == ENFILE));
+	return fd;
 }
 
 static void close_file(int *fd)
@@ -226,10 +230,10 @@ static bool open_files(struct memory_watch *w, const char *folder)
 {
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		w->kind = &kinds[i];
-		w->limit = open_in(folder, kinds[i].limit);
-		w->high = open_in(folder, kinds[i].high);
-		w->usage = open_in(folder, kinds[i].usage);
-		w->stat = open_in(folder, "memory.stat");
+		w->limit = open_in(w, folder, kinds[i].limit);
+		w->high = open_in(w, folder, kinds[i].high);
+		w->usage = open_in(w, folder, kinds[i].usage);
+		w->stat = open_in(w, folder, "memory.stat");
 		if (w->limit >= 0 && w->usage >= 0)
 			return true;
 		close_files(w);
@@ -258,9 +262,11 @@ static void open_own(struct memory_watch *w)
 {
 	struct buf cgroups = { 0 }, mounts = { 0 };
 	char folder[PATH_BYTES];
+	int probe = open_in(w, "/proc/self", "cgroup");
 	const char *why;
 	size_t top;
 
+	close_file(&probe);
 	if (file_load("/proc/self/cgroup", FILE_ANY, PROC_BYTES, &cgroups, NULL, &why) &&
 	    file_load("/proc/self/mountinfo", FILE_ANY, PROC_BYTES, &mounts, NULL, &why) &&
 	    memory_find(slice_of(cgroups.p, cgroups.n), slice_of(mounts.p, mounts.n), folder,
@@ -280,11 +286,16 @@ bool memory_open(struct memory_watch *w, const struct memory_conf *conf, struct 
 				    .resume_below = conf->resume_below };
 	if (conf->cgroup == NULL)
 		open_own(w);
-	else if (!open_files(w, conf->cgroup)) {
+	else if (!open_files(w, conf->cgroup))
 		diag_error(diags, conf->cgroup_at, "E018",
 			   "%s is no memory cgroup that can be read: there is neither memory.max "
 			   "nor memory.limit_in_bytes",
 			   conf->cgroup);
+	if (conf->cgroup == NULL && w->starved)
+		diag_error(diags, conf->cgroup_at, "E018",
+			   "no file descriptors are left to read the memory cgroup");
+	if (w->starved || (conf->cgroup != NULL && w->kind == NULL)) {
+		close_files(w);
 		return false;
 	}
 	w->look_ns = w->kind == NULL ? 0 : 1;

@@ -38,6 +38,7 @@ struct memory_taken {
 struct memory_watch {
 	int limit, high, usage, stat;   /* descriptors, -1: no such file; kept, lest none be left */
 	const struct memory_kind *kind; /* NULL: there is no cgroup to look at */
+	bool starved;                   /* no descriptor was left to find one */
 	uint32_t refuse_above, resume_below;
 	uint64_t look_ns; /* when to look next, monotonic; 0: never */
 	uint64_t trim_ns; /* not before this again */
@@ -51,7 +52,8 @@ enum {
 	MEMORY_WAIT_MAX_MS = 30000,
 };
 
-/* Only a folder that was named and cannot be read is an error. */
+/* Errors are a folder that was named and cannot be read, and no descriptors to look for the own: what
+ * was watched before is not to be lost by that. */
 bool memory_open(struct memory_watch *, const struct memory_conf *, struct diags *);
 void memory_close(struct memory_watch *);
 /* Due at look_ns, and at any other time. */

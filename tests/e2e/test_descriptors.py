@@ -57,13 +57,14 @@ def test_connections_to_upstreams_leave_some_for_operators(few):
     """Each of the first clients wants one of its own upstream: some get none, and are told when to come back."""
     gate = threading.Event()
     w, held = few(more=0, serve=lambda r: gate.wait(harness.TIMEOUT) and response(200, b"ok"))
-    for c in held[:30]:
-        c.ask()
+    asking = [c.ask() for c in held[:30]]
     until(lambda: w.metric("weir_rejections_total", reason="no_descriptor"), "refused")
-    next(c for c in held[:30] if readable([c])).expect(503, retry_after="1", retry_after_ms="1000")
+    refused = until(lambda: next((c for c in asking if readable([c])), None), "answered")
+    refused.expect(503, retry_after="1", retry_after_ms="1000")
     assert w.admin("/health").status == 200
     assert w.metric("weir_upstream_attempts_total", result="failed") == 0, "it is no fault of the endpoint"
     gate.set()
+    assert {c.expect().status for c in asking if c is not refused} == {200, 503}
 
 
 def test_a_reload_works_or_changes_nothing(few):

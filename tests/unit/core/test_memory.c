@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -250,6 +251,22 @@ static void test_own(void **state)
 	assert_int_equal(f->diags.errors, 0);
 }
 
+/* Or a reload with no descriptors left would be the end of looking. */
+static void test_no_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit was, none;
+
+	f->conf.cgroup = NULL;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = was.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_false(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal(f->diags.errors, 1);
+	assert_null(f->watch.kind);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_terabytes, setup, teardown),
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test_setup_teardown(test_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
