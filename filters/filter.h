@@ -182,6 +182,7 @@ struct outcome {
 	uint8_t attempts;
 	bool denied;             /* some filter said no */
 	struct limit_info limit; /* of the policy that denied; else of the one nearest to denying */
+	struct limit_info shadow; /* of the first that would have denied, were it no trial */
 };
 
 enum { NO_ENDPOINT = 0 }; /* the id that none has */

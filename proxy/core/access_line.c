@@ -18,8 +18,8 @@ enum {
 	AGENT_MAX_OUT = 512,
 	HEADERS_MAX_OUT = 2048, /* all logged fields together, keys included */
 	HEADER_MAX_OUT = 512,
-	NAMES = 10,
-	FIXED = 1240, /* keys and numbers, each at its longest */
+	NAMES = 11,
+	FIXED = 1300, /* keys and numbers, each at its longest */
 };
 
 _Static_assert(PATH_MAX_OUT + NAMES * NAME_MAX_OUT + AGENT_MAX_OUT + HEADERS_MAX_OUT + FIXED <=
@@ -296,6 +296,12 @@ static char *put_limit(char *at, const struct call_record *r)
 		*at++ = '"';
 		NUMBER(at, "limit", r->limit.limit);
 		NUMBER(at, "remaining", r->limit.remaining);
+	}
+	if (r->shadow.policy != NULL) {
+		STRING(at, "shadow.policy", slice_str(r->shadow.policy), NAME_MAX_OUT);
+		at = PUT_LIT(at, ",\"shadow.key.hash\":\"");
+		at = put_hex64(at, r->shadow.key_hash);
+		*at++ = '"';
 	}
 	if (r->retry_after_ms == 0)
 		return at;

@@ -186,6 +186,7 @@ static void fill_record(struct exchange *x, const struct reason *why)
 	}
 	r->denied = x->call.out.denied;
 	r->limit = x->call.out.limit;
+	r->shadow = x->call.out.shadow;
 	r->overhead_ns = r->end_ns - r->start_ns;
 	r->overhead_ns -= r->upstream_ns < r->overhead_ns ? r->upstream_ns : r->overhead_ns;
 	r->overhead_ns -= r->queued_ns < r->overhead_ns ? r->queued_ns : r->overhead_ns;

@@ -107,6 +107,7 @@ static bool begin_again(struct exchange *x, const struct reason *why, uint16_t s
 		return false;
 	x->call.out.denied = out.denied;
 	x->call.out.limit = out.limit;
+	x->call.out.shadow = out.shadow;
 	x->call.out.attempts = out.attempts;
 	return true;
 }

@@ -260,6 +260,8 @@ static void policy(struct buf *b, const struct call_record *r)
 		NUMBER(b, "weir.limit", r->limit.limit);
 		NUMBER(b, "weir.remaining", r->limit.remaining);
 	}
+	if (r->shadow.policy != NULL)
+		TEXT(b, "weir.shadow.policy", slice_str(r->shadow.policy));
 	if (r->denied)
 		YES(b, "weir.denied");
 	if (r->queued_ns > 0)

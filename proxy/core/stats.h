@@ -54,6 +54,8 @@ struct call_record {
 	struct limit_info limit; /* limit.policy NULL: none */
 	uint64_t retry_after_ms; /* 0: none was sent */
 	struct slice request_id, trace_id;
+	/* Of a trial that would have refused. */
+	struct limit_info shadow;
 };
 
 /* NULL when memory is out.  1..64 workers. */

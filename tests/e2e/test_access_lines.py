@@ -48,6 +48,15 @@ def test_a_call_that_is_refused(weir):
     assert line["outcome"] == "denied" and line["reason"] == "rate_limited" and line["retry_after"] > 3000
 
 
+def test_a_call_that_a_trial_would_have_refused(weir):
+    w = weir(serve=True, policies={"trial": {**ONE["p"], "shadow": True}, "few": {"rate": "2/h", "burst": 2}}, use=["trial", "few"])
+    assert w.statuses(3) == [200, 200, 429]
+    lines = strict(w, 3)
+    assert [x.get("shadow.policy") for x in lines] == [None, "trial", "trial"] and [x["policy"] for x in lines] == ["few"] * 3
+    (top,) = w.admin("/limits/trial?top=5").json()["top"]
+    assert lines[1]["shadow.key.hash"] == top["hash"] and lines[1]["outcome"] == "ok"
+
+
 def test_a_call_that_waits(weir):
     w = weir(policies={"c": {"concurrency": 1, "queue": {"size": 1, "wait": "5s"}}}, use=["c"])
     one = w.client().ask("/1")

@@ -295,6 +295,12 @@ def test_a_refusal_is_a_span(traced):
     assert s["status"] == {"code": 0} and s["attributes"]["weir.retry_after"] > 0
 
 
+def test_what_a_trial_would_have_refused(traced):
+    w, c = traced(policies={"trial": {"rate": "1/h", "burst": 1, "shadow": True}}, use=["trial"])
+    assert w.statuses(2) == [200, 200]
+    assert [s["attributes"].get("weir.shadow.policy") for s in kinds(c.wait(4), SERVER)] == [None, "trial"]
+
+
 def test_a_refusal_continues_its_trace(traced):
     w, c = traced(policies={"one": {"rate": "1/h", "burst": 1}}, use=["one"])
     w.fetch()
