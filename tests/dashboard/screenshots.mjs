@@ -46,7 +46,7 @@ test("screenshots", async (t) => {
   for (const scheme of ["light", "dark"]) pages.push([scheme, await open(w, { scheme })]);
   await sleep(SECONDS * 1000);
   for (const [scheme, page] of pages) {
-    await page.setViewportSize({ width: 1280, height: 1600 });
+    await page.setViewportSize({ width: 1640, height: 1660 });
     await page.bringToFront();
     await sleep(2500);
     await page.screenshot({ path: `dashboard-${scheme}.png` });
