@@ -222,7 +222,7 @@ def test_played_by_processes_every_panel_has_an_answer(weir, prometheus, tmp_pat
         text = text.replace("0.0.0.0:8080", "{listen}").replace("0.0.0.0:9902", "{probes}").replace("127.0.0.1:9901", "{admin}")
         w = weir(yaml=text, checks=False)
         p = prometheus(w.probes_addr)
-        until(lambda: w.fetch("/").status == 200, "the app answers")
+        until(lambda: w.fetch("/").status == 200, "the app answers", timeout=30)
         until(lambda: p.value("weir_redis_up") == 1, "Redis is there", timeout=15)
         for _ in range(6):
             w.statuses(20)
