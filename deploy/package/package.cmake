@@ -8,6 +8,7 @@ install(FILES ${package}/../systemd/weir.service ${package}/../systemd/weir.sock
 install(FILES ${package}/../systemd/weir.sysusers DESTINATION /usr/lib/sysusers.d RENAME weir.conf)
 install(FILES ${package}/copyright DESTINATION /usr/share/doc/weir)
 install(FILES ${CMAKE_SOURCE_DIR}/deploy/prometheus/weir.rules.yml DESTINATION /usr/share/doc/weir/examples)
+install(FILES ${CMAKE_SOURCE_DIR}/deploy/runbook.md ${CMAKE_SOURCE_DIR}/deploy/sizing.md DESTINATION /usr/share/doc/weir)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/conf/examples/ DESTINATION /usr/share/doc/weir/examples FILES_MATCHING PATTERN "*.yaml")
 
 # What the program itself prints: its manual pages and its completion, from the tables that its parser has.
@@ -18,10 +19,10 @@ install(SCRIPT ${package}/print.cmake)
 set(CPACK_PACKAGE_NAME weir)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_CONTACT "The Weir authors <weir@packages.invalid>")
-set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "reverse proxy that limits: rates, tokens, concurrency, breakers")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "reverse proxy that limits: rates, concurrency, breakers, retries")
 set(CPACK_PACKAGE_DESCRIPTION "Weir stands in front of one app and lets in what it can take:
-rate limits, budgets of LLM tokens, concurrency that adapts, circuit
-breakers, retries with a budget, shared between replicas through Redis.
+rate limits, concurrency that adapts, circuit breakers, retries with a
+budget; limits may be shared between replicas through Redis.
 HTTP/1.1, HTTP/2, gRPC and WebSocket, TLS on both sides, policies that
 are reloaded while calls go on.")
 set(CPACK_GENERATOR DEB)

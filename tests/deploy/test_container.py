@@ -75,6 +75,7 @@ def test_it_is_small_and_holds_nothing_else(files):
 def test_what_a_runtime_is_told(buildah, image):
     conf = json.loads(buildah("inspect", "--type", "image", image))["Docker"]["config"]
     assert conf["User"] == "65532:65532" and conf["Entrypoint"] == ["/usr/bin/weir"] and conf["StopSignal"] == "SIGTERM"
+    assert "PATH=/usr/bin" in conf["Env"], "`weir` by its name, whoever runs it there"
     assert conf["Labels"]["org.opencontainers.image.title"] == "weir" and conf["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     assert conf["Healthcheck"]["Test"] == ["CMD", "/usr/bin/weir", "healthcheck"] and set(conf["ExposedPorts"]) == {"8080/tcp", "9902/tcp"}
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 from roots import sh
 
 BROUGHT = ["/usr/bin/weir", "/etc/weir/weir.yaml", "/lib/systemd/system/weir.service", "/lib/systemd/system/weir.socket",
-           "/usr/lib/sysusers.d/weir.conf", "/usr/share/doc/weir/copyright", "/usr/share/doc/weir/changelog.gz"]
+           "/usr/lib/sysusers.d/weir.conf", "/usr/share/doc/weir/copyright", "/usr/share/doc/weir/changelog.gz", "/usr/share/doc/weir/runbook.md", "/usr/share/doc/weir/sizing.md"]
 PRINTED = {("man", "weir.1"): "/usr/share/man/man1/weir.1.gz", ("man", "weir.yaml.5"): "/usr/share/man/man5/weir.yaml.5.gz",
            ("completion", "bash"): "/usr/share/bash-completion/completions/weir",
            ("completion", "zsh"): "/usr/share/zsh/vendor-completions/_weir"}

@@ -1,4 +1,4 @@
-"""Access log lines: their fields as the design names them, valid whatever clients send, and one line a call."""
+"""Access log lines: their fields, valid whatever clients send, and one line a call."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Metrics as the design names them, under traffic of every kind: families, types, labels, sums that agree, what reloads leave as it was,
+"""Metrics by name, type and label, under traffic of every kind: families, types, labels, sums that agree, what reloads leave as it was,
 and nothing that a client or an upstream could make grow."""
 
 import collections

@@ -20,6 +20,7 @@ shutdown: { preStopSeconds: 5, appSeconds: 25, delaySeconds: 0, drainSeconds: 5 
 upstream: 127.0.0.1:3000
 clientIp: {} # behind an ingress: { trust: [NETWORK OF ITS PODS] }
 accept: [] # what `weir check --production` says, and is meant
+redis: {} # for policies with `store: redis`: { url: ... }
 policies: {}
 routes: []
 {{- end }}
