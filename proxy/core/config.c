@@ -431,7 +431,9 @@ static const struct field memory_fields[] = {
 	  .dflt = "80%",
 	  .min = 10000,
 	  .max = 1000000,
-	  .doc = "When less is used again, calls are let in. Never above `refuse_above`." },
+	  .doc = "When less is used again, or for 15 s no more than `refuse_above`, calls are let "
+		 "in. Never above `refuse_above`. Where other processes of the cgroup use that much, "
+		 "nobody is refused." },
 	{ .key = "cgroup",
 	  .type = C_STRING,
 	  .offset = offsetof(struct memory_conf, cgroup),

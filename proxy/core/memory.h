@@ -36,12 +36,19 @@ struct memory_taken {
 };
 
 struct memory_watch {
-	int limit, high, usage, stat;   /* descriptors, -1: no such file; kept, lest none be left */
+	/* descriptors, -1: no such file; kept, lest none be left */
+	int limit, high, usage, stat, swap_limit, swap_usage, own;
 	const struct memory_kind *kind; /* NULL: there is no cgroup to look at */
 	bool starved;                   /* no descriptor was left to find one */
 	uint32_t refuse_above, resume_below;
-	uint64_t look_ns; /* when to look next, monotonic; 0: never */
-	uint64_t trim_ns; /* not before this again */
+	uint64_t look_ns;                /* when to look next, monotonic; 0: never */
+	uint64_t trim_ns, trim_pause;    /* not before this again; then, not for so long */
+	uint64_t stat_ns;                /* memory.stat is not read before, where much is free */
+	uint64_t reclaimable, processes; /* what it said, bytes */
+	uint64_t last_limit;             /* 0: not looked yet */
+	uint64_t calm_ns; /* while it refuses: since when less than refuse_above is used; 0: not */
+	bool told_others; /* that others use too much for refusing to help */
+	uint64_t (*free_swap)(void); /* of the machine, bytes */
 };
 
 enum {

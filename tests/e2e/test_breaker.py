@@ -346,7 +346,7 @@ def test_orders_that_are_refused(weir):
     assert order(w, "guard/app", good, Origin="http://evil.example").status == 403
     assert order(w, "guard/app", good, Origin="null").status == 403
     assert w.admin("/breakers/guard/app", method="PUT", body=b'{"state":"open"}').status == 415
-    assert w.admin("/breakers/guard/app").status == 405 and w.fetch().status == 200
+    assert w.admin("/breakers/guard/app", method="POST", body=b"{}").status == 405 and w.fetch().status == 200
     assert order(w, "guard/app", good, Origin=f"http://{w.admin_addr}").status == 200
 
 

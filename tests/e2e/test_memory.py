@@ -158,6 +158,15 @@ def test_reload_takes_other_shares(weir, cgroup):
     assert w.fetch().status == 200
 
 
+@pytest.mark.parametrize("share, percent", [("97%", 95), ("100%", 99)])
+def test_a_reload_that_allows_more_ends_it_at_once(weir, cgroup, share, percent):
+    w = weir(serve=True, memory=cgroup.conf())
+    refuses(w, cgroup, percent)
+    w.reload(memory=cgroup.conf(refuse_above=share))
+    w.wait_metric("weir_memory_refusing", 0)
+    assert w.fetch().status == 200
+
+
 def test_a_folder_that_is_none_is_refused(weir, cgroup, tmp_path):
     w = weir(serve=True, memory=cgroup.conf())
     w.allow(".")

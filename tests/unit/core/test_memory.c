@@ -114,8 +114,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const names[] = { "memory.max", "memory.current", "memory.stat",
-					     "memory.high" };
+	static const char *const names[] = {
+		"memory.max",  "memory.current",  "memory.stat",
+		"memory.high", "memory.swap.max", "memory.swap.current"
+	};
 	struct fixture *f = *state;
 	char path[128];
 
@@ -160,6 +162,105 @@ static void test_shares(void **state)
 	assert_false(refuses_with(f, "900\n"));
 	assert_true(refuses_with(f, "1001\n"));
 	assert_int_equal(f->seen.times, 2);
+}
+
+static bool refuses_at(struct fixture *f, const char *usage, uint64_t ns)
+{
+	put(f, "memory.current", usage);
+	memory_look(&f->watch, &f->seen, START + ns);
+	return memory_refuses(&f->seen);
+}
+
+/* Or a peak over what is always used would be the end of all calls. */
+static void test_what_stays_between_the_shares_was_let_in_before(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_false(refuses_at(f, "850\n", 0));
+	assert_true(refuses_at(f, "950\n", CLOCK_S));
+	assert_true(refuses_at(f, "850\n", 2 * CLOCK_S));
+	assert_true(refuses_at(f, "850\n", 16 * CLOCK_S));
+	assert_true(refuses_at(f, "901\n", 17 * CLOCK_S)); /* not calm: from the start */
+	assert_true(refuses_at(f, "900\n", 18 * CLOCK_S));
+	assert_true(refuses_at(f, "890\n", 33 * CLOCK_S - 1));
+	assert_false(refuses_at(f, "890\n", 33 * CLOCK_S));
+}
+
+static void test_a_new_limit_or_new_shares_end_it(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_true(refuses_with(f, "950\n"));
+	put(f, "memory.max", "1100\n");
+	assert_false(refuses_with(f, "950\n")); /* 86 % */
+	assert_true(refuses_with(f, "1000\n"));
+	memory_close(&f->watch);
+	f->conf.refuse_above = 950000; /* a reload */
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_false(refuses_with(f, "1000\n"));
+	assert_true(refuses_with(f, "1050\n"));
+	memory_close(&f->watch);
+	f->conf.refuse_above = 1000000;
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_false(refuses_with(f, "1050\n"));
+	put(f, "memory.high", "500\n"); /* which may be passed */
+	assert_false(refuses_with(f, "1050\n"));
+}
+
+static void test_memory_of_others(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "memory.max", "1000000000000\n");
+	put(f, "memory.stat", "anon 850000000000\nshmem 20000000000\n");
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_false(refuses_with(f, "950000000000\n"));
+	assert_true(f->seen.room_bytes == UINT64_MAX);
+	put(f, "memory.stat", "anon 700000000000\nshmem 20000000000\n");
+	assert_true(refuses_with(f, "950000000000\n"));
+	put(f, "memory.stat", "anon 850000000000\nshmem 20000000000\n");
+	assert_false(refuses_with(f, "950000000000\n"));
+}
+
+static uint64_t swap_of_300(void)
+{
+	return 300;
+}
+
+static void test_swap(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "memory.stat", "anon 800\n");
+	put(f, "memory.swap.max", "200\n");
+	put(f, "memory.swap.current", "150\n");
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	f->watch.free_swap = swap_of_300;
+	assert_false(refuses_with(f, "950\n"));
+	assert_int_equal(f->seen.used_bytes, 900);
+	put(f, "memory.swap.max", "max\n");
+	assert_false(refuses_with(f, "1000\n"));
+	assert_int_equal(f->seen.used_bytes, 700);
+	put(f, "memory.swap.max", "0\n");
+	assert_true(refuses_with(f, "950\n"));
+}
+
+static void test_where_much_is_free_files_are_counted_now_and_then(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "memory.stat", "inactive_file 100\n");
+	assert_true(memory_open(&f->watch, &f->conf, &f->diags));
+	assert_false(refuses_at(f, "500\n", 0));
+	put(f, "memory.stat", "inactive_file 200\n");
+	assert_false(refuses_at(f, "500\n", CLOCK_S - 1));
+	assert_int_equal(f->seen.used_bytes, 400);
+	assert_false(refuses_at(f, "500\n", CLOCK_S));
+	assert_int_equal(f->seen.used_bytes, 300);
+	put(f, "memory.stat", "inactive_file 0\n");
+	assert_true(refuses_at(f, "901\n", CLOCK_S + 1));
 }
 
 static void test_what_the_kernel_can_take_back(void **state)
@@ -273,6 +374,14 @@ int main(void)
 		cmocka_unit_test(test_find),
 		cmocka_unit_test_setup_teardown(test_nothing_there_is_an_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_what_stays_between_the_shares_was_let_in_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_new_limit_or_new_shares_end_it, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_memory_of_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_swap, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_where_much_is_free_files_are_counted_now_and_then, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_the_kernel_can_take_back, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_no_limit, setup, teardown),
