@@ -56,43 +56,42 @@ static void put_whole(struct differ *d, char sign)
 
 /*----------------------------------------------------------------- scalars */
 
-static void put_text(struct differ *d, const struct field *f, const struct dump *side,
-		     const void *at, const struct buf *text)
-{
-	struct dump shown = *side;
-
-	shown.reveal = false;
-	if (dump_is_secret(&shown, f, at))
-		buf_puts(d->out, "<redacted>");
-	else
-		buf_put(d->out, text->p, text->n);
-}
-
-static void text_of(const struct dump *side, const struct field *f, const void *at,
+static void text_of(const struct dump *side, const struct field *f, const void *at, bool reveal,
 		    struct buf *text)
 {
 	struct dump d = *side;
 
 	d.out = text;
+	d.reveal = reveal;
 	if (!field_is_absent(f, at))
 		dump_value(&d, f, at);
+}
+
+/* What it is compared by is not what is shown: of a list, single items may be secret. */
+static void put_text(struct differ *d, const struct field *f, const struct dump *side,
+		     const void *at)
+{
+	if (dump_is_secret(side, f, at))
+		buf_puts(d->out, "<redacted>");
+	else
+		text_of(side, f, at, false, d->out);
 }
 
 static void diff_value(struct differ *d, const struct field *f, const void *old, const void *new)
 {
 	struct buf before = { 0 }, after = { 0 };
 
-	text_of(&d->old, f, old, &before);
-	text_of(&d->new, f, new, &after);
+	text_of(&d->old, f, old, true, &before);
+	text_of(&d->new, f, new, true, &after);
 	if (!slice_eq(slice_of(before.p, before.n), slice_of(after.p, after.n))) {
 		begin_line(d, before.n == 0 ? '+' : after.n == 0 ? '-' : '~');
 		buf_puts(d->out, ": ");
 		if (before.n != 0)
-			put_text(d, f, &d->old, old, &before);
+			put_text(d, f, &d->old, old);
 		if (before.n != 0 && after.n != 0)
 			buf_puts(d->out, " -> ");
 		if (after.n != 0)
-			put_text(d, f, &d->new, new, &after);
+			put_text(d, f, &d->new, new);
 		end_line(d);
 	}
 	d->out->oom = d->out->oom || before.oom || after.oom;
@@ -120,8 +119,9 @@ static void identify(const struct dump *side, const struct field *f, const void 
 	if (by == NULL && f->sub->scalar != NULL)
 		by = schema_field(f->sub, f->sub->scalar);
 	/* what names an item is shown: no secret does */
-	if (by != NULL && !(by->flags & C_SECRET) && by->type != C_MAP && by->type != C_NAMED && by->sub == NULL)
-		text_of(side, by, field_at(by, at), id);
+	if (by != NULL && !(by->flags & C_SECRET) && by->type != C_MAP && by->type != C_NAMED &&
+	    by->sub == NULL)
+		text_of(side, by, field_at(by, at), false, id);
 }
 
 /* NULL when memory is out, or there are none. */
@@ -254,8 +254,8 @@ static void differ_init(struct differ *d, const struct schema *s, const void *ol
 			struct buf *out)
 {
 	*d = (struct differ){ .out = out,
-			      .old = { .secrets = schema_secrets(s, old), .reveal = true },
-			      .new = { .secrets = schema_secrets(s, new_), .reveal = true } };
+			      .old = { .secrets = schema_secrets(s, old) },
+			      .new = { .secrets = schema_secrets(s, new_) } };
 }
 
 static unsigned differ_end(struct differ *d, unsigned *restart)

@@ -336,6 +336,46 @@ static void test_secrets_are_never_shown(void **state)
 	unload(&b);
 }
 
+/* What names an item is shown, but no item that came from a file, and none of what names credentials. */
+static void test_secrets_in_lists_are_never_shown(void **state)
+{
+	static const char form[] =
+	    "routes:\n"
+	    "  - { to: app, match: { path: /, hosts: [ a.example, '${file:%s}.example' ],\n"
+	    "        when: { header.x-api-key: [ %s, other-hunter ], header.x: [ %s ] } } }\n"
+	    "  - { to: app, name: 'r-${file:%s}' }\n"
+	    "values:\n"
+	    "  who: { of: '{header.authorization}', map: [ { match: [ %s, b ], value: c } ] }\n";
+	char text[1024], path[] = "/tmp/weir-secret-XXXXXX";
+	struct buf yaml = { 0 }, changes = { 0 };
+	struct loaded a, b;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	write_file(path, "hunter2\n", 8);
+	snprintf(text, sizeof(text), form, path, "hunter2", "one", path, "hunter2");
+	load_text(&a, base, text);
+	write_file(path, "hunter3", 7);
+	snprintf(text, sizeof(text), form, path, "hunter3", "two", path, "hunter3");
+	load_text(&b, base, text);
+	unlink(path);
+	assert_non_null(a.config);
+	assert_non_null(b.config);
+	schema_dump_yaml(&config_schema, a.config, &yaml);
+	assert_null(strstr(yaml.p, "hunter"));
+	assert_int_equal(schema_diff(&config_schema, a.config, b.config, &changes, NULL), 5);
+	if (strstr(changes.p, "hunter") != NULL)
+		fail_msg("shown: %s", changes.p);
+	assert_non_null(strstr(changes.p, "hosts: [a.example, \"<redacted>\"] -> ["));
+	assert_non_null(strstr(changes.p, ": one -> two"));
+	buf_fini(&yaml);
+	buf_fini(&changes);
+	unload(&a);
+	unload(&b);
+}
+
 /*--------------------------------------------------------------- round trip */
 
 static void expect_round_trip(const char *path)
@@ -536,6 +576,7 @@ int main(void)
 		cmocka_unit_test(test_route_names_are_unique),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_secrets_are_never_shown),
+		cmocka_unit_test(test_secrets_in_lists_are_never_shown),
 		cmocka_unit_test(test_examples_load_and_come_back),
 		cmocka_unit_test(test_odd_text_comes_back),
 		cmocka_unit_test(test_diff),
