@@ -46,13 +46,20 @@ const struct reason *exchange_follow(struct exchange *x)
 
 /*---------------------------------------------------------------- errors */
 
+/* Another call to an upstream is what is to be saved then: of what Weir answers itself there may be
+ * a page. */
+static bool is_to_save(const struct reason *why)
+{
+	return why == reason_memory_short || why == reason_out_of_memory || why == reason_draining;
+}
+
 /* Whether the body, as far as it goes there, can be sent once more. */
-static bool can_be_sent(const struct exchange *x, const struct error_page *page,
-			const struct route *to)
+static bool can_be_sent(const struct exchange *x, const struct reason *why,
+			const struct error_page *page, const struct route *to)
 {
 	if (to->cluster == NULL)
 		return to->respond != NULL;
-	if (x->malformed)
+	if (x->malformed || is_to_save(why))
 		return false;
 	if (page->has_path)
 		return x->request_ended;
@@ -62,8 +69,8 @@ static bool can_be_sent(const struct exchange *x, const struct error_page *page,
 }
 
 /* The route of the page; NULL: there is none, and nothing has changed. */
-static const struct route *find_page(struct exchange *x, const struct error_page *page,
-				     struct head *h)
+static const struct route *find_page(struct exchange *x, const struct reason *why,
+				     const struct error_page *page, struct head *h)
 {
 	struct head *req = x->req, *came = x->came;
 	const struct route *from = x->route, *to = page->route;
@@ -79,7 +86,7 @@ static const struct route *find_page(struct exchange *x, const struct error_page
 	x->route = to;
 	if (to != NULL && exchange_follow(x) == NULL)
 		to = x->route;
-	if (to != NULL && to->reroute == NULL && can_be_sent(x, page, to))
+	if (to != NULL && to->reroute == NULL && can_be_sent(x, why, page, to))
 		return to;
 	x->req = req;
 	x->came = came;
@@ -135,7 +142,7 @@ bool exchange_hand_on(struct exchange *x, const struct reason *why, uint16_t sta
 	if (h != NULL && x->record.request_id.n > 0 &&
 	    !head_set(h, F_X_REQUEST_ID, x->record.request_id))
 		h = NULL;
-	to = h == NULL ? NULL : find_page(x, page, h);
+	to = h == NULL ? NULL : find_page(x, why, page, h);
 	if (to == NULL)
 		return false;
 	legs_abort(x, from == PAGE_UPSTREAM ? ENDPOINT_OK : ENDPOINT_ABORTED, why);

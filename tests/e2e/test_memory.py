@@ -94,6 +94,19 @@ def test_nobody_is_let_in_to_the_upstream(weir, cgroup):
     w.upstream.untouched(0.1)
 
 
+def test_nobody_who_is_refused_is_handed_on_to_an_upstream(weir, cgroup):
+    sorry = {"name": "sorry", "match": {"path": "/sorry"}, "respond": {"status": 200, "body": "sorry"}}
+    second = {"name": "second", "match": {"from": "name"}, "to": "app"}
+    page = [{"name": n, "match": {"path": f"/{n}"}, "to": "app", "errors": {"when": 503, **to}} for n, to in
+            (("a", {"route": "second"}), ("b", {"path": "/sorry"}))]
+    w = weir(serve=True, memory=cgroup.conf(), routes=[sorry, second, *page])
+    c = w.client().ask("/a")
+    c.expect(200)
+    refuses(w, cgroup)
+    assert c.ask("/a").expect(503).json()["reason"] == "memory_short" and w.upstream.requests == 1
+    c.ask("/b").expect(200, b"sorry")
+
+
 def test_new_connections_are_refused(weir, cgroup):
     w = weir(serve=True, memory=cgroup.conf())
     refuses(w, cgroup)
