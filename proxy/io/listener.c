@@ -173,7 +173,9 @@ bool listener_open(struct listener *l, struct loop *loop, int fd,
 		return true;
 	if (l->event != NULL)
 		event_free(l->event);
+	l->event = NULL; /* who holds it looks here whether there is something to close */
 	close(fd);
+	l->fd = -1;
 	return false;
 }
 

@@ -32,7 +32,7 @@ struct listener {
  * permissions.  The descriptor, or -1 and *error says why. */
 int listener_bind(const struct addr *, int backlog, bool beside_own, mode_t mode,
 		  const char **error);
-/* Takes fd over.  False when memory is out. */
+/* Takes fd over.  False when memory is out: it is closed, and `event` is NULL. */
 bool listener_open(struct listener *, struct loop *, int fd,
 		   void (*on_accept)(struct listener *, int, const struct addr *), void *owner);
 /* Accepts what already stands in the queue, then closes: nobody who got through is turned away. */
