@@ -227,8 +227,9 @@ void events_show(const struct process_view *view, const struct service_request *
 	bool once = follow.p != NULL && slice_is(follow, "false");
 	uint64_t seq = 1;
 
-	if (last != NULL && read_number(last->value, &seq))
-		seq++;
+	/* beyond the end it is of a process that was here before: numbers begin at 1 in each */
+	if (last != NULL && read_number(last->value, &seq) && ++seq > events_end())
+		seq = 1;
 	if (!read_number(since, &seq)) {
 		page_text(reply, 400, "`since` is the number of an event");
 	} else if (follow.p != NULL && !once && !slice_is(follow, "true")) {

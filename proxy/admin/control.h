@@ -18,8 +18,8 @@ service_page drain_end;
 service_page level_show;
 service_page level_change;
 /* GET /events: server-sent events, those that are kept and then those to come;
- * ?follow=false: those that are kept, as a JSON object; ?since=N: from that number on, also by
- * Last-Event-ID. */
+ * ?follow=false: those that are kept, as a JSON object; ?since=N: from that number on; after
+ * that of Last-Event-ID, and where it is beyond the last (Weir was restarted) from the oldest on. */
 service_page events_show;
 
 #endif

@@ -1,4 +1,5 @@
 /* The admin listener's door and pages. */
+#include "base/event.h"
 #include "fixture.h"
 
 static unsigned status_for(struct fixture *f, struct head *h)
@@ -405,6 +406,29 @@ static void test_web_pages_change_nothing(void **state)
 	assert_int_equal(status_for(f, h), 200);
 }
 
+static unsigned long long follows_from(struct fixture *f, const char *last)
+{
+	struct head *h = fixture_head(f, "/events");
+
+	head_add_name(h, slice_str("Last-Event-ID"), slice_str(last));
+	assert_int_equal(status_for(f, h), 200);
+	assert_true(f->reply.streams);
+	return f->reply.stream_from;
+}
+
+static void test_followers_of_a_process_that_is_gone(void **state)
+{
+	assert_true(events_open(4));
+	events_add(LOG_INFO, 1, "one");
+	events_add(LOG_INFO, 1, "two");
+	assert_int_equal(follows_from(*state, "1"), 2);
+	assert_int_equal(follows_from(*state, "2"), 3);
+	assert_int_equal(follows_from(*state, "3"), 1);
+	assert_int_equal(follows_from(*state, "999999999999999999"), 1);
+	assert_int_equal(follows_from(*state, "x"), 1);
+	events_close();
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, fixture_setup, fixture_teardown)
@@ -428,6 +452,7 @@ int main(void)
 		TEST(test_endpoints_are_taken_out_and_back),
 		TEST(test_orders_to_endpoints_that_make_no_sense),
 		TEST(test_web_pages_change_nothing),
+		TEST(test_followers_of_a_process_that_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
