@@ -168,6 +168,18 @@ static bool is_ejectable(const struct leg *l, enum endpoint_result result)
 	return l->dropped ? is_failure(l->attempt.status) : result == ENDPOINT_FAILED && !l->heard;
 }
 
+/* One that never left says nothing of its endpoint: neither that it fails nor that it is well. */
+static bool is_ejected_by(struct leg *l, enum endpoint_result result, const struct reason *why)
+{
+	struct exchange *x = l->x;
+	bool failed = is_ejectable(l, result);
+
+	if (!x->cluster->bounded || (!failed && (!l->sent || (why->flags & R_UNSENT))))
+		return false;
+	return cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
+			     failed);
+}
+
 /* A try that fails may be the one for which its endpoint is passed over from here. */
 static void tell_chain(struct leg *l, const struct reason *why)
 {
@@ -238,10 +250,7 @@ static void leg_close(struct leg *l, enum endpoint_result result, const struct r
 	event_try(l, why);
 	trace_try_end(l, why);
 	tell_chain(l, why);
-	if (x->cluster->bounded &&
-	    cluster_tried(x->cluster, x->worker->index, l->member, x->worker->loop.now_ns,
-			  is_ejectable(l, result)) &&
-	    x->cluster->n > 1)
+	if (is_ejected_by(l, result, why) && x->cluster->n > 1)
 		event_disabled(l, why);
 	x->record.upstream_ns += time_of(l);
 	x->up.dst = NULL;

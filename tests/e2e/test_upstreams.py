@@ -3,10 +3,12 @@
 import collections
 import signal
 import socket
+import threading
 import time
 
 import pytest
 
+import harness
 from harness import Upstream, readable, request, response, until
 
 FAST = {"route": {"timeout": {"first_byte": "300ms", "idle": "300ms"}}}
@@ -491,3 +493,17 @@ def test_fallback_when_there_is_no_endpoint(weir, upstreams):
     w = weir(upstreams={"app": "nowhere.invalid:80", "other": other.addr}, route={"fallback": "other"})
     assert w.client().ask().expect(200).body == b"other"
     assert w.access()[0]["upstream.endpoint"] == other.addr
+
+
+def test_a_try_that_never_left_reinstates_nobody(weir, upstreams, tmp_path):
+    """Who was passed over fails twice, is held, and has no connection for his next trial: then he has failed thrice, not once."""
+    (up, spare), gate, log = upstreams(2), threading.Event(), tmp_path / "e"
+    up.serve(lambda r: (up.requests < 3 or gate.wait(harness.TIMEOUT)) and r.wire.reset())
+    ends = [{"addr": up.addr, "eject_after": 2, "eject_for": "1s"}, {"addr": spare.serve().addr}]
+    w = weir(upstreams={"app": {"endpoints": ends, "lb": "round-robin", "max_connections": 1}}, log={"events": {"e": {"path": str(log), "level": "warn"}}})
+    until(lambda: w.fetch() and up.requests == 2, "ejected")
+    until(lambda: readable([w.client().ask()], 0.1) == [] and up.requests == 3, "its first trial, which is held")
+    full = w.metric("weir_upstream_attempts_total", endpoint=up.addr, result="aborted")
+    until(lambda: w.fetch() and w.metric("weir_upstream_attempts_total", endpoint=up.addr, result="aborted") > full, "its second trial")
+    gate.set()
+    until(lambda: log.read_text().count("passed over") == 2, "it has failed once more")
