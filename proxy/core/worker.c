@@ -196,11 +196,10 @@ static bool is_slow(const struct conn *c, enum codec_phase phase)
 
 static struct conn *oldest_in(struct worker_listener *wl, enum codec_phase phase)
 {
-	LIST_EACH (n, &wl->worker->loop.conns) {
-		struct conn *c = LIST_ENTRY(n, struct conn, link);
+	LIST_EACH (n, &wl->clients) {
+		struct conn *c = LIST_ENTRY(n, struct conn, pool_link);
 
-		if (c->times != NULL && c->owner == wl && !c->closing && c->timed_phase == phase &&
-		    is_slow(c, phase))
+		if (c->timed_phase == phase && is_slow(c, phase))
 			return c;
 	}
 	return NULL;
@@ -292,6 +291,8 @@ bool worker_accept(struct worker_listener *wl, struct transport *t, const struct
 	if (c == NULL)
 		return false;
 	wl->conns++;
+	if (wl->slot->service != NULL) /* it goes from there when it is closed */
+		list_push_back(&wl->clients, &c->pool_link);
 	c->serial = w->serial++ * w->shared->workers + w->index + 1;
 	stats_conn_open(wl->stats, w->index);
 	if (wl->tls != NULL) {
@@ -330,6 +331,7 @@ static void open_listener(struct worker *w, struct worker_listener *wl)
 
 	wl->worker = w;
 	wl->stats = wl->slot->stats;
+	list_init(&wl->clients);
 	list_push_back(&w->listeners, &wl->link);
 	wl->slot->fd[w->index] = -1;
 	if (!listener_open(&wl->listener, &w->loop, fd, on_accept, wl))

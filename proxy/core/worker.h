@@ -61,6 +61,7 @@ struct worker_listener {
 	bool http2;             /* the same: whether it is spoken, too */
 	int field_names;        /* the same: enum field_names */
 	struct list link;
+	struct list clients; /* of a service: its connections, the oldest first */
 	uint32_t conns;
 	bool closed; /* freed with its last connection */
 };

@@ -59,7 +59,8 @@ struct conn {
 	void *data;                     /* the owner's */
 	const struct conn_times *times; /* NULL: upstream */
 	struct timer timer;
-	struct list link, dirty_link, pool_link;
+	struct list link, dirty_link;
+	struct list pool_link; /* the owner's; a connection that closes leaves what it is in */
 	struct deferred grave;
 	struct gather *gather; /* what was put since the last flush */
 	char *in;              /* bytes left over by the codec */

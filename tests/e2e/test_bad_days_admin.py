@@ -72,6 +72,18 @@ def test_thousands_of_connections(weir):
         assert not grew(w, memory, 4)
 
 
+def test_of_those_who_only_stay_the_first_goes(weir):
+    """None of those whose calls are proxied does, though they came before."""
+    w = bounded(weir, limits={"header_timeout": "1h", "idle_timeout": "1h"})
+    calls = [w.client() for _ in range(50)]
+    assert all(c.ask().expect().status == 200 for c in calls)
+    first = w.client(w.probes_addr)
+    later = [w.client(w.probes_addr) for _ in range(8)]
+    first.expect_closed()
+    later[-1].ask("/live", host="localhost").expect(200)
+    assert all(c.ask().expect().status == 200 for c in calls)
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000000000000", b"Transfer-Encoding: chunked"])
 def test_a_body_without_end(weir, framing):
     w = bounded(weir)
