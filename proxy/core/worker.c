@@ -325,6 +325,29 @@ static void on_pause(struct listener *l)
 	stats_accept_paused(wl->stats, wl->worker->index);
 }
 
+enum { DESCRIPTORS_FEW = 8 };
+
+/* Bounds are of use while what comes and goes can fall below them: where the process itself has as
+ * many open, none would ever be taken in.  Then the system's own limit is the only one. */
+static void drop_bounds(struct worker *w, struct worker_listener *wl)
+{
+	int bound = wl->listener.bound, *connects = &w->loop.connect_bound;
+	int lowest = listener_lowest(&wl->listener);
+	int used = lowest - (int)atomic_load(&w->shared->connections);
+
+	if (lowest == INT_MAX)
+		return;
+	if (*connects != 0 && used >= *connects - DESCRIPTORS_FEW)
+		*connects = 0;
+	if (bound == 0 || used < bound - DESCRIPTORS_FEW)
+		return;
+	wl->listener.bound = 0;
+	if (!atomic_exchange(&w->shared->told_descriptors, true))
+		log_error("%d file descriptors are in use without any client, and clients are to "
+			  "have those below %d (RLIMIT_NOFILE is low): none are kept for others",
+			  used, bound);
+}
+
 static void open_listener(struct worker *w, struct worker_listener *wl)
 {
 	int fd = wl->slot->fd[w->index];
@@ -339,6 +362,8 @@ static void open_listener(struct worker *w, struct worker_listener *wl)
 			  wl->slot->text);
 	wl->listener.bound = wl->slot->service == NULL ? descriptors_but(8, 64) : 0;
 	wl->listener.on_pause = on_pause;
+	if (wl->listener.event != NULL)
+		drop_bounds(w, wl);
 }
 
 static void close_listener(struct worker *w, struct worker_listener *wl)

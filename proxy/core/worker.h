@@ -83,6 +83,7 @@ struct shared {
 	uint8_t ticket_secret[TLS_TICKET_KEY_BYTES]; /* that all workers begin with; then none */
 	uint64_t ticket_start_ns;
 	_Atomic bool ready, draining;
+	_Atomic bool told_descriptors; /* that there are too few for any to be kept */
 	struct memory_state memory;
 	_Atomic uint32_t policies; /* not yet freed */
 	struct wakes wakes[WORKERS_MAX];

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <event2/event.h>
 #include <string.h>
@@ -104,14 +105,20 @@ static void pause_accepting(struct listener *l, int error)
 	timer_set(&l->loop->timers, &l->pause, now + PAUSE_NS);
 }
 
-/* The lowest free number says how many there are in use below it. */
-static bool has_descriptors(const struct listener *l)
+int listener_lowest(const struct listener *l)
 {
 	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
 
 	if (fd >= 0)
 		close(fd);
-	return fd >= 0 && (l->bound == 0 || fd < l->bound);
+	return fd >= 0 ? fd : INT_MAX;
+}
+
+static bool has_descriptors(const struct listener *l)
+{
+	int fd = listener_lowest(l);
+
+	return fd < INT_MAX && (l->bound == 0 || fd < l->bound);
 }
 
 static void on_pause_over(struct timer *t)

@@ -35,6 +35,8 @@ int listener_bind(const struct addr *, int backlog, bool beside_own, mode_t mode
 /* Takes fd over.  False when memory is out: it is closed, and `event` is NULL. */
 bool listener_open(struct listener *, struct loop *, int fd,
 		   void (*on_accept)(struct listener *, int, const struct addr *), void *owner);
+/* The lowest free descriptor, which says how many are in use below it; INT_MAX: none is free. */
+int listener_lowest(const struct listener *);
 /* Accepts what already stands in the queue, then closes: nobody who got through is turned away. */
 void listener_close(struct listener *);
 

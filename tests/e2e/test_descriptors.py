@@ -82,3 +82,21 @@ def test_a_reload_works_or_changes_nothing(few):
     held[0].ask().expect(200)
     until(lambda: w.metric("weir_config_last_reload_successful") == 0, "counted")
     w.reload(limits={"connections": 9998})
+
+
+def test_a_process_that_needs_them_all_itself(weir):
+    """None can be kept back for others then: it says so, and serves with what there is."""
+    def start(**more):
+        w = weir(start=False, serve=True, **more)
+        w.sections["listen"] = [w.addr, *(f"127.0.0.{2 + i}:{w.port}" for i in range(40))]
+        w.write()
+        w.start()
+        return w
+
+    w = start(nofile=start().fds + 10)
+    w.allow("file descriptors are in use|accept: ")
+    assert w.stderr().count("file descriptors are in use without any client") == 1
+    for _ in range(5):
+        c = w.client()
+        c.ask().expect(200)
+        c.close()
