@@ -150,14 +150,15 @@ def test_a_second_term_stops_at_once(weir):
     assert w.wait_exit() == 1
 
 
-def test_app_gone_while_draining_is_503(weir):
-    w = weir(shutdown={"delay": "5s", "drain": "5s"})
+def test_app_gone_while_draining_is_503_and_opens_no_breaker(weir):
+    w = weir(shutdown={"delay": "5s", "drain": "5s"}, policies={"guard": {"breaker": 1}}, use=["guard"])
     w.signal(TERM)
     until(lambda: w.probe("/ready").status == 503, "not ready")
     w.upstream.refuse()
     c = w.client().ask()
     c.expect(503, connection="close", retry_after="1")
     c.expect_closed()
+    assert not w.metric("weir_breaker_transitions_total", to="open")
     w.kill()
 
 

@@ -207,6 +207,7 @@ def test_not_there_when_they_start(weir, redis):
     both = share(weir, server, until_up=False, share="strict", section=SECTION, key="header.x-user")
     got = turns(both, 10)
     assert got.count(200) <= 2 and not any(up(w) for w in both)  # a call each
+    assert all(w.probe("/ready").status == 200 for w in both)
     server.start()
     back(both)
     assert 8 <= (got + turns(both, 24)).count(200) <= 10
