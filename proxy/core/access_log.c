@@ -92,6 +92,7 @@ struct access_log {
 	bool prompt;      /* lines are not gathered */
 	bool running;
 	pthread_t thread;
+	struct timespec wait_until; /* for its end, since it was told */
 
 	_Atomic int next_fd; /* for the writer to go on with; -1: none */
 	_Atomic int state;   /* enum writer_state */
@@ -757,6 +758,10 @@ static void *writer_main(void *arg)
 void access_log_finish(struct access_log *log)
 {
 	CHECK_MAGIC(log, LOG_MAGIC);
+	if (!atomic_load(&log->stop)) {
+		clock_gettime(CLOCK_REALTIME, &log->wait_until);
+		log->wait_until.tv_sec += 1 + 2 * CLOSE_MS / 1000;
+	}
 	atomic_store_explicit(&log->stop, true, memory_order_release);
 	wake_writer(log);
 }
@@ -765,12 +770,8 @@ void access_log_finish(struct access_log *log)
  * cancellation point. */
 static void writer_stop(struct access_log *log)
 {
-	struct timespec until;
-
 	access_log_finish(log);
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 1 + 2 * CLOSE_MS / 1000;
-	if (pthread_timedjoin_np(log->thread, NULL, &until) != 0) {
+	if (pthread_timedjoin_np(log->thread, NULL, &log->wait_until) != 0) {
 		pthread_cancel(log->thread);
 		pthread_join(log->thread, NULL);
 	}

@@ -114,15 +114,27 @@ static struct log_file *get_file(struct log_files *files, const char *path, stru
 	return f;
 }
 
-static void put_file(struct log_files *files, struct log_file *f)
+/* All that are to be closed are told so first: who waits for one that is stuck has waited for the
+ * others, too. */
+static void put_file(struct log_file *f)
 {
-	if (--f->refs > 0)
-		return;
-	list_remove(&f->link);
-	files->n--;
-	access_log_close(f->log);
-	free(f->path);
-	free(f);
+	if (f != NULL && --f->refs == 0)
+		access_log_finish(f->log);
+}
+
+static void close_unused(struct log_files *files)
+{
+	LIST_EACH (n, &files->list) {
+		struct log_file *f = LIST_ENTRY(n, struct log_file, link);
+
+		if (f->refs > 0)
+			continue;
+		list_remove(&f->link);
+		files->n--;
+		access_log_close(f->log);
+		free(f->path);
+		free(f);
+	}
 }
 
 /*---------------------------------------------------------------- logs */
@@ -198,11 +210,11 @@ bool text_logs_open(struct text_logs *logs, const struct config *config, struct 
 void text_logs_close(struct text_logs *logs, struct log_files *files)
 {
 	for (uint32_t i = 0; i < logs->n; i++)
-		if (logs->item[i].file != NULL)
-			put_file(files, logs->item[i].file);
+		put_file(logs->item[i].file);
 	for (uint32_t i = 0; i < logs->n_events; i++)
-		if (logs->event[i].file != NULL)
-			put_file(files, logs->event[i].file);
+		put_file(logs->event[i].file);
+	if (files != NULL)
+		close_unused(files);
 	logs->n = logs->n_events = 0;
 }
 
