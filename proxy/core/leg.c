@@ -7,8 +7,6 @@
  *
  * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
  * broke). */
-#include <errno.h>
-
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/reason.h"
@@ -598,9 +596,9 @@ static bool leg_connect(struct leg *);
 /* Why it has come to no connection: what we are out of says nothing of the endpoint. */
 static const struct reason *unconnected(const struct leg *l)
 {
-	bool ours = l->at_once && (l->error == EMFILE || l->error == ENFILE);
+	bool want = l->at_once && l->x->worker->loop.connect_want;
 
-	return ours ? reason_no_descriptor : reason_connect_failed;
+	return want ? reason_no_descriptor : reason_connect_failed;
 }
 
 static void on_connected(struct conn *c)
@@ -707,6 +705,7 @@ static bool leg_connect(struct leg *l)
 	if (x->rival == NULL)
 		x->state = X_CONNECTING;
 	w->loop.connect_error = 0;
+	w->loop.connect_want = false;
 	while (l->conn == NULL && l->wait == NULL && l->addresses_left > 0) {
 		l->addresses_left--;
 		if (leg_shares(l))

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/transport.h"
 
 enum { ACCEPTS_PER_TURN = 64 };
 
@@ -84,11 +85,6 @@ int listener_bind(const struct addr *a, int backlog, bool beside_own, mode_t mod
 	return -1;
 }
 
-static bool is_out_of_descriptors(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-
 /* Connections wait in the kernel's queue meanwhile; a listener that stays readable would spin. */
 static void pause_accepting(struct listener *l, int error)
 {
@@ -146,7 +142,7 @@ static void accept_some(struct listener *l, int most)
 		int fd = accept4(l->fd, &peer.u.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
-			if (is_out_of_descriptors(errno))
+			if (tcp_is_want(errno))
 				pause_accepting(l, errno);
 			else if (errno == ECONNABORTED || errno == EINTR)
 				continue;

@@ -70,6 +70,7 @@ struct loop {
 	bool stop;
 	int connect_bound; /* descriptors from this number on are not for what connects; 0: all are */
 	int connect_error; /* of the last connect that failed at once, as the system calls it; 0: it did not */
+	bool connect_want; /* that one: for what this machine is out of (tcp_is_want) */
 	struct tls_tickets *tickets; /* of TLS sessions; NULL: none are given */
 	void *data;                  /* the worker's */
 };

@@ -197,29 +197,39 @@ static bool come_from(int fd, const struct addr *source)
 	return bind(fd, &source->u.sa, source->len) == 0;
 }
 
+bool tcp_is_want(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+	       error == EADDRNOTAVAIL;
+}
+
+static struct transport *failed_at_once(struct loop *loop, int fd, int error, bool want)
+{
+	if (fd >= 0)
+		close(fd);
+	loop->connect_error = error;
+	loop->connect_want = want && tcp_is_want(error);
+	return NULL;
+}
+
 struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 {
 	static const int on = 1;
 	int family = addr->u.sa.sa_family;
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	loop->connect_error = errno;
 	if (fd < 0)
-		return NULL;
-	if (loop->connect_bound != 0 && fd >= loop->connect_bound) {
-		loop->connect_error = EMFILE;
-		close(fd);
-		return NULL;
-	}
+		return failed_at_once(loop, fd, errno, true);
+	if (loop->connect_bound != 0 && fd >= loop->connect_bound)
+		return failed_at_once(loop, fd, EMFILE, true);
 	if (family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!come_from(fd, loop->source)) /* a source that this machine does not have */
+		return failed_at_once(loop, fd, errno, errno != EADDRNOTAVAIL);
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */
-	if (!come_from(fd, loop->source) ||
-	    (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS)) {
-		loop->connect_error = errno;
-		close(fd);
-		return NULL;
-	}
+	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS)
+		return failed_at_once(loop, fd, errno, true);
 	loop->connect_error = 0;
+	loop->connect_want = false;
 	return tcp_open(loop, fd);
 }

@@ -68,7 +68,10 @@ struct transport {
  * closed). */
 struct transport *tcp_open(struct loop *, int fd);
 /* Starts to connect; writable when it is decided.  NULL: refused at once, or no descriptor or
- * memory left. */
+ * memory left: see loop->connect_error. */
 struct transport *tcp_connect(struct loop *, const struct addr *);
+/* Whether an error is for want of what this machine has only so many of: descriptors, memory, ports.
+ * It says nothing of the peer. */
+bool tcp_is_want(int error);
 
 #endif
