@@ -7,6 +7,8 @@
  *
  * A leg ends once: leg_finish (the answer is whole), leg_abort (we gave it up) or leg_fail (it
  * broke). */
+#include <errno.h>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/reason.h"
@@ -694,6 +696,14 @@ static bool leg_shares(const struct leg *l)
 	       !(x->req->upgrade && x->cluster->conf->http2 == HTTP_AUTO);
 }
 
+/* Others may hold what it needs, and not need it. */
+static bool frees_descriptors(struct worker *w)
+{
+	int error = w->loop.connect_error;
+
+	return (error == EMFILE || error == ENFILE) && worker_close_idle(w);
+}
+
 /* A name with several addresses is tried at each of them. */
 static bool leg_connect(struct leg *l)
 {
@@ -713,6 +723,8 @@ static bool leg_connect(struct leg *l)
 		else
 			l->conn = pool_connect(&w->loop, ep, w->index, x->cluster, CONN_HTTP1,
 					       &leg_conn_events, l, &w->upstream_limits);
+		if (l->conn == NULL && l->wait == NULL && frees_descriptors(w))
+			l->addresses_left++; /* once more */
 	}
 	if (l->conn == NULL && l->wait == NULL) {
 		l->at_once = l->error == 0;

@@ -19,6 +19,8 @@
 #include "core/tracing.h"
 #include "upstream/pool.h"
 
+#define CLOSE_IDLE_NS (100 * CLOCK_MS)
+
 /*---------------------------------------------------------------- policies */
 
 struct policy_use *worker_use_get(struct worker *w)
@@ -47,6 +49,21 @@ static void clear_pools(struct worker *w, const struct policy *old)
 			    !policy_has_endpoint(w->use->policy, cl->member[k].endpoint))
 				pool_clear(cl->member[k].endpoint, w->index);
 	}
+}
+
+/* It is asked by each who finds none: not each may look at all endpoints. */
+bool worker_close_idle(struct worker *w)
+{
+	const struct policy *p = w->use == NULL ? NULL : w->use->policy;
+	bool any = false;
+
+	if (p == NULL || w->loop.now_ns < w->close_idle_ns)
+		return false;
+	w->close_idle_ns = w->loop.now_ns + CLOSE_IDLE_NS;
+	for (uint32_t i = 0; i < p->n_clusters; i++)
+		for (uint32_t k = 0; k < p->cluster[i]->n; k++)
+			any |= pool_close_idle(p->cluster[i]->member[k].endpoint, w->index);
+	return any;
 }
 
 /* The worker holds nothing of it any more: says so to control. */
@@ -323,6 +340,7 @@ static void on_pause(struct listener *l)
 	struct worker_listener *wl = l->owner;
 
 	stats_accept_paused(wl->stats, wl->worker->index);
+	worker_close_idle(wl->worker);
 }
 
 enum { DESCRIPTORS_FEW = 8 };

@@ -109,7 +109,8 @@ struct worker {
 	uint64_t awaited_bytes; /* of bodies, by all calls (collect.c) */
 	unsigned
 	    surplus; /* exchanges freed beyond the spare ones since memory was last given back */
-	uint64_t trim_ns; /* not before this again */
+	uint64_t trim_ns;       /* not before this again */
+	uint64_t close_idle_ns; /* the same of idle connections to upstreams */
 	struct codec_limits codec_limits,
 	    upstream_limits;        /* copies: connections outlive policies */
 	struct h2_limits h2_limits; /* what both name */
@@ -139,6 +140,9 @@ bool worker_start(struct worker *);
 
 /* A transport that a listener (or a simulation) accepted; taken over.  False when memory is out. */
 bool worker_accept(struct worker_listener *, struct transport *, const struct addr *peer);
+
+/* Descriptors are out: idle connections to upstreams give theirs.  False: none has come free. */
+bool worker_close_idle(struct worker *);
 
 /* From control: what the worker is to do. */
 struct worker_order {

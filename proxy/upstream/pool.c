@@ -414,3 +414,26 @@ void pool_clear(struct endpoint *ep, unsigned w)
 		conn_close(LIST_ENTRY(n, struct conn, pool_link), NULL);
 	clear_shared(&ep->worker[w].shared);
 }
+
+bool pool_close_idle(struct endpoint *ep, unsigned w)
+{
+	bool any = false;
+
+	LIST_EACH (n, &ep->worker[w].idle) {
+		struct conn *c = LIST_ENTRY(n, struct conn, pool_link);
+
+		if (c->feeding) /* what it has just brought is why this is called */
+			continue;
+		conn_close(c, NULL);
+		any = true;
+	}
+	LIST_EACH (n, &ep->worker[w].shared) {
+		struct shared *s = LIST_ENTRY(n, struct shared, link);
+
+		if (!s->idle || s->conn->feeding)
+			continue;
+		conn_close(s->conn, NULL);
+		any = true;
+	}
+	return any;
+}

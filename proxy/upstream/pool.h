@@ -51,7 +51,9 @@ void pool_put(struct conn *, struct endpoint *, unsigned w, const struct cluster
 void pool_discard(struct conn *);
 /* To be called from `closed` of a connection that came from here. */
 void pool_closed(struct conn *);
-/* Closes all idle ones. */
+/* Closes all idle ones; those that are used are for no more calls. */
 void pool_clear(struct endpoint *, unsigned w);
+/* Closes idle ones alone, for their descriptors.  False: there was none. */
+bool pool_close_idle(struct endpoint *, unsigned w);
 
 #endif

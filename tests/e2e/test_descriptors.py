@@ -67,6 +67,22 @@ def test_connections_to_upstreams_leave_some_for_operators(few):
     assert {c.expect().status for c in asking if c is not refused} == {200, 503}
 
 
+def test_idle_connections_give_theirs_to_other_upstreams(weir, upstreams):
+    """One upstream has had many calls at once, and now another has: together they would want too many."""
+    go = {"/a": threading.Event(), "/b": threading.Event()}
+    ups = [u.serve(lambda r: go[r.path].wait(harness.TIMEOUT) and response(200, b"ok")) for u in upstreams(2)]
+    w = weir(nofile=FEW, upstreams={"a": ups[0].addr, "b": ups[1].addr},
+             routes=[{"match": {"path": p}, "to": p[1]} for p in go])
+    w.allow("accept: ")
+    held = [w.client() for _ in range((FEW - 12 - w.count_fds()) // 2)]
+    for path, gate in go.items():
+        for c in held:
+            c.ask(path)
+        w.wait_metric("weir_upstream_connections", len(held), upstream=path[1], state="active")
+        gate.set()
+        assert [c.expect().status for c in held] == [200] * len(held)
+
+
 def test_a_reload_works_or_changes_nothing(few):
     w, held = few(serve=True)
     w.reload(limits={"connections": 9999})

@@ -144,12 +144,35 @@ static void who_waits_is_not_cleared_away(void **state)
 	end(&b);
 }
 
+/* A descriptor is wanted: only what nobody uses goes. */
+static void idle_ones_go_alone(void **state)
+{
+	struct waiting one;
+	struct conn *c;
+	struct bench b;
+
+	(void)state;
+	begin(&b);
+	await(&b, &one);
+	assert_false(pool_close_idle(b.f->endpoint, 0)); /* it is being made */
+	accept_it(&b);
+	c = pool_share(b.f->endpoint, 0, &b.f->cluster, false);
+	assert_non_null(c);
+	assert_false(pool_close_idle(b.f->endpoint, 0));
+	pool_release(c, b.f->endpoint, &b.f->conf);
+	assert_true(pool_close_idle(b.f->endpoint, 0));
+	assert_int_equal(b.f->endpoint->worker[0].connections, 0);
+	assert_false(pool_close_idle(b.f->endpoint, 0));
+	end(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_that_nobody_waits_for_is_not_made),
 		cmocka_unit_test(all_who_wait_have_the_same),
 		cmocka_unit_test(who_waits_is_not_cleared_away),
+		cmocka_unit_test(idle_ones_go_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
