@@ -207,7 +207,7 @@ def test_named_endpoint(weir, upstreams):
     upstreams.made.append(p)
     name = "localhost:" + p.addr.rpartition(":")[2]
     w = weir(upstreams={"app": {"endpoints": [name], "health": CHECK}})
-    until(lambda: w.metric("weir_upstream_health_checks_total", endpoint=name, result="ok") >= 2, "checked")
+    until(lambda: (w.metric("weir_upstream_health_checks_total", endpoint=name, result="ok") or 0) >= 2, "checked")
 
 
 def test_a_backup_steps_in(weir, upstreams):
