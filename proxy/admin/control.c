@@ -243,7 +243,7 @@ void events_show(const struct process_view *view, const struct service_request *
 		/* it could read none of it, but it would take the place of somebody who can */
 		page_text(reply, 403, "a page of another origin may follow nothing here");
 	} else if (view->streams >= streams_bound(&view->policy->config->admin)) {
-		reply->retry_after = "10";
+		reply->retry_after_s = 10;
 		page_text(reply, 503, "`admin.streams` callers follow the events already");
 	} else {
 		reply->status = 200;

@@ -26,7 +26,7 @@ bool page_afford(struct service_budget *b, uint64_t now_ns, uint32_t per_second,
 		return true;
 	}
 	atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed);
-	reply->retry_after = "1";
+	reply->retry_after_s = 1;
 	page_text(reply, 429, "too many requests: calls come first");
 	return false;
 }

@@ -98,7 +98,8 @@ struct service_reply { /* zeroed before handle */
 	const char *etag;   /* or NULL */
 	const char *allow;  /* for 405 */
 	const char *www_authenticate; /* for 401 */
-	const char *retry_after, *content_security_policy; /* or NULL */
+	const char *content_security_policy; /* or NULL */
+	unsigned retry_after_s;              /* 0: nothing is said of it */
 	/* Instead of all that: the answer is what control makes of this, or what `then` shows when
 	 * it was done. */
 	bool has_task;

@@ -138,6 +138,12 @@ static bool add(struct head *h, const char *name, const char *value)
 	return value == NULL || head_add_name(h, slice_str(name), slice_str(value));
 }
 
+static bool add_wait(struct head *h, unsigned s)
+{
+	return s == 0 || (head_add_u64(h, F_RETRY_AFTER, s) &&
+			  head_add_u64(h, F_RETRY_AFTER_MS, UINT64_C(1000) * s));
+}
+
 static bool send_head(struct service_call *sc, bool end)
 {
 	struct service_reply *r = &sc->reply;
@@ -153,7 +159,7 @@ static bool send_head(struct service_call *sc, bool end)
 	return head_add(h, F_DATE, worker_date(sc->worker)) &&
 	       add(h, "Content-Type", r->content_type) && add(h, "ETag", r->etag) &&
 	       add(h, "Allow", r->allow) && add(h, "WWW-Authenticate", r->www_authenticate) &&
-	       add(h, "Retry-After", r->retry_after) &&
+	       add_wait(h, r->retry_after_s) &&
 	       add(h, "Content-Security-Policy", r->content_security_policy) &&
 	       add(h, "X-Content-Type-Options", "nosniff") && add(h, "Cache-Control", "no-store") &&
 	       sc->stream->ops->head(sc->stream, h, end);
@@ -398,7 +404,7 @@ static bool is_too_much(struct service_call *sc)
 		return false;
 	*r = (struct service_reply){ .status = 409,
 				     .content_type = "application/json",
-				     .retry_after = "1" };
+				     .retry_after_s = 1 };
 	buf_puts(&r->body, "{\"error\":\"a reload is under way\"}\n");
 	return true;
 }

@@ -391,7 +391,8 @@ def test_followers_are_bounded(weir):
     w = weir(admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "streams": 2}, checks=False)
     w.admin_addr = addr
     c, d = follow(w), follow(w)
-    assert w.admin("/events").status == 503 and w.metric("weir_event_streams") == 2
+    r = w.admin("/events")
+    assert (r.status, r.get("retry-after"), r.get("retry-after-ms")) == (503, "10", "10000") and w.metric("weir_event_streams") == 2
     c.close()
     until(lambda: w.metric("weir_event_streams") == 1, "one has gone")
     d.close()

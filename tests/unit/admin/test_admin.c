@@ -97,7 +97,7 @@ static void test_a_budget(void **state)
 	for (unsigned i = 0; i < 1000; i++)
 		assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
 	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
-	assert_string_equal(f->reply.retry_after, "1");
+	assert_int_equal(f->reply.retry_after_s, 1);
 	f->view.now_ns += CLOCK_MS;
 	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 200);
 	assert_int_equal(status_for(f, fixture_head(f, "/breakers")), 429);
