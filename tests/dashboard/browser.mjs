@@ -42,14 +42,19 @@ export const CONFIG = (app) => ({
   ],
 });
 
+// Whose pages have it from the start, unless a test says something of the token.
+const TOKEN = "s3cret";
+
 // `config`: what is put over CONFIG, or makes that of it; `admin`: what is put into its admin section.
 export async function weirWith(t, { config, admin, port } = {}) {
   const app = await upstream(t);
   const adminPort = port ?? (await freePort());
+  const given = admin && "token" in admin ? {} : { token: TOKEN, anonymous: "read" };
   const w = await Weir.start(t, () => ({
-    ...CONFIG(app), ...(typeof config === "function" ? config({ app }) : config), log: { access: "none" }, admin: { listen: `127.0.0.1:${adminPort}`, ...admin },
+    ...CONFIG(app), ...(typeof config === "function" ? config({ app }) : config), log: { access: "none" }, admin: { listen: `127.0.0.1:${adminPort}`, ...given, ...admin },
   }));
   w.adminPort = adminPort;
+  w.token = given.token;
   w.pages = []; // closed before it goes, so that they do not miss it
   const end = w.end.bind(w);
   w.end = async () => {
@@ -101,6 +106,7 @@ export async function open(w, { scheme = "light", mayLog = /^$/, before, path = 
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (e) => window.violations.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
   });
+  if (w.token) await page.addInitScript((token) => sessionStorage.setItem("weir-admin-token", token), w.token);
   await before?.(page);
   page.answer = await page.goto(w.adminUrl + path);
   w.pages.push(async () => {

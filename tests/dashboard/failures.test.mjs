@@ -83,6 +83,16 @@ test("who may only read is offered no orders", async (t) => {
   assert.ok((await page.locator("#breakers td button:visible").count()) >= 3);
 });
 
+test("where there is no token nobody gives orders from the page", async (t) => {
+  const w = await weirWith(t, { admin: { token: undefined } });
+  const page = await open(w);
+  await page.sees(page.locator("#badges"), "read only");
+  await page.sees(page.panel("breakers"), "closed");
+  assert.equal(await page.locator("main td button:visible, #reload:visible, #drain:visible, #token-open:visible").count(), 0);
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.row("explain", "inside").waitFor();
+});
+
 test("names are text, whatever is in them", async (t) => {
   const w = await weirWith(t);
   const evil = "<img src=x onerror=alert(1)>\"'&amp;<script>alert(2)</script>";

@@ -69,5 +69,5 @@ panel('explain', 'Explain a request', (section) => {
 			if (e.status === 401) askToken(token ? 'This token is not accepted.' : 'To explain needs the token.');
 		}
 	});
-	return () => (needs.hidden = !state.readOnly);
+	return () => (needs.hidden = !state.stats.admin.token || Boolean(token));
 });

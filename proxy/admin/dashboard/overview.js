@@ -13,7 +13,7 @@ function badges() {
 	if (forced) list.push(badge('warn', `${plural(forced, 'breaker')} forced`));
 	if (told) list.push(badge('warn', `${plural(told, 'endpoint')} out by order`));
 	if (state.level && state.level.forced) list.push(badge('warn', `log level ${state.level.level} by order${left(state.level)}`));
-	if (state.readOnly) list.push(badge('quiet', 'read only', 'Orders need the admin token'));
+	if (state.readOnly) list.push(badge('quiet', 'read only', s.admin.token ? 'Orders need the admin token' : 'Orders from here need admin.token; weir ctl gives them without'));
 	return list;
 }
 

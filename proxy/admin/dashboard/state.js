@@ -12,7 +12,7 @@ const HISTORY = 5; // readings that quantiles are taken over
 
 const state = {
 	stats: null, health: null, breakers: [], limits: [], drain: null, level: null,
-	readOnly: true,  // orders would be refused
+	readOnly: true,  // without a token no order is given from here
 	failedAt: null,  // Date: since then it does not answer
 	reloadError: '', // of the last reload, when it failed
 };
@@ -144,7 +144,7 @@ function onRead() {
 	failures = 0;
 	state.failedAt = null;
 	const gap = readAt === null || performance.now() / 1000 - readAt > 4 * period() / 1000;
-	state.readOnly = state.stats.admin.token && !token;
+	state.readOnly = !state.stats.admin.token || !token;
 	byId('gone').hidden = true;
 	const first = document.body.classList.contains('locked');
 	document.body.classList.remove('stale', 'locked');
