@@ -851,6 +851,12 @@ class Weir:
             return sorted(os.readlink(f"{folder}/{x}") for x in os.listdir(folder))
         return []
 
+    def _tcp_text(self):
+        """The states of its connections, by the kernel's numbers: 01 is open, 08 the other side has ended."""
+        port = f"{int(self.addr.rpartition(':')[2]):04X}" if ":" in self.addr and not self.addr.startswith("unix:") else "none"
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            return [" ".join(x.split()[1:4]) for x in f if port in x.split()[1] + x.split()[2]]
+
     def _check_stderr(self):
         bad = [x for x in self.stderr().splitlines()
                if STDERR_BAD.search(x) and not any(p.search(x) for p in self.allowed)]
@@ -872,7 +878,7 @@ class Weir:
                 try:
                     self._check_rest()
                 except AssertionError as e:
-                    raise AssertionError(f"{e}; open: {self._fd_text()}") from None
+                    raise AssertionError(f"{e}; open: {self._fd_text()}; connections: {self._tcp_text()}") from None
                 self.signal(signal.SIGTERM)
                 assert self.wait_exit() == 0, f"exit status {self.proc.returncode}\n{self.stderr()[-8000:]}"
             if not failed:
