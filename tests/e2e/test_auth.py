@@ -313,33 +313,38 @@ def test_rotation_under_load(guarded):
     # as issuers rotate: the new key is published, then signed with, then the old one is taken out
     old, new = key("ES256"), key("ES256", "next")
     w = guarded(old)
-    done = []
+    now, last, done = [[token(key=old)]], {}, []
 
     def call(i):
         c = w.client()
-        for n in range(10_000):
-            c.ask(headers=bearer(tokens[(i + n) % len(tokens)])).expect(200)
-            if done:
-                return n
-        return -1
+        while not done:
+            tokens = now[0]
+            for t in tokens:
+                c.ask(headers=bearer(t)).expect(200)
+            last[i] = tokens
 
-    tokens = [token({"sub": str(i)}, key=old) for i in range(4)]
+    def sign(*keys):
+        now[0] = [token(key=k) for k in keys]
+        until(lambda: all(last.get(i) is now[0] for i in range(4)), "all call with those")
 
-    def rotate(i):
-        if i < 4:
-            return call(i)
+    def rotate():
+        sign(old)
         w.jwks.write_text(jwks(new, old))
         w.reload()
-        tokens[:] = [token({"sub": str(i)}, key=k) for i in range(4) for k in (old, new)]
+        sign(old, new)
         w.reload()
-        tokens[:] = [token({"sub": str(i)}, key=new) for i in range(4)]
-        until(lambda: w.fetch(headers=bearer(tokens[0])).status == 200)
+        sign(new)
         w.jwks.write_text(jwks(new))
         w.reload()
-        done.append(True)
-        return 1
+        sign(new)
 
-    assert min(parallel(5, rotate)) >= 0
+    def work(i):
+        try:
+            return call(i) if i < 4 else rotate()
+        finally:
+            done.append(i)
+
+    parallel(5, work)
     assert w.fetch(headers=bearer(token(key=old))).status == 401
 
 
