@@ -3,6 +3,7 @@
 import datetime
 import email.utils
 import json
+import pathlib
 import re
 import shutil
 import struct
@@ -18,58 +19,7 @@ from tokens import AUDIENCE, ISSUER, bearer, jwks, key, token
 
 HOUR = 3600
 STEPS = pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
-
-SHIM = r"""
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile int64_t *offset;
-
-__attribute__((constructor)) static void begin(void)
-{
-	int fd = open(getenv("CLOCK_OFFSET"), O_RDONLY | O_CLOEXEC);
-
-	offset = mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-}
-
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	int rc = (int)syscall(SYS_clock_gettime, id, ts);
-
-	if (rc == 0 && offset != NULL && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
-		ts->tv_sec += *offset;
-	return rc;
-}
-
-int gettimeofday(struct timeval *tv, void *zone)
-{
-	struct timespec ts;
-
-	(void)zone;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	tv->tv_sec = ts.tv_sec;
-	tv->tv_usec = ts.tv_nsec / 1000;
-	return 0;
-}
-
-time_t time(time_t *out)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	if (out != NULL)
-		*out = ts.tv_sec;
-	return ts.tv_sec;
-}
-"""
+SHIM = pathlib.Path(__file__).parents[1] / "accuracy" / "clock.c"
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +28,9 @@ def shim(tmp_path_factory):
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("there is no C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", folder / "shim.so", folder / "shim.c"], check=True)
-    return folder / "shim.so"
+    made = tmp_path_factory.mktemp("shim") / "shim.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", made, SHIM], check=True)
+    return made
 
 
 @pytest.fixture
