@@ -411,10 +411,13 @@ static bool comes_before(const struct slots_rule *r, uint8_t urgency, const stru
 	return urgency < w->urgency || (urgency == w->urgency && r->newest_first);
 }
 
+/* Once put it is its worker's, which may be done with the call at once. */
 static uint64_t post(const struct env *env, struct waiter *w, struct verdict v)
 {
-	wakes_put(&env->wakes[w->worker], &w->woken, v);
-	return UINT64_C(1) << w->worker;
+	uint8_t worker = w->worker;
+
+	wakes_put(&env->wakes[worker], &w->woken, v);
+	return UINT64_C(1) << worker;
 }
 
 /* L1: the workers to tell of it. */
@@ -570,6 +573,7 @@ enum slots_answer slots_wait(struct slots *s, const struct slots_ask *ask, struc
 	struct gate *g;
 
 	w->since_ns = ask->env->now_ns;
+	w->shard = sh;
 	pthread_mutex_lock(&sh->lock);
 	g = gate_for(s, sh, ask);
 	if (g != NULL && g->in_use < gate_cap(s, g)) {
@@ -585,7 +589,7 @@ enum slots_answer slots_wait(struct slots *s, const struct slots_ask *ask, struc
 
 void slots_leave(struct slots *s, const struct env *env, struct waiter *w)
 {
-	struct shard *sh = w->gate->shard;
+	struct shard *sh = w->shard; /* its gate may be another key's by now */
 	bool queued;
 
 	pthread_mutex_lock(&sh->lock);

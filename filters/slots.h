@@ -30,6 +30,7 @@ enum { SLOTS_URGENCIES = 8 };
 #define SLOTS_UNLIMITED UINT32_MAX
 
 struct gate;  /* one key's slots */
+struct shard; /* gates under one lock */
 struct slots; /* of one policy */
 
 /* What a policy says of them. */
@@ -71,7 +72,8 @@ struct slots_view {
 struct waiter {
 	struct woken woken; /* first */
 	struct list link;
-	struct gate *gate;
+	struct gate *gate; /* while it is queued */
+	struct shard *shard;
 	struct slot *slot; /* the call's; filled when it is let in */
 	uint64_t since_ns;
 	struct ip client; /* for the override that its key falls under */
