@@ -151,6 +151,7 @@ bool exchange_hand_on(struct exchange *x, const struct reason *why, uint16_t sta
 	x->redirect = NULL;
 	x->budget_spent = false;
 	x->tried = (struct member_set){ 0 };
+	x->failed_at = NULL;
 	if (!begin_again(x, why, status)) {
 		exchange_reply(x, reason_out_of_memory, 1000);
 		return true;

@@ -1,5 +1,6 @@
 """What /stats.json counts of each endpoint: bytes, tries that failed and where they went next, who waits for a connection."""
 
+import json
 import socket
 
 from harness import response, until
@@ -38,6 +39,18 @@ def test_a_retry_elsewhere(weir, upstreams):
     assert w.statuses(2) == [200, 200]
     sees(w, 0, failed=1, unreached=1, retries=0, request_bytes=0)
     sees(w, 1, ok=2, failed=0, retries=1, redispatches=1)
+
+
+def test_a_route_that_takes_over_makes_no_retry(weir, upstreams):
+    def drained(r):
+        body = json.dumps({"state": "drain"}).encode()
+        assert w.admin(f"/upstreams/app/{up.addr}", method="PUT", headers={"content-type": "application/json"}, body=body).status == 200
+        r.wire.reset()
+    up, other = upstreams(1)[0].serve(drained), upstreams(1)[0].serve()
+    routes = [{"name": "other", "to": "other", "match": {"from": "name"}}, {"name": "app", "to": "app", "use": ["again"], "errors": {"when": [502, 503], "route": "other"}}]
+    w = retrying(weir, upstreams={"other": other.addr, "app": up.addr}, routes=routes)
+    assert w.fetch().status == 200
+    sees(w, ok=1, failed=0, retries=0, redispatches=0)
 
 
 def test_who_waits_for_a_connection(weir, upstreams):
