@@ -17,6 +17,11 @@
 #include "admin/stats_json.h"
 #include "admin/upstreams.h"
 #include "base/addr.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Who guesses is not to fill the log. */
+#define DENIALS_TOLD_NS (10 * CLOCK_S)
 
 /*---------------------------------------------------------------- the door */
 
@@ -81,12 +86,28 @@ static bool is_dashboard(const struct service_request *req)
 	       (req->head->method_id == METHOD_GET || req->head->method_id == METHOD_HEAD);
 }
 
+static void count_denial(const struct process_view *view, const struct service_request *req,
+			 enum service_denial why)
+{
+	struct service_denials *d = view->denials;
+
+	atomic_fetch_add_explicit(&d->n[why], 1, memory_order_relaxed);
+	/* browsers without a token ask every few seconds */
+	if (why == DENIED_NO_TOKEN ||
+	    (d->told_ns != 0 && view->now_ns - d->told_ns < DENIALS_TOLD_NS))
+		return;
+	d->told_ns = view->now_ns;
+	log_warn("admin: a %s, from %s; weir_admin_denied_total counts all of them",
+		 why == DENIED_WRONG_TOKEN ? "wrong token" : "foreign Host", req->who);
+}
+
 static bool may_enter(const struct process_view *view, const struct service_request *req,
 		      struct service_reply *reply)
 {
 	const char *token = view->policy->config->admin.token;
 
 	if (!host_is_ours(req->head->authority)) {
+		count_denial(view, req, DENIED_FOREIGN_HOST);
 		page_text(reply, 421, "the Host must be an IP address or localhost");
 		return false;
 	}
@@ -94,10 +115,12 @@ static bool may_enter(const struct process_view *view, const struct service_requ
 		return true;
 	if (token != NULL && token[0] != '\0' && !has_token(req->head, token) &&
 	    !may_anybody(view, req->head)) {
+		bool shown = head_find(req->head, F_AUTHORIZATION) != NULL;
+
+		count_denial(view, req, shown ? DENIED_WRONG_TOKEN : DENIED_NO_TOKEN);
 		/* RFC 6750 section 3 */
-		reply->www_authenticate = head_find(req->head, F_AUTHORIZATION) == NULL
-					      ? "Bearer realm=\"weir\""
-					      : "Bearer realm=\"weir\", error=\"invalid_token\"";
+		reply->www_authenticate = shown ? "Bearer realm=\"weir\", error=\"invalid_token\""
+						: "Bearer realm=\"weir\"";
 		page_text(reply, 401, "the admin token is needed: Authorization: Bearer ...");
 		return false;
 	}

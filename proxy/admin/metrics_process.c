@@ -328,6 +328,20 @@ static void pages_refused(struct render *r)
 	metric_sample(r, atomic_load(&r->view->budgets->scrapes.refused));
 }
 
+static void denied(struct render *r)
+{
+	static const char *const why[SERVICE_DENIALS] = {
+		[DENIED_NO_TOKEN] = "no_token",
+		[DENIED_WRONG_TOKEN] = "wrong_token",
+		[DENIED_FOREIGN_HOST] = "foreign_host",
+	};
+
+	for (unsigned i = 0; i < SERVICE_DENIALS; i++) {
+		metric_label(r, "reason", why[i]);
+		metric_sample(r, atomic_load(&r->view->denials->n[i]));
+	}
+}
+
 static void event_streams(struct render *r)
 {
 	metric_sample(r, r->view->streams);
@@ -353,6 +367,8 @@ const struct family metrics_process[] = {
 	GAUGE("weir_draining", draining, "1 while shutting down, or told to be passed over."),
 	COUNTER("weir_admin_requests_refused_total", pages_refused,
 		"Requests beyond `admin.requests` and `probes.scrapes`."),
+	COUNTER("weir_admin_denied_total", denied,
+		"Requests that the admin listener let in to nothing, by what was wrong with them."),
 	COUNTER("weir_events_total", events, "What an operator should know, see `/events`."),
 	GAUGE("weir_events_room", event_room, "How many of them are kept, see `admin.events`."),
 	GAUGE("weir_event_streams", event_streams,

@@ -39,6 +39,14 @@ struct service_budgets {
 	struct service_budget admin, scrapes;
 };
 
+enum service_denial { DENIED_NO_TOKEN, DENIED_WRONG_TOKEN, DENIED_FOREIGN_HOST, SERVICE_DENIALS };
+
+/* Whom the admin listener let in to nothing. */
+struct service_denials {
+	_Atomic uint64_t n[SERVICE_DENIALS];
+	uint64_t told_ns; /* worker 0 only: when the log last heard of one; monotonic, 0: never */
+};
+
 enum { SERVICE_WHO_MAX = 192 };
 
 enum control_task_kind { TASK_RELOAD, TASK_DRAIN, TASK_UNDRAIN, TASK_LOG_LEVEL };
@@ -67,6 +75,7 @@ struct process_view {
 	bool draining;  /* shutting down, or told to be passed over */
 	const struct hand_orders *orders;
 	struct service_budgets *budgets;
+	struct service_denials *denials;
 	uint32_t streams; /* of events, open */
 	uint64_t events_missed; /* by those who follow them */
 	uint64_t start_wall_ns, now_wall_ns, now_ns;

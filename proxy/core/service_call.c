@@ -315,6 +315,7 @@ static void call_page(struct service_call *sc, service_page *page)
 		.draining = atomic_load(&sh->draining) || atomic_load(&sh->orders.drained),
 		.orders = &sh->orders,
 		.budgets = &sh->budgets,
+		.denials = &sh->denials,
 		.streams = atomic_load(&sh->streams),
 		.events_missed = atomic_load_explicit(&sh->events_missed, memory_order_relaxed),
 		.start_wall_ns = sh->start_wall_ns,

@@ -75,6 +75,7 @@ struct shared {
 	struct reload_status reload;
 	struct hand_orders orders;
 	struct service_budgets budgets;
+	struct service_denials denials;
 	_Atomic uint32_t streams; /* of events, open; worker 0 writes it */
 	_Atomic uint64_t events_missed; /* by those who follow them and do not read; the same */
 	unsigned workers;

@@ -68,6 +68,15 @@ def test_no_order_without_the_token(weir, method, path):
     assert w.reloads() == 0
 
 
+def test_who_is_not_let_in_is_counted_and_said(weir):
+    w = secured(weir)
+    guesses = [w.admin("/health", headers={"Authorization": f"Bearer {i}"}).status for i in range(20)]
+    assert set(guesses) == {401} and w.admin("/health").status == 401
+    assert w.fetch("/health", addr=w.admin_addr, host="evil.example").status == 421
+    assert [w.metric("weir_admin_denied_total", reason=r) for r in ("no_token", "wrong_token", "foreign_host")] == [1, 20, 1]
+    assert 1 <= w.stderr().count("admin: a wrong token, from 127.0.0.1:") < 20
+
+
 def test_anonymous_callers_may_only_read(weir):
     w = secured(weir, anonymous="read")
     assert w.admin("/health").status == 200

@@ -24,6 +24,7 @@ struct fixture {
 	struct reload_status reload;
 	struct hand_orders orders;
 	struct service_budgets budgets;
+	struct service_denials denials;
 	struct memory_state memory;
 	struct process_view view;
 	struct arena arena; /* of requests */
@@ -87,6 +88,7 @@ static int fixture_setup(void **state)
 					 .reload = &f->reload,
 					 .orders = &f->orders,
 					 .budgets = &f->budgets,
+					 .denials = &f->denials,
 					 .memory = &f->memory,
 					 .ready = true,
 					 .policies = 1,

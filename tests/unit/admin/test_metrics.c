@@ -61,6 +61,7 @@ static void test_known_series_are_there_from_the_start(void **state)
 		"weir_event_streams 0",
 		"weir_events_missed_total 0",
 		"weir_admin_requests_refused_total{listener=\"admin\"} 0",
+		"weir_admin_denied_total{reason=\"wrong_token\"} 0",
 		"weir_rejections_total{route=\"chat\",policy=\"guard\",reason=\"breaker_open\"} 0",
 		"weir_breaker_state{policy=\"guard\",upstream=\"pair\",endpoint=\"127.0.0.1:"
 		"13002\","
