@@ -203,6 +203,18 @@ bool tcp_is_want(int error)
 	       error == EADDRNOTAVAIL;
 }
 
+/* Whether this machine has an address to go there from: datagrams need one as well, and their ports are not those that
+ * can be used up here. */
+static bool has_source_for(const struct addr *addr)
+{
+	int fd = socket(addr->u.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd < 0 || connect(fd, &addr->u.sa, addr->len) == 0 || errno != EADDRNOTAVAIL;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
 static struct transport *failed_at_once(struct loop *loop, int fd, int error, bool want)
 {
 	if (fd >= 0)
@@ -227,8 +239,12 @@ struct transport *tcp_connect(struct loop *loop, const struct addr *addr)
 	if (!come_from(fd, loop->source)) /* a source that this machine does not have */
 		return failed_at_once(loop, fd, errno, errno != EADDRNOTAVAIL);
 	/* a unix socket whose backlog is full says EAGAIN, and will not say more: a failure */
-	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS)
-		return failed_at_once(loop, fd, errno, true);
+	if (connect(fd, &addr->u.sa, addr->len) < 0 && errno != EINPROGRESS) {
+		int error = errno;
+
+		return failed_at_once(loop, fd, error,
+				      error != EADDRNOTAVAIL || has_source_for(addr));
+	}
 	loop->connect_error = 0;
 	loop->connect_want = false;
 	return tcp_open(loop, fd);

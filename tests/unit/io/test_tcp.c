@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <sched.h>
 
 #include "io/loop.h"
 #include "io/transport.h"
@@ -57,11 +58,29 @@ static void whose_fault_it_is(void **state)
 	loop_fini(&loop);
 }
 
+/* IPv6 addresses of a machine that has none: that its ports are used up is said by the same errno. */
+static void where_it_cannot_come_from(void **state)
+{
+	struct addr six = addr_of("[::1]:1");
+	struct loop loop;
+
+	(void)state;
+	if (unshare(CLONE_NEWNET) != 0) /* in which the loopback interface is down */
+		skip();
+	assert_true(loop_init(&loop, true));
+	loop.connect_want = true;
+	assert_null(tcp_connect(&loop, &six));
+	assert_true(loop.connect_error == EADDRNOTAVAIL || loop.connect_error == ENETUNREACH);
+	assert_false(loop.connect_want);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_what_there_is_only_so_much),
 		cmocka_unit_test(whose_fault_it_is),
+		cmocka_unit_test(where_it_cannot_come_from), /* the last: it leaves the network */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
