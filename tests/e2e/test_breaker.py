@@ -13,7 +13,7 @@ from harness import Upstream, response, until
 
 def guarded(weir, breaker=3, serve=None, upstreams=None, route=None, admin=False, **more):
     """A Weir with one breaker `guard`; without upstreams or serve its one endpoint refuses connections."""
-    policy = {"breaker": breaker, "open_for": "500ms", **more}
+    policy = {"breaker": breaker, "open_for": "60s", **more}
     if upstreams is None and serve is None:
         upstreams = {"app": dead()}
     extra = {k: v for k, v in (("upstreams", upstreams), ("route", route), ("serve", serve)) if v is not None}
@@ -80,16 +80,17 @@ def test_slow_to_begin(weir):
     assert w.statuses(3) == [200, 200, 503]
 
 
-def test_a_call_whose_time_is_up(weir):
-    w = guarded(weir, 1, serve=lambda r: time.sleep(0.4) or response(200), route={"timeout": "200ms"})
+def test_a_call_whose_time_is_up(weir, upstreams):
+    w = guarded(weir, 1, upstreams={"app": upstreams(1)[0].addr}, route={"timeout": "200ms"})
     assert w.statuses(2) == [504, 503]
 
 
-def test_aborts_do_not_count(weir):
-    w = guarded(weir, 1, serve=lambda r: time.sleep(0.2) or response(503))
+def test_aborts_do_not_count(weir, upstreams):
+    u, = upstreams(1)
+    w = guarded(weir, 1, upstreams={"app": u.addr})
     for _ in range(3):
         c = w.client().ask()
-        until(lambda: w.metric("weir_requests_in_flight") == 1)
+        u.expect_request()
         c.reset()
         w.wait_metric("weir_requests_in_flight", 0)
     assert state(w) == ["closed"]
@@ -99,11 +100,11 @@ def test_aborts_do_not_count(weir):
 
 def test_retry_after_is_true_and_a_probe_closes_it(weir):
     addr = dead()
-    w = guarded(weir, 1, upstreams={"app": addr})
+    w = guarded(weir, 1, open_for="2s", upstreams={"app": addr})
     w.fetch()
     r = w.fetch()
     ms = int(r.get("retry-after-ms"))
-    assert r.status == 503 and r.get("retry-after") == "1" and 0 < ms <= 600
+    assert r.status == 503 and int(r.get("retry-after")) == -(-ms // 1000) and 0 < ms <= 2400
     w.upstream.end()
     w.upstream = Upstream(addr).serve()
     time.sleep(ms / 1000 + 0.02)
@@ -111,18 +112,18 @@ def test_retry_after_is_true_and_a_probe_closes_it(weir):
 
 
 def test_early_is_refused(weir):
-    w = guarded(weir, 1, open_for="2s")
+    w = guarded(weir, 1)
     w.fetch()
     ms = int(w.fetch().get("retry-after-ms"))
     time.sleep(0.3)
-    assert ms - 2000 < int(w.fetch().get("retry-after-ms")) < ms - 290
+    assert ms - 30_000 < int(w.fetch().get("retry-after-ms")) < ms - 290
 
 
 def test_a_bad_gateway_says_when_it_opened_for_it(weir):
     w = guarded(weir, 2)
     assert w.fetch().get("retry-after-ms") is None
     r = w.fetch()
-    assert r.status == 502 and 0 < int(r.get("retry-after-ms")) <= 600
+    assert r.status == 502 and 47_000 < int(r.get("retry-after-ms")) <= 72_000
 
 
 def test_dialects(weir):
@@ -133,19 +134,19 @@ def test_dialects(weir):
         503, "server_error", "service_unavailable")
     r = w.fetch("/v1/messages")
     assert (r.status, r.json()["error"]["type"]) == (529, "overloaded_error")
-    assert r.get("retry-after") == "1"
+    assert 30 < int(r.get("retry-after")) <= 72
 
 
 def test_an_upstreams_retry_after_lengthens(weir):
-    w = guarded(weir, 1, serve=fails(503, Retry_After="30"))
+    w = guarded(weir, 1, max_open="10m", serve=fails(503, Retry_After="300"))
     w.fetch()
-    assert 28_000 < int(w.fetch().get("retry-after-ms")) <= 30_000
+    assert 270_000 < int(w.fetch().get("retry-after-ms")) <= 300_000
 
 
 def test_but_not_beyond_the_longest(weir):
-    w = guarded(weir, 1, max_open="5s", serve=fails(503, Retry_After="86400"))
+    w = guarded(weir, 1, max_open="5m", serve=fails(503, Retry_After="86400"))
     w.fetch()
-    assert 4_000 < int(w.fetch().get("retry-after-ms")) <= 5_000
+    assert 270_000 < int(w.fetch().get("retry-after-ms")) <= 300_000
 
 
 def test_a_refused_call_pays_no_rate(weir):
@@ -166,7 +167,7 @@ def test_the_log_has_a_line_for_each_change(weir):
     w.statuses(4)
     lines = [x for x in w.stderr().splitlines() if "breaker guard" in x]
     assert len(lines) == 1
-    assert re.search(r"warn breaker guard: upstream app, endpoint 127\.\S+: closed -> open for 0\.\d+ s: "
+    assert re.search(r"warn breaker guard: upstream app, endpoint 127\.\S+: closed -> open for \d\d\.\d+ s: "
                      r"2 failures in a row", lines[0])
 
 
@@ -230,11 +231,11 @@ def test_a_tunnel_as_the_probe_does_not_keep_others_out(weir):
 
 
 def test_slow_clients_open_nothing(weir):
-    w = weir(policies={"guard": {"breaker": 2, "min_requests": 2, "slow": {"first_byte": "200ms"}},
-                       "again": {"retry": 1, "per_try": "200ms"}}, use=["again", "guard"], serve=True)
-    for _ in range(3):
-        c = w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
-        time.sleep(0.3)
+    w = weir(policies={"guard": {"breaker": 2, "min_requests": 2, "slow": {"first_byte": "2s"}},
+                       "again": {"retry": 1, "per_try": "2s"}}, use=["again", "guard"], serve=True)
+    slow = [w.client().send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na") for _ in range(3)]
+    time.sleep(2.1)
+    for c in slow:
         c.send(b"b").expect(200)
     assert state(w) == ["closed"]
 
@@ -259,11 +260,11 @@ def test_more_endpoints_than_bits(weir, upstreams):
 
 def test_a_failing_probe_doubles(weir):
     w = guarded(weir, 1, open_for="200ms")
-    w.fetch()
     first = int(w.fetch().get("retry-after-ms"))
     time.sleep(first / 1000 + 0.01)
-    assert w.fetch().status == 502
-    assert 240 < int(w.fetch().get("retry-after-ms")) <= 480 and transitions(w, "open") == 2
+    r = w.fetch()
+    assert r.status == 502 and transitions(w, "open") == 2
+    assert 150 < first <= 240 and 310 < int(r.get("retry-after-ms")) <= 480
 
 
 # ---- several endpoints
@@ -312,12 +313,13 @@ def test_the_fallback_takes_over(weir, upstreams):
 
 def test_forced_open_for_a_while(weir):
     w = guarded(weir, 3, serve=True)
-    r = order(w, "guard/app", {"state": "open", "for": "2s"})
+    r = order(w, "guard/app", {"state": "open", "for": "10m"})
     assert r.status == 200 and r.json()["breakers"][0]["forced"] is True
     assert w.fetch().status == 503 and w.metric("weir_breaker_forced", policy="guard", upstream="app") == 1
     assert w.admin("/health").json()["status"] == "degraded"
-    time.sleep(2.05)
-    assert w.fetch().status == 200 and w.metric("weir_breaker_forced", policy="guard", upstream="app") == 0
+    order(w, "guard/app", {"state": "open", "for": "1s"})
+    until(lambda: w.fetch().status == 200, "over")
+    assert w.metric("weir_breaker_forced", policy="guard", upstream="app") == 0
 
 
 def test_forced_closed_until_told(weir):
@@ -362,20 +364,21 @@ def test_health_shows_it(weir):
 
 def test_a_drain_opens_nothing(weir):
     w = guarded(weir, 1, upstreams={"app": dead()})
-    w.reload(shutdown={"delay": "3s", "drain": "1s"})
+    w.reload(shutdown={"delay": "60s", "drain": "1s"})
     w.signal(signal.SIGTERM)
     until(lambda: w.probe("/ready").status == 503)
     r = [w.fetch() for _ in range(3)][-1]
     assert r.status == 503 and w.access(3)[2]["reason"] == "draining"
     assert state(w) == ["closed"] and transitions(w, "open") == 0
-    assert w.wait_exit() == 0
+    w.signal(signal.SIGTERM)
+    assert w.wait_exit() == 1
 
 
 def test_a_reload_keeps_it_open(weir):
-    w = guarded(weir, 1, open_for="10s")
+    w = guarded(weir, 1)
     w.fetch()
     w.reload(policies={"guard": {"breaker": 5, "open_for": "1s"}})
-    assert int(w.fetch().get("retry-after-ms")) > 6000 and transitions(w, "open") == 1
+    assert int(w.fetch().get("retry-after-ms")) > 30_000 and transitions(w, "open") == 1
 
 
 def test_two_workers_share_it(weir):
