@@ -387,11 +387,12 @@ static void count_reload(struct control *c, bool ok)
 {
 	struct reload_status *r = &c->shared.reload;
 
-	atomic_fetch_add(ok ? &r->ok_count : &r->failed_count, 1);
 	atomic_store(&r->failed_in_a_row, ok ? 0 : atomic_load(&r->failed_in_a_row) + 1);
 	atomic_store(&r->last_ok, ok);
 	if (ok)
 		atomic_store(&r->last_ok_wall_ns, clock_wall_ns());
+	/* last: who waits for the count looks at the others then */
+	atomic_fetch_add(ok ? &r->ok_count : &r->failed_count, 1);
 }
 
 /* As `weir diff` says them, a line each. */
@@ -489,12 +490,12 @@ static void reload(struct control *c, const char *trigger, struct control_task *
 	announce_reload(c);
 	ok = load(c, &l) && reload_to(c, &l, &changes);
 	print_findings(c, &l, ok ? "loaded" : "not loaded, the running configuration stays");
-	count_reload(c, ok);
 	if (ok)
 		log_info("reload (%s): policy %llu, %.12s", trigger,
 			 (unsigned long long)c->policy->generation, c->policy->hash);
 	else
 		log_reload_failed(trigger, &l.diags);
+	count_reload(c, ok);
 	if (task != NULL)
 		tell_reload(c, &l, ok, &changes, task);
 	buf_fini(&changes);
