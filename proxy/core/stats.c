@@ -553,9 +553,11 @@ static const struct stat_hist *upstream_hist(const struct stats *s, unsigned w, 
 	const struct upstream_slot *slot =
 	    strcmp(name, "_OTHER") == 0 ? other : upstream_find(&s->worker[w], name);
 
-	if (slot == NULL || atomic_load_explicit(&slot->name, memory_order_acquire) == NULL)
-		return NULL;
-	return slot->attempts;
+	const char *there =
+	    slot == NULL ? NULL : atomic_load_explicit(&slot->name, memory_order_acquire);
+
+	/* one that was free a moment ago may be another's by now */
+	return there == NULL || strcmp(there, name) != 0 ? NULL : slot->attempts;
 }
 
 static bool upstream_seen_before(const struct stats *s, unsigned w, const char *name)
@@ -663,8 +665,11 @@ void route_stats_requests(const struct route_stats *r,
 static uint64_t rejection_read(const struct route_worker *b, const char *policy, unsigned reason)
 {
 	const struct rejection_slot *slot = rejection_find(b, policy, reason);
+	const char *there =
+	    slot == NULL ? NULL : atomic_load_explicit(&slot->policy, memory_order_acquire);
 
-	if (slot == NULL || atomic_load_explicit(&slot->policy, memory_order_acquire) == NULL)
+	/* one that was free a moment ago may be another's by now */
+	if (there == NULL || slot->reason != reason || strcmp(there, policy) != 0)
 		return UINT64_MAX;
 	return stat_read(&slot->n);
 }
