@@ -135,9 +135,14 @@ void exchange_fini_spare(struct worker *w)
 	w->n_spare = 0;
 }
 
+/* All that was put is written: only now nothing of the policy is borrowed by a connection. */
 static void on_grave(struct deferred *d)
 {
-	exchange_free(LIST_ENTRY(d, struct exchange, grave));
+	struct exchange *x = LIST_ENTRY(d, struct exchange, grave);
+
+	if (x->use != NULL)
+		worker_use_put(x->worker, x->use);
+	exchange_free(x);
 }
 
 /* What is logged: what upstreams are told, of what the client asked for. */
@@ -248,8 +253,6 @@ void exchange_end(struct exchange *x, const struct reason *why)
 	log_call(x);
 	if (x->use != NULL && x->use->policy->tracing != NULL)
 		trace_end(x);
-	if (x->use != NULL)
-		worker_use_put(w, x->use);
 	x->state = X_OVER;
 	timer_clear(&x->timer);
 	w->n_exchanges--;
