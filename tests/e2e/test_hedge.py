@@ -27,11 +27,11 @@ def hedging(weir, upstreams):
 
 def both_asked(c, first, second):
     """The two wires of a call that is hedged; whichever endpoint was the first."""
+    start = time.monotonic()
     c.ask("/slow")
     first.expect_request("GET /slow")
-    start = time.monotonic()
     second.expect_request("GET /slow")
-    assert 0.05 < time.monotonic() - start < 5
+    assert 0.09 < time.monotonic() - start < 5
     return first.wire, second.wire
 
 
@@ -129,18 +129,18 @@ def test_a_client_that_leaves_frees_both(hedging):
 
 
 def test_each_try_has_its_own_time(hedging):
-    w, a, b = hedging(policy={"per_try": "300ms"})
+    w, a, b = hedging(policy={"per_try": "1500ms"})
     c = w.client()
     start = time.monotonic()
     one, two = both_asked(c, a, b)
     one.expect_closed()
     two.expect_closed()
     c.expect(504)
-    assert 0.38 <= time.monotonic() - start < 5
+    assert 1.58 <= time.monotonic() - start
 
 
 def test_the_total_ends_both(hedging):
-    w, a, b = hedging(route={"timeout": "300ms"})
+    w, a, b = hedging(route={"timeout": "2s"})
     c = w.client()
     wires = both_asked(c, a, b)
     c.expect(504)
@@ -171,23 +171,23 @@ def test_the_budget(hedging):
 
 
 def test_a_percentile_is_learned(hedging):
-    slow = threading.Event()
-    serve = lambda r: (slow.is_set() and time.sleep(1)) or response(200)  # noqa: E731
+    slow, end = threading.Event(), threading.Event()
+    serve = lambda r: (slow.is_set() and end.wait() and None) or response(200)  # noqa: E731
     w, a, b = hedging(policy={"hedge": {"after": "p95", "budget": "100%"}}, workers=1)
     a.serve(serve), b.serve(lambda r: response(200))
     assert w.statuses(300) == [200] * 300
     slow.set()
-    start = time.monotonic()
-    assert w.statuses(20) == [200] * 20
-    assert time.monotonic() - start < 5, "ten of them met the slow endpoint"
+    assert w.statuses(20) == [200] * 20, "ten of them met the endpoint that does not answer"
+    end.set()
 
 
 def test_no_probe_of_a_breaker_is_spent_on_it(hedging):
     guard = {"breaker": 1, "failures": "5xx", "open_for": "200ms", "probes": 3}
     w, a, _ = hedging(policies={"guard": guard}, use=["guard"], endpoints=1)
-    w.client().ask()
+    c = w.client().ask()
     a.expect_request()
     a.answer(500, headers={"Connection": "close"})
+    c.expect(500)
     time.sleep(0.3)
     c = w.client().ask()
     a.expect_request()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import harness
-from harness import request
+from harness import request, until
 
 
 def limited(weir, rate="1/m", burst=3, **more):
@@ -27,32 +27,36 @@ def test_burst_then_refused(weir):
 
 def test_refusals_cost_nothing(weir):
     w = limited(weir, rate="2/s", burst=1)
-    c = w.client()
-    for _ in range(20):
-        c.ask()
-        r = c.expect()
+    c, refused = w.client(), []
+    while len(refused) < 20:
+        r = c.ask().expect()
+        refused += [r] if r.status == 429 else []
     time.sleep(int(r.get("retry-after-ms")) / 1000 + 0.02)
     assert c.ask().expect().status == 200
 
 
+def timed(c):
+    """One call: when it was asked, the answer, when that had come."""
+    asked = time.monotonic()
+    return asked, c.ask().expect(), time.monotonic()
+
+
 def test_a_refusal_tells_the_truth_about_the_wait(weir):
     w = limited(weir, rate="1/s", burst=1)
-    c = w.client().ask()
-    c.expect(200)
-    refused = c.ask().expect(429)
-    wait_ms = int(refused.get("retry-after-ms"))
-    assert 0 < wait_ms <= 1000 and refused.get("retry-after") == "1"
-    time.sleep(max(0, wait_ms / 1000 - 0.3))
-    c.ask().expect(429)
-    time.sleep(0.35)
-    c.ask().expect(200)
+    c = w.client()
+    asked, refused, told = until(lambda: (r := timed(c))[1].status == 429 and r)
+    wait = int(refused.get("retry-after-ms")) / 1000
+    assert 0 < wait <= 1 and refused.get("retry-after") == "1"
+    while (r := timed(c))[1].status == 429:
+        assert r[0] < told + wait + 0.02
+    assert r[1].status == 200 and r[2] > asked + wait - 0.02
 
 
 def test_retry_after_seconds_are_rounded_up(weir):
-    w = limited(weir, rate="1/m", burst=1)
+    w = limited(weir, rate="1/h", burst=1)
     r = [w.fetch() for _ in range(2)][1]
     ms = int(r.get("retry-after-ms"))
-    assert int(r.get("retry-after")) == -(-ms // 1000) and 59_000 <= ms <= 60_000
+    assert int(r.get("retry-after")) == -(-ms // 1000) and 3_540_000 <= ms <= 3_600_000
 
 
 def test_unlimited(weir):
@@ -277,17 +281,17 @@ NUMBER = re.compile(r"^\d+$")
 
 
 def refusal(weir, target="/", **more):
-    w = limited(weir, rate="6/m", burst=2, **more)
+    w = limited(weir, rate="1/m", burst=2, **more)
     return [w.fetch(target) for _ in range(3)][2]
 
 
 def test_refusal_headers(weir):
     r = refusal(weir)
-    r.check_fields({"retry-after": "10", "retry-after-ms": NUMBER, "x-ratelimit-limit": NUMBER,
+    r.check_fields({"retry-after": NUMBER, "retry-after-ms": NUMBER, "x-ratelimit-limit": NUMBER,
                     "x-ratelimit-remaining": "0", "x-ratelimit-reset": NUMBER})
-    assert re.fullmatch(r'"p";q=2;w=20', r.get("ratelimit-policy"))
+    assert re.fullmatch(r'"p";q=2;w=120', r.get("ratelimit-policy"))
     m = re.fullmatch(r'"p";r=0;t=(\d+)', r.get("ratelimit"))
-    assert int(m[1]) <= int(r.get("retry-after"))
+    assert int(m[1]) <= int(r.get("retry-after")) == -(-int(r.get("retry-after-ms")) // 1000) and 30 < int(r.get("retry-after")) <= 60
 
 
 def test_wait_over_a_minute_tells_sdks_not_to_retry(weir):
@@ -364,12 +368,12 @@ def test_gemini(weir, target, conf):
 @pytest.mark.parametrize("dialect,status,kind", [("anthropic", 529, "overloaded_error"), ("openai", 503, "server_error"),
                                                  ("gemini", 503, "UNAVAILABLE"), ("problem", 503, None)])
 def test_an_open_breaker_in_every_dialect(weir, dialect, status, kind):
-    w = weir(policies={"b": {"breaker": 1, "open_for": "20s"}}, use=["b"], route={"use": ["b"], "dialect": dialect},
+    w = weir(policies={"b": {"breaker": 1, "open_for": "60s"}}, use=["b"], route={"use": ["b"], "dialect": dialect},
              serve=lambda r: harness.response(500))
     assert w.fetch().status == 500
     r = w.fetch()
     body = r.json()
-    assert r.status == status and 15 <= int(r.get("retry-after")) <= 25
+    assert r.status == status and 30 <= int(r.get("retry-after")) <= 72
     assert kind in (None, body.get("error", {}).get("type"), body.get("error", {}).get("status"))
     assert dialect != "problem" or body["type"].endswith("temporary-reduced-capacity")
 
@@ -383,7 +387,7 @@ def test_a_bad_gateway_says_when_to_come_back_only_if_a_breaker_opened(weir):
 
 
 def test_the_reset_of_a_limit_that_lets_in_is_not_after_retry_after(weir):
-    w = weir(policies={"wide": {"rate": "1/h", "burst": 9, "headers": True}, "narrow": {"rate": "1/s", "burst": 1}},
+    w = weir(policies={"wide": {"rate": "1/h", "burst": 9, "headers": True}, "narrow": {"rate": "1/m", "burst": 1}},
              use=["wide", "narrow"], serve=True)
     r = [w.fetch() for _ in range(2)][1]
     times = [int(x) for x in re.findall(r";t=(\d+)", r.get("ratelimit"))]
