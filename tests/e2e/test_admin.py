@@ -264,7 +264,7 @@ def test_a_flood_of_admin_connections_takes_nothing_from_calls(weir):
 
 
 def test_a_flood_of_requests_takes_little_from_calls(weir):
-    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "requests": 50})
+    w = weir(serve=True, admin={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "requests": 5})
     c = w.client(addr)
     c.send(b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
     got = [c.expect().status for _ in range(300)]
@@ -276,7 +276,9 @@ def test_scrapes_have_a_budget_and_probes_none(weir):
     w = weir(start=False, probes={"listen": (addr := f"127.0.0.1:{harness.free_port()}"), "scrapes": 1}, checks=False)
     w.probes_addr = addr
     w.start()
-    assert [w.probe("/metrics").status for _ in range(3)][1:] == [429, 429]
+    c = w.client(addr).send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+    got = [c.expect().status for _ in range(20)]  # in more than one second, if need be
+    assert set(got) == {200, 429} and got.count(429) > 10
     assert w.probe("/ready").status == 200
 
 
@@ -334,8 +336,9 @@ def test_drain_and_back(weir):
 def test_a_drain_may_end_by_itself(weir):
     w = weir()
     w.allow("drain")
-    assert order(w, "POST", "/drain", {"for": "1s"}).json()["by"] == "order"
-    assert 0 < w.admin("/drain").json()["left"] <= 1
+    assert order(w, "POST", "/drain", {"for": "1h"}).json()["by"] == "order"
+    assert 0 < w.admin("/drain").json()["left"] <= 3600
+    order(w, "POST", "/drain", {"for": "1s"})
     until(lambda: w.probe("/ready").status == 200, "ready again")
 
 

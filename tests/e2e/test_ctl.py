@@ -222,7 +222,7 @@ def test_log_level(weir, ctl):
 
 def test_events(weir, ctl):
     w = weir()
-    assert "is ready" in ctl(w, "events").stdout
+    until(lambda: "is ready" in ctl(w, "events").stdout, "the start is told")
     all_ = json.loads(ctl(w, "events", "--json").stdout)["events"]
     assert ctl(w, "events", "--since", all_[-1]["seq"]).stdout.count("\n") == 1
 

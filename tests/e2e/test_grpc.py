@@ -48,13 +48,13 @@ def expect_refusal(h, s, code, text=None):
 # ---- refusals
 
 def test_a_limit_is_resource_exhausted(weir, upstreams):
-    w, up, h = start(weir, upstreams, policies={"p%y": {"rate": "1/10s", "burst": 1}}, use=["p%y"])
+    w, up, h = start(weir, upstreams, policies={"p%y": {"rate": "1/m", "burst": 1}}, use=["p%y"])
     s = call(h)
     answer(up, up.expect(f"POST {METHOD}"))
     h.expect(s, 200)
     r = expect_refusal(h, call(h), EXHAUSTED, "rate limit exceeded (policy p%25y); retry after ")
     ms = int(r.get("grpc-retry-pushback-ms"))
-    assert 8000 < ms <= 10000 and int(r.get("retry-after")) == (ms + 999) // 1000 and r.get("ratelimit")
+    assert 30000 < ms <= 60000 and int(r.get("retry-after")) == (ms + 999) // 1000 and r.get("ratelimit")
     line = w.access(2)[1]
     assert line["rpc.grpc.status_code"] == EXHAUSTED and line["http.response.status_code"] == 200
     assert line["outcome"] == "denied" and line["reason"] == "rate_limited"
@@ -176,11 +176,11 @@ def test_trailers_only(weir, upstreams):
 def test_a_deadline_that_passes(weir, upstreams):
     w, up, h = start(weir, upstreams)
     began = time.monotonic()
-    s = call(h, grpc_timeout="200m")
+    s = call(h, grpc_timeout="2000m")
     r = up.expect()
-    assert r.get("grpc-timeout").endswith("u") and 0 < int(r.get("grpc-timeout")[:-1]) <= 200000
+    assert r.get("grpc-timeout").endswith("u") and 0 < int(r.get("grpc-timeout")[:-1]) <= 2000000
     expect_refusal(h, s, DEADLINE)
-    assert time.monotonic() - began > 0.19
+    assert time.monotonic() - began > 1.99
     assert r.conn.pump(lambda: r.reset is not None) and r.reset == 8
     line = w.access(1)[0]
     assert line["reason"] == "deadline_exceeded" and line["rpc.grpc.status_code"] == DEADLINE
@@ -189,7 +189,7 @@ def test_a_deadline_that_passes(weir, upstreams):
 
 def test_a_deadline_that_passes_in_an_answer(weir, upstreams):
     _, up, h = start(weir, upstreams)
-    s = call(h, grpc_timeout="200000u")
+    s = call(h, grpc_timeout="2000000u")
     r = up.expect()
     r.conn.h2.send_headers(r.stream, [(":status", "200"), ("content-type", "application/grpc")])
     r.conn.send_body(r.stream, message(b"half"), end=False)
@@ -199,11 +199,11 @@ def test_a_deadline_that_passes_in_an_answer(weir, upstreams):
 
 
 def test_the_routes_total_is_a_deadline_too(weir, upstreams):
-    _, up, h = start(weir, upstreams, route={"timeout": {"total": "300ms"}})
+    _, up, h = start(weir, upstreams, route={"timeout": {"total": "2s"}})
     for fields in ({}, {"grpc_timeout": "1H"}):
         s = call(h, **fields)
         r = up.expect()
-        assert 0 < int(r.get("grpc-timeout")[:-1]) <= 300000
+        assert 0 < int(r.get("grpc-timeout")[:-1]) <= 2000000
         expect_refusal(h, s, DEADLINE)
     h.close()
 
@@ -272,10 +272,10 @@ def test_failures_in_trailers_count_as_well(weir, upstreams):
 
 def test_a_client_in_a_hurry_opens_no_breaker(weir, upstreams):
     w, up, h = start(weir, upstreams, policies={"b": {"breaker": 1, "open_for": "30s"}}, use=["b"])
-    s = call(h, grpc_timeout="100m")
+    s = call(h, grpc_timeout="2S")
     up.expect()
     expect_refusal(h, s, DEADLINE)
-    s = call(h, grpc_timeout="10S")
+    s = call(h, grpc_timeout="1M")
     trailers_only(up, up.expect(), DEADLINE)
     h.expect(s, 200, grpc_status=str(DEADLINE))
     s = call(h)
@@ -301,10 +301,10 @@ def test_unavailable_is_tried_again(weir, upstreams):
 def test_pushback_of_the_upstream_is_obeyed(weir, upstreams):
     w, up, h = start(weir, upstreams, policies=RETRY, use=["r"])
     s = call(h)
-    trailers_only(up, up.expect(), UNAVAILABLE, ("grpc-retry-pushback-ms", "200"))
-    began = time.monotonic()
+    r, began = up.expect(), time.monotonic()
+    trailers_only(up, r, UNAVAILABLE, ("grpc-retry-pushback-ms", "200"))
     answer(up, up.expect())
-    assert time.monotonic() - began > 0.15
+    assert time.monotonic() - began > 0.19
     h.expect(s, 200)
     s = call(h)
     trailers_only(up, up.expect(), UNAVAILABLE, ("grpc-retry-pushback-ms", "-1"))

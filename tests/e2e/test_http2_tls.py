@@ -4,7 +4,6 @@ import re
 import shutil
 import ssl
 import subprocess
-import time
 
 import pytest
 
@@ -209,7 +208,7 @@ def test_a_reload_changes_what_is_spoken(weir, upstreams, change):
 
     speak(change[0])
     w.reload(upstreams={"app": {**conf, "http2": change[1]}})
-    time.sleep(0.4)  # what is idle may be used up
+    w.wait_metric("weir_upstream_connections", 0)  # what is idle may be used up
     speak(change[1])
 
 

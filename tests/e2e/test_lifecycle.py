@@ -44,19 +44,26 @@ def test_ends_with_0(weir, which):
 
 
 def test_delay_not_ready_and_still_accepting(weir):
-    w = weir(shutdown={"delay": "1s", "drain": "5s"}, serve=True)
-    start = time.monotonic()
+    w = weir(shutdown={"delay": "60s", "drain": "5s"}, serve=True)
     w.signal(TERM)
     until(lambda: w.probe("/ready").status == 503, "not ready")
     assert w.probe("/live").status == 200
     assert w.metric("weir_draining") == 1
     assert w.fetch().status == 200
+    w.signal(TERM)
+    assert w.wait_exit() == 1
+
+
+def test_the_delay_ends(weir):
+    w = weir(shutdown={"delay": "1s", "drain": "5s"}, serve=True)
+    start = time.monotonic()
+    w.signal(TERM)
     assert w.wait_exit() == 0
     assert time.monotonic() - start >= 0.95
 
 
 def test_clients_are_sent_elsewhere_during_the_delay(weir):
-    w = weir(shutdown={"delay": "1s", "drain": "5s"}, serve=True)
+    w = weir(shutdown={"delay": "60s", "drain": "5s"}, serve=True)
     c = w.client().ask()
     c.expect(200, connection=None)
     w.signal(TERM)
@@ -64,7 +71,8 @@ def test_clients_are_sent_elsewhere_during_the_delay(weir):
     c.ask().expect(200, connection="close")
     c.expect_closed()
     w.client().ask().expect(200, connection="close")
-    assert w.wait_exit() == 0
+    w.signal(TERM)
+    assert w.wait_exit() == 1
 
 
 def test_calls_end_in_peace(weir):
@@ -107,7 +115,7 @@ def test_what_lasts_longer_than_the_drain_is_cut(weir):
     w.signal(TERM)
     assert c.read_eof() == b"abc"
     assert w.wait_exit() == 0
-    assert 0.4 < time.monotonic() - start < 3 * harness.SLOW
+    assert time.monotonic() - start > 0.4
     assert w.access()[0]["reason"] == "cut"
 
 
@@ -151,7 +159,7 @@ def test_a_second_term_stops_at_once(weir):
 
 
 def test_app_gone_while_draining_is_503_and_opens_no_breaker(weir):
-    w = weir(shutdown={"delay": "5s", "drain": "5s"}, policies={"guard": {"breaker": 1}}, use=["guard"])
+    w = weir(shutdown={"delay": "60s", "drain": "5s"}, policies={"guard": {"breaker": 1}}, use=["guard"])
     w.signal(TERM)
     until(lambda: w.probe("/ready").status == 503, "not ready")
     w.upstream.refuse()
@@ -200,9 +208,8 @@ def test_flags_in_place_of_a_file(binary, upstreams):
 
 def test_usr2_writes_its_state(weir):
     w = weir()
-    before = len(w.stderr())
     w.signal(signal.SIGUSR2)
-    until(lambda: len(w.stderr()) > before, "state in the log")
+    until(lambda: "state: policy" in w.stderr(), "state in the log")
 
 
 def test_resident_memory_idle(weir):

@@ -121,7 +121,7 @@ def test_probes_and_admin_answer(weir, cgroup):
     checks = {x["name"]: x for x in w.admin("/health").json()["checks"]}
     assert checks["memory"]["status"] == "degraded" and "95 of 100 MiB" in checks["memory"]["message"]
     assert w.stats()["memory"] == {"limit_bytes": 100 * MB, "used_bytes": 95 * MB, "refusing": True, "shortages": 1}
-    assert "memory: 95 of 100 MiB are used: new calls are refused" in w.stderr()
+    until(lambda: "memory: 95 of 100 MiB are used: new calls are refused" in w.stderr(), "told")
     cgroup.use(10)
     until(lambda: "calls are let in again" in w.stderr(), "told")
 
