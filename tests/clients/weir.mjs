@@ -1,6 +1,7 @@
 // A Weir for one test: started with a configuration (JSON is YAML), ended with it.
 
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import fs from "node:fs";
 import net from "node:net";
@@ -19,13 +20,19 @@ export async function until(what, text = "it", ms = 10_000 * SLOW) {
   throw new Error(`never came true: ${text}`);
 }
 
+// Below the range that connections to others are given theirs from: a client's could take it before Weir does.
+const given = new Set();
 export async function freePort() {
-  const s = net.createServer().listen(0, "127.0.0.1");
-  await once(s, "listening");
-  const { port } = s.address();
-  s.close();
-  await once(s, "close");
-  return port;
+  for (;;) {
+    const port = randomInt(10000, 32000), s = net.createServer();
+    if (given.has(port)) continue;
+    given.add(port);
+    const free = await new Promise((yes) => s.once("error", () => yes(false)).listen(port, "127.0.0.1", () => yes(true)));
+    if (!free) continue;
+    s.close();
+    await once(s, "close");
+    return port;
+  }
 }
 
 export class Weir {

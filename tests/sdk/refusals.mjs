@@ -7,9 +7,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import fs from "node:fs";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
+
+import { freePort } from "./weir.mjs";
 
 const REAL_MS = 6_000;
 const REQUEST_TIMEOUT_MS = 3_600_000;
@@ -66,14 +67,14 @@ function check(name, ok, seen) {
 
 // One call: its attempts {at, status, headers}, its sleeps, its answer or error.
 function call(sdk, url, query = {}) {
-  const here = { skipped: 0, sleeps: [], attempts: [] };
+  const here = { began: performance.now(), skipped: 0, sleeps: [], attempts: [] };
   return cases.run(here, async () => {
     const client = sdk.make({
       apiKey: "k", baseURL: sdk.base(url), timeout: REQUEST_TIMEOUT_MS, defaultQuery: query,
       fetch: async (...args) => {
         const at = clock();
         const response = await fetch(...args);
-        here.attempts.push({ at, status: response.status, headers: Object.fromEntries(response.headers) });
+        here.attempts.push({ at, answered: clock(), real: performance.now(), status: response.status, headers: Object.fromEntries(response.headers) });
         return response;
       },
     });
