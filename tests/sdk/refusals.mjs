@@ -109,7 +109,7 @@ function checkPace(name, here, refusals) {
   const told = refusals.map((a) => Number(a.headers["retry-after-ms"]));
   check(`${name}: sleeps as told`, JSON.stringify(here.sleeps) === JSON.stringify(told), [here.sleeps, told]);
   for (let i = 0; i + 1 < here.attempts.length; i++) {
-    const gap = here.attempts[i + 1].at - here.attempts[i].at;
+    const gap = here.attempts[i + 1].at - here.attempts[i].answered;
     check(`${name}: attempt ${i + 2} comes after it`, gap >= told[i] - 1 && gap < told[i] + 3_000, [gap, told[i]]);
   }
 }
@@ -117,21 +117,25 @@ function checkPace(name, here, refusals) {
 async function refused(url, which, wait) {
   const sdk = sdks[which], name = `${which}, ${wait}`, want = WAITS[wait];
   const first = await call(sdk, `${url}/${wait}`);
+  let last = first;
   check(`${name}: the first call passes`, first.answer !== undefined && first.attempts.length === 1, String(first.error));
   let here = await call(sdk, `${url}/${wait}`);
   // on a busy machine the next call can come too late to be refused: it is the last to have passed, then
-  for (let i = 0; i < 20 && want <= REAL_MS && here.attempts[0].status === 200; i++) here = await call(sdk, `${url}/${wait}`);
+  for (let i = 0; i < 20 && want <= REAL_MS && here.attempts[0].status === 200; i++) {
+    last = here;
+    here = await call(sdk, `${url}/${wait}`);
+  }
   const statuses = here.attempts.map((a) => a.status).join(" ");
   const refusals = here.attempts.filter((a) => a.status === 429);
 
   for (const a of refusals) {
     const ms = checkHeaders(name, a, true);
-    check(`${name}: says how long it is`, ms <= want && ms > want - 5_000, ms);
+    check(`${name}: says how long it is`, ms <= want && ms > want - (a.real - last.began) - 5, [ms, a.real - last.began]);
   }
   if (want <= REAL_MS) {
     check(`${name}: two attempts`, statuses === "429 200" && here.answer !== undefined, statuses);
     checkPace(name, here, refusals);
-  } else if (want <= FAR_MS) {
+  } else if (Number(refusals[0]?.headers["retry-after-ms"]) <= FAR_MS) { // on a busy machine it may be, of 61 s
     check(`${name}: three attempts`, statuses === "429 429 429", statuses);
     checkPace(name, here, refusals.slice(0, 2));
   } else {
@@ -173,13 +177,6 @@ function start(command, args, ready) {
     child.on("exit", (status, signal) => reject(new Error(`${command} ended with ${status ?? signal}:\n${text}`)));
   });
 }
-
-const freePort = () => new Promise((resolve) => {
-  const server = net.createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address();
-    server.close(() => resolve(port));
-  });
-});
 
 function config(port, probes, upstream) {
   const policies = {}, routes = [], upstreams = { app: upstream };
