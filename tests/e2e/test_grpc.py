@@ -19,7 +19,7 @@ def message(body=b"x"):
 
 def start(weir, upstreams, **more):
     up, = upstreams(1)
-    app = {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "300ms", **more.pop("upstream_more", {})}
+    app = {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "60s", **more.pop("upstream_more", {})}
     w = weir(upstream=up, upstreams={"app": app}, **more)
     return w, H2Upstream(up), H2Client(w.client())
 
@@ -117,7 +117,7 @@ def test_an_upstream_that_breaks_is_unavailable(weir, upstreams):
 
 
 def test_too_much_is_resource_exhausted(weir, upstreams):
-    _, up, h = start(weir, upstreams, route={"max_body": "1KiB"})
+    _, up, h = start(weir, upstreams, route={"max_body": "1KiB"}, upstream_more={"keepalive_timeout": "300ms"})
     expect_refusal(h, call(h, body=message(b"z" * 5000)), EXHAUSTED)
     h.close()
 

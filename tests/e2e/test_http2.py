@@ -26,8 +26,7 @@ def run(*args):
 def with_h2_upstream(weir, upstreams, serve=None, **more):
     """A Weir whose upstream speaks HTTP/2."""
     up, = upstreams(1)
-    w = weir(upstream=up, upstreams={"app": {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "300ms"}},
-             **more)
+    w = weir(upstream=up, upstreams={"app": {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "60s"}}, **more)
     return w, H2Upstream(up)
 
 

@@ -22,7 +22,7 @@ def echo(r):
 def secured(weir, upstreams, http2, alpn, *, serve=None, checks=None, **more):
     """A Weir with TLS at both ends."""
     up, = upstreams(1, tls=certs().server(alpn=alpn))
-    conf = {**up.target(), "http2": http2, "keepalive_timeout": "300ms"}
+    conf = {**up.target(), "http2": http2, "keepalive_timeout": "60s"}
     w = weir(upstream=up, tls=certs().listener(), upstreams={"app": {**conf, **(checks or {})}}, serve=serve, **more)
     return w, up
 
@@ -192,7 +192,7 @@ def test_checks_speak_what_is_agreed(weir, upstreams, http2, alpn):
 
 @pytest.mark.parametrize("change", [(False, "auto"), ("auto", False), ("auto", True), (True, "auto")], ids=str)
 def test_a_reload_changes_what_is_spoken(weir, upstreams, change):
-    w, up = secured(weir, upstreams, change[0], BOTH)
+    w, up = secured(weir, upstreams, change[0], BOTH, checks={"keepalive_timeout": "300ms"})
     conf = {**up.target(), "keepalive_timeout": "300ms"}
 
     def speak(http2):
