@@ -1,5 +1,6 @@
 """What clients are told, by the real nginx and by Weir started from the same nginx.conf: redirects, cookies, fields, errors."""
 
+import harness
 from nginx_both import both, needs_nginx as pytestmark, seen  # noqa: F401
 
 LED = seen("location", "refresh", "set-cookie")
@@ -63,7 +64,7 @@ def test_fields(both):
 
 
 def test_errors_of_nginx_itself(both):
-    gone = both.app + 1
+    gone = harness.free_port()
     requests = [(m, p, "a.org", {}, b) for m, b in (("GET", b""), ("POST", b"x=y")) for p in (
         "/none", "/gone/x?y", "/named/x?y", "/own/x", "/as/", "/ret404", "/ret401", "/ret403", "/denied", "/only", "/plain/", "/url/")]
     both.compare("""server { listen 127.0.0.1:PORT; error_page 404 /nf; error_page 500 502 =503 /down; error_page 401 http://$host/login;

@@ -1,5 +1,6 @@
 """Access logs of an nginx.conf: the same calls, and line by line the same text from the real nginx and from Weir."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -7,7 +8,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -37,9 +37,14 @@ def get(path, fields="", version="1.0", method="GET"):
 
 
 def read_logs(folder):
-    time.sleep(0.3)
     found = {f.name: f.read_text("latin-1") for f in folder.iterdir() if f.name.endswith(".log") and f.name != "error.log"}
     return {name: re.sub(r"\b\d+\.\d{3}\b", "0.000", text) for name, text in found.items()}
+
+
+def wait_for(check):
+    """What does not come true is shown by whoever compares."""
+    with contextlib.suppress(AssertionError):
+        harness.until(check)
 
 
 @pytest.fixture
@@ -66,6 +71,8 @@ def logs(run, binary, tmp_path):
                 with serving(command, port):
                     for r in requests:
                         say(port, r)
+                    if player == "weir":  # which writes beside its answers
+                        wait_for(lambda: read_logs(folder) == seen[0])
                     seen.append(read_logs(folder))
         assert seen[0] == seen[1]
         return seen[1]
@@ -149,6 +156,10 @@ def words(text):
     return [line for line in text.splitlines() if "N " in line and not re.search("closed keepalive|waiting for request", line)]
 
 
+def told(folder):
+    return {f.name: words(f.read_text("latin-1")) for f in folder.iterdir() if f.name.endswith(".log")}
+
+
 @pytest.fixture
 def errors(binary, tmp_path):
     def compare(servers, *requests):
@@ -163,8 +174,8 @@ def errors(binary, tmp_path):
             with serving(command + last, port):
                 for r in requests:
                     say(port, r)
-                time.sleep(0.3)
-            seen.append({f.name: words(f.read_text("latin-1")) for f in folder.iterdir() if f.name.endswith(".log")})
+                wait_for(lambda: player == "nginx" or told(folder) == seen[0])
+            seen.append(told(folder))
         differ = [(n, w) for name in seen[0] for n, w in itertools.zip_longest(seen[0][name], seen[1][name]) if n != w]
         assert not differ, "\n".join(f"nginx {n}\nweir  {w}" for n, w in differ)
         return seen[1]

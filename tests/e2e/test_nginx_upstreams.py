@@ -47,7 +47,7 @@ class Scripted:
                 if self.does == "reset":
                     return
                 if self.does == "slow":
-                    time.sleep(1.5)
+                    self.read(c)  # until who asked has had enough
                     return
                 c.sendall(self.answer())
                 if isinstance(self.does, bytes):
@@ -145,7 +145,7 @@ def matrix(rig, shape, fault, port):
             servers = shape.format(a=f"127.0.0.1:{a}", b=f"127.0.0.1:{b}", ok=f"127.0.0.1:{ok}")
             text += f"upstream {name} {{ {servers} }}\n"
             places.append(f"location /{name} {{ proxy_pass http://{name}; {'proxy_next_upstream ' + words + ';' if words else ''} }}\n")
-    text += f"server {{ listen 127.0.0.1:{port}; proxy_read_timeout 600ms;\n{''.join(places)} }}"
+    text += f"server {{ listen 127.0.0.1:{port}; proxy_read_timeout {'1s' if fault == 'slow' else '20s'};\n{''.join(places)} }}"
     return text, names
 
 
@@ -234,9 +234,9 @@ def test_an_unreachable_server_of_a_key_gives_way(rig):
 
 
 @pytest.mark.parametrize("words,does", [
-    (["max_fails=2 fail_timeout=2", ""], "reset"), (["max_fails=1 fail_timeout=1", "max_fails=1 fail_timeout=1"], "reset"),
-    (["max_fails=3 fail_timeout=2", "backup max_fails=1 fail_timeout=2"], 503), (["weight=4 max_fails=2 fail_timeout=3", "max_fails=0"], "dead"),
-    (["max_fails=1 fail_timeout=2"], "reset"), (["max_fails=1 fail_timeout=60", "max_fails=1 fail_timeout=60"], 404)], ids=str)
+    (["max_fails=2 fail_timeout=60", ""], "reset"), (["max_fails=1 fail_timeout=50", "max_fails=1 fail_timeout=50"], "reset"),
+    (["max_fails=3 fail_timeout=60", "backup max_fails=1 fail_timeout=60"], 503), (["weight=4 max_fails=2 fail_timeout=60", "max_fails=0"], "dead"),
+    (["max_fails=1 fail_timeout=60"], "reset"), (["max_fails=1 fail_timeout=60", "max_fails=1 fail_timeout=60"], 404)], ids=str)
 def test_failures_count(rig, words, does):
     port = harness.free_port()
     text = balanced(rig, "", words, does)
@@ -246,9 +246,15 @@ def test_failures_count(rig, words, does):
 
 def test_a_server_comes_back_after_its_time(rig):
     port, ok = harness.free_port(), rig.upstream()
-    text = balanced(rig, f"server 127.0.0.1:{ok};", ["max_fails=1 fail_timeout=1"], "reset")
+    text = balanced(rig, f"server 127.0.0.1:{ok};", ["max_fails=1 fail_timeout=3"], "reset")
     text += server(port, "location / { proxy_pass http://u; }")
-    compare(rig, text, port, lambda: [ask(port) for _ in range(5)] + [time.sleep(2.1)] + [ask(port) for _ in range(5)])
+
+    def play():
+        told, begun = [ask(port) for _ in range(5)], time.monotonic()
+        harness.until(lambda: ask(port) and sum(p != ok for p, _ in rig.log) == 2, "it is asked again")
+        return told, time.monotonic() - begun > 1
+    nginx, weir = rig(text, port, play)
+    assert nginx[0] == weir[0] and nginx[0][1] and [p for p, _ in nginx[1]][:6] == [p for p, _ in weir[1]][:6]
 
 
 # ------------------------------------------------------------------------------------------------ what the upstream sees
