@@ -118,9 +118,7 @@ def test_abort_inside_an_answer_frees_the_upstream(weir):
     w.upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
     c.read_head()
     c.reset()
-    start = time.monotonic()
-    w.upstream.wire.expect_closed()
-    assert time.monotonic() - start < harness.SLOW
+    w.upstream.wire.expect_closed()  # read with a deadline, before which nothing else would end it
 
 
 def test_abort_inside_an_upload_frees_the_upstream(weir):

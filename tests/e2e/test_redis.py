@@ -182,13 +182,13 @@ def test_no_call_waits_for_a_connect(weir):
         mute.listen(8)
         begin = time.monotonic()
         w = weir(policies={"p": {"rate": "100/s", "store": "redis", "share": "strict", "on_error": "allow"}},
-                 use=["p"], redis={"url": f"redis://127.0.0.1:{mute.getsockname()[1]}", "connect_timeout": "1s"},
+                 use=["p"], redis={"url": f"redis://127.0.0.1:{mute.getsockname()[1]}", "connect_timeout": "3s"},
                  serve=True)
         w.allow(r"redis")
-        assert time.monotonic() - begin < 4 * harness.SLOW
+        assert time.monotonic() - begin < 12
         begin = time.monotonic()
         assert w.statuses(50) == [200] * 50
-        assert time.monotonic() - begin < 1 * harness.SLOW
+        assert time.monotonic() - begin < 2.5
         assert not up(w)
 
 

@@ -165,7 +165,7 @@ def test_never_more_under_load(weir, redis):
     got = sum(harness.parallel(12, lambda i: both[i % 2].statuses(30)), [])
     assert set(got) <= {200, 503} and got.count(200) >= CAP
     assert count.most <= CAP
-    assert in_use(both) == 0
+    until(lambda: in_use(both) == 0)  # another worker counts after it has answered
 
 
 def test_never_more_while_redis_stops_and_goes(weir, redis):
@@ -389,7 +389,7 @@ def test_workers_share_the_queue(weir, redis):
     count = Count(both[0].upstream)
     assert all(s == [200] * 25 for s in harness.parallel(16, lambda i: both[i % 2].statuses(25)))
     assert count.most == CAP
-    assert in_use(both) == 0
+    until(lambda: in_use(both) == 0)
 
 
 def test_a_drain_ends_the_wait(weir, redis):

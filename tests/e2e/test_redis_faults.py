@@ -155,7 +155,7 @@ def test_a_way_that_fails(weir, redis, how, word):
 
 def test_a_round_trip_of_50_ms(weir, redis):
     relay = redis(Relay, redis().port)
-    both = share(weir, relay, rate="1000/h", burst=1000, store_wait="200ms", section=SECTION)
+    both = share(weir, relay, rate="1000/h", burst=1000, store_wait="1s", section={"timeout": "1s"})
     relay.how = "delay"
     with Calls(both, every=0.001) as calls:
         until(lambda: calls.count[429] > 20, "all of it is spent", timeout=LONG)

@@ -101,7 +101,7 @@ def test_other_endpoints_first(weir, upstreams):
 
 
 def test_per_try_timeout(weir):
-    w = retrying(weir, ["timeout"], policy={"per_try": "200ms"})
+    w = retrying(weir, ["timeout"], policy={"per_try": "1s"})
     c = w.client().ask()
     w.upstream.expect_request()
     first = w.upstream.wire
@@ -236,10 +236,10 @@ def test_no_retry_after_the_client_has_given_up(weir, name, value, tries):
 
 def test_the_time_before_a_retry_is_no_overhead(weir):
     w = retrying(weir, ["503"], policy={"backoff": {"base": "1ms", "max": "2s"}},
-                 serve=script(response(503, headers={"retry-after-ms": "500"}), response(200)))
+                 serve=script(response(503, headers={"retry-after-ms": "1500"}), response(200)))
     assert w.fetch().status == 200
     w.wait_metric("weir_overhead_seconds_count", 1)
-    assert w.metric("weir_overhead_seconds_sum") < 0.3
+    assert w.metric("weir_overhead_seconds_sum") < 1.2
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 2x0 OK\r\n\r\n"])

@@ -277,12 +277,12 @@ def test_idle_keep_alive_connection_is_closed(weir):
 
 @pytest.mark.parametrize("cut", [0, 10], ids=["between calls", "inside heads"])
 def test_calls_refused_at_once_keep_their_connection_alive(weir, cut):
-    w = weir(limits={"header_timeout": "500ms", "idle_timeout": "500ms"}, route={"match": {"path": "/x"}})
+    w = weir(limits={"header_timeout": "1500ms", "idle_timeout": "1500ms"}, route={"match": {"path": "/x"}})
     c, text = w.client(), request("/nowhere")
     c.send(text[:cut])
     for _ in range(8):
         c.send(text[cut:] + text[:cut]).expect(404)
-        time.sleep(0.1)
+        time.sleep(0.25)
 
 
 def test_slow_body(weir):

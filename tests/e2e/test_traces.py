@@ -32,12 +32,13 @@ class Collector:
     """Keeps spans; answers what the script says, then 200."""
 
     def __init__(self, script=(), **more):
-        self.requests, self.spans, self.script = [], [], list(script)
+        self.requests, self.times, self.spans, self.script = [], [], [], list(script)
         self.up = Upstream(**more)
         self.up.serve(self.answer)
 
     def answer(self, r):
         self.requests.append(r)
+        self.times.append(time.monotonic())
         a = self.script.pop(0) if self.script else response(200, b"{}")
         if callable(a):
             a = a(r)
@@ -101,10 +102,8 @@ def test_tried_again(traced, status):
 def test_retry_after_is_obeyed(traced):
     w, c = traced([response(503, b"", {"Retry-After": "2"})])
     w.fetch()
-    until(lambda: c.requests, "the first")
-    begin = time.monotonic()
     c.wait(2)
-    assert time.monotonic() - begin > 1.8
+    assert c.times[1] - c.times[0] > 1.99
 
 
 @pytest.mark.parametrize("status", [400, 404, 401, 500, 301])
@@ -157,7 +156,7 @@ def test_shutdown_does_not_wait_for_a_dead_collector(traced):
     begin = time.monotonic()
     w.release()
     w.signal(15)
-    assert w.wait_exit() == 0 and time.monotonic() - begin < 5
+    assert w.wait_exit() == 0 and time.monotonic() - begin < 15
     assert "spans are lost" in w.stderr()
 
 

@@ -222,7 +222,7 @@ def test_malformed_chunk(weir, text):
 
 
 def test_falls_silent_inside_the_body(weir):
-    w = weir(**FAST)
+    w = weir(route={"timeout": {"first_byte": "10s", "idle": "300ms"}})
     c = w.client().ask()
     w.upstream.expect_request()
     w.upstream.send(BODIES[0][1])
@@ -232,7 +232,7 @@ def test_falls_silent_inside_the_body(weir):
 
 
 def test_total_timeout_inside_the_body(weir):
-    w = weir(route={"timeout": "400ms"})
+    w = weir(route={"timeout": "1500ms"})
     c = w.client().ask()
     w.upstream.expect_request()
     w.upstream.send(BODIES[1][1])
@@ -241,12 +241,12 @@ def test_total_timeout_inside_the_body(weir):
 
 
 def test_events_keep_an_answer_alive_past_idle(weir):
-    w = weir(**FAST)
+    w = weir(route={"timeout": {"idle": "1500ms"}})
     c = w.client().ask()
     w.upstream.expect_request()
     w.upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(6):
-        time.sleep(0.12)
+        time.sleep(0.3)
         w.upstream.send(b"2\r\nhi\r\n")
     w.upstream.send(b"0\r\n\r\n")
     c.expect(200, b"hi" * 6)
