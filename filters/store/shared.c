@@ -560,8 +560,8 @@ enum lease_answer shared_acquire(struct shared_limits *s, uint64_t now_ns,
 {
 	enum lease_answer answer;
 
-	CHECK(w->policy->rule.kind == SHARED_PERMITS);
 	enter(s, now_ns);
+	CHECK(w->policy->rule.kind == SHARED_PERMITS);
 	s->calls++;
 	a->key = key_of(s, w);
 	a->ask.parked = false;

@@ -14,7 +14,7 @@
 #include "store/shared.h"
 
 static struct shared_limits *shared;
-static unsigned wakes, settlings;
+static _Atomic unsigned wakes, settlings; /* any thread says so */
 static uint64_t now;
 
 struct asked {
@@ -570,6 +570,50 @@ static void test_many_threads(void **state)
 	shared_free(shared);
 }
 
+static void *take_permits(void *arg)
+{
+	struct slice part = SLICE("k");
+	struct shared_want want = { .policy = common, .key = 1, .part = &part, .n_parts = 1 };
+
+	(void)arg;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct shared_permit a = { .at_once = true };
+
+		if (shared_acquire(shared, now, &want, &a) == LEASE_ADMIT)
+			shared_release(shared, now, &a);
+	}
+	atomic_fetch_sub(&running, 1);
+	return NULL;
+}
+
+/* A worker takes up another cap while others still go by the one before. */
+static void test_many_threads_and_another_cap(void **state)
+{
+	struct shared_rule r = { .kind = SHARED_PERMITS, .count = 8, .period_us = 3000000 };
+	pthread_t thread[THREADS];
+	struct script_call call;
+	struct shared_key *k;
+
+	(void)state;
+	common = policy_of("p", r, 10);
+	atomic_store(&running, THREADS);
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, take_permits, NULL), 0);
+	while (atomic_load(&running) > 0) {
+		r.count = r.count == 8 ? 9 : 8;
+		shared_policy_enforce(shared, common, &r);
+		k = shared_next(shared, now, &call);
+		if (k != NULL)
+			grant(k, 2);
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
+	while ((k = shared_next(shared, now, &call)) != NULL)
+		grant(k, 0);
+	shared_policy_put(shared, common);
+	shared_free(shared);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -585,6 +629,7 @@ int main(void)
 		cmocka_unit_test_setup(test_peers, setup),
 		cmocka_unit_test_setup(test_permits, setup),
 		cmocka_unit_test_setup(test_many_threads, setup),
+		cmocka_unit_test_setup(test_many_threads_and_another_cap, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
