@@ -5,7 +5,7 @@ import { once } from "node:events";
 import http from "node:http";
 import test from "node:test";
 import { open, traffic, weirWith } from "./browser.mjs";
-import { until } from "./weir.mjs";
+import { sleep, until } from "./weir.mjs";
 
 const REFUSED = /Failed to load resource: .*(ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_INCOMPLETE_CHUNKED|ERR_CONTENT_LENGTH_MISMATCH)/;
 const NO_TOKEN = /Failed to load resource: .*401/;
@@ -38,7 +38,7 @@ test("one that hangs is said to be gone, too", async (t) => {
 
 test("without the token nothing is shown but a place for it", async (t) => {
   const w = await weirWith(t, { admin: { token: "s3cret" } });
-  const page = await open(w, { mayLog: NO_TOKEN });
+  const page = await open(w, { mayLog: NO_TOKEN, before: (p) => p.route(/\/stats\.json/, async (r) => (await sleep(300), r.continue())) }); // typing is faster
   await page.sees(page.locator("#token-form"), "Admin token");
   assert.equal(page.answer.status(), 200);
   assert.equal(await page.locator("#facts").innerText(), "");

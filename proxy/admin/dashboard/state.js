@@ -156,8 +156,10 @@ function onRead() {
 	if (target) target.scrollIntoView();
 }
 
-function onFailure(e) {
+// `asked`: the token that was there when the reading began.
+function onFailure(e, asked) {
 	if (e.status === 401) {
+		if (token !== asked) return (again = true); // of the one that was given since nothing is known yet
 		const had = token;
 		if (had) dropToken();
 		if (had || byId('token-form').hidden) askToken(had ? 'This token is not accepted.' : '');
@@ -191,12 +193,13 @@ async function poll() {
 	if (reading || document.hidden) return;
 	reading = true;
 	let more = true;
+	const asked = token;
 	try {
 		await readAll();
 		onRead();
 		if (!document.hidden) followEvents();
 	} catch (e) {
-		more = onFailure(e);
+		more = onFailure(e, asked);
 	}
 	reading = false;
 	if (more && !document.hidden) timer = setTimeout(poll, again ? 0 : period());
