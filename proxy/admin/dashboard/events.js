@@ -39,6 +39,7 @@ async function readStream(abort) {
 		silence = setTimeout(() => abort.abort(), STREAM_SILENT_MS);
 	};
 	try {
+		listen();
 		const r = await fetch(`/events?since=${nextEvent}`, { headers: headers(), signal: abort.signal, cache: 'no-store', credentials: 'omit' });
 		if (r.status !== 200) throw new Refused(r.status, await r.text());
 		const reader = r.body.pipeThrough(new TextDecoderStream()).getReader();
