@@ -219,6 +219,21 @@ test("a request is explained, and costs nothing", async (t) => {
   await page.sees(page.panel("explain"), /error.*client/);
 });
 
+test("what was asked last is what is shown", async (t) => {
+  const w = await weirWith(t);
+  let late;
+  const page = await open(w, { before: (p) => p.route(/\/explain/, (r) => (late ? r.continue() : (late = r))) });
+  for (const path of ["/users/7", "/slow"]) {
+    await page.locator("#explain-path").fill(path);
+    await page.getByRole("button", { name: "Explain" }).click();
+  }
+  await page.sees(page.panel("explain"), /Route slow: goes to app/);
+  const [answer] = await Promise.all([page.waitForResponse(/\/explain/), late.continue()]);
+  assert.equal((await answer.json()).route, "users");
+  await page.waitForResponse(/\/stats\.json/);
+  await page.sees(page.panel("explain"), /Route slow: goes to app/);
+});
+
 for (const scheme of ["light", "dark"])
   test(`axe finds nothing serious: ${scheme}`, async (t) => {
     const w = await weirWith(t, { admin: { token: "s3cret", anonymous: "read" } });

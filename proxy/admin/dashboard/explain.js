@@ -56,14 +56,18 @@ panel('explain', 'Explain a request', (section) => {
 		result.hidden = false;
 		draw(e.policies || []);
 	}
+	let asked = 0;
 	form.addEventListener('submit', async (ev) => {
 		ev.preventDefault();
+		const mine = ++asked;
 		try {
 			const body = { method: method.value, path: form.elements.path.value };
 			for (const k of ['host', 'client']) if (form.elements[k].value) body[k] = form.elements[k].value;
 			if (area.value.trim()) body.headers = readHeaders(area.value);
-			show(await ask('/explain', { method: 'POST', body }));
+			const e = await ask('/explain', { method: 'POST', body });
+			if (mine === asked) show(e); // else it is of what was asked before
 		} catch (e) {
+			if (mine !== asked) return;
 			result.hidden = true;
 			says.replaceChildren(badge('bad', 'error'), plain(' ' + e.message));
 			if (e.status === 401) askToken(token ? 'This token is not accepted.' : 'To explain needs the token.');
