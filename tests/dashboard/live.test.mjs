@@ -27,6 +27,7 @@ test("the page is small, whole, and lets nothing else run", async (t) => {
     document.head.append(s);
   });
   assert.ok(await page.locator("h1").isVisible());
+  await until(() => page.evaluate(() => window.violations.length > 0), "it is told of, which it is a little later");
   assert.equal((await page.evaluate(() => window.violations)).length, 1);
   await page.evaluate(() => (window.violations = []));
 });
@@ -269,7 +270,7 @@ test("a breaker is forced with the keyboard alone", async (t) => {
     await page.keyboard.press("Tab");
     if (/^Open breaker guard/.test(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? ""))) break;
   }
-  await page.waitForTimeout(2500); // the row is drawn anew meanwhile
+  for (let i = 0; i < 2; i++) await page.waitForResponse((r) => r.url().endsWith("/breakers")); // the row is drawn anew meanwhile
   await page.keyboard.press("Enter");
   await page.locator("#sure").waitFor();
   for (let i = 0; i < 4 && (await page.evaluate(() => document.activeElement.id)) !== "sure-yes"; i++) await page.keyboard.press("Tab");
