@@ -371,8 +371,9 @@ def test_usr1_opens_all_logs_again_and_loses_no_line(hands):
 
 
 def test_usr1_without_a_folder_to_open_logs_in(hands):
-    hands.write('access_log logs/access.log l; location / { return 200 "one"; }', http="log_format l $uri;")
+    hands.write('access_log logs/access.log l; location / { return 200 "one"; }', "daemon off; error_log logs/error.log info;", "log_format l $uri;")
     p = hands.start()
+    until(lambda: "is ready" in hands.read("logs/error.log"), "it has looked for its pid file there")
     os.rename(hands.path("logs"), hands.path("away"))
     p.send_signal(signal.SIGUSR1)
     until(lambda: len(re.findall(r"\[emerg\].* open\(\) .*error.log. failed \(2: ", hands.read("away/error.log"))) == 1, "it is told")

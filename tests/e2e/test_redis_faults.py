@@ -242,7 +242,7 @@ def test_while_it_is_loading(weir, redis):
 @pytest.mark.parametrize("words", [("SCRIPT", "FLUSH"), ("FLUSHALL",), ("CONFIG", "RESETSTAT")], ids=lambda w: w[0])
 def test_forgotten_under_way(weir, redis, words):
     server = redis()
-    both = pair(weir, server)
+    both = pair(weir, server, section={"timeout": "1s"})
     with Calls(both, users=50) as calls:
         for _ in range(5):
             calls.more(50)

@@ -49,7 +49,7 @@ def test_garbage_for_a_hello(weir, hello):
 
 
 def test_a_handshake_that_stalls(weir):
-    w = serve(weir, limits={"handshake_timeout": "300ms"})
+    w = serve(weir, limits={"handshake_timeout": "2s"})
     hello = hello_bytes()
     cs = [harness.Client(connect(w.addr)).send(hello[:n]) for n in (0, 1, 5, 100)]
     assert until(lambda: w.metric("weir_tls_handshakes_in_progress", listener=w.addr) == 4)

@@ -203,7 +203,7 @@ def test_checks(weir, upstreams):
     good.serve()
     bad.serve()
     w = weir(upstreams={"app": {"endpoints": ["https://" + u.addr for u in (good, bad)], "tls": good.target()["tls"],
-                                "health": {"path": "/", "every": "100ms", "timeout": "80ms", "fall": 1}}})
+                                "health": {"path": "/", "every": "1s", "timeout": "900ms", "fall": 1}}})
     until(lambda: w.metric("weir_upstream_endpoint_up", endpoint="https://" + bad.addr) == 0)
     until(lambda: w.metric("weir_upstream_health_checks_total", endpoint="https://" + bad.addr, result="tls"))
     until(lambda: w.metric("weir_upstream_health_checks_total", endpoint="https://" + good.addr, result="ok"))

@@ -27,7 +27,7 @@ def start(weir, upstreams=None, route=None, enable=1, **more):
         return weir(route=route, **more)
     up, = upstreams(1)
     w = weir(upstream=up, route=route, **more,
-             upstreams={"app": {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "300ms"}})
+             upstreams={"app": {"endpoints": [up.addr], "http2": True, "keepalive_timeout": "3s"}})
     return w, H2Upstream(up, **({"enable_connect_protocol": enable} if enable else {}))
 
 
@@ -337,7 +337,7 @@ def test_declined_by_h2(weir, upstreams, status):
 
 
 def test_a_drain_cuts_tunnels_at_its_end(weir):
-    w = start(weir, shutdown={"delay": "0s", "drain": "300ms"})
+    w = start(weir, shutdown={"delay": "0s", "drain": "2s"})
     h = H2Client(w.client())
     s = connect(h)
     switch(w, w.upstream.expect_request("GET /chat"))
