@@ -115,6 +115,30 @@ def test_slow_heads_by_the_hundred(weir):
         c.expect(408)
 
 
+POST, PREFACE = b"POST / HTTP/1.1\r\nHost: a\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+H2_POST = b"\0\0\6\1\4\0\0\0\1\x83\x86\x84\x41\1a"
+SILENT = [
+    b"", b"\r", b"\r\n", b"P", b"GET / HTTP/1.1\r\nHo", request(), request() + b"\r", request("/no", body=b"abc")[:-1],
+    POST + b"Content-Length: 9\r\n\r\n", POST + b"Content-Length: 9\r\n\r\nabc", CHUNKED, CHUNKED + b"5\r\nab",
+    CHUNKED + b"0\r\nx: ", POST + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n", CHUNKED.replace(b"/", b"/no", 1),
+    b"no\r\n\r\n", PREFACE[:9], PREFACE[:24], PREFACE, PREFACE + b"\0", PREFACE + H2_POST, PREFACE + H2_POST[:4] + b"\0" + H2_POST[5:],
+    PREFACE + H2_POST + b"\0\0\3\0\0\0\0\0\1ab", PREFACE + H2_POST.replace(b"\4\0", b"\5\0", 1),
+]
+
+
+def test_who_falls_silent_is_hung_up_on_wherever_that_is(weir):
+    soon = "300ms"
+    w = weir(serve=True, limits=dict.fromkeys(("header_timeout", "idle_timeout", "write_timeout"), soon), routes=[
+        {"name": "no", "match": {"path": "/no"}, "respond": {"status": 403}},
+        {"name": "app", "to": "app", "timeout": {"idle": soon, "first_byte": soon}}])
+    for text in SILENT:
+        w.client().send(text, maybe=True)
+        with contextlib.suppress(OSError):  # it may have been too late already
+            w.client().send(text, maybe=True).half_close()
+    w.wait_metric("weir_connections_total", 2 * len(SILENT), listener=w.addr)
+    w.wait_metric("weir_connections_active", 0, listener=w.addr, timeout=2 * harness.TIMEOUT)
+
+
 def test_noise_on_every_byte(weir):
     """Good requests with a byte changed here and there: any answer will do, or none; nothing may break."""
     w = weir(serve=True)
