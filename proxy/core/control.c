@@ -431,8 +431,7 @@ static bool reload_to(struct control *c, struct loading *l, struct buf *changes)
 		return false;
 	}
 	tracing_commit(c->shared.tracing, target);
-	memory_close(&c->memory);
-	c->memory = memory;
+	memory_replace(&c->memory, &memory);
 	memory_look(&c->memory, &c->shared.memory, clock_mono_ns());
 	return true;
 }

@@ -379,6 +379,34 @@ void memory_close(struct memory_watch *w)
 	w->look_ns = 0;
 }
 
+/* It was opened among the last descriptors, which are for what comes and goes (worker.c). */
+static void move_down(int *fd)
+{
+	int lower = *fd < 0 ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+
+	if (lower < 0)
+		return;
+	if (lower < *fd) {
+		close(*fd);
+		*fd = lower;
+	} else {
+		close(lower);
+	}
+}
+
+void memory_replace(struct memory_watch *w, const struct memory_watch *by)
+{
+	memory_close(w);
+	*w = *by;
+	move_down(&w->limit);
+	move_down(&w->high);
+	move_down(&w->usage);
+	move_down(&w->stat);
+	move_down(&w->swap_limit);
+	move_down(&w->swap_usage);
+	move_down(&w->own);
+}
+
 /*---------------------------------------------------------------- looking */
 
 /* Without the overflow of a limit of terabytes. */

@@ -63,6 +63,8 @@ enum {
  * was watched before is not to be lost by that. */
 bool memory_open(struct memory_watch *, const struct memory_conf *, struct diags *);
 void memory_close(struct memory_watch *);
+/* With `by`, which was opened beside it; that is not to be closed then. */
+void memory_replace(struct memory_watch *, const struct memory_watch *by);
 /* Due at look_ns, and at any other time. */
 void memory_look(struct memory_watch *, struct memory_state *, uint64_t now_ns);
 

@@ -94,7 +94,7 @@ static void pause_accepting(struct listener *l, int error)
 		l->told_ns = now;
 		log_warn("accept: %s: connections wait until others have ended", strerror(error));
 	}
-	l->paused = true;
+	l->paused = l->scarce = true;
 	if (l->on_pause != NULL)
 		l->on_pause(l);
 	event_del(l->event);
@@ -129,7 +129,8 @@ static void on_pause_over(struct timer *t)
 	}
 }
 
-/* One too many is one that was let in before it was known: it is served, and no other is. */
+/* One too many is one that was let in before it was known: it is served, and no other is.  It may
+ * stay, while others that were below the bound go: each pause would leave one more. */
 static bool is_too_many(const struct listener *l, int fd)
 {
 	return l->bound != 0 && fd >= l->bound && !l->paused;
@@ -139,8 +140,13 @@ static void accept_some(struct listener *l, int most)
 {
 	for (int i = 0; i < most; i++) {
 		struct addr peer = { .len = sizeof(peer.u) };
-		int fd = accept4(l->fd, &peer.u.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (l->scarce && l->bound != 0 && !has_descriptors(l)) {
+			pause_accepting(l, EMFILE);
+			return;
+		}
+		fd = accept4(l->fd, &peer.u.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (tcp_is_want(errno))
 				pause_accepting(l, errno);

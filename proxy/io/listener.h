@@ -20,6 +20,7 @@ struct listener {
 	uint64_t told_ns; /* when the log last was, lest it is ten times a second */
 	/* Descriptors from this number on are not for connections that are accepted here; 0: all are. */
 	int bound;
+	bool scarce; /* they were all in use once: it is looked first from then on */
 	void (*on_pause)(struct listener *); /* connections wait from here on; or NULL */
 	/* A new connection; the callee owns fd.  */
 	void (*on_accept)(struct listener *, int fd, const struct addr *peer);

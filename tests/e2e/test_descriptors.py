@@ -100,6 +100,15 @@ def test_a_reload_works_or_changes_nothing(few):
     w.reload(limits={"connections": 9998})
 
 
+def test_reloads_leave_operators_theirs(few):
+    """What the process opens anew takes the number of what it closes; no client who waits gets that."""
+    w, _ = few(serve=True)
+    for n in range(3):
+        w.reload(limits={"connections": 9000 + n})
+        time.sleep(0.3)  # three looks for free ones
+    assert w.count_fds() < FEW - 4 and w.admin("/health").status == 200
+
+
 def test_a_process_that_needs_them_all_itself(weir):
     """None can be kept back for others then: it says so, and serves with what there is."""
     def start(**more):
