@@ -47,6 +47,7 @@ class Pod:
         ours = {"0.0.0.0:8080": self.port, "0.0.0.0:9902": self.probes, "127.0.0.1:9901": self.admin, "127.0.0.1:3000": self.app_port}
         (folder / "weir.yaml").write_text(re.sub("|".join(ours), lambda m: f"127.0.0.1:{ours[m[0]]}", policy()))
         self.app = None
+        self.coming = set()  # clients that were sent here and have no answer yet
 
     def begin(self):
         with open(self.folder / "stderr", "wb") as err:
@@ -79,6 +80,7 @@ class Pod:
         if drain:
             assert self.told_to_drain()
         time.sleep(PRE_STOP)
+        harness.until(lambda: not self.coming, "answers to all who were sent here", every=0.005)  # a busy machine may need longer
         self.app.terminate()
         assert self.app.wait(CALLS + 5) == 0, "a call of the app did not end"
         told = time.monotonic()
@@ -104,27 +106,35 @@ class Service:
         self.stopped, self.wrong, self.done = threading.Event(), [], {"call": 0, "stream": 0, "kept": 0}
         self.threads = []
 
-    def pick(self):
+    @contextlib.contextmanager
+    def sent(self):
+        """A client, and what it calls when its last answer has begun."""
+        way = object()
         with self.lock:
             self.turn += 1
-            return self.endpoints[self.turn % len(self.endpoints)]
-
-    def connect(self):
-        return harness.Client(harness.connect(f"127.0.0.1:{self.pick().port}"))
+            pod = self.endpoints[self.turn % len(self.endpoints)]
+            pod.coming.add(way)
+        try:
+            with contextlib.closing(harness.Client(harness.connect(f"127.0.0.1:{pod.port}"))) as c:
+                yield c, lambda: pod.coming.discard(way)
+        finally:
+            pod.coming.discard(way)
 
     def call(self):
-        with contextlib.closing(self.connect()) as c:
+        with self.sent() as (c, _):
             assert c.ask("/", headers={"Connection": "close"}).expect().status == 200
         time.sleep(0.01)
 
     def stream(self):
-        with contextlib.closing(self.connect()) as c:
-            got = c.ask("/sse?n=20&ms=25", headers={"Connection": "close"}).expect()
+        with self.sent() as (c, begun):
+            c.ask("/sse?n=20&ms=25", headers={"Connection": "close"}).fill()
+            begun()
+            got = c.expect()
             assert got.status == 200 and got.body.count(b"data:") == 20
 
     def kept(self):
         """Calls on one connection, until it is told that it ends."""
-        with contextlib.closing(self.connect()) as c:
+        with self.sent() as (c, _):
             while not self.stopped.is_set():
                 got = c.ask("/").expect()
                 assert got.status == 200, f"on a kept connection: {got.status}"
