@@ -22,7 +22,7 @@ def echo(r):
 def secured(weir, upstreams, http2, alpn, *, serve=None, checks=None, **more):
     """A Weir with TLS at both ends."""
     up, = upstreams(1, tls=certs().server(alpn=alpn))
-    conf = {**up.target(), "http2": http2, "keepalive_timeout": "60s"}
+    conf = {**up.target(), "http2": http2, "keepalive_timeout": "60s", "connect_timeout": "60s"}
     w = weir(upstream=up, tls=certs().listener(), upstreams={"app": {**conf, **(checks or {})}}, serve=serve, **more)
     return w, up
 
