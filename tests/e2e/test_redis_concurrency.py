@@ -428,7 +428,7 @@ def stop_and_go(server, weirs):
 
 def test_redis_stopped_local(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"})
+    both = pair(weir, server, section={"timeout": "500ms"})
     calls = hold(both)  # two here, one there
     with stopped(server, both):
         assert [full(w).status for w in both] == [503, 503]
@@ -448,7 +448,7 @@ def test_redis_stopped_local(weir, redis):
 
 def test_redis_stopped_allow(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"}, on_error="allow")
+    both = pair(weir, server, section={"timeout": "500ms"}, on_error="allow")
     with stopped(server, both):
         calls = hold(both, 4 * CAP)
         assert fallbacks(both, policy="p", mode="allow") > 0
@@ -463,7 +463,7 @@ def test_redis_stopped_allow(weir, redis):
 
 def test_redis_stopped_deny(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"}, on_error="deny")
+    both = pair(weir, server, section={"timeout": "500ms"}, on_error="deny")
     first = Held(both[0])
     with stopped(server, both):
         r = full(both[1])
@@ -479,7 +479,7 @@ def test_redis_stopped_deny(weir, redis):
 
 def test_redis_stopped_while_calls_wait(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"}, concurrency=1, queue={"size": 4, "wait": "60s"})
+    both = pair(weir, server, section={"timeout": "500ms"}, concurrency=1, queue={"size": 4, "wait": "60s"})
     first = Held(both[0])
     later = [w.client().ask(f"/{i}") for i, w in enumerate(both)]
     for w in both:
@@ -496,7 +496,7 @@ def test_redis_stopped_while_calls_wait(weir, redis):
 
 def test_redis_stopped_turns_away_who_waits_with_deny(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"}, concurrency=1, on_error="deny",
+    both = pair(weir, server, section={"timeout": "500ms"}, concurrency=1, on_error="deny",
                 queue={"size": 4, "wait": "60s"})
     first = Held(both[0])
     later = both[1].client().ask("/later")
@@ -508,7 +508,7 @@ def test_redis_stopped_turns_away_who_waits_with_deny(weir, redis):
 
 def test_redis_killed_and_started_empty(weir, redis):
     server = redis()
-    both = pair(weir, server, section={"timeout": "100ms"})
+    both = pair(weir, server, section={"timeout": "500ms"})
     calls = hold(both)
     server.kill()
     until(lambda: not any(up(w) for w in both), timeout=LONG)

@@ -17,7 +17,7 @@ from redis_server import (Calls, Redis, Relay, fallbacks, redis, results, said, 
 pytestmark = pytest.mark.skipif(redis_server.BINARY is None, reason="redis-server is not installed")
 
 LONG = 3 * TIMEOUT
-SECTION = {"timeout": "200ms", "connect_timeout": "400ms"}
+SECTION = {"timeout": "500ms", "connect_timeout": "1s"}
 
 
 def pair(weir, server, **more):
