@@ -10,12 +10,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/event.h"
 
-enum { LINE_BYTES = 2048, LOCK_TRIES = 1000 };
+enum { LINE_BYTES = 2048, LOCK_YIELDS = 100, LOCK_TRIES = 200 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -78,13 +79,19 @@ static bool put(const char *p, size_t n)
 	return wrote == (ssize_t)n;
 }
 
-/* Nobody waits here for long, even if who has the lock does. */
+/* Nobody waits here for long, even if who has the lock does; but that may have been put aside in the
+ * middle of a line, where the machine is busy. */
 static bool lock_soon(void)
 {
+	static const struct timespec nap = { .tv_nsec = 100 * 1000 };
+
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		if (pthread_mutex_trylock(&lock) == 0)
 			return true;
-		sched_yield();
+		if (i < LOCK_YIELDS)
+			sched_yield();
+		else
+			nanosleep(&nap, NULL);
 	}
 	return false;
 }
