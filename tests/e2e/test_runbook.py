@@ -73,9 +73,9 @@ def test_every_block_runs_as_printed(weir, tmp_path):
     (tmp_path / "weir").symlink_to(w.binary)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "WEIR_ADMIN": f"http://{w.admin_addr}"}
     w.allow("drain|forced|by order")
-    for b in blocks():
+    for i, b in enumerate(blocks(), 1):
         w.statuses(2)
-        w.access(2)
+        w.access(2 * i)
         (tmp_path / "weir.yaml.good").write_text(good)
         b = b.replace("/etc/weir/weir.yaml", w.path).replace("10.0.0.7:3000", w.upstream.addr).replace("…", f"cat {w.out_path}")
         done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", b], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
