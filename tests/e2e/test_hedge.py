@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import response
+from harness import response, until
 
 HEDGE = {"after": "100ms", "budget": "100%"}
 
@@ -161,13 +161,13 @@ def test_what_is_sent_once(hedging, ask):
 
 def test_the_budget(hedging):
     w, a, b = hedging(policy={"hedge": {"after": "20ms", "budget": "5%"}})
-    slow = lambda r: time.sleep(0.1) or response(200)  # noqa: E731
-    a.serve(slow), b.serve(slow)
-    assert w.statuses(60) == [200] * 60
-    assert a.requests + b.requests <= 63
-    assert w.metric("weir_retries_total", route="app", reason="hedge") in (1, 2, 3)
-    assert w.metric("weir_retries_suppressed_total", route="app", reason="hedge_budget") >= 57
-    assert w.fetch().get("x-should-retry") is None
+    made = lambda: w.metric("weir_retries_total", route="app", reason="hedge")  # noqa: E731
+    refused = lambda: w.metric("weir_retries_suppressed_total", route="app", reason="hedge_budget")  # noqa: E731
+    for u in (a, b):  # an answer comes when it has been decided
+        u.serve(lambda r: until(lambda: made() + refused() >= int(r.path[1:])) and response(200))
+    assert [w.fetch(f"/{i}").status for i in range(1, 61)] == [200] * 60
+    assert a.requests + b.requests <= 63 and made() in (1, 2, 3) and refused() >= 57
+    assert w.fetch("/1").get("x-should-retry") is None
 
 
 def test_a_percentile_is_learned(hedging):
