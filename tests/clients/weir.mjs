@@ -67,7 +67,7 @@ export class Weir {
     const before = this.errors.length;
     this.write(make);
     this.proc.kill("SIGHUP");
-    await until(() => /reload/.test(this.errors.slice(before)), "the reload");
+    await until(() => /reload \(.*\): policy/.test(this.errors.slice(before)), "the reload"); // not only what it is to change
   }
 
   // Its access log, once it has `n` lines.
