@@ -88,6 +88,11 @@ def until(check, seconds=10):
         time.sleep(0.05)
 
 
+def logged(root, text):
+    """The journal has it, which it gets a little after it was written."""
+    return text in root.run("journalctl", "--no-pager", "-u", "weir").stdout
+
+
 @pytest.fixture(scope="module")
 def systemd(installed):
     yield installed.boot()
@@ -111,7 +116,7 @@ def test_it_starts_reloads_refuses_to_reload_and_stops_under_systemd(booted):
     booted.run("sh", "-c", "sed 's|50/s|60/s|; $a lissen: x' -i /etc/weir/weir.yaml")
     assert booted.run("systemctl", "reload", "weir", check=False).returncode != 0
     assert shown(booted, "ActiveState") == "active" and rate(booted) == "50"
-    assert "did you mean `listen`" in booted.run("journalctl", "--no-pager", "-u", "weir").stdout
+    until(lambda: logged(booted, "did you mean `listen`"))
     booted.run("sed", "-i", "/lissen/d", "/etc/weir/weir.yaml")
     booted.run("systemctl", "reload", "weir")
     until(lambda: rate(booted) == "60")
@@ -144,7 +149,7 @@ def test_one_that_hangs_is_started_again(booted):
     before = shown(booted, "MainPID")
     booted.run("kill", "-STOP", before)
     until(lambda: shown(booted, "MainPID") not in (before, "0") and ready(booted), 60)
-    assert "Watchdog timeout" in booted.run("journalctl", "--no-pager", "-u", "weir").stdout
+    until(lambda: logged(booted, "Watchdog timeout"))
     booted.run("sh", "-ec", "systemctl stop weir; rm -r /etc/systemd/system/weir.service.d; systemctl daemon-reload")
 
 
@@ -175,7 +180,7 @@ def test_systemd_opens_the_port_below_1024_and_a_restart_refuses_nobody(booted):
         call & for i in 1 2 3; do systemctl restart weir || exit 3; done; wait $!"""
     said = booted.run("bash", "-c", calls, check=False)
     assert said.returncode == 0 and len(re.findall("HTTP/1.1 50[023]", said.stdout)) == 300, said.stdout + said.stderr  # there is no app
-    assert "127.0.0.1:80, inherited" in booted.run("journalctl", "--no-pager", "-u", "weir").stdout
+    until(lambda: logged(booted, "127.0.0.1:80, inherited"))
     booted.run("systemctl", "stop", "weir.socket", "weir.service")
     booted.run("rm", "-r", "/etc/systemd/system/weir.socket.d")
 
