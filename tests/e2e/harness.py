@@ -44,13 +44,15 @@ STDERR_BAD = re.compile(r"^\S+Z? error |panic|assert|AddressSanitizer|LeakSaniti
 # ---------------------------------------------------------------- small helpers
 
 def until(check, what="", timeout=None, every=0.01):
-    """Waits until check() is true and returns what it returned."""
+    """Waits until check() is true and returns what it returned. Its last word comes after the end, however long the
+    machine stood still."""
     end = time.monotonic() + (timeout or TIMEOUT)
     while True:
+        late = time.monotonic() > end
         got = check()
         if got:
             return got
-        if time.monotonic() > end:
+        if late:
             raise AssertionError(f"never came true: {what or check}")
         time.sleep(every)
 
@@ -415,6 +417,10 @@ class Client(Wire):
 
 
 class UpstreamWire(Wire):
+    # By a thread, which alone closes it: a poll goes by number, and what is closed before it gives its number to another
+    # connection, which the poll then holds open for as long as it lasts.
+    served = False
+
     def read_request(self, body=True):
         raw = self.read_until(CRLF + CRLF)
         r = Request(raw, self)
@@ -557,6 +563,7 @@ class Upstream:
 
     def _add(self, sock):
         wire = UpstreamWire(sock)
+        wire.served = True
         sock.settimeout(None)
         with self.lock:
             self.wires.append(wire)
@@ -570,7 +577,7 @@ class Upstream:
             self.refused.append(e)
             sock.close()
             return
-        with contextlib.suppress(AssertionError, OSError, ValueError):
+        with contextlib.closing(wire), contextlib.suppress(AssertionError, OSError, ValueError):
             while True:
                 r = self._read_idle(wire)
                 if r is None:
@@ -581,7 +588,6 @@ class Upstream:
                 if answer is None:
                     continue
                 wire.send(answer)
-        wire.close()
 
     @staticmethod
     def _read_idle(wire):
@@ -597,6 +603,8 @@ class Upstream:
         """From here on nobody listens at this address."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
+        if self.thread is not None:
+            self.thread.join(TIMEOUT)
         self.sock.close()
         if self.addr.startswith("unix:"):
             with contextlib.suppress(FileNotFoundError):
@@ -606,7 +614,8 @@ class Upstream:
         for w in list(self.wires):
             with contextlib.suppress(OSError):
                 w.sock.shutdown(socket.SHUT_RDWR)
-            w.close()
+            if not w.served:
+                w.close()
 
     def end(self):
         self.refuse()
@@ -846,16 +855,17 @@ class Weir:
         until(lambda: self.count_fds() <= self.fds, "the file descriptors of the start", every=0.02)
 
     def _fd_text(self):
-        folder = f"/proc/{self.proc.pid}/fd"
-        with contextlib.suppress(OSError):
-            return sorted(os.readlink(f"{folder}/{x}") for x in os.listdir(folder))
-        return []
+        folder, found = f"/proc/{self.proc.pid}/fd", []
+        for x in os.listdir(folder) if self.alive() else ():
+            with contextlib.suppress(OSError):  # it has gone since
+                found.append(os.readlink(f"{folder}/{x}"))
+        return sorted(found)
 
     def _tcp_text(self):
-        """The states of its connections, by the kernel's numbers: 01 is open, 08 the other side has ended."""
+        """Both ends of its connections: state (01 is open, 08 the other side has ended), bytes that wait, inode (0: gone)."""
         port = f"{int(self.addr.rpartition(':')[2]):04X}" if ":" in self.addr and not self.addr.startswith("unix:") else "none"
         with open("/proc/net/tcp", encoding="ascii") as f:
-            return [" ".join(x.split()[1:4]) for x in f if port in x.split()[1] + x.split()[2]]
+            return [" ".join([*x.split()[1:5], x.split()[9]]) for x in f if port in x.split()[1] + x.split()[2]]
 
     def _check_stderr(self):
         bad = [x for x in self.stderr().splitlines()
@@ -863,8 +873,10 @@ class Weir:
         assert not bad, "on stderr:\n" + self.stderr()[-8000:]
 
     def release(self):
-        """Hangs up both ends."""
+        """Hangs up both ends, whoever else may still have a hand on them (a thread in poll, a fork before its exec)."""
         for w in self.wires:
+            with contextlib.suppress(OSError):
+                w.sock.shutdown(socket.SHUT_RDWR)
             w.close()
         self.upstream.close_all()
 
