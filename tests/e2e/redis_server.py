@@ -317,7 +317,8 @@ class Relay:
         self.sock.listen(64)
         self.port = self.sock.getsockname()[1]
         self.accepted, self.pairs = 0, []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
 
     def url(self):
         return f"redis://127.0.0.1:{self.port}"
@@ -375,6 +376,7 @@ class Relay:
         self.how = "pass"
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(TIMEOUT)  # else it may come to accept what has this number next
         self.sock.close()
         self.cut()
 
