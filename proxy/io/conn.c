@@ -365,8 +365,10 @@ static void set_phase_time(struct conn *c)
 	c->used = c->used || codec_of(c)->turned;
 	codec_of(c)->turned = false;
 	c->timed_phase = phase;
-	if (!conn_set_timer(c, after[phase] == 0 ? 0 : c->loop->now_ns + after[phase]))
+	if (!conn_set_timer(c, after[phase] == 0 ? 0 : c->loop->now_ns + after[phase])) {
 		c->broken = true;
+		conn_mark_dirty(c);
+	}
 }
 
 /* HTTP/2 says so first, lest a call be lost that is on its way. */
