@@ -119,7 +119,7 @@ def run(binary, tmp_path):
     def go(*args, env=None, timeout=30, cwd=None):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             done = subprocess.run([binary, *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                  timeout=timeout, env={**os.environ, **(env or {})}, cwd=cwd or tmp_path, check=False)
+                                  timeout=timeout * harness.SLOW, env={**os.environ, **(env or {})}, cwd=cwd or tmp_path, check=False)
             for name, f in (("stdout", out), ("stderr", err)):
                 f.seek(0)
                 setattr(done, name, f.read().decode())

@@ -97,7 +97,7 @@ def test_shadow_refuses_nothing(weir):
 # ---- the queue
 
 def test_served_when_the_first_ends(weir):
-    w = limited(weir, queue=1)
+    w = limited(weir, queue={"size": 1, "wait": "60s"})
     c, r = ask(w)
     later = w.client().ask("/later", body=b"waits")
     queued(w, 1)

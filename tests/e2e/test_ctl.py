@@ -64,7 +64,7 @@ def test_an_answer_that_is_none(binary, upstreams, raw):
     with subprocess.Popen([binary, "ctl", "drain", "--admin", u.addr], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as p:
         wire = u.expect_request("POST /drain").wire
         wire.send(raw), wire.close()
-        assert b"weir: no answer" in p.communicate(timeout=10)[1] and p.returncode == 1
+        assert b"weir: no answer" in p.communicate(timeout=2 * harness.TIMEOUT)[1] and p.returncode == 1
 
 
 def test_orders_that_are_refused(weir, ctl):
@@ -134,7 +134,7 @@ def test_a_reader_that_has_gone(weir, binary):
     for args in (["status"], ["config"], ["events", "-f"]):
         p = subprocess.Popen([binary, "ctl", *args, "--admin", w.admin_addr], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         p.stdout.close()
-        assert p.wait(10) in (-signal.SIGPIPE, 1) and p.stderr.read().count(b"\n") <= 1
+        assert p.wait(2 * harness.TIMEOUT) in (-signal.SIGPIPE, 1) and p.stderr.read().count(b"\n") <= 1
         p.stderr.close()
 
 
@@ -244,7 +244,7 @@ def test_followers_hear_of_the_end(weir, binary):
     p = subprocess.Popen([binary, "ctl", "events", "-f", "--admin", w.admin_addr], stdout=subprocess.PIPE)
     p.stdout.readline()
     w.signal(signal.SIGTERM)
-    assert w.wait_exit() == 0 and p.wait(10) in (0, 1)
+    assert w.wait_exit() == 0 and p.wait(2 * harness.TIMEOUT) in (0, 1)
     p.stdout.close()
 
 
@@ -345,7 +345,7 @@ def test_top_ends_with_its_terminal(weir, binary):
     t = Terminal(binary, busy(weir))
     t.wait(b"ROUTE")
     os.close(t.slave), os.close(t.master)
-    assert t.proc.wait(10) == 0
+    assert t.proc.wait(2 * harness.TIMEOUT) == 0
 
 
 def test_keys_that_mean_nothing_ask_for_nothing(weir, binary):
