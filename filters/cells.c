@@ -49,6 +49,7 @@ struct view {
 	int found;        /* cell, or NONE */
 	uint64_t print;   /* of the key, never 0 */
 	struct pair cell; /* the one found */
+	struct pair floor; /* none was: of the set, as it was after all cells had been looked at */
 };
 
 /*------------------------------------------------------------------ memory */
@@ -222,6 +223,8 @@ static struct view look(const struct cells *c, uint64_t key)
 		v.found = i;
 		break;
 	}
+	if (v.found == NONE)
+		v.floor = pair_load(&c->floor[v.index]);
 	return v;
 }
 
@@ -272,49 +275,53 @@ static struct pair worse_of(struct pair a, struct pair b, const struct cell_rule
 	return full_at_ns(a, rules) > full_at_ns(b, rules) ? a : b;
 }
 
-/* To what the cell, or one like it, owes. */
+/* From *floor to what the cell, or one like it, owes; *floor becomes what it is then.  False: it has
+ * changed meanwhile. */
+static bool floor_raise_from(struct atomic_pair *at, const struct cell_rules *rules,
+			     struct pair debtor, struct pair *floor)
+{
+	struct pair now = settled(*floor, rules), to;
+
+	debtor = settled(debtor, rules);
+	to = worse_of(pack(FLOOR_PRINT, tag_of(debtor), state_of(debtor)), now, rules);
+	if (is_same(to, now))
+		return pair_same(at, *floor);
+	if (!pair_swap(at, *floor, to))
+		return false;
+	*floor = to;
+	return true;
+}
+
 static void floor_raise(struct cells *c, uint32_t index, const struct cell_rules *rules,
 			struct pair debtor)
 {
-	struct pair as_it_is, now, to;
+	struct pair seen;
 
-	debtor = settled(debtor, rules);
-	debtor = pack(FLOOR_PRINT, tag_of(debtor), state_of(debtor));
-	do {
-		as_it_is = pair_load(&c->floor[index]);
-		now = settled(as_it_is, rules);
-		to = worse_of(debtor, now, rules);
-	} while (!is_same(to, now) && !pair_swap(&c->floor[index], as_it_is, to));
-}
-
-static quota_state floor_state(const struct cells *c, uint32_t index,
-			       const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
-{
-	struct pair p = pair_load(&c->floor[index]);
-
-	return print_of(p) == 0 ? 0 : state_as(p, rules, as, now_ns);
+	do
+		seen = pair_load(&c->floor[index]);
+	while (!floor_raise_from(&c->floor[index], rules, debtor, &seen));
 }
 
 /* What this array alone knows of a key. */
-static quota_state state_in(const struct cells *c, const struct view *v,
-			    const struct cell_rules *rules, uint16_t as, uint64_t now_ns)
+static quota_state state_in(const struct view *v, const struct cell_rules *rules, uint16_t as,
+			    uint64_t now_ns)
 {
 	if (v->found != NONE)
 		return state_as(v->cell, rules, as, now_ns);
-	return floor_state(c, v->index, rules, as, now_ns);
+	return print_of(v->floor) == 0 ? 0 : state_as(v->floor, rules, as, now_ns);
 }
 
 static quota_state key_state(const struct cells *c, const struct view *v,
 			     const struct cell_rules *rules, uint16_t as, uint64_t key,
 			     uint64_t now_ns)
 {
-	quota_state state = state_in(c, v, rules, as, now_ns);
+	quota_state state = state_in(v, rules, as, now_ns);
 	bool found = v->found != NONE;
 
 	while (!found && (c = cells_previous(c)) != NULL) {
 		struct view old = look(c, key);
 
-		state = quota_worse(state, state_in(c, &old, rules, as, now_ns),
+		state = quota_worse(state, state_in(&old, rules, as, now_ns),
 				    &rule_at(rules, as)->rule);
 		found = old.found != NONE;
 	}
@@ -387,24 +394,25 @@ static void touch(struct cells *c, uint32_t index)
 		atomic_store_explicit(touched, 1, memory_order_relaxed);
 }
 
-/* Puts a new key into the set.  False: somebody was faster, look again. */
+/* Puts a new key into the set.  False: somebody was faster, look again: also where the floor has risen
+ * since, for the key may have come, spent and been evicted meanwhile. */
 static bool claim(struct cells *c, const struct view *v, const struct cell_rules *rules,
 		  struct pair to, uint64_t now_ns)
 {
-	struct pair from;
+	struct pair from, floor = v->floor;
 	uint64_t full_ns;
 	int i = least(v, rules, now_ns, &from, &full_ns);
 
 	if (i == NONE)
 		return false;
-	if (full_ns > now_ns)
-		floor_raise(c, v->index, rules, from);
+	if (full_ns > now_ns && !floor_raise_from(&c->floor[v->index], rules, from, &floor))
+		return false;
 	touch(c, v->index);
 	if (!pair_swap(&v->set->cell[i], from, to))
 		return false;
 	if (full_ns > now_ns)
 		count_eviction(c, v->index);
-	if (!has_twin(v, i))
+	if (!has_twin(v, i) && pair_same(&c->floor[v->index], floor))
 		return true;
 	if (pair_swap(&v->set->cell[i], to, empty))
 		return false;
