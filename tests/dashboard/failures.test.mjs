@@ -36,6 +36,15 @@ test("one that hangs is said to be gone, too", async (t) => {
   await page.locator("#gone").waitFor({ state: "hidden" }); // its clock goes on; were it pushed, ten seconds could pass before an answer came
 });
 
+test("events that are never answered are asked for again", async (t) => {
+  const w = await weirWith(t);
+  let asked = 0;
+  const page = await open(w, { before: async (p) => (await p.clock.install(), p.route(/\/events/, (r) => asked++ && r.continue())) });
+  await until(() => asked, "the question");
+  await page.clock.runFor(50_000); // more than it may be silent; what follows is in the page's own time
+  await page.row("events", "is ready").waitFor();
+});
+
 test("without the token nothing is shown but a place for it", async (t) => {
   const w = await weirWith(t, { admin: { token: "s3cret" } });
   const page = await open(w, { mayLog: NO_TOKEN, before: (p) => p.route(/\/stats\.json/, async (r) => (await sleep(300), r.continue())) }); // typing is faster
