@@ -512,10 +512,24 @@ enum { THREADS = 2, ROUNDS = 20000 };
 
 static struct shared_policy *common;
 static _Atomic unsigned granted, admitted, running;
+static pthread_t thread[THREADS];
 
 static void on_settle_anywhere(struct lease_ask *a, enum lease_answer answered)
 {
 	atomic_store((_Atomic int *)(void *)&((struct asked *)(void *)a)->answer, (int)answered);
+}
+
+static void begin_threads(void *(*run)(void *))
+{
+	atomic_store(&running, THREADS);
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, run, NULL), 0);
+}
+
+static void end_threads(void)
+{
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
 }
 
 static void *ask_all_the_time(void *arg)
@@ -542,16 +556,13 @@ static void *ask_all_the_time(void *arg)
 /* What is granted is what is admitted, held, owed or given back. */
 static void test_many_threads(void **state)
 {
-	pthread_t thread[THREADS];
 	struct shared_rule r = rule_of(1000000, 1000000);
 	struct script_call call;
 	struct shared_key *k;
 
 	(void)state;
 	common = policy_of("p", r, 10);
-	atomic_store(&running, THREADS);
-	for (unsigned i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, ask_all_the_time, NULL), 0);
+	begin_threads(ask_all_the_time);
 	while (atomic_load(&running) > 0) {
 		k = shared_next(shared, now, &call);
 		if (k != NULL) {
@@ -561,8 +572,7 @@ static void test_many_threads(void **state)
 			shared_reply(shared, now, k, &reply);
 		}
 	}
-	for (unsigned i = 0; i < THREADS; i++)
-		pthread_join(thread[i], NULL);
+	end_threads();
 	assert_true(atomic_load(&admitted) > 0);
 	while ((k = shared_next(shared, now, &call)) != NULL)
 		answer(k, 0);
@@ -590,15 +600,12 @@ static void *take_permits(void *arg)
 static void test_many_threads_and_another_cap(void **state)
 {
 	struct shared_rule r = { .kind = SHARED_PERMITS, .count = 8, .period_us = 3000000 };
-	pthread_t thread[THREADS];
 	struct script_call call;
 	struct shared_key *k;
 
 	(void)state;
 	common = policy_of("p", r, 10);
-	atomic_store(&running, THREADS);
-	for (unsigned i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&thread[i], NULL, take_permits, NULL), 0);
+	begin_threads(take_permits);
 	while (atomic_load(&running) > 0) {
 		r.count = r.count == 8 ? 9 : 8;
 		shared_policy_enforce(shared, common, &r);
@@ -606,8 +613,7 @@ static void test_many_threads_and_another_cap(void **state)
 		if (k != NULL)
 			grant(k, 2);
 	}
-	for (unsigned i = 0; i < THREADS; i++)
-		pthread_join(thread[i], NULL);
+	end_threads();
 	while ((k = shared_next(shared, now, &call)) != NULL)
 		grant(k, 0);
 	shared_policy_put(shared, common);
